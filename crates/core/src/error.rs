@@ -1,0 +1,135 @@
+//! The three groups of channel errors. Noise is in none of them: see
+//! [`DropReason`](crate::DropReason).
+
+/// Why a channel refused a call or came to an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChannelError {
+    /// The peer, or its silence, ended the channel.
+    #[error(transparent)]
+    Peer(#[from] PeerFault),
+    /// The caller asked for what can't be done; reading the code fixes it.
+    #[error(transparent)]
+    Misuse(#[from] Misuse),
+    /// A limit of the protocol or of this end was reached.
+    #[error(transparent)]
+    Limit(#[from] Limit),
+}
+
+/// How a peer ended a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PeerFault {
+    /// The peer broke the protocol; this end sent the alert named and closed.
+    #[error("peer broke the protocol: alert {description} sent")]
+    AlertSent {
+        /// The alert's code point (RFC 5246 §7.2).
+        description: u8,
+    },
+    /// The peer sent a fatal alert.
+    #[error(
+        "peer sent alert {description}{}",
+        if *.authenticated { "" } else { " (unauthenticated: anybody on the path can have sent it)" }
+    )]
+    AlertReceived {
+        /// The alert's code point (RFC 5246 §7.2).
+        description: u8,
+        /// Whether the alert came in a record that was verified.
+        authenticated: bool,
+    },
+    /// Nothing that belongs to a handshake came back.
+    #[error("no answer to the handshake")]
+    HandshakeTimeout,
+    /// The peer fell silent, or sent an alert that fits, right after credentials were used.
+    ///
+    /// A server that doesn't know the identity, one whose key differs and one that is gone can't be
+    /// told apart here, by design (`docs/THREATS.md`).
+    #[error("credentials refused or not answered")]
+    CredentialsRefused,
+    /// The peer used this end's keys wrongly too often; the key is given up (RFC 9147 §4.5.3).
+    #[error("too many records that did not verify")]
+    TooManyForgeries,
+}
+
+/// What a caller did that can't be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Misuse {
+    /// The output buffer is too small; nothing was written and nothing changed.
+    #[error("output buffer of {available} bytes is too small: {needed} needed")]
+    BufferTooSmall {
+        /// Bytes needed.
+        needed: usize,
+        /// Bytes given.
+        available: usize,
+    },
+    /// Application data was given before the channel is established.
+    #[error("channel is not established")]
+    NotEstablished,
+    /// The channel is closed.
+    #[error("channel is closed")]
+    Closed,
+    /// A pre-shared key is empty or too long.
+    #[error("pre-shared key of {len} bytes: 1 to {max} needed")]
+    PskLength {
+        /// Length given, in bytes.
+        len: usize,
+        /// Longest length, in bytes.
+        max: usize,
+    },
+    /// A PSK identity is too long.
+    #[error("PSK identity of {len} bytes: at most {max} fit")]
+    PskIdentityLength {
+        /// Length given, in bytes.
+        len: usize,
+        /// Longest length, in bytes.
+        max: usize,
+    },
+    /// The provider doesn't offer what the configuration asks for.
+    #[error("the crypto provider does not offer what the configuration asks for")]
+    NotOffered,
+}
+
+/// A limit that was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Limit {
+    /// The key has no record number left; it never seals again.
+    #[error("record numbers of this key are used up")]
+    SequenceNumbersExhausted,
+    /// The plaintext is longer than one record carries.
+    #[error("plaintext of {len} bytes is longer than one record carries: {max}")]
+    PlaintextTooLong {
+        /// Length given, in bytes.
+        len: usize,
+        /// Longest length, in bytes.
+        max: usize,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn messages_say_what_was_wrong() {
+        let fault = PeerFault::AlertReceived {
+            description: 40,
+            authenticated: false,
+        };
+        assert_eq!(
+            ChannelError::from(fault).to_string(),
+            "peer sent alert 40 (unauthenticated: anybody on the path can have sent it)"
+        );
+        let limit = Limit::PlaintextTooLong {
+            len: 20_000,
+            max: 16_384,
+        };
+        assert_eq!(
+            ChannelError::from(limit).to_string(),
+            "plaintext of 20000 bytes is longer than one record carries: 16384"
+        );
+    }
+}

@@ -1,0 +1,57 @@
+//! The seams that Hedgerow's rooms meet through: time, randomness, secrets, byte cursors, the
+//! [`SecureChannel`] and [`CryptoProvider`] traits, error groups and drop reasons.
+//!
+//! It holds no protocol and no algorithm. A protocol crate takes time and randomness from an
+//! [`Env`], algorithms from a [`CryptoProvider`], keys from a [`PskStore`], and hands bytes on
+//! through a [`SecureChannel`]; it reads no clock, no socket and no operating system.
+//!
+//! # Example
+//!
+//! ```
+//! use hedgerow_core::{Reader, Writer};
+//!
+//! let mut out = [0u8; 8];
+//! let mut writer = Writer::new(&mut out);
+//! writer.u16(0xfefd)?;
+//! writer.bytes(b"abc")?;
+//! let len = writer.len();
+//!
+//! let mut reader = Reader::new(&out[..len]);
+//! assert_eq!(reader.u16(), Ok(0xfefd));
+//! assert_eq!(reader.rest(), b"abc");
+//! # Ok::<(), hedgerow_core::EncodeError>(())
+//! ```
+//!
+//! # Features
+//!
+//! None. The crate never needs an allocator.
+#![no_std]
+#![cfg_attr(test, allow(clippy::as_conversions))]
+
+#[cfg(test)]
+extern crate std;
+
+mod channel;
+mod constant_time;
+mod crypto;
+mod cursor;
+mod drop_reason;
+mod env;
+mod error;
+mod psk;
+mod secret;
+mod time;
+
+pub use channel::{Event, Peer, PeerId, Received, SecureChannel};
+pub use constant_time::ct_eq;
+pub use crypto::{
+    Aead, AeadAlgorithm, CryptoError, CryptoProvider, HmacSha256, MAX_TAG_LEN, SHA256_LEN, Sha256,
+};
+pub use cursor::{DecodeError, EncodeError, Reader, Writer};
+pub use drop_reason::DropReason;
+pub use env::Env;
+pub use error::{ChannelError, Limit, Misuse, PeerFault};
+pub use psk::{MAX_PSK_IDENTITY_LEN, MAX_PSK_LEN, Psk, PskEntry, PskRequest, PskStore};
+pub use rand_core::CryptoRng;
+pub use secret::Secret;
+pub use time::Instant;

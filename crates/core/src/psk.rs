@@ -1,0 +1,139 @@
+//! Pre-shared keys and where they come from.
+
+use core::fmt;
+
+use crate::{AeadAlgorithm, Misuse, PeerId, Secret};
+
+/// The longest pre-shared key, in bytes: what RFC 4279 §5.3 asks every implementation to support.
+pub const MAX_PSK_LEN: usize = 64;
+
+/// The longest PSK identity, in bytes: what RFC 4279 §5.3 asks every implementation to support.
+pub const MAX_PSK_IDENTITY_LEN: usize = 128;
+
+/// A pre-shared key of 1 to [`MAX_PSK_LEN`] bytes: zeroed on drop, printed as `Psk(..)`.
+pub struct Psk {
+    bytes: Secret<MAX_PSK_LEN>,
+    len: usize,
+}
+
+impl Psk {
+    /// Copies a key of 1 to [`MAX_PSK_LEN`] bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Misuse::PskLength`] if `key` is empty or longer.
+    pub fn new(key: &[u8]) -> Result<Self, Misuse> {
+        let mut bytes = Secret::<MAX_PSK_LEN>::zeroed();
+        match bytes.expose_mut().get_mut(..key.len()) {
+            Some(head) if !key.is_empty() => head.copy_from_slice(key),
+            _ => {
+                return Err(Misuse::PskLength {
+                    len: key.len(),
+                    max: MAX_PSK_LEN,
+                });
+            }
+        }
+        Ok(Self {
+            bytes,
+            len: key.len(),
+        })
+    }
+
+    /// Lends the key's bytes.
+    pub fn expose(&self) -> &[u8] {
+        self.bytes.expose().get(..self.len).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Psk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Psk(..)")
+    }
+}
+
+/// What a server asks of its store once a client has named itself.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct PskRequest<'a> {
+    /// The identity as the client sent it: any bytes, also none (RFC 4279 §5.1).
+    pub psk_identity: &'a [u8],
+    /// The record protection that both sides agreed on.
+    pub algorithm: AeadAlgorithm,
+}
+
+impl<'a> PskRequest<'a> {
+    /// Asks for the key of `psk_identity` under `algorithm`.
+    pub const fn new(psk_identity: &'a [u8], algorithm: AeadAlgorithm) -> Self {
+        Self {
+            psk_identity,
+            algorithm,
+        }
+    }
+}
+
+/// A key and the name under which the application knows its owner.
+#[derive(Clone, Copy, Debug)]
+pub struct PskEntry<'a> {
+    /// The key shared with this peer alone.
+    pub psk: &'a Psk,
+    /// The application's own number for the peer.
+    pub peer: PeerId,
+}
+
+/// Where a server finds the key of an identity.
+///
+/// `None` stands for an unknown identity and for one that policy forbids alike: the handshake goes
+/// on with a dummy key, so that the peer can't tell these from a wrong key.
+pub trait PskStore {
+    /// Returns the entry that `request` may use.
+    fn lookup(&self, request: &PskRequest<'_>) -> Option<PskEntry<'_>>;
+}
+
+impl<S: PskStore + ?Sized> PskStore for &S {
+    fn lookup(&self, request: &PskRequest<'_>) -> Option<PskEntry<'_>> {
+        (**self).lookup(request)
+    }
+}
+
+/// One key for one identity, enough for a device.
+impl PskStore for (&[u8], Psk, PeerId) {
+    fn lookup(&self, request: &PskRequest<'_>) -> Option<PskEntry<'_>> {
+        (self.0 == request.psk_identity).then_some(PskEntry {
+            psk: &self.1,
+            peer: self.2,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+
+    use super::*;
+
+    #[test]
+    fn key_length_is_1_to_64_bytes() {
+        assert_eq!(Psk::new(&[7; 64]).unwrap().expose(), &[7; 64]);
+        assert_eq!(Psk::new(&[7]).unwrap().expose(), &[7]);
+        for len in [0, 65] {
+            assert_eq!(
+                Psk::new(&[7; 65][..len]).unwrap_err(),
+                Misuse::PskLength { len, max: 64 }
+            );
+        }
+    }
+
+    #[test]
+    fn key_prints_no_byte_of_itself() {
+        assert_eq!(format!("{:?}", Psk::new(b"secretPSK").unwrap()), "Psk(..)");
+    }
+
+    #[test]
+    fn one_entry_store_knows_its_identity_alone() {
+        let store = (b"id".as_slice(), Psk::new(b"key").unwrap(), PeerId(5));
+        let request = PskRequest::new(b"id", AeadAlgorithm::Aes128Ccm);
+        assert_eq!(store.lookup(&request).unwrap().peer, PeerId(5));
+        let request = PskRequest::new(b"other", AeadAlgorithm::Aes128Ccm);
+        assert!(store.lookup(&request).is_none());
+    }
+}
