@@ -1,0 +1,66 @@
+//! Why bytes are not what this crate reads or writes.
+
+use hedgerow_core::{DecodeError, EncodeError};
+
+/// Why a record or a handshake message could not be decoded or encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A field is cut off or bytes are left over.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// The output is too small, or a value too long for its field.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// A record longer than the protocol allows (RFC 6347 §4.1).
+    #[error("record of {len} bytes is longer than {max}")]
+    RecordTooLong {
+        /// Length in the header, in bytes.
+        len: usize,
+        /// The longest allowed, in bytes.
+        max: usize,
+    },
+    /// A version whose major number isn't DTLS's 254.
+    #[error("version {version:#06x} is not DTLS")]
+    NotDtls {
+        /// The version as received.
+        version: u16,
+    },
+    /// A fragment reaches past the end of its message (RFC 6347 §4.2.2).
+    #[error("fragment {offset}+{len} reaches past the message's end at {total}")]
+    FragmentOutOfBounds {
+        /// Where the fragment begins, in bytes.
+        offset: u32,
+        /// Its length, in bytes.
+        len: u32,
+        /// The message's length, in bytes.
+        total: u32,
+    },
+    /// A session ID longer than 32 bytes (RFC 5246 §7.4.1.2).
+    #[error("session ID of {len} bytes is longer than 32")]
+    SessionIdTooLong {
+        /// Length received, in bytes.
+        len: usize,
+    },
+    /// A list of cipher suites that is empty or of odd length (RFC 5246 §7.4.1.2).
+    #[error("cipher suites in {len} bytes")]
+    CipherSuitesLength {
+        /// Length received, in bytes.
+        len: usize,
+    },
+    /// No compression method at all (RFC 5246 §7.4.1.2).
+    #[error("no compression method")]
+    NoCompressionMethod,
+    /// The same extension twice (RFC 5246 §7.4.1.4).
+    #[error("extension {extension_type} twice")]
+    DuplicateExtension {
+        /// The extension's code point.
+        extension_type: u16,
+    },
+    /// More extensions than any peer sends in earnest.
+    #[error("more than {max} extensions")]
+    TooManyExtensions {
+        /// The most accepted.
+        max: usize,
+    },
+}

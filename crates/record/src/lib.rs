@@ -1,0 +1,64 @@
+//! DTLS 1.2 on the wire: records and their protection (RFC 6347 §4.1), the replay window
+//! (§4.1.2.6), handshake framing (§4.2.2), HelloVerifyRequest (§4.2.1) and views of the hellos
+//! (RFC 5246 §7.4.1), alerts (RFC 5246 §7.2) and the cipher suites' record parameters.
+//!
+//! It holds no handshake state, no timer and no algorithm: sealing and opening take a cipher from
+//! a [`CryptoProvider`](hedgerow_core::CryptoProvider). TLS records, connection IDs and the group
+//! record belong here and are not there yet.
+//!
+//! # Example
+//!
+//! ```
+//! use hedgerow_record::{ContentType, DtlsRecord};
+//!
+//! let mut datagram = *b"\x15\xfe\xfd\x00\x00\x00\x00\x00\x00\x00\x07\x00\x02\x01\x00";
+//! let (record, rest) = DtlsRecord::decode(&mut datagram)?;
+//! assert_eq!(record.content_type, ContentType::Alert);
+//! assert_eq!(record.number.sequence_number(), 7);
+//! assert_eq!(record.fragment, [1, 0]);
+//! assert!(rest.is_empty());
+//! # Ok::<(), hedgerow_record::Error>(())
+//! ```
+//!
+//! # Features
+//!
+//! None. The crate never needs an allocator.
+#![no_std]
+#![cfg_attr(test, allow(clippy::as_conversions))]
+
+#[cfg(test)]
+extern crate std;
+
+mod alert;
+mod cipher_suite;
+mod client_hello;
+mod dtls_record;
+mod error;
+mod extensions;
+mod handshake_message;
+mod hello_verify_request;
+mod protection;
+mod record_number;
+mod replay_window;
+mod server_hello;
+
+pub use alert::{Alert, AlertDescription, AlertLevel};
+pub use cipher_suite::CipherSuite;
+pub use client_hello::{CipherSuites, ClientHello, MAX_COOKIE_LEN, MAX_SESSION_ID_LEN};
+pub use dtls_record::{
+    ContentType, DTLS_1_0, DTLS_1_2, DtlsRecord, MAX_CIPHERTEXT_LEN, MAX_PLAINTEXT_LEN,
+    ProtocolVersion, RECORD_HEADER_LEN, encode_record,
+};
+pub use error::Error;
+pub use extensions::{Extension, ExtensionType, Extensions, MAX_EXTENSIONS};
+pub use handshake_message::{
+    HANDSHAKE_HEADER_LEN, HandshakeFragment, HandshakeType, encode_handshake_header,
+};
+pub use hello_verify_request::HelloVerifyRequest;
+pub use protection::{Opened, RecordOpener, RecordSealer, TrafficKeys};
+pub use record_number::{EpochNumber, MAX_SEQUENCE_NUMBER, RecordNumber};
+pub use replay_window::{ReplayWindow, Verified};
+pub use server_hello::ServerHello;
+
+/// The fixed 32 bytes that each hello carries (RFC 5246 §7.4.1.2).
+pub type Random = [u8; 32];
