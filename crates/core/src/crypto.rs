@@ -51,6 +51,59 @@ impl AeadAlgorithm {
             Self::Aes128Ccm | Self::Aes128Gcm | Self::Chacha20Poly1305 => 16,
         }
     }
+
+    /// Returns the longest input that one nonce can seal, in bytes: what all providers take.
+    ///
+    /// RFC 3610 §2.1 for CCM with a 12-byte nonce. For the others it is the least that a library
+    /// in use grants, a few bytes below RFC 5116 §5.1 and RFC 8439 §2.8.
+    pub const fn max_input_len(self) -> u64 {
+        match self {
+            Self::Aes128Ccm | Self::Aes128Ccm8 => (1 << 24) - 1,
+            Self::Aes128Gcm => (1 << 36) - 32,
+            Self::Chacha20Poly1305 => (1 << 38) - 65,
+        }
+    }
+
+    /// Compares the length of a key with [`Self::key_len`], for providers.
+    ///
+    /// # Errors
+    ///
+    /// [`CryptoError::KeyLength`] if they differ.
+    pub const fn check_key(self, key: &[u8]) -> Result<(), CryptoError> {
+        if key.len() == self.key_len() {
+            Ok(())
+        } else {
+            Err(CryptoError::KeyLength {
+                len: key.len(),
+                expected: self.key_len(),
+            })
+        }
+    }
+
+    /// Compares the lengths of one call's arguments with the algorithm's, for providers: nonce
+    /// first, then tag, then input, so that all providers give the same error.
+    ///
+    /// # Errors
+    ///
+    /// [`CryptoError::NonceLength`], [`CryptoError::TagLength`] or [`CryptoError::InputTooLong`].
+    pub fn check_lengths(self, nonce: &[u8], tag: &[u8], input: &[u8]) -> Result<(), CryptoError> {
+        if nonce.len() != self.nonce_len() {
+            return Err(CryptoError::NonceLength {
+                len: nonce.len(),
+                expected: self.nonce_len(),
+            });
+        }
+        if tag.len() != self.tag_len() {
+            return Err(CryptoError::TagLength {
+                len: tag.len(),
+                expected: self.tag_len(),
+            });
+        }
+        match u64::try_from(input.len()) {
+            Ok(len) if len <= self.max_input_len() => Ok(()),
+            _ => Err(CryptoError::InputTooLong { len: input.len() }),
+        }
+    }
 }
 
 /// Why a provider refused.
@@ -130,7 +183,8 @@ pub trait Aead {
     /// # Errors
     ///
     /// [`CryptoError::AuthenticationFailed`] if anything differs from what was sealed; `in_out`
-    /// then holds no plaintext. The lengths are checked as in [`Self::seal_in_place`].
+    /// is then all zeros, with every provider, so that nothing comes to depend on what one of them
+    /// would leave there. The lengths are checked as in [`Self::seal_in_place`].
     fn open_in_place(
         &self,
         nonce: &[u8],
@@ -228,5 +282,44 @@ impl<P: CryptoProvider> CryptoProvider for &P {
         output: &mut [u8],
     ) -> Result<(), CryptoError> {
         (**self).hkdf_expand(key, info, output)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AeadAlgorithm, CryptoError, MAX_TAG_LEN};
+
+    #[test]
+    fn every_length_is_named_in_its_error_and_nonce_comes_before_tag() {
+        for algorithm in AeadAlgorithm::ALL {
+            let (nonce, tag) = ([0; 13], [0; MAX_TAG_LEN + 1]);
+            let (nonce_len, tag_len) = (algorithm.nonce_len(), algorithm.tag_len());
+            assert!(tag_len <= MAX_TAG_LEN);
+            assert_eq!(
+                algorithm.check_lengths(&nonce[..nonce_len], &tag[..tag_len], b"x"),
+                Ok(())
+            );
+            assert_eq!(
+                algorithm.check_lengths(&nonce[..nonce_len], &tag[..tag_len + 1], b"x"),
+                Err(CryptoError::TagLength {
+                    len: tag_len + 1,
+                    expected: tag_len
+                })
+            );
+            assert_eq!(
+                algorithm.check_lengths(&nonce, &tag, b"x"),
+                Err(CryptoError::NonceLength {
+                    len: 13,
+                    expected: nonce_len
+                })
+            );
+            assert_eq!(
+                algorithm.check_key(&[0; 5]),
+                Err(CryptoError::KeyLength {
+                    len: 5,
+                    expected: algorithm.key_len()
+                })
+            );
+        }
     }
 }
