@@ -6,6 +6,8 @@ use std::fmt;
 use chacha20::ChaCha8Rng;
 use rand_core::{SeedableRng, TryCryptoRng, TryRng};
 
+use crate::Address;
+
 /// A `CryptoRng` whose whole output follows from a seed: for tests, never for keys in use.
 ///
 /// Whoever knows the 64-bit seed knows every byte. Different streams of one seed are independent.
@@ -17,9 +19,17 @@ impl TestRng {
         Self::keyed(seed, Purpose::Plain, [0; 16])
     }
 
-    /// Makes one of 2^64 generators that belong to the same seed.
+    /// Makes one of 2^64 generators that belong to the same seed. A [`World`](crate::World) gives
+    /// its n-th node, counted from 0, the stream n.
     pub fn stream(seed: u64, stream: u64) -> Self {
         Self::keyed(seed, Purpose::Stream, u128::from(stream).to_be_bytes())
+    }
+
+    pub(crate) fn direction(seed: u64, from: Address, to: Address) -> Self {
+        let [a, b, c, d, e, f] = *from.as_bytes();
+        let [g, h, i, j, k, l] = *to.as_bytes();
+        let label = [a, b, c, d, e, f, g, h, i, j, k, l, 0, 0, 0, 0];
+        Self::keyed(seed, Purpose::Direction, label)
     }
 
     /// Puts seed, purpose and label side by side into the cipher's key, so that no two generators
@@ -33,6 +43,7 @@ impl TestRng {
         rest.fill(match purpose {
             Purpose::Plain => 1,
             Purpose::Stream => 2,
+            Purpose::Direction => 3,
         });
         Self(ChaCha8Rng::from_seed(key))
     }
@@ -65,6 +76,7 @@ impl fmt::Debug for TestRng {
 enum Purpose {
     Plain,
     Stream,
+    Direction,
 }
 
 #[cfg(test)]
@@ -73,10 +85,11 @@ mod tests {
 
     use rand_core::Rng;
 
-    use super::TestRng;
+    use super::{Address, TestRng};
 
     #[test]
     fn a_seed_repeats_and_everything_else_differs() {
+        let (a, b) = (Address::new(1, 1), Address::new(2, 2));
         let first = |mut rng: TestRng| rng.next_u64();
         assert_eq!(first(TestRng::new(7)), first(TestRng::new(7)));
         assert_eq!(first(TestRng::stream(7, 3)), first(TestRng::stream(7, 3)));
@@ -86,9 +99,12 @@ mod tests {
             first(TestRng::stream(7, 0)),
             first(TestRng::stream(7, 1)),
             first(TestRng::stream(8, 0)),
+            first(TestRng::direction(7, a, b)),
+            first(TestRng::direction(7, b, a)),
+            first(TestRng::direction(8, a, b)),
         ]
         .into();
-        assert_eq!(distinct.len(), 5);
+        assert_eq!(distinct.len(), 8);
     }
 
     #[test]
