@@ -7,6 +7,7 @@
 //!   longest datagram. [`Direction`] plants faults on chosen datagrams, cuts the way for a time,
 //!   or puts an attacker on it; [`World::rebind`] is a NAT that forgets.
 //! - [`for_each_seed`] names the seed of a failing run; [`TestRng`] is the randomness of a seed.
+//! - [`Recorder`] wraps a `CryptoProvider` and lists the calls made of it.
 //!
 //! It leaves out, for now, IEEE 802.15.4 frames with 6LoWPAN headers and fragments, and with them
 //! airtime; bandwidth and queues; multicast. It has no part in a product: everything in it can be
@@ -82,6 +83,7 @@ mod direction;
 mod error;
 mod network;
 mod node;
+mod recorder;
 mod rng;
 mod seeds;
 mod trace;
@@ -93,6 +95,7 @@ pub use conditions::Conditions;
 pub use direction::{Direction, Fault};
 pub use error::Error;
 pub use node::{Node, Outbox, Responder};
+pub use recorder::{Call, Recorded, Recorder};
 pub use rng::TestRng;
 pub use seeds::for_each_seed;
 pub use trace::{Fate, Trace, TraceEntry, Tracing};
