@@ -7,7 +7,8 @@
 //!   longest datagram. [`Direction`] plants faults on chosen datagrams, cuts the way for a time,
 //!   or puts an attacker on it; [`World::rebind`] is a NAT that forgets.
 //! - [`for_each_seed`] names the seed of a failing run; [`TestRng`] is the randomness of a seed.
-//! - [`Recorder`] wraps a `CryptoProvider` and lists the calls made of it.
+//! - [`NonceLedger`] wraps a `CryptoProvider` and panics when a nonce seals twice under one key;
+//!   [`Recorder`] wraps one and lists the calls made of it.
 //!
 //! It leaves out, for now, IEEE 802.15.4 frames with 6LoWPAN headers and fragments, and with them
 //! airtime; bandwidth and queues; multicast. It has no part in a product: everything in it can be
@@ -81,6 +82,7 @@ mod address;
 mod conditions;
 mod direction;
 mod error;
+mod ledger;
 mod network;
 mod node;
 mod recorder;
@@ -94,6 +96,7 @@ pub use address::Address;
 pub use conditions::Conditions;
 pub use direction::{Direction, Fault};
 pub use error::Error;
+pub use ledger::{Ledger, LedgerAead, NonceLedger};
 pub use node::{Node, Outbox, Responder};
 pub use recorder::{Call, Recorded, Recorder};
 pub use rng::TestRng;
