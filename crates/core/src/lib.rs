@@ -51,7 +51,10 @@ pub use cursor::{DecodeError, EncodeError, Reader, Writer};
 pub use drop_reason::DropReason;
 pub use env::Env;
 pub use error::{ChannelError, Limit, Misuse, PeerFault};
-pub use psk::{MAX_PSK_IDENTITY_LEN, MAX_PSK_LEN, Psk, PskEntry, PskRequest, PskStore};
+pub use psk::{
+    Credentials, MAX_PSK_IDENTITY_LEN, MAX_PSK_LEN, Psk, PskCredentials, PskEntry, PskRequest,
+    PskStore,
+};
 pub use rand_core::CryptoRng;
 pub use secret::Secret;
 pub use time::Instant;

@@ -51,6 +51,57 @@ impl fmt::Debug for Psk {
     }
 }
 
+/// What a client shows a server.
+pub trait PskCredentials {
+    /// Returns the identity that the client names, up to [`MAX_PSK_IDENTITY_LEN`] bytes.
+    fn psk_identity(&self) -> &[u8];
+
+    /// Returns the key that goes with it.
+    fn psk(&self) -> &Psk;
+
+    /// Returns the application's own number for the server.
+    fn peer(&self) -> PeerId;
+}
+
+impl<C: PskCredentials + ?Sized> PskCredentials for &C {
+    fn psk_identity(&self) -> &[u8] {
+        (**self).psk_identity()
+    }
+
+    fn psk(&self) -> &Psk {
+        (**self).psk()
+    }
+
+    fn peer(&self) -> PeerId {
+        (**self).peer()
+    }
+}
+
+/// Credentials that stand elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub struct Credentials<'a> {
+    /// The identity that the client names.
+    pub psk_identity: &'a [u8],
+    /// The key that goes with it.
+    pub psk: &'a Psk,
+    /// The application's own number for the server.
+    pub peer: PeerId,
+}
+
+impl PskCredentials for Credentials<'_> {
+    fn psk_identity(&self) -> &[u8] {
+        self.psk_identity
+    }
+
+    fn psk(&self) -> &Psk {
+        self.psk
+    }
+
+    fn peer(&self) -> PeerId {
+        self.peer
+    }
+}
+
 /// What a server asks of its store once a client has named itself.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]

@@ -95,6 +95,11 @@ impl<'a> CipherSuites<'a> {
         Ok(Self { bytes })
     }
 
+    /// Returns the list's bytes as the wire has them.
+    pub const fn as_bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// Walks through the suites, best first.
     pub fn iter(&self) -> impl Iterator<Item = CipherSuite> + use<'a> {
         let (pairs, _) = self.bytes.as_chunks::<2>();

@@ -97,6 +97,14 @@ impl<'a> Extensions<'a> {
         }
     }
 
+    /// Returns the inside of the block; empty where there is no block.
+    pub const fn as_bytes(&self) -> &'a [u8] {
+        match self.block {
+            Some(block) => block,
+            None => &[],
+        }
+    }
+
     /// Returns the data of the extension named, if it is there.
     pub fn find(&self, extension_type: ExtensionType) -> Option<&'a [u8]> {
         self.iter()
