@@ -1,0 +1,292 @@
+//! The stateless front of a server (RFC 6347 §4.2.1).
+
+use hedgerow_core::{AeadAlgorithm, CryptoProvider, DropReason, Env, Reader, Writer};
+use hedgerow_record::{
+    Alert, AlertDescription, CipherSuite, ClientHello, ContentType, DTLS_1_0, DTLS_1_2, DtlsRecord,
+    EpochNumber, ExtensionType, HandshakeFragment, HandshakeType, HelloVerifyRequest, Random,
+    RecordNumber, encode_record,
+};
+
+use crate::cookie::CookieKey;
+use crate::outgoing::encode_whole_message;
+use crate::transcript::Transcript;
+use crate::{ExtendedMasterSecret, Settings};
+
+/// Bytes out for bytes in before an address has proved itself.
+const MAX_AMPLIFICATION: usize = 3;
+
+/// Answers ClientHellos without remembering any, until one carries a cookie that proves that its
+/// sender receives at its address.
+pub struct Acceptor<P> {
+    provider: P,
+    settings: Settings,
+    cookie_key: CookieKey,
+}
+
+/// What an acceptor makes of a datagram.
+pub enum Acceptance<P: CryptoProvider> {
+    /// A HelloVerifyRequest of this many bytes stands in `out`; the address has proved nothing.
+    Answer(usize),
+    /// The address has proved itself and the offer is acceptable: a handshake may begin.
+    Accept(AcceptedHello<P>),
+    /// The address has proved itself but the offer isn't acceptable: an alert of `len` bytes
+    /// stands in `out`.
+    Refuse {
+        /// Length of the alert's datagram, in bytes.
+        len: usize,
+        /// The alert's code point (RFC 5246 §7.2).
+        description: u8,
+    },
+    /// Nothing is sent.
+    Drop(DropReason),
+}
+
+/// A ClientHello whose sender has proved its address.
+pub struct AcceptedHello<P: CryptoProvider> {
+    pub(crate) transcript: Transcript<P>,
+    pub(crate) client_random: Random,
+    pub(crate) suite: CipherSuite,
+    pub(crate) algorithm: AeadAlgorithm,
+    pub(crate) has_extended_master_secret: bool,
+    pub(crate) signals_renegotiation: bool,
+    pub(crate) message_seq: u16,
+    pub(crate) record_number: RecordNumber,
+}
+
+impl<P: CryptoProvider> AcceptedHello<P> {
+    /// Returns the client's random bytes, which tell a repeated hello from a new one.
+    pub const fn client_random(&self) -> &Random {
+        &self.client_random
+    }
+
+    /// Returns the suite chosen.
+    pub const fn suite(&self) -> CipherSuite {
+        self.suite
+    }
+}
+
+impl<P: CryptoProvider> Acceptor<P> {
+    /// Draws the key that cookies are made with.
+    pub fn new(provider: P, settings: Settings, env: &mut Env<'_>) -> Self {
+        Self {
+            provider,
+            settings,
+            cookie_key: CookieKey::draw(env.rng),
+        }
+    }
+
+    /// Returns the settings that handshakes of this acceptor go by.
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Takes in a datagram from an address that has no association, or that begins with a
+    /// ClientHello.
+    ///
+    /// `peer` is the sender's address as bytes; it is bound into the cookie. `out` needs room for
+    /// 44 bytes.
+    pub fn handle_datagram(
+        &self,
+        env: &mut Env<'_>,
+        peer: &[u8],
+        datagram: &mut [u8],
+        out: &mut [u8],
+    ) -> Acceptance<P> {
+        let datagram_len = datagram.len();
+        let (record, message_seq, body) = match first_client_hello(datagram) {
+            Ok(found) => found,
+            Err(reason) => return Acceptance::Drop(reason),
+        };
+        let Ok(hello) = ClientHello::decode_exact(body) else {
+            return Acceptance::Drop(DropReason::Malformed);
+        };
+        if hello.cookie.is_empty() {
+            let cookie = self.cookie_key.make(&self.provider, env.now, peer, &hello);
+            return verify_address(record, message_seq, &cookie, datagram_len, out);
+        }
+        if !self.cookie_key.check(&self.provider, env.now, peer, &hello) {
+            // RFC 6347 §4.2.1: a hello with an invalid cookie is treated like one without; its
+            // cookie may have been made before the key changed.
+            let cookie = self.cookie_key.make(&self.provider, env.now, peer, &hello);
+            return verify_address(record, message_seq, &cookie, datagram_len, out);
+        }
+        match self.negotiate(&hello) {
+            Ok(negotiated) => {
+                let mut transcript = Transcript::new(&self.provider);
+                transcript.add(HandshakeType::ClientHello, message_seq, body);
+                Acceptance::Accept(AcceptedHello {
+                    transcript,
+                    client_random: *hello.random,
+                    suite: negotiated.suite,
+                    algorithm: negotiated.algorithm,
+                    has_extended_master_secret: negotiated.has_extended_master_secret,
+                    signals_renegotiation: negotiated.signals_renegotiation,
+                    message_seq,
+                    record_number: record,
+                })
+            }
+            Err(description) => refuse(record, description, out),
+        }
+    }
+
+    /// Chooses from the offer, by this end's order of preference.
+    fn negotiate(&self, hello: &ClientHello<'_>) -> Result<Negotiated, AlertDescription> {
+        // DTLS versions count downwards: anything above 1.2's number is older.
+        let [major, minor] = hello.client_version.0.to_be_bytes();
+        let [dtls, dtls_1_2] = DTLS_1_2.0.to_be_bytes();
+        if major != dtls || minor > dtls_1_2 {
+            return Err(AlertDescription::PROTOCOL_VERSION);
+        }
+        if !hello.compression_methods.contains(&0) {
+            return Err(AlertDescription::ILLEGAL_PARAMETER);
+        }
+        let extended = hello.extensions.find(ExtensionType::EXTENDED_MASTER_SECRET);
+        if extended.is_some_and(|data| !data.is_empty()) {
+            return Err(AlertDescription::DECODE_ERROR);
+        }
+        if extended.is_none()
+            && self.settings.extended_master_secret == ExtendedMasterSecret::Required
+        {
+            return Err(AlertDescription::HANDSHAKE_FAILURE);
+        }
+        let renegotiation = hello.extensions.find(ExtensionType::RENEGOTIATION_INFO);
+        // MUST (RFC 5746 §3.6): on a first handshake the field is empty.
+        if renegotiation.is_some_and(|data| data != [0]) {
+            return Err(AlertDescription::HANDSHAKE_FAILURE);
+        }
+        let signals_renegotiation = renegotiation.is_some()
+            || hello
+                .cipher_suites
+                .contains(CipherSuite::TLS_EMPTY_RENEGOTIATION_INFO_SCSV);
+        self.settings
+            .suites()
+            .iter()
+            .filter(|&&suite| hello.cipher_suites.contains(suite))
+            .find_map(|&suite| {
+                Some(Negotiated {
+                    suite,
+                    algorithm: suite.aead()?,
+                    has_extended_master_secret: extended.is_some(),
+                    signals_renegotiation,
+                })
+            })
+            .ok_or(AlertDescription::HANDSHAKE_FAILURE)
+    }
+}
+
+struct Negotiated {
+    suite: CipherSuite,
+    algorithm: AeadAlgorithm,
+    has_extended_master_secret: bool,
+    signals_renegotiation: bool,
+}
+
+/// Returns the random bytes of the ClientHello that `datagram` begins with, if it does.
+///
+/// A driver needs this before it knows which machine a datagram is for: a hello with the random
+/// bytes of the handshake under way repeats it, another one starts anew.
+pub fn peek_client_random(datagram: &[u8]) -> Option<Random> {
+    let mut header = Reader::new(datagram);
+    let content_type = ContentType::from(header.u8().ok()?);
+    let _version = header.u16().ok()?;
+    let number = RecordNumber::from_be_bytes(*header.array().ok()?);
+    let fragment = header.vector16().ok()?;
+    if content_type != ContentType::Handshake || number.epoch() != EpochNumber(0) {
+        return None;
+    }
+    let part = HandshakeFragment::decode(&mut Reader::new(fragment)).ok()?;
+    if part.msg_type != HandshakeType::ClientHello {
+        return None;
+    }
+    ClientHello::decode_exact(part.whole()?)
+        .ok()
+        .map(|hello| *hello.random)
+}
+
+/// Finds the ClientHello at the front of a datagram: whole, in one record, in clear.
+fn first_client_hello(datagram: &mut [u8]) -> Result<(RecordNumber, u16, &[u8]), DropReason> {
+    let (record, _) = DtlsRecord::decode(datagram).map_err(|_| DropReason::Malformed)?;
+    if record.number.epoch() != EpochNumber(0) {
+        return Err(DropReason::UnknownPeer);
+    }
+    if record.version != DTLS_1_0 && record.version != DTLS_1_2 {
+        return Err(DropReason::UnsupportedVersion);
+    }
+    if record.content_type != ContentType::Handshake {
+        return Err(DropReason::UnknownPeer);
+    }
+    let number = record.number;
+    let fragment: &[u8] = record.fragment;
+    let mut reader = Reader::new(fragment);
+    let part = HandshakeFragment::decode(&mut reader).map_err(|_| DropReason::Malformed)?;
+    if part.msg_type != HandshakeType::ClientHello {
+        return Err(DropReason::UnknownPeer);
+    }
+    let body = part.whole().ok_or(DropReason::FragmentedHello)?;
+    if !reader.is_empty() {
+        return Err(DropReason::Malformed);
+    }
+    Ok((number, part.message_seq, body))
+}
+
+/// Writes a HelloVerifyRequest in answer to the ClientHello in record `number`.
+fn verify_address<P: CryptoProvider>(
+    number: RecordNumber,
+    message_seq: u16,
+    cookie: &[u8],
+    datagram_len: usize,
+    out: &mut [u8],
+) -> Acceptance<P> {
+    let mut body = [0; 3 + crate::cookie::COOKIE_LEN];
+    let mut message = [0; 12 + 3 + crate::cookie::COOKIE_LEN];
+    let mut datagram = Writer::new(out);
+    let written = (|| {
+        let mut writer = Writer::new(&mut body);
+        let request = HelloVerifyRequest {
+            // RFC 6347 §4.2.1: DTLS 1.0 here, whatever version is negotiated later.
+            server_version: DTLS_1_0,
+            cookie,
+        };
+        request.encode(&mut writer).ok()?;
+        let mut whole = Writer::new(&mut message);
+        // RFC 6347 §4.2.1 and §4.2.2: without state, the record number and the message number can
+        // only be the ClientHello's own.
+        encode_whole_message(
+            HandshakeType::HelloVerifyRequest,
+            message_seq,
+            writer.written(),
+            &mut whole,
+        )
+        .ok()?;
+        encode_record(
+            ContentType::Handshake,
+            DTLS_1_0,
+            number,
+            whole.written(),
+            &mut datagram,
+        )
+        .ok()
+    })();
+    let len = datagram.len();
+    if written.is_none() || len > datagram_len.saturating_mul(MAX_AMPLIFICATION) {
+        return Acceptance::Drop(DropReason::AmplificationLimit);
+    }
+    Acceptance::Answer(len)
+}
+
+/// Writes an alert to an address that has proved itself.
+fn refuse<P: CryptoProvider>(
+    number: RecordNumber,
+    description: AlertDescription,
+    out: &mut [u8],
+) -> Acceptance<P> {
+    let mut datagram = Writer::new(out);
+    let alert = Alert::fatal(description).encode();
+    match encode_record(ContentType::Alert, DTLS_1_2, number, &alert, &mut datagram) {
+        Ok(()) => Acceptance::Refuse {
+            len: datagram.len(),
+            description: description.0,
+        },
+        Err(_) => Acceptance::Drop(DropReason::NotAcceptable),
+    }
+}

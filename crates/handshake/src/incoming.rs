@@ -1,0 +1,177 @@
+//! The peer's flight: messages in their order, each once (RFC 6347 §4.2.2, §4.2.3).
+
+use hedgerow_core::{DropReason, Reader};
+use hedgerow_record::{AlertDescription, EpochNumber, HandshakeFragment, HandshakeType};
+
+use crate::reassembly::Reassembly;
+
+/// Receives handshake messages in the order of their numbers.
+pub(crate) struct Incoming<B> {
+    buffer: B,
+    reassembly: Reassembly,
+    next_message_seq: u16,
+    epoch: EpochNumber,
+}
+
+/// A whole message whose turn has come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Message<'a> {
+    pub(crate) msg_type: HandshakeType,
+    pub(crate) message_seq: u16,
+    pub(crate) body: &'a [u8],
+}
+
+/// What one record of handshake messages came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// Whether a message's turn came.
+    pub(crate) advanced: bool,
+    /// Whether the last message of the peer's flight before came again.
+    pub(crate) flight_again: bool,
+    /// Why something in the record was dropped.
+    pub(crate) dropped: Option<DropReason>,
+}
+
+impl<B: AsRef<[u8]> + AsMut<[u8]>> Incoming<B> {
+    pub(crate) fn new(buffer: B, next_message_seq: u16) -> Self {
+        Self {
+            buffer,
+            reassembly: Reassembly::default(),
+            next_message_seq,
+            epoch: EpochNumber(0),
+        }
+    }
+
+    /// Changes the epoch in which further messages are taken.
+    ///
+    /// What was held back came in the epoch before: a Finished that arrived in clear must not
+    /// become one that counts.
+    pub(crate) fn change_epoch(&mut self, epoch: EpochNumber) {
+        self.reassembly.clear();
+        self.epoch = epoch;
+    }
+
+    pub(crate) fn into_buffer(self) -> B {
+        self.buffer
+    }
+
+    /// Takes the messages of a record apart and gives `handle` those whose turn has come.
+    pub(crate) fn handle_record(
+        &mut self,
+        epoch: EpochNumber,
+        record: &[u8],
+        mut handle: impl FnMut(&Message<'_>) -> Result<(), AlertDescription>,
+    ) -> Result<Taken, AlertDescription> {
+        let mut taken = Taken::default();
+        let mut reader = Reader::new(record);
+        if reader.is_empty() {
+            taken.dropped = Some(DropReason::Malformed);
+        }
+        while !reader.is_empty() {
+            let Ok(part) = HandshakeFragment::decode(&mut reader) else {
+                taken.dropped = Some(DropReason::Malformed);
+                break;
+            };
+            if part.msg_type == HandshakeType::HelloRequest {
+                // RFC 5246 §7.4.1.1: ignored while a handshake is under way.
+                taken.dropped = Some(DropReason::UnexpectedMessage);
+                continue;
+            }
+            let behind = self.next_message_seq.wrapping_sub(part.message_seq);
+            if part.message_seq < self.next_message_seq {
+                taken.flight_again |= behind == 1;
+                taken.dropped = Some(DropReason::Duplicate);
+                continue;
+            }
+            if epoch != self.epoch {
+                taken.dropped = Some(DropReason::UnexpectedEpoch);
+                continue;
+            }
+            if let (0, Some(body)) = (behind, part.whole()) {
+                handle(&Message {
+                    msg_type: part.msg_type,
+                    message_seq: part.message_seq,
+                    body,
+                })?;
+                self.reassembly
+                    .release(part.message_seq, self.buffer.as_mut());
+                taken.advanced = true;
+                self.next_message_seq = self.next_message_seq.saturating_add(1);
+            } else if let Err(reason) =
+                self.reassembly
+                    .keep(self.next_message_seq, &part, self.buffer.as_mut())
+            {
+                taken.dropped = Some(reason);
+            }
+            while let Some((msg_type, range)) = self.reassembly.whole(self.next_message_seq) {
+                let message_seq = self.next_message_seq;
+                let body = self.buffer.as_ref().get(range).unwrap_or_default();
+                handle(&Message {
+                    msg_type,
+                    message_seq,
+                    body,
+                })?;
+                self.reassembly.release(message_seq, self.buffer.as_mut());
+                taken.advanced = true;
+                self.next_message_seq = self.next_message_seq.saturating_add(1);
+            }
+        }
+        Ok(taken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+    use std::vec::Vec;
+
+    use super::*;
+
+    fn message(message_seq: u8, body: &[u8]) -> Vec<u8> {
+        let len = u8::try_from(body.len()).unwrap();
+        let mut bytes = vec![2, 0, 0, len, 0, message_seq, 0, 0, 0, 0, 0, len];
+        bytes.extend(body);
+        bytes
+    }
+
+    fn take(
+        incoming: &mut Incoming<[u8; 64]>,
+        epoch: u16,
+        record: &[u8],
+    ) -> (Taken, Vec<(u16, Vec<u8>)>) {
+        let mut handled = Vec::new();
+        let taken = incoming
+            .handle_record(EpochNumber(epoch), record, |message| {
+                handled.push((message.message_seq, message.body.to_vec()));
+                Ok(())
+            })
+            .unwrap();
+        (taken, handled)
+    }
+
+    #[test]
+    fn messages_are_handled_in_order_and_once() {
+        let mut incoming = Incoming::new([0; 64], 0);
+        let (taken, handled) = take(&mut incoming, 0, &message(1, b"b"));
+        assert!(!taken.advanced && handled.is_empty());
+        let (_, handled) = take(&mut incoming, 0, &message(0, b"a"));
+        assert_eq!(handled, [(0, b"a".to_vec()), (1, b"b".to_vec())]);
+        let (taken, handled) = take(&mut incoming, 0, &message(1, b"b"));
+        assert!(taken.flight_again && handled.is_empty());
+        let (taken, _) = take(&mut incoming, 0, &message(0, b"a"));
+        assert!(!taken.flight_again);
+        assert_eq!(taken.dropped, Some(DropReason::Duplicate));
+    }
+
+    #[test]
+    fn message_held_in_clear_does_not_count_in_the_next_epoch() {
+        let mut incoming = Incoming::new([0; 64], 0);
+        take(&mut incoming, 0, &message(1, b"forged"));
+        incoming.change_epoch(EpochNumber(1));
+        let (taken, handled) = take(&mut incoming, 0, &message(0, b"clear"));
+        assert_eq!(taken.dropped, Some(DropReason::UnexpectedEpoch));
+        assert!(handled.is_empty());
+        let (_, handled) = take(&mut incoming, 1, &message(0, b"sealed"));
+        assert_eq!(handled, [(0, b"sealed".to_vec())]);
+    }
+}

@@ -1,0 +1,163 @@
+//! From a pre-shared key to the keys of one association (RFC 4279 §2, RFC 5246 §8.1 and §6.3,
+//! RFC 7627 §4).
+
+use hedgerow_core::{
+    AeadAlgorithm, CryptoProvider, CryptoRng, MAX_PSK_LEN, Misuse, Psk, SHA256_LEN, Secret, Writer,
+};
+use hedgerow_record::{EpochNumber, Random, RecordOpener, RecordSealer, TrafficKeys};
+
+use crate::prf::prf;
+
+/// Length of a Finished message's body, in bytes (RFC 5246 §7.4.9).
+pub(crate) const VERIFY_DATA_LEN: usize = 12;
+
+/// other_secret and psk, each with its length (RFC 4279 §2).
+const MAX_PREMASTER_SECRET_LEN: usize = 2 * (2 + MAX_PSK_LEN);
+
+const MASTER_SECRET_LEN: usize = 48;
+
+/// Two keys of up to 32 bytes and two fixed nonce parts of up to 12.
+const MAX_KEY_BLOCK_LEN: usize = 2 * 32 + 2 * 12;
+
+/// What the master secret is bound to.
+pub(crate) enum Binding<'a> {
+    /// Both hellos' random bytes (RFC 5246 §8.1).
+    Randoms,
+    /// The digest of all messages up to ClientKeyExchange (RFC 7627 §4).
+    SessionHash(&'a [u8; SHA256_LEN]),
+}
+
+/// Which end of the association this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ConnectionEnd {
+    Client,
+    Server,
+}
+
+/// What one end seals and opens the records of epoch 1 with.
+pub(crate) struct EpochKeys<A> {
+    pub(crate) sealer: RecordSealer<A>,
+    pub(crate) opener: RecordOpener<A>,
+}
+
+/// The master secret, ready to key the PRF.
+pub(crate) struct MasterSecret<P: CryptoProvider> {
+    keyed: P::HmacSha256,
+}
+
+impl<P: CryptoProvider> MasterSecret<P> {
+    /// Derives the master secret of plain PSK key exchange.
+    pub(crate) fn derive(
+        provider: &P,
+        psk: &[u8],
+        client_random: &Random,
+        server_random: &Random,
+        binding: &Binding<'_>,
+    ) -> Self {
+        let mut premaster = Secret::<MAX_PREMASTER_SECRET_LEN>::zeroed();
+        let len = write_premaster_secret(psk, premaster.expose_mut());
+        let keyed = provider.hmac_sha256(premaster.expose().get(..len).unwrap_or_default());
+        let master = Secret::<MASTER_SECRET_LEN>::fill_with(|bytes| match binding {
+            Binding::Randoms => prf(
+                &keyed,
+                b"master secret",
+                [client_random, server_random],
+                bytes,
+            ),
+            Binding::SessionHash(hash) => {
+                prf(&keyed, b"extended master secret", [*hash, &[]], bytes);
+            }
+        });
+        Self {
+            keyed: provider.hmac_sha256(master.expose()),
+        }
+    }
+
+    /// Derives the keys of epoch 1: what this end seals with and what it opens with.
+    pub(crate) fn derive_traffic_keys(
+        &self,
+        provider: &P,
+        algorithm: AeadAlgorithm,
+        client_random: &Random,
+        server_random: &Random,
+        end: ConnectionEnd,
+    ) -> Result<EpochKeys<P::Aead>, Misuse> {
+        let key_len = algorithm.key_len();
+        let iv_len = TrafficKeys::<P::Aead>::iv_len(algorithm);
+        let mut block = Secret::<MAX_KEY_BLOCK_LEN>::zeroed();
+        let len = key_len.saturating_add(iv_len).saturating_mul(2);
+        let block = block.expose_mut().get_mut(..len).unwrap_or_default();
+        // MUST (RFC 5246 §6.3): the server's random bytes come first here, unlike in the master
+        // secret.
+        prf(
+            &self.keyed,
+            b"key expansion",
+            [server_random, client_random],
+            block,
+        );
+        let (keys, ivs) = block.split_at(key_len.saturating_mul(2).min(block.len()));
+        let (client_key, server_key) = keys.split_at(key_len.min(keys.len()));
+        let (client_iv, server_iv) = ivs.split_at(iv_len.min(ivs.len()));
+        let client = TrafficKeys::new(provider, algorithm, client_key, client_iv)?;
+        let server = TrafficKeys::new(provider, algorithm, server_key, server_iv)?;
+        let (write, read) = match end {
+            ConnectionEnd::Client => (client, server),
+            ConnectionEnd::Server => (server, client),
+        };
+        Ok(EpochKeys {
+            sealer: RecordSealer::new(write, EpochNumber(1)),
+            opener: RecordOpener::new(read, EpochNumber(1)),
+        })
+    }
+
+    /// Derives the body of the Finished message that `sender` sends (RFC 5246 §7.4.9).
+    pub(crate) fn derive_verify_data(
+        &self,
+        sender: ConnectionEnd,
+        transcript_hash: &[u8; SHA256_LEN],
+    ) -> [u8; VERIFY_DATA_LEN] {
+        let label: &[u8] = match sender {
+            ConnectionEnd::Client => b"client finished",
+            ConnectionEnd::Server => b"server finished",
+        };
+        let mut verify_data = [0; VERIFY_DATA_LEN];
+        prf(&self.keyed, label, [transcript_hash, &[]], &mut verify_data);
+        verify_data
+    }
+}
+
+/// Writes `N ‖ N zeros ‖ N ‖ psk` (RFC 4279 §2) and returns its length in bytes.
+fn write_premaster_secret(psk: &[u8], out: &mut [u8; MAX_PREMASTER_SECRET_LEN]) -> usize {
+    const ZEROS: [u8; MAX_PSK_LEN] = [0; MAX_PSK_LEN];
+    let mut writer = Writer::new(out);
+    let zeros = ZEROS.get(..psk.len()).unwrap_or(&ZEROS);
+    let written = writer
+        .vector16(zeros)
+        .and_then(|()| writer.vector16(psk))
+        .map(|()| writer.len());
+    // A `Psk` is at most MAX_PSK_LEN bytes long, for which the buffer is made.
+    written.unwrap_or_default()
+}
+
+/// Stands in for a key that isn't there, so that the peer can't tell that it isn't.
+///
+/// It is drawn for every handshake: a fixed one would be a key that everybody knows.
+pub(crate) struct DummyPsk(Secret<DUMMY_PSK_LEN>);
+
+/// The length that RFC 7925 §4.2 deployments have: 128 bits.
+const DUMMY_PSK_LEN: usize = 16;
+
+impl DummyPsk {
+    pub(crate) fn draw(rng: &mut dyn CryptoRng) -> Self {
+        Self(Secret::fill_with(|bytes| rng.fill_bytes(bytes)))
+    }
+
+    pub(crate) fn expose(&self) -> &[u8] {
+        self.0.expose()
+    }
+}
+
+/// A client's or a server's key, or what stands in for it.
+pub(crate) fn psk_or_dummy<'a>(psk: Option<&'a Psk>, dummy: &'a DummyPsk) -> &'a [u8] {
+    psk.map_or_else(|| dummy.expose(), Psk::expose)
+}

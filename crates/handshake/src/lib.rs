@@ -1,0 +1,107 @@
+//! DTLS 1.2 handshakes with pre-shared keys (RFC 6347 §4.2, RFC 4279, RFC 7627, RFC 5746) as
+//! machines without socket, clock or allocator: the stateless [`Acceptor`], the
+//! [`ClientHandshake`], the [`ServerHandshake`] and the [`Session`] that is left of them.
+//!
+//! Certificates, raw public keys, forward secrecy, TLS over a stream, connection IDs and resumption
+//! belong here and are not there yet. Renegotiation never will be: it is refused (RFC 5746 §4.5).
+//!
+//! # Example
+//!
+//! A client and a server in one place, every datagram handed over by hand:
+//!
+//! ```
+//! use hedgerow_core::{
+//!     CryptoRng, Credentials, Env, Event, Instant, PeerId, Psk, SecureChannel,
+//! };
+//! use hedgerow_crypto_soft::SoftCrypto;
+//! use hedgerow_handshake::{
+//!     Acceptance, Acceptor, Buffers, ClientHandshake, ServerHandshake, Settings,
+//! };
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let mut rng = hedgerow_sim::TestRng::new(7);
+//! let env = &mut Env::new(Instant::ZERO, &mut rng);
+//! let buffers = || Buffers { incoming: [0; 512], outgoing: [0; 512] };
+//! let settings = Settings::default();
+//! let (mut a, mut b) = ([0; 1200], [0; 1200]);
+//!
+//! let psk = Psk::new(b"sixteen byte key")?;
+//! let credentials = Credentials { psk_identity: b"lamp", psk: &psk, peer: PeerId(1) };
+//! let mut client = ClientHandshake::new(SoftCrypto, credentials, settings, buffers(), env)?;
+//! let acceptor = Acceptor::new(SoftCrypto, settings, env);
+//! let store = (b"lamp".as_slice(), Psk::new(b"sixteen byte key")?, PeerId(2));
+//!
+//! // The first hello gets a cookie back and leaves nothing behind.
+//! let len = client.poll_transmit(env, &mut a)?.ok_or("no hello")?;
+//! let Acceptance::Answer(len) = acceptor.handle_datagram(env, b"address", &mut a[..len], &mut b)
+//! else {
+//!     return Err("no cookie".into());
+//! };
+//! client.handle_datagram(env, &mut b[..len])?;
+//!
+//! // The second one proves the address, and a handshake begins.
+//! let len = client.poll_transmit(env, &mut a)?.ok_or("no hello")?;
+//! let Acceptance::Accept(hello) = acceptor.handle_datagram(env, b"address", &mut a[..len], &mut b)
+//! else {
+//!     return Err("not accepted".into());
+//! };
+//! let mut server = ServerHandshake::new(SoftCrypto, &store, settings, hello, buffers(), env)?;
+//! let len = server.poll_transmit(env, &mut b)?.ok_or("no flight")?;
+//! let mut rest = &mut b[..len];
+//! while !rest.is_empty() {
+//!     rest = client.handle_datagram(env, rest)?.rest;
+//! }
+//!
+//! // The client's last flight establishes the server's session, and its answer the client's.
+//! let len = client.poll_transmit(env, &mut a)?.ok_or("no flight")?;
+//! let mut rest = &mut a[..len];
+//! while !rest.is_empty() {
+//!     rest = server.handle_datagram(env, rest)?.rest;
+//! }
+//! let mut server = server.into_session().ok_or("server not established")?.session;
+//! let len = server.poll_transmit(env, &mut b)?.ok_or("no flight")?;
+//! let mut rest = &mut b[..len];
+//! while !rest.is_empty() {
+//!     rest = client.handle_datagram(env, rest)?.rest;
+//! }
+//! let mut client = client.into_session().ok_or("client not established")?.session;
+//!
+//! let len = client.seal(b"over the hedge", &mut a)?;
+//! let received = server.handle_datagram(env, &mut a[..len])?;
+//! assert!(matches!(received.event, Some(Event::Plaintext(text)) if text == b"over the hedge"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Features
+//!
+//! None. The crate never needs an allocator.
+#![no_std]
+#![cfg_attr(test, allow(clippy::as_conversions))]
+
+#[cfg(test)]
+extern crate std;
+
+mod acceptor;
+mod buffers;
+mod client;
+mod cookie;
+mod incoming;
+mod key_schedule;
+mod outgoing;
+mod prf;
+mod psk_messages;
+mod reassembly;
+mod server;
+mod session;
+mod settings;
+mod transcript;
+
+pub use acceptor::{Acceptance, AcceptedHello, Acceptor, peek_client_random};
+pub use buffers::Buffers;
+pub use client::ClientHandshake;
+pub use server::ServerHandshake;
+pub use session::{Established, Session};
+pub use settings::{
+    DEFAULT_SUITES, ExtendedMasterSecret, MAX_SUITES, MIN_DATAGRAM_LEN, Settings, Timers,
+};

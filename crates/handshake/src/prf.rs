@@ -1,0 +1,31 @@
+//! The TLS 1.2 pseudorandom function with SHA-256 (RFC 5246 §5).
+
+use hedgerow_core::{HmacSha256, SHA256_LEN, Secret};
+
+/// Fills `output` with `PRF(secret, label, seed)`, the secret already put into `keyed` and the seed
+/// given in two parts.
+pub(crate) fn prf<H: HmacSha256>(keyed: &H, label: &[u8], seed: [&[u8]; 2], output: &mut [u8]) {
+    let [seed_head, seed_tail] = seed;
+    let with_seed = |mut hmac: H| {
+        hmac.update(label);
+        hmac.update(seed_head);
+        hmac.update(seed_tail);
+        hmac.finish()
+    };
+    let mut a = Secret::<SHA256_LEN>::fill_with(|bytes| *bytes = with_seed(keyed.clone()));
+    let mut rest = output;
+    while !rest.is_empty() {
+        let mut hmac = keyed.clone();
+        hmac.update(a.expose());
+        let block = Secret::<SHA256_LEN>::fill_with(|bytes| *bytes = with_seed(hmac));
+        let len = rest.len().min(SHA256_LEN);
+        let (head, tail) = rest.split_at_mut(len);
+        head.copy_from_slice(block.expose().get(..len).unwrap_or_default());
+        rest = tail;
+        if !rest.is_empty() {
+            let mut hmac = keyed.clone();
+            hmac.update(a.expose());
+            a = Secret::fill_with(|bytes| *bytes = hmac.finish());
+        }
+    }
+}

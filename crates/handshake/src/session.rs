@@ -1,0 +1,294 @@
+//! An established DTLS association: what is left once the handshake is over.
+
+use core::time::Duration;
+
+use hedgerow_core::{
+    Aead, ChannelError, DropReason, Env, Event, Instant, Misuse, Peer, PeerFault, Reader, Received,
+    SecureChannel, Writer,
+};
+use hedgerow_record::{
+    Alert, AlertDescription, AlertLevel, CipherSuite, ContentType, DtlsRecord, EpochNumber,
+    HANDSHAKE_HEADER_LEN, HandshakeFragment, HandshakeType, Opened, RECORD_HEADER_LEN,
+    RecordOpener, RecordSealer,
+};
+
+use crate::key_schedule::VERIFY_DATA_LEN;
+use crate::outgoing::{
+    CHANGE_CIPHER_SPEC_BODY, encode_plain, encode_whole_message, next_plain_number,
+};
+
+/// How long the final flight is kept for a peer that has not received it: twice the maximum
+/// segment lifetime of 120 s (RFC 6347 §4.2.4, RFC 793).
+pub(crate) const FINAL_FLIGHT_LIFETIME: Duration = Duration::from_secs(240);
+
+/// Seals and opens application data under the keys of one handshake.
+///
+/// It holds two keyed ciphers, a replay window and a few numbers, and no buffer.
+pub struct Session<A> {
+    sealer: RecordSealer<A>,
+    opener: RecordOpener<A>,
+    next_plain_number: u64,
+    final_flight: Option<FinalFlight>,
+    alert: Option<Alert>,
+    is_open: bool,
+    peer: Peer,
+    suite: CipherSuite,
+}
+
+/// The end of a handshake: the session, and the buffers to go back to their pool.
+#[derive(Debug)]
+pub struct Established<A, B> {
+    /// The session.
+    pub session: Session<A>,
+    /// The buffers that the handshake had borrowed.
+    pub buffers: crate::Buffers<B>,
+}
+
+/// What it takes to send the last flight of a handshake again: its bytes differ each time, since
+/// every record has a number of its own.
+#[derive(Clone, Copy)]
+pub(crate) struct FinalFlight {
+    pub(crate) verify_data: [u8; VERIFY_DATA_LEN],
+    pub(crate) message_seq: u16,
+    /// The number of the peer's Finished, whose coming again asks for this flight.
+    pub(crate) peer_message_seq: u16,
+    pub(crate) until: Instant,
+    pub(crate) is_due: bool,
+}
+
+impl<A: Aead> Session<A> {
+    pub(crate) const fn new(
+        sealer: RecordSealer<A>,
+        opener: RecordOpener<A>,
+        next_plain_number: u64,
+        final_flight: Option<FinalFlight>,
+        peer: Peer,
+        suite: CipherSuite,
+    ) -> Self {
+        Self {
+            sealer,
+            opener,
+            next_plain_number,
+            final_flight,
+            alert: None,
+            is_open: true,
+            peer,
+            suite,
+        }
+    }
+
+    /// Returns who is at the other end.
+    pub const fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// Returns the cipher suite that was negotiated.
+    pub const fn suite(&self) -> CipherSuite {
+        self.suite
+    }
+
+    /// Says whether application data can be sealed.
+    pub const fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    /// Returns how many records of this session did not verify.
+    pub const fn forgeries(&self) -> u64 {
+        self.opener.forgeries()
+    }
+
+    fn handle_alert(&mut self, fragment: &[u8]) -> Result<Outcome, ChannelError> {
+        let Ok(alert) = Alert::decode_exact(fragment) else {
+            return Ok(Outcome::Dropped(DropReason::Malformed));
+        };
+        if alert.description == AlertDescription::CLOSE_NOTIFY {
+            // RFC 5246 §7.2.1: the other side answers with a close_notify of its own.
+            self.close();
+            return Ok(Outcome::Closed);
+        }
+        if alert.level == AlertLevel::Warning {
+            return Ok(Outcome::Dropped(DropReason::IgnoredAlert));
+        }
+        self.is_open = false;
+        Err(PeerFault::AlertReceived {
+            description: alert.description.0,
+            authenticated: true,
+        }
+        .into())
+    }
+
+    /// Handles a handshake message under the session's keys: the peer's Finished once more, or an
+    /// attempt at renegotiation.
+    fn handle_handshake(&mut self, now: Instant, fragment: &[u8]) -> DropReason {
+        let Ok(part) = HandshakeFragment::decode(&mut Reader::new(fragment)) else {
+            return DropReason::Malformed;
+        };
+        match part.msg_type {
+            HandshakeType::Finished => match self.final_flight.as_mut() {
+                // RFC 6347 §4.2.4: the peer sends its Finished again because this end's last
+                // flight didn't arrive. The record is new and verified, so no replay asks for it.
+                Some(flight)
+                    if flight.peer_message_seq == part.message_seq && now < flight.until =>
+                {
+                    flight.is_due = true;
+                    DropReason::Duplicate
+                }
+                _ => DropReason::UnexpectedMessage,
+            },
+            HandshakeType::HelloRequest | HandshakeType::ClientHello => {
+                // RFC 5746 §4.5, RFC 5246 §7.2.2: renegotiation is refused and the session stays.
+                self.alert = Some(Alert::warning(AlertDescription::NO_RENEGOTIATION));
+                DropReason::UnexpectedMessage
+            }
+            _ => DropReason::UnexpectedMessage,
+        }
+    }
+
+    fn write_final_flight(
+        &mut self,
+        flight: FinalFlight,
+        out: &mut [u8],
+    ) -> Result<usize, ChannelError> {
+        const MESSAGE_LEN: usize = HANDSHAKE_HEADER_LEN + VERIFY_DATA_LEN;
+        let finished_len = MESSAGE_LEN.saturating_add(self.sealer.overhead());
+        let needed = RECORD_HEADER_LEN
+            .saturating_add(CHANGE_CIPHER_SPEC_BODY.len())
+            .saturating_add(finished_len);
+        let available = out.len();
+        if available < needed {
+            return Err(Misuse::BufferTooSmall { needed, available }.into());
+        }
+        let mut datagram = Writer::new(out);
+        let number = next_plain_number(&mut self.next_plain_number)?;
+        encode_plain(
+            ContentType::ChangeCipherSpec,
+            number,
+            &CHANGE_CIPHER_SPEC_BODY,
+            &mut datagram,
+        )?;
+        let mut message = [0; MESSAGE_LEN];
+        let mut writer = Writer::new(&mut message);
+        encode_whole_message(
+            HandshakeType::Finished,
+            flight.message_seq,
+            &flight.verify_data,
+            &mut writer,
+        )?;
+        let room = datagram
+            .reserve(finished_len)
+            .map_err(crate::outgoing::too_small)?;
+        self.sealer
+            .seal(ContentType::Handshake, writer.written(), room)?;
+        Ok(datagram.len())
+    }
+}
+
+/// What a verified record that isn't application data came to.
+enum Outcome {
+    Closed,
+    Dropped(DropReason),
+}
+
+impl<A: Aead> SecureChannel for Session<A> {
+    fn handle_datagram<'d>(
+        &mut self,
+        env: &mut Env<'_>,
+        datagram: &'d mut [u8],
+    ) -> Result<Received<'d>, ChannelError> {
+        let Ok((record, rest)) = DtlsRecord::decode(datagram) else {
+            return Ok(Received::dropped(DropReason::Malformed, &mut []));
+        };
+        if !self.is_open {
+            return Ok(Received::dropped(DropReason::AfterClose, rest));
+        }
+        if record.number.epoch() == EpochNumber(0) {
+            // Nothing in clear means anything to an established session: neither data
+            // (CVE-2019-20786) nor an alert that anybody could have sent.
+            let reason = match record.content_type {
+                ContentType::Alert => DropReason::IgnoredAlert,
+                _ => DropReason::UnexpectedEpoch,
+            };
+            return Ok(Received::dropped(reason, rest));
+        }
+        let Opened {
+            content_type,
+            plaintext,
+            newest,
+            ..
+        } = match self.opener.open(record) {
+            Ok(opened) => opened,
+            Err(reason) => return Ok(Received::dropped(reason, rest)),
+        };
+        let event = match content_type {
+            ContentType::ApplicationData => Event::Plaintext(plaintext),
+            ContentType::Alert => match self.handle_alert(plaintext)? {
+                Outcome::Closed => Event::Closed,
+                Outcome::Dropped(reason) => Event::Dropped(reason),
+            },
+            ContentType::Handshake => Event::Dropped(self.handle_handshake(env.now, plaintext)),
+            _ => Event::Dropped(DropReason::UnexpectedMessage),
+        };
+        Ok(Received {
+            event: Some(event),
+            newest,
+            rest,
+        })
+    }
+
+    fn handle_timeout(&mut self, _env: &mut Env<'_>) -> Result<(), ChannelError> {
+        Ok(())
+    }
+
+    fn seal(&mut self, plaintext: &[u8], out: &mut [u8]) -> Result<usize, ChannelError> {
+        if !self.is_open {
+            return Err(Misuse::Closed.into());
+        }
+        self.sealer
+            .seal(ContentType::ApplicationData, plaintext, out)
+    }
+
+    fn poll_transmit(
+        &mut self,
+        _env: &mut Env<'_>,
+        out: &mut [u8],
+    ) -> Result<Option<usize>, ChannelError> {
+        if let Some(flight) = self.final_flight.filter(|flight| flight.is_due) {
+            let len = self.write_final_flight(flight, out)?;
+            if let Some(flight) = self.final_flight.as_mut() {
+                flight.is_due = false;
+            }
+            return Ok(Some(len));
+        }
+        if let Some(alert) = self.alert {
+            let len = self.sealer.seal(ContentType::Alert, &alert.encode(), out)?;
+            self.alert = None;
+            return Ok(Some(len));
+        }
+        Ok(None)
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    fn close(&mut self) {
+        if self.is_open {
+            self.is_open = false;
+            self.alert = Some(Alert::warning(AlertDescription::CLOSE_NOTIFY));
+        }
+    }
+
+    fn overhead(&self) -> usize {
+        self.sealer.overhead()
+    }
+}
+
+impl<A> core::fmt::Debug for Session<A> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Session")
+            .field("peer", &self.peer)
+            .field("suite", &self.suite)
+            .field("is_open", &self.is_open)
+            .finish_non_exhaustive()
+    }
+}

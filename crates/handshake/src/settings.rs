@@ -1,0 +1,173 @@
+//! What both ends of a handshake are configured with.
+
+use core::time::Duration;
+
+use hedgerow_core::AeadAlgorithm;
+use hedgerow_record::{CipherSuite, RECORD_HEADER_LEN};
+
+/// The most suites that one end offers or accepts.
+pub const MAX_SUITES: usize = 8;
+
+/// The smallest datagram in which every flight of this crate can be sent, in bytes.
+///
+/// The longest record that can't be split is a protected Finished: header, explicit nonce,
+/// handshake header, verify data and tag come to 61 bytes. A ClientHello has to be whole in one
+/// datagram for a server that keeps no state; with a cookie of 32 bytes it takes 126.
+pub const MIN_DATAGRAM_LEN: usize = 128;
+
+/// Suites in order of preference: full tags first, CCM_8 for peers that have nothing else.
+pub const DEFAULT_SUITES: [CipherSuite; 4] = [
+    CipherSuite::TLS_PSK_WITH_AES_128_GCM_SHA256,
+    CipherSuite::TLS_PSK_WITH_AES_128_CCM,
+    CipherSuite::TLS_PSK_WITH_CHACHA20_POLY1305_SHA256,
+    CipherSuite::TLS_PSK_WITH_AES_128_CCM_8,
+];
+
+/// Whether the master secret must cover the whole handshake (RFC 7627).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum ExtendedMasterSecret {
+    /// A peer without it is refused.
+    #[default]
+    Required,
+    /// It is used where the peer has it; for old peers.
+    Accepted,
+}
+
+/// Timers of the handshake (RFC 6347 §4.2.4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Timers {
+    /// How long the first transmission of a flight waits for its answer.
+    pub initial_timeout: Duration,
+    /// Where doubling of the timeout ends.
+    pub max_timeout: Duration,
+    /// How often a flight is sent before the handshake is given up, at least 1.
+    pub max_transmissions: u8,
+    /// When the handshake is given up in any case, counted from its start.
+    pub deadline: Duration,
+}
+
+impl Default for Timers {
+    /// 1 s doubled up to 60 s as RFC 6347 §4.2.4.1 has it; five transmissions, whose timeouts come
+    /// to the deadline of 31 s.
+    fn default() -> Self {
+        Self {
+            initial_timeout: Duration::from_secs(1),
+            max_timeout: Duration::from_secs(60),
+            max_transmissions: 5,
+            deadline: Duration::from_secs(31),
+        }
+    }
+}
+
+/// What one end offers or accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    suites: [CipherSuite; MAX_SUITES],
+    suite_count: usize,
+    /// Whether peers without the extended master secret are refused.
+    pub extended_master_secret: ExtendedMasterSecret,
+    /// Timers of the handshake.
+    pub timers: Timers,
+    max_datagram_len: usize,
+}
+
+impl Default for Settings {
+    /// [`DEFAULT_SUITES`], extended master secret required, default timers, datagrams of up to
+    /// 1,200 bytes, which fit every IPv6 path.
+    fn default() -> Self {
+        Self::new(&DEFAULT_SUITES)
+    }
+}
+
+impl Settings {
+    /// Default settings with the suites given, best first.
+    ///
+    /// Suites that are not implemented are left out, and so is what goes beyond [`MAX_SUITES`].
+    pub fn new(suites: &[CipherSuite]) -> Self {
+        let mut settings = Self {
+            suites: [CipherSuite(0); MAX_SUITES],
+            suite_count: 0,
+            extended_master_secret: ExtendedMasterSecret::default(),
+            timers: Timers::default(),
+            max_datagram_len: 1_200,
+        };
+        let known = suites.iter().filter(|suite| suite.aead().is_some());
+        for (place, suite) in settings.suites.iter_mut().zip(known) {
+            *place = *suite;
+            settings.suite_count = settings.suite_count.saturating_add(1);
+        }
+        settings
+    }
+
+    /// Sets the longest datagram that a flight is packed into, in bytes; at least
+    /// [`MIN_DATAGRAM_LEN`].
+    #[must_use]
+    pub fn with_max_datagram_len(mut self, len: usize) -> Self {
+        self.max_datagram_len = len.max(MIN_DATAGRAM_LEN);
+        self
+    }
+
+    /// Sets the timers.
+    #[must_use]
+    pub const fn with_timers(mut self, timers: Timers) -> Self {
+        self.timers = timers;
+        self
+    }
+
+    /// Sets whether the extended master secret is required.
+    #[must_use]
+    pub const fn with_extended_master_secret(mut self, mode: ExtendedMasterSecret) -> Self {
+        self.extended_master_secret = mode;
+        self
+    }
+
+    /// Returns the suites, best first.
+    pub fn suites(&self) -> &[CipherSuite] {
+        self.suites.get(..self.suite_count).unwrap_or_default()
+    }
+
+    /// Returns the longest datagram that a flight is packed into, in bytes.
+    pub const fn max_datagram_len(&self) -> usize {
+        self.max_datagram_len
+    }
+
+    pub(crate) fn accepts(&self, suite: CipherSuite) -> Option<AeadAlgorithm> {
+        self.suites()
+            .contains(&suite)
+            .then(|| suite.aead())
+            .flatten()
+    }
+}
+
+const _: () = assert!(MIN_DATAGRAM_LEN > RECORD_HEADER_LEN + 8 + 12 + 12 + 16);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_suites_are_left_out_and_order_is_kept() {
+        let settings = Settings::new(&[
+            CipherSuite(0x1301),
+            CipherSuite::TLS_PSK_WITH_AES_128_CCM_8,
+            CipherSuite::TLS_PSK_WITH_AES_128_CCM,
+        ]);
+        assert_eq!(
+            settings.suites(),
+            [
+                CipherSuite::TLS_PSK_WITH_AES_128_CCM_8,
+                CipherSuite::TLS_PSK_WITH_AES_128_CCM
+            ]
+        );
+    }
+
+    #[test]
+    fn default_deadline_is_the_sum_of_the_default_timeouts() {
+        let timers = Timers::default();
+        let sum: Duration = (0..u32::from(timers.max_transmissions))
+            .map(|n| (timers.initial_timeout * 2_u32.pow(n)).min(timers.max_timeout))
+            .sum();
+        assert_eq!(sum, timers.deadline);
+    }
+}
