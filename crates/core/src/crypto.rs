@@ -151,6 +151,23 @@ pub enum CryptoError {
         /// The most that can be had, in bytes.
         max: usize,
     },
+    /// A buffer too short for the key or signature that it should take.
+    #[error("buffer of {len} bytes where {needed} are needed")]
+    BufferTooShort {
+        /// Length given, in bytes.
+        len: usize,
+        /// Length needed, in bytes.
+        needed: usize,
+    },
+    /// Not a public key of the group, or one that no secret can be shared with.
+    #[error("public key refused")]
+    InvalidPublicKey,
+    /// Not a private key of the group, or a random source that gives none.
+    #[error("private key refused")]
+    InvalidPrivateKey,
+    /// The signature doesn't fit key and message. It doesn't say which.
+    #[error("signature refused")]
+    InvalidSignature,
     /// The provider doesn't have this algorithm.
     #[error("algorithm not offered by this provider")]
     NotOffered,

@@ -38,8 +38,10 @@ mod cursor;
 mod drop_reason;
 mod env;
 mod error;
+mod key_agreement;
 mod psk;
 mod secret;
+mod signature;
 mod time;
 
 pub use channel::{Event, Peer, PeerId, Received, SecureChannel};
@@ -51,10 +53,12 @@ pub use cursor::{DecodeError, EncodeError, Reader, Writer};
 pub use drop_reason::DropReason;
 pub use env::Env;
 pub use error::{ChannelError, Limit, Misuse, PeerFault};
+pub use key_agreement::{AgreementKey, KeyAgreement, NamedGroup, SHARED_SECRET_LEN};
 pub use psk::{
     Credentials, MAX_PSK_IDENTITY_LEN, MAX_PSK_LEN, Psk, PskCredentials, PskEntry, PskRequest,
     PskStore,
 };
 pub use rand_core::CryptoRng;
 pub use secret::Secret;
+pub use signature::{SignatureScheme, Signatures, SigningKey};
 pub use time::Instant;
