@@ -33,20 +33,50 @@
 //!
 //! # Features
 //!
-//! None. The crate never needs an allocator.
+//! - `curves`: key agreement by [`KeyAgreement`] (P-256, X25519) and signatures by [`Signatures`]
+//!   (ECDSA on P-256, Ed25519).
+//! - `precomputed-tables`: with `curves`, faster X25519 and Ed25519 at the price of some tens of
+//!   kilobytes of code.
+//!
+//! The crate never needs an allocator.
 //!
 //! [`CryptoProvider`]: hedgerow_core::CryptoProvider
+//! [`KeyAgreement`]: hedgerow_core::KeyAgreement
+//! [`Signatures`]: hedgerow_core::Signatures
 #![no_std]
 
 #[cfg(test)]
 extern crate std;
 
 mod aead;
+#[cfg(feature = "curves")]
+mod agreement;
 mod ccm;
 mod hash;
+#[cfg(feature = "curves")]
+mod p256_key;
 mod provider;
+#[cfg(feature = "curves")]
+mod signature;
 
 pub use crate::aead::SoftAead;
+#[cfg(feature = "curves")]
+pub use crate::agreement::SoftAgreementKey;
 pub use crate::ccm::{AesCcm, CcmLength, CcmNonceLength, CcmTagLength};
 pub use crate::hash::{SoftHmacSha256, SoftSha256};
 pub use crate::provider::SoftCrypto;
+#[cfg(feature = "curves")]
+pub use crate::signature::SoftSigningKey;
+
+/// Writes `bytes` at the start of `out` and returns their number.
+#[cfg(feature = "curves")]
+fn write(bytes: &[u8], out: &mut [u8]) -> Result<usize, hedgerow_core::CryptoError> {
+    let len = out.len();
+    out.get_mut(..bytes.len())
+        .ok_or(hedgerow_core::CryptoError::BufferTooShort {
+            len,
+            needed: bytes.len(),
+        })?
+        .copy_from_slice(bytes);
+    Ok(bytes.len())
+}

@@ -3,6 +3,8 @@
 //! A provider's crate includes this folder with `#[path]` and calls [`conformance_tests`], which
 //! declares each check as a test of that crate: a check added here runs for all of them.
 
+#[cfg(feature = "curves")]
+pub(crate) mod curves;
 pub(crate) mod known_answers;
 pub(crate) mod refusals;
 pub(crate) mod wycheproof_sets;
@@ -39,6 +41,20 @@ macro_rules! conformance_tests {
             hmac_sha256,
             hkdf_sha256,
         }
+        #[cfg(feature = "curves")]
+        conformance_tests! { $provider, curves:
+            p256_agrees_on_rfc_5903s_secret,
+            x25519_agrees_on_rfc_7748s_secret,
+            drawn_keys_agree_and_differ,
+            unusable_private_keys_are_refused,
+            wycheproof_x25519,
+            wycheproof_ecdh_p256,
+            signatures_are_the_ones_in_the_rfcs,
+            drawn_keys_sign_and_every_flipped_bit_is_refused,
+            wycheproof_ecdsa_p256,
+            wycheproof_ed25519,
+            ed25519_leaves_small_order_keys_to_the_caller,
+        }
     };
     ($provider:expr, $module:ident: $($check:ident,)+) => {
         mod $module {
@@ -50,4 +66,13 @@ macro_rules! conformance_tests {
             )+
         }
     };
+}
+
+/// Returns `bytes` as often as it has bits, with another one flipped each time.
+fn each_bit_flipped(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    (0..bytes.len() * 8).map(|bit| {
+        let mut forged = bytes.to_vec();
+        forged[bit / 8] ^= 1 << (bit % 8);
+        forged
+    })
 }

@@ -2,6 +2,8 @@
 
 use hedgerow_core::{Aead, AeadAlgorithm, CryptoError, CryptoProvider, HmacSha256, Sha256};
 
+use super::each_bit_flipped;
+
 const KEY: [u8; 32] = *b"0123456789abcdefghijklmnopqrstuv";
 const NONCE: [u8; 12] = *b"nonce of 12.";
 const DATA: &[u8] = b"thirteen byte";
@@ -249,12 +251,4 @@ fn refused(cipher: &impl Aead, nonce: &[u8], data: &[u8], ciphertext: &[u8], tag
         Err(CryptoError::AuthenticationFailed)
     );
     assert_eq!(in_out, vec![0; ciphertext.len()]);
-}
-
-fn each_bit_flipped(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> {
-    (0..bytes.len() * 8).map(|bit| {
-        let mut forged = bytes.to_vec();
-        forged[bit / 8] ^= 1 << (bit % 8);
-        forged
-    })
 }
