@@ -28,7 +28,8 @@
 //!
 //! # Features
 //!
-//! None.
+//! - `curves`: verification of signatures by ring; key agreement and signing, whose randomness ring
+//!   would draw from the operating system itself, come from `hedgerow-crypto-soft`.
 //!
 //! [`CryptoProvider`]: hedgerow_core::CryptoProvider
 #![no_std]
@@ -38,6 +39,8 @@ extern crate alloc;
 extern crate std;
 
 mod aead;
+#[cfg(feature = "curves")]
+mod curves;
 mod hash;
 mod provider;
 
