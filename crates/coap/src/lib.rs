@@ -1,0 +1,61 @@
+//! CoAP messages, without state and without an allocator: RFC 7252 (message format and options),
+//! the option values of RFC 7959 (block-wise transfer), and by name the option numbers of
+//! RFC 7641, 7967, 8613, 8768, 9175 and 9177.
+//!
+//! Decoding borrows from the datagram, encoding appends to the caller's buffer. What decodes is
+//! valid by construction; what doesn't says whether it may be answered with a Reset
+//! ([`DecodeError::rejectable`]). Unknown codes, options and types survive a round trip.
+//!
+//! It leaves out whatever needs memory between two messages: retransmission, deduplication,
+//! matching of responses, block-wise assembly, observation and caching.
+//!
+//! # Example
+//!
+//! ```
+//! use hedgerow_coap::{Code, Message, MessageId, MessageType, MessageWriter, OptionNumber, Token};
+//!
+//! let mut out = [0u8; 64];
+//! let token = Token::from([0x71, 0x72]);
+//! let id = MessageId(0x7d34);
+//! let mut writer =
+//!     MessageWriter::new(&mut out, MessageType::Confirmable, Code::GET, id, token)?;
+//! writer.option(OptionNumber::URI_PATH, b"temperature")?;
+//! let len = writer.finish();
+//!
+//! let message = Message::decode(&out[..len])?;
+//! assert_eq!(message.code(), Code::GET);
+//! assert_eq!(message.token(), token);
+//! let mut options = message.options();
+//! assert_eq!(options.next().map(|option| option.value()), Some(b"temperature".as_slice()));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Features
+//!
+//! None. The crate never needs an allocator.
+#![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+mod block;
+mod code;
+mod error;
+mod header;
+mod message;
+mod option_number;
+mod options;
+mod token;
+mod uint;
+mod writer;
+
+pub use block::{BlockError, BlockValue};
+pub use code::Code;
+pub use error::{DecodeError, EncodeError, FormatError};
+pub use header::{Header, MessageId, MessageType};
+pub use message::Message;
+pub use option_number::{OptionDefinition, OptionFormat, OptionNumber};
+pub use options::{MAX_OPTION_LEN, MessageOption, Options};
+pub use token::{MAX_TOKEN_LEN, Token};
+pub use uint::{UintValue, decode_uint};
+pub use writer::MessageWriter;
