@@ -106,11 +106,102 @@ impl<'a> Message<'a> {
         Options::new(self.options)
     }
 
-    /// Returns the first option with this number, as it stands in the message.
+    /// Returns the option with this number, if its length is one it is defined for.
+    ///
+    /// Of an option that may not be repeated the first counts, and a wrong length makes it
+    /// unrecognised (RFC 7252 §5.4.3 and §5.4.5): look for
+    /// [`Self::unrecognised_critical`] options before acting on what is missing.
     pub fn option(&self, number: OptionNumber) -> Option<MessageOption<'a>> {
+        self.options_numbered(number).next()
+    }
+
+    /// Iterates over the options with this number that count: of one that may not be repeated the
+    /// first only, and none whose length isn't defined.
+    pub fn options_numbered(
+        &self,
+        number: OptionNumber,
+    ) -> impl Iterator<Item = MessageOption<'a>> + use<'a> {
+        let most = if number.is_repeatable() {
+            usize::MAX
+        } else {
+            1
+        };
         self.options()
-            .take_while(|option| option.number() <= number)
-            .find(|option| option.number() == number)
+            .skip_while(move |option| option.number() < number)
+            .take_while(move |option| option.number() == number)
+            .take(most)
+            .filter(MessageOption::has_defined_len)
+    }
+
+    /// Iterates over the options that count as recognised by an endpoint that understands those
+    /// for which `understood` returns true. What [`Self::unrecognised_options`] says is left out.
+    pub fn recognised_options<F>(
+        &self,
+        understood: F,
+    ) -> impl Iterator<Item = MessageOption<'a>> + use<'a, F>
+    where
+        F: Fn(OptionNumber) -> bool,
+    {
+        self.options()
+            .judged(understood)
+            .filter_map(|(option, recognised)| recognised.then_some(option))
+    }
+
+    /// Iterates over the options that count as unrecognised: those that `understood` doesn't
+    /// return true for, those of undefined length (RFC 7252 §5.4.3), and repetitions of what may
+    /// not be repeated (§5.4.5).
+    pub fn unrecognised_options<F>(
+        &self,
+        understood: F,
+    ) -> impl Iterator<Item = MessageOption<'a>> + use<'a, F>
+    where
+        F: Fn(OptionNumber) -> bool,
+    {
+        self.options()
+            .judged(understood)
+            .filter_map(|(option, recognised)| (!recognised).then_some(option))
+    }
+
+    /// Returns the first critical option that counts as unrecognised.
+    ///
+    /// MUST (RFC 7252 §5.4.1): a Confirmable request that has one is answered with 4.02; any other
+    /// message that has one is rejected.
+    pub fn unrecognised_critical(
+        &self,
+        understood: impl Fn(OptionNumber) -> bool,
+    ) -> Option<MessageOption<'a>> {
+        self.unrecognised_options(understood)
+            .find(|option| option.number().is_critical())
+    }
+
+    /// Returns the first unsafe option that counts as unrecognised.
+    ///
+    /// MUST (RFC 7252 §5.7.1): a proxy answers a request that has one with 4.02, and a response
+    /// that has one with 5.02.
+    pub fn unrecognised_unsafe(
+        &self,
+        understood: impl Fn(OptionNumber) -> bool,
+    ) -> Option<MessageOption<'a>> {
+        self.unrecognised_options(understood)
+            .find(|option| option.number().is_unsafe())
+    }
+
+    /// Iterates over the options of a request that belong to its cache key: all but those marked
+    /// NoCacheKey and those that `interpreted` returns true for, which the cache acts on itself as
+    /// it does on ETag (RFC 7252 §5.6).
+    ///
+    /// The method belongs to the key too, and for FETCH the payload (RFC 8132 §2.3.2).
+    pub fn cache_key_options<F>(
+        &self,
+        interpreted: F,
+    ) -> impl Iterator<Item = MessageOption<'a>> + use<'a, F>
+    where
+        F: Fn(OptionNumber) -> bool,
+    {
+        self.options().filter(move |option| {
+            let number = option.number();
+            !number.is_no_cache_key() && !interpreted(number)
+        })
     }
 
     /// Returns the payload, empty if there is none.

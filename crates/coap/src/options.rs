@@ -67,6 +67,27 @@ impl<'a> Options<'a> {
             previous: 0,
         }
     }
+
+    /// Says of each option whether it counts as recognised.
+    pub(crate) fn judged<F>(
+        self,
+        understood: F,
+    ) -> impl Iterator<Item = (MessageOption<'a>, bool)> + use<'a, F>
+    where
+        F: Fn(OptionNumber) -> bool,
+    {
+        let mut previous = None;
+        self.map(move |option| {
+            let number = option.number;
+            // MUST (RFC 7252 §5.4.5): each supernumerary occurrence is treated like an
+            // unrecognised option. Equal numbers stand side by side.
+            let is_supernumerary = previous == Some(number) && !number.is_repeatable();
+            previous = Some(number);
+            // MUST (RFC 7252 §5.4.3): so is one whose length is outside the defined range.
+            let recognised = understood(number) && !is_supernumerary && option.has_defined_len();
+            (option, recognised)
+        })
+    }
 }
 
 impl<'a> Iterator for Options<'a> {
