@@ -40,6 +40,7 @@ extern crate std;
 
 mod block;
 mod code;
+mod content_format;
 mod error;
 mod header;
 mod message;
@@ -51,6 +52,7 @@ mod writer;
 
 pub use block::{BlockError, BlockValue};
 pub use code::Code;
+pub use content_format::ContentFormat;
 pub use error::{DecodeError, EncodeError, FormatError};
 pub use header::{Header, MessageId, MessageType};
 pub use message::Message;
