@@ -1,5 +1,5 @@
-//! CoAP messages, without state and without an allocator: RFC 7252 (message format and options),
-//! the option values of RFC 7959 (block-wise transfer), and by name the option numbers of
+//! CoAP messages, without state and without an allocator: RFC 7252 (message format, options,
+//! content formats and URIs), the option values of RFC 7959 (block-wise transfer), and by name the option numbers of
 //! RFC 7641, 7967, 8613, 8768, 9175 and 9177.
 //!
 //! Decoding borrows from the datagram, encoding appends to the caller's buffer. What decodes is
@@ -12,14 +12,15 @@
 //! # Example
 //!
 //! ```
-//! use hedgerow_coap::{Code, Message, MessageId, MessageType, MessageWriter, OptionNumber, Token};
+//! use hedgerow_coap::{CoapUri, Code, Message, MessageId, MessageType, MessageWriter, Token};
 //!
 //! let mut out = [0u8; 64];
 //! let token = Token::from([0x71, 0x72]);
 //! let id = MessageId(0x7d34);
 //! let mut writer =
 //!     MessageWriter::new(&mut out, MessageType::Confirmable, Code::GET, id, token)?;
-//! writer.option(OptionNumber::URI_PATH, b"temperature")?;
+//! let uri = CoapUri::parse("coap://192.0.2.1/temperature")?;
+//! uri.write_options(None, &[], &mut writer)?;
 //! let len = writer.finish();
 //!
 //! let message = Message::decode(&out[..len])?;
@@ -46,8 +47,16 @@ mod header;
 mod message;
 mod option_number;
 mod options;
+mod path;
+mod percent;
+mod scheme;
+mod slice_text;
 mod token;
 mod uint;
+mod uri;
+mod uri_compose;
+mod uri_error;
+mod uri_host;
 mod writer;
 
 pub use block::{BlockError, BlockValue};
@@ -58,6 +67,10 @@ pub use header::{Header, MessageId, MessageType};
 pub use message::Message;
 pub use option_number::{OptionDefinition, OptionFormat, OptionNumber};
 pub use options::{MAX_OPTION_LEN, MessageOption, Options};
+pub use scheme::Scheme;
 pub use token::{MAX_TOKEN_LEN, Token};
 pub use uint::{UintValue, decode_uint};
+pub use uri::CoapUri;
+pub use uri_error::UriError;
+pub use uri_host::UriHost;
 pub use writer::MessageWriter;
