@@ -1,6 +1,6 @@
-//! CoAP messages, without state and without an allocator: RFC 7252 (message format, options,
-//! content formats and URIs), the option values of RFC 7959 (block-wise transfer), and by name the option numbers of
-//! RFC 7641, 7967, 8613, 8768, 9175 and 9177.
+//! CoAP as bytes and text, without state and without an allocator: RFC 7252 (messages, options,
+//! content formats, URIs), the option values of RFC 7959 (block-wise transfer), the link format of
+//! RFC 6690, and by name the options of RFC 7641, 7967, 8613, 8768, 9175 and 9177.
 //!
 //! Decoding borrows from the datagram, encoding appends to the caller's buffer. What decodes is
 //! valid by construction; what doesn't says whether it may be answered with a Reset
@@ -44,6 +44,9 @@ mod code;
 mod content_format;
 mod error;
 mod header;
+mod link;
+mod link_filter;
+mod link_writer;
 mod message;
 mod option_number;
 mod options;
@@ -64,6 +67,9 @@ pub use code::Code;
 pub use content_format::ContentFormat;
 pub use error::{DecodeError, EncodeError, FormatError};
 pub use header::{Header, MessageId, MessageType};
+pub use link::{Attribute, AttributeValue, Attributes, Link, LinkError, Links};
+pub use link_filter::LinkFilter;
+pub use link_writer::LinkWriter;
 pub use message::Message;
 pub use option_number::{OptionDefinition, OptionFormat, OptionNumber};
 pub use options::{MAX_OPTION_LEN, MessageOption, Options};
