@@ -1,5 +1,7 @@
 //! A message as it lies in a datagram, RFC 7252 §3.
 
+use core::fmt;
+
 use crate::options::{PAYLOAD_MARKER, split_option};
 use crate::{
     Code, DecodeError, FormatError, Header, MAX_TOKEN_LEN, MessageId, MessageOption, MessageType,
@@ -10,7 +12,7 @@ use crate::{
 ///
 /// Its format is good, but whether type and code go together ([`MessageType::may_carry`]) and
 /// whether its critical options are recognised is the message layer's business.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Message<'a> {
     header: Header,
     token: Token,
@@ -207,6 +209,27 @@ impl<'a> Message<'a> {
     /// Returns the payload, empty if there is none.
     pub const fn payload(&self) -> &'a [u8] {
         self.payload
+    }
+}
+
+/// Header, token, option numbers and the payload's length; no option's value and no payload, so
+/// that what a session protected doesn't end in a log.
+impl fmt::Debug for Message<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        struct Numbers<'a>(Options<'a>);
+        impl fmt::Debug for Numbers<'_> {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let numbers = self.0.map(|option| option.number());
+                formatter.debug_list().entries(numbers).finish()
+            }
+        }
+        formatter
+            .debug_struct("Message")
+            .field("header", &self.header)
+            .field("token", &self.token)
+            .field("options", &Numbers(self.options()))
+            .field("payload_len", &self.payload.len())
+            .finish()
     }
 }
 

@@ -90,6 +90,9 @@ enum Dots {
 /// MUST (RFC 7252 §5.10.1): the value of a Uri-Path Option is neither "." nor "..". `%2e` is a dot
 /// like any other (RFC 3986 §6.2.2.2), so that no detour leads around the resolution.
 fn dots(segment: &str) -> Option<Dots> {
+    if !segment.starts_with(['.', '%']) {
+        return None;
+    }
     let mut bytes = percent::decoded(segment);
     match (bytes.next(), bytes.next(), bytes.next()) {
         (Some(b'.'), None, None) => Some(Dots::Same),

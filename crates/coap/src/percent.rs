@@ -60,6 +60,13 @@ pub(crate) fn check_component(
     too_long: impl Fn(usize) -> UriError,
 ) -> Result<(), UriError> {
     check(text, allowed)?;
+    // What is allowed is ASCII, so without percent-encodings the length is all that is left.
+    if !text.contains('%') {
+        return match text.len() {
+            0..=MAX_COMPONENT_LEN => Ok(()),
+            len => Err(too_long(len)),
+        };
+    }
     let mut room = [0; MAX_COMPONENT_LEN];
     let value = fill(&mut room, decoded(text)).ok_or_else(|| too_long(decoded(text).count()))?;
     core::str::from_utf8(value).map_err(|_| UriError::NotUtf8)?;

@@ -1,5 +1,7 @@
 //! Writing a message into a caller's buffer, RFC 7252 §3.
 
+use core::fmt;
+
 use crate::options::PAYLOAD_MARKER;
 use crate::{
     Code, EncodeError, Header, MAX_TOKEN_LEN, MessageId, MessageOption, MessageType, OptionNumber,
@@ -10,7 +12,6 @@ use crate::{
 /// the order of their numbers, then the payload.
 ///
 /// A call that fails leaves what was written before as it was.
-#[derive(Debug)]
 pub struct MessageWriter<'a> {
     out: &'a mut [u8],
     len: usize,
@@ -18,6 +19,10 @@ pub struct MessageWriter<'a> {
     is_empty_message: bool,
 }
 
+#[expect(
+    clippy::len_without_is_empty,
+    reason = "the header is written first, so it never is"
+)]
 impl<'a> MessageWriter<'a> {
     /// Writes header and token.
     ///
@@ -136,11 +141,6 @@ impl<'a> MessageWriter<'a> {
         self.len
     }
 
-    /// Says whether nothing was written; the header always is.
-    pub const fn is_empty(&self) -> bool {
-        false
-    }
-
     /// Returns the number of payload bytes that still fit behind a payload marker.
     pub const fn payload_capacity(&self) -> usize {
         self.out.len().saturating_sub(self.len).saturating_sub(1)
@@ -234,6 +234,16 @@ impl<'a> MessageWriter<'a> {
         value_room.copy_from_slice(value);
         self.len += header_len + value.len();
         Ok(())
+    }
+}
+
+/// How much was written, and nothing of what.
+impl fmt::Debug for MessageWriter<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("MessageWriter")
+            .field("len", &self.len)
+            .finish_non_exhaustive()
     }
 }
 

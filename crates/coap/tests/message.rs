@@ -394,6 +394,18 @@ fn payload_longer_than_its_room_is_refused() {
     assert!(writer(&mut out).payload_with(|_| usize::MAX).is_err());
 }
 
+#[test]
+fn debug_output_shows_no_payload_and_no_option_value() {
+    let message = Message::decode(b"\x41\x02\0\x01\x20\xb6secret\xffhidden").unwrap();
+    let text = format!("{message:?}");
+    assert!(
+        text.contains("Uri-Path") && text.contains("payload_len: 6"),
+        "{text}"
+    );
+    assert!(!text.contains("115") && !text.contains("secret"), "{text}");
+    assert!(!text.contains("104") && !text.contains("hidden"), "{text}");
+}
+
 fn writer(out: &mut [u8]) -> MessageWriter<'_> {
     let (kind, id) = (MessageType::Confirmable, MessageId(0));
     MessageWriter::new(out, kind, Code::GET, id, Token::EMPTY).unwrap()
