@@ -1,0 +1,45 @@
+//! The bodies of the fuzz targets as plain functions, so that `cargo test` replays their seeds on
+//! stable Rust.
+//!
+//! It may import every crate of the workspace and is imported by the targets in `fuzz/` alone, which
+//! are one line each. It leaves out the fuzzer itself, which needs unstable compiler flags and so
+//! lives in a workspace of its own.
+//!
+//! # A new target
+//!
+//! 1. A function in a module here, named as the target. It takes any bytes, asserts what must hold
+//!    for them, and never draws randomness or time from outside.
+//! 2. Its line in [`BODIES`].
+//! 3. `fuzz/fuzz_targets/NAME.rs` and its `[[bin]]` in `fuzz/Cargo.toml`.
+//! 4. Seeds in `fuzz/seeds/NAME/`, one input a file: valid ones first, and each input that once
+//!    found something.
+//!
+//! # Example
+//!
+//! ```
+//! hedgerow_fuzz_bodies::cursor(&[0x00, 0x02, 0x11, 0x22]);
+//! assert!(hedgerow_fuzz_bodies::BODIES.iter().any(|body| body.name == "cursor"));
+//! ```
+//!
+//! # Features
+//!
+//! None.
+
+mod cursor;
+
+pub use cursor::cursor;
+
+/// A target: its name and what it does with one input.
+#[derive(Clone, Copy, Debug)]
+pub struct Body {
+    /// The name of the target, of its file and of its folder of seeds.
+    pub name: &'static str,
+    /// The function that panics where something doesn't hold for the input.
+    pub run: fn(&[u8]),
+}
+
+/// All targets, sorted by name.
+pub const BODIES: &[Body] = &[Body {
+    name: "cursor",
+    run: cursor,
+}];
