@@ -1,0 +1,46 @@
+//! The command line of `cargo xtask`.
+
+use std::env;
+use std::process::ExitCode;
+
+use xtask::table::Table;
+use xtask::tidy;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  tidy                       rules about the repository that no compiler knows";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let outcome = match args.as_slice() {
+        ["tidy"] => tidy::run(),
+        [] | ["help" | "-h" | "--help"] => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    close(outcome)
+}
+
+fn close(outcome: Result<Table, String>) -> ExitCode {
+    match outcome {
+        Ok(table) => {
+            print!("{table}");
+            if table.is_failed() {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::SUCCESS
+            }
+        }
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
