@@ -21,6 +21,7 @@
 //! None.
 
 pub mod child;
+pub mod conformance;
 pub mod floors;
 pub mod table;
 pub mod tidy;

@@ -4,18 +4,21 @@ use std::env;
 use std::process::ExitCode;
 
 use xtask::table::Table;
-use xtask::tidy;
+use xtask::{conformance, tidy};
 
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  tidy                       rules about the repository that no compiler knows";
+  tidy                      rules about the repository that no compiler knows
+  conformance [--check]     write docs/CONFORMANCE.md, or fail if it is stale";
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let outcome = match args.as_slice() {
         ["tidy"] => tidy::run(),
+        ["conformance"] => conformance::run(false),
+        ["conformance", "--check"] => conformance::run(true),
         [] | ["help" | "-h" | "--help"] => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;
