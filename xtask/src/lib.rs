@@ -22,6 +22,7 @@
 
 pub mod child;
 pub mod conformance;
+pub mod features;
 pub mod floors;
 pub mod table;
 pub mod tidy;

@@ -4,13 +4,14 @@ use std::env;
 use std::process::ExitCode;
 
 use xtask::table::Table;
-use xtask::{conformance, tidy};
+use xtask::{conformance, features, tidy};
 
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   tidy                      rules about the repository that no compiler knows
-  conformance [--check]     write docs/CONFORMANCE.md, or fail if it is stale";
+  conformance [--check]     write docs/CONFORMANCE.md, or fail if it is stale
+  features [PACKAGE]...     build and test each crate alone, with each feature alone";
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(),
         ["conformance"] => conformance::run(false),
         ["conformance", "--check"] => conformance::run(true),
+        ["features", only @ ..] => features::run(only),
         [] | ["help" | "-h" | "--help"] => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;
