@@ -27,7 +27,7 @@ pub enum Imports {
 pub enum Needs {
     /// `core` alone: `#![no_std]`, and without its features no allocator.
     Nothing,
-    /// `#![no_std]`, but an allocator.
+    /// `#![no_std]`; an allocator is not ruled out.
     Alloc,
     /// The standard library.
     Std,
@@ -69,7 +69,7 @@ pub const ROOMS: &[Room] = &[
     room(
         "embedded",
         Imports::AllAboveBut(&["crypto-ring", "net"]),
-        Needs::Nothing,
+        Needs::Alloc,
     ),
     room("sim", Imports::Only(&["core"]), Needs::Std),
     room(

@@ -20,6 +20,7 @@
 //!
 //! None.
 
+pub mod alloc_free;
 pub mod child;
 pub mod conformance;
 pub mod features;

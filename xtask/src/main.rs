@@ -4,14 +4,15 @@ use std::env;
 use std::process::ExitCode;
 
 use xtask::table::Table;
-use xtask::{conformance, features, tidy};
+use xtask::{alloc_free, conformance, features, tidy};
 
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   tidy                      rules about the repository that no compiler knows
   conformance [--check]     write docs/CONFORMANCE.md, or fail if it is stale
-  features [PACKAGE]...     build and test each crate alone, with each feature alone";
+  features [PACKAGE]...     build and test each crate alone, with each feature alone
+  alloc-free                crates without std and allocator, on the host and on bare metal";
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         ["conformance"] => conformance::run(false),
         ["conformance", "--check"] => conformance::run(true),
         ["features", only @ ..] => features::run(only),
+        ["alloc-free"] => alloc_free::run(),
         [] | ["help" | "-h" | "--help"] => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;
