@@ -25,6 +25,7 @@ pub mod child;
 pub mod conformance;
 pub mod features;
 pub mod floors;
+pub mod fuzz;
 pub mod table;
 pub mod tidy;
 pub mod workspace;

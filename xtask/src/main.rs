@@ -4,7 +4,7 @@ use std::env;
 use std::process::ExitCode;
 
 use xtask::table::Table;
-use xtask::{alloc_free, conformance, features, tidy};
+use xtask::{alloc_free, conformance, features, fuzz, tidy};
 
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
@@ -12,7 +12,10 @@ usage: cargo xtask COMMAND
   tidy                      rules about the repository that no compiler knows
   conformance [--check]     write docs/CONFORMANCE.md, or fail if it is stale
   features [PACKAGE]...     build and test each crate alone, with each feature alone
-  alloc-free                crates without std and allocator, on the host and on bare metal";
+  alloc-free                crates without std and allocator, on the host and on bare metal
+  fuzz [--seconds-total N]  run all fuzz targets, 360 s in all if nothing is said";
+
+const FUZZ_SECONDS: u64 = 360;
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -23,6 +26,11 @@ fn main() -> ExitCode {
         ["conformance", "--check"] => conformance::run(true),
         ["features", only @ ..] => features::run(only),
         ["alloc-free"] => alloc_free::run(),
+        ["fuzz"] => fuzz::run(FUZZ_SECONDS),
+        ["fuzz", "--seconds-total", seconds] => match seconds.parse() {
+            Ok(seconds) => fuzz::run(seconds),
+            Err(error) => Err(format!("--seconds-total {seconds}: {error}")),
+        },
         [] | ["help" | "-h" | "--help"] => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;

@@ -3,6 +3,8 @@
 //! Each rule is a function from what it looks at to a list of violations, so that its test can plant
 //! one. A violation says where it is and what was expected.
 
+pub(crate) use fuzz_targets::declared as declared_fuzz_targets;
+
 use crate::floors::{Needs, Room};
 use crate::table::{Status, Table};
 use crate::workspace::Workspace;
