@@ -53,6 +53,7 @@ pub(super) fn machine_paths(files: &[(String, String)]) -> Vec<String> {
 pub(super) fn long_files(files: &[(String, String)]) -> Vec<String> {
     files
         .iter()
+        .filter(|(path, _)| !path.contains("/tests/"))
         .filter_map(|(path, text)| {
             let before_tests = text.lines().take_while(|line| *line != "#[cfg(test)]");
             let count = before_tests.count();
@@ -139,5 +140,6 @@ mod tests {
         assert_eq!(long_files(&file("a.rs", &long)).len(), 1);
         let tests = format!("x\n#[cfg(test)]\n{long}");
         assert_eq!(long_files(&file("a.rs", &tests)), [""; 0]);
+        assert_eq!(long_files(&file("a/tests/b.rs", &long)), [""; 0]);
     }
 }
