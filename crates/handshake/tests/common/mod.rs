@@ -1,0 +1,458 @@
+//! A client and a server as nodes of a simulated network.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    unreachable_pub
+)]
+
+use std::rc::Rc;
+
+use hedgerow_core::{
+    ChannelError, CryptoProvider, DropReason, Env, Event, Instant, Peer, PeerId, Psk,
+    PskCredentials, PskEntry, PskRequest, PskStore, SecureChannel,
+};
+use hedgerow_handshake::{
+    Acceptance, Acceptor, Buffers, ClientHandshake, ServerHandshake, Session, Settings,
+    peek_client_random,
+};
+use hedgerow_sim::{Address, Node, Outbox, World};
+
+pub const CLIENT: Address = Address::new(1, 40_000);
+pub const SERVER: Address = Address::new(2, 5684);
+pub const PSK: &[u8] = b"a key of 16 byte";
+pub const IDENTITY: &[u8] = b"thermometer";
+
+pub type Bytes = Box<[u8]>;
+
+pub fn buffers() -> Buffers<Bytes> {
+    Buffers {
+        incoming: vec![0; 512].into(),
+        outgoing: vec![0; 512].into(),
+    }
+}
+
+/// What a client shows.
+pub struct Shown {
+    pub identity: Vec<u8>,
+    pub psk: Psk,
+}
+
+impl Shown {
+    pub fn new(identity: &[u8], psk: &[u8]) -> Self {
+        Self {
+            identity: identity.to_vec(),
+            psk: Psk::new(psk).unwrap(),
+        }
+    }
+}
+
+impl PskCredentials for Shown {
+    fn psk_identity(&self) -> &[u8] {
+        &self.identity
+    }
+
+    fn psk(&self) -> &Psk {
+        &self.psk
+    }
+
+    fn peer(&self) -> PeerId {
+        PeerId(2)
+    }
+}
+
+/// What a server knows: one identity, which policy may forbid.
+pub struct Known {
+    pub identity: Vec<u8>,
+    pub psk: Psk,
+    pub is_forbidden: bool,
+}
+
+impl Known {
+    pub fn new(identity: &[u8], psk: &[u8]) -> Rc<Self> {
+        Rc::new(Self {
+            identity: identity.to_vec(),
+            psk: Psk::new(psk).unwrap(),
+            is_forbidden: false,
+        })
+    }
+}
+
+#[derive(Clone)]
+pub struct Store(pub Rc<Known>);
+
+impl PskStore for Store {
+    fn lookup(&self, request: &PskRequest<'_>) -> Option<PskEntry<'_>> {
+        let is_known = self.0.identity == request.psk_identity && !self.0.is_forbidden;
+        is_known.then_some(PskEntry {
+            psk: &self.0.psk,
+            peer: PeerId(1),
+        })
+    }
+}
+
+/// Either end, once its handshake is over or before.
+pub enum Phase<H, A> {
+    Idle,
+    Handshaking(Box<H>),
+    Established(Session<A>),
+    Failed(ChannelError),
+}
+
+type ClientPhase<P> = Phase<ClientHandshake<P, Shown, Bytes>, <P as CryptoProvider>::Aead>;
+type ServerPhase<P> = Phase<ServerHandshake<P, Store, Bytes>, <P as CryptoProvider>::Aead>;
+
+pub struct ClientNode<P: CryptoProvider> {
+    pub phase: ClientPhase<P>,
+    pub seen: Seen,
+}
+
+pub struct ServerNode<P: CryptoProvider> {
+    pub provider: P,
+    pub store: Store,
+    pub acceptor: Acceptor<P>,
+    pub phase: ServerPhase<P>,
+    pub seen: Seen,
+}
+
+/// What came up from a channel.
+#[derive(Default)]
+pub struct Seen {
+    pub established: u32,
+    pub plaintexts: Vec<Vec<u8>>,
+    pub drops: Vec<DropReason>,
+    pub closed: bool,
+    pub alerts_sent: u32,
+}
+
+pub enum End<P: CryptoProvider> {
+    Client(ClientNode<P>),
+    Server(ServerNode<P>),
+}
+
+impl<P: CryptoProvider + Clone> End<P> {
+    pub fn client(&mut self) -> &mut ClientNode<P> {
+        match self {
+            Self::Client(client) => client,
+            Self::Server(_) => panic!("not the client"),
+        }
+    }
+
+    pub fn server(&mut self) -> &mut ServerNode<P> {
+        match self {
+            Self::Server(server) => server,
+            Self::Client(_) => panic!("not the server"),
+        }
+    }
+
+    pub fn seen(&self) -> &Seen {
+        match self {
+            Self::Client(client) => &client.seen,
+            Self::Server(server) => &server.seen,
+        }
+    }
+
+    pub fn is_established(&self) -> bool {
+        match self {
+            Self::Client(client) => matches!(client.phase, Phase::Established(_)),
+            Self::Server(server) => matches!(server.phase, Phase::Established(_)),
+        }
+    }
+
+    pub fn error(&self) -> Option<ChannelError> {
+        match self {
+            Self::Client(ClientNode {
+                phase: Phase::Failed(error),
+                ..
+            })
+            | Self::Server(ServerNode {
+                phase: Phase::Failed(error),
+                ..
+            }) => Some(*error),
+            _ => None,
+        }
+    }
+
+    pub fn session(&mut self) -> &mut Session<P::Aead> {
+        match self {
+            Self::Client(ClientNode {
+                phase: Phase::Established(session),
+                ..
+            })
+            | Self::Server(ServerNode {
+                phase: Phase::Established(session),
+                ..
+            }) => session,
+            _ => panic!("not established"),
+        }
+    }
+
+    /// Seals application data and sends it.
+    pub fn say(&mut self, text: &[u8], out: &mut Outbox) {
+        let mut record = vec![0; text.len() + 64];
+        let (from, to) = match self {
+            Self::Client(_) => (CLIENT, SERVER),
+            Self::Server(_) => (SERVER, CLIENT),
+        };
+        let len = self.session().seal(text, &mut record).unwrap();
+        out.send(from, to, &record[..len]);
+    }
+}
+
+/// The verbs that both handshakes and the session have in common.
+macro_rules! drive {
+    ($phase:expr, $env:expr, $datagram:expr, $seen:expr) => {{
+        let mut rest: &mut [u8] = $datagram;
+        while !rest.is_empty() {
+            let received = match &mut $phase {
+                Phase::Handshaking(handshake) => handshake.handle_datagram($env, rest),
+                Phase::Established(session) => session.handle_datagram($env, rest),
+                Phase::Idle | Phase::Failed(_) => break,
+            };
+            match received {
+                Ok(received) => {
+                    rest = received.rest;
+                    match received.event {
+                        Some(Event::Established(_)) => {
+                            $seen.established += 1;
+                            $phase = match std::mem::replace(&mut $phase, Phase::Idle) {
+                                Phase::Handshaking(handshake) => {
+                                    Phase::Established(handshake.into_session().unwrap().session)
+                                }
+                                other => other,
+                            };
+                        }
+                        Some(Event::Plaintext(text)) => $seen.plaintexts.push(text.to_vec()),
+                        Some(Event::Closed) => $seen.closed = true,
+                        Some(Event::Dropped(reason)) => $seen.drops.push(reason),
+                        Some(_) | None => {}
+                    }
+                }
+                Err(error) => return Some(error),
+            }
+        }
+        None
+    }};
+}
+
+impl<P: CryptoProvider> ClientNode<P> {
+    fn feed(&mut self, env: &mut Env<'_>, datagram: &mut [u8]) -> Option<ChannelError> {
+        drive!(self.phase, env, datagram, self.seen)
+    }
+
+    fn flush(&mut self, env: &mut Env<'_>, out: &mut Outbox) {
+        let mut buffer = [0; 1500];
+        while let Some(len) = match &mut self.phase {
+            Phase::Handshaking(handshake) => handshake.poll_transmit(env, &mut buffer).unwrap(),
+            Phase::Established(session) => session.poll_transmit(env, &mut buffer).unwrap(),
+            Phase::Idle | Phase::Failed(_) => None,
+        } {
+            out.send(CLIENT, SERVER, &buffer[..len]);
+        }
+    }
+
+    fn conclude(&mut self, env: &mut Env<'_>, out: &mut Outbox, error: Option<ChannelError>) {
+        self.flush(env, out);
+        if let Some(error) = error {
+            self.phase = Phase::Failed(error);
+        }
+    }
+}
+
+impl<P: CryptoProvider + Clone> ServerNode<P> {
+    fn feed(&mut self, env: &mut Env<'_>, datagram: &mut [u8]) -> Option<ChannelError> {
+        drive!(self.phase, env, datagram, self.seen)
+    }
+
+    fn accept(&mut self, env: &mut Env<'_>, datagram: &mut [u8], out: &mut Outbox) {
+        let mut answer = [0; 256];
+        match self
+            .acceptor
+            .handle_datagram(env, CLIENT.as_bytes(), datagram, &mut answer)
+        {
+            Acceptance::Answer(len) => out.send(SERVER, CLIENT, &answer[..len]),
+            Acceptance::Refuse { len, .. } => {
+                self.seen.alerts_sent += 1;
+                out.send(SERVER, CLIENT, &answer[..len]);
+            }
+            Acceptance::Accept(hello) => {
+                let handshake = ServerHandshake::new(
+                    self.provider.clone(),
+                    self.store.clone(),
+                    *self.acceptor.settings(),
+                    hello,
+                    buffers(),
+                    env,
+                );
+                self.phase = Phase::Handshaking(Box::new(handshake.unwrap()));
+            }
+            Acceptance::Drop(reason) => self.seen.drops.push(reason),
+        }
+    }
+
+    fn flush(&mut self, env: &mut Env<'_>, out: &mut Outbox) {
+        let mut buffer = [0; 1500];
+        while let Some(len) = match &mut self.phase {
+            Phase::Handshaking(handshake) => handshake.poll_transmit(env, &mut buffer).unwrap(),
+            Phase::Established(session) => session.poll_transmit(env, &mut buffer).unwrap(),
+            Phase::Idle | Phase::Failed(_) => None,
+        } {
+            out.send(SERVER, CLIENT, &buffer[..len]);
+        }
+    }
+
+    fn conclude(&mut self, env: &mut Env<'_>, out: &mut Outbox, error: Option<ChannelError>) {
+        self.flush(env, out);
+        if let Some(error) = error {
+            self.phase = Phase::Failed(error);
+        }
+    }
+}
+
+impl<P: CryptoProvider + Clone> Node for End<P> {
+    fn handle_datagram(
+        &mut self,
+        env: &mut Env<'_>,
+        _from: Address,
+        _to: Address,
+        datagram: &mut [u8],
+        out: &mut Outbox,
+    ) {
+        match self {
+            Self::Client(client) => {
+                let error = client.feed(env, datagram);
+                client.conclude(env, out, error);
+            }
+            Self::Server(server) => {
+                let hello = peek_client_random(datagram);
+                let repeats = matches!((&server.phase, hello),
+                    (Phase::Handshaking(handshake), Some(random)) if *handshake.client_random() == random);
+                let is_new = match server.phase {
+                    Phase::Idle => true,
+                    Phase::Handshaking(_) => hello.is_some() && !repeats,
+                    Phase::Established(_) | Phase::Failed(_) => false,
+                };
+                if is_new {
+                    server.accept(env, datagram, out);
+                    server.conclude(env, out, None);
+                } else {
+                    let error = server.feed(env, datagram);
+                    server.conclude(env, out, error);
+                }
+            }
+        }
+    }
+
+    fn handle_timeout(&mut self, env: &mut Env<'_>, out: &mut Outbox) {
+        match self {
+            Self::Client(client) => {
+                let error = match &mut client.phase {
+                    Phase::Handshaking(handshake) => handshake.handle_timeout(env).err(),
+                    _ => None,
+                };
+                client.conclude(env, out, error);
+            }
+            Self::Server(server) => {
+                let error = match &mut server.phase {
+                    Phase::Handshaking(handshake) => handshake.handle_timeout(env).err(),
+                    _ => None,
+                };
+                server.conclude(env, out, error);
+            }
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        match self {
+            Self::Client(ClientNode {
+                phase: Phase::Handshaking(handshake),
+                ..
+            }) => handshake.poll_timeout(),
+            Self::Server(ServerNode {
+                phase: Phase::Handshaking(handshake),
+                ..
+            }) => handshake.poll_timeout(),
+            _ => None,
+        }
+    }
+}
+
+/// What both ends of a world are made with.
+pub struct Setup<P> {
+    pub client_provider: P,
+    pub server_provider: P,
+    pub client: Settings,
+    pub server: Settings,
+    pub shown: Shown,
+    pub known: Rc<Known>,
+}
+
+impl<P: Clone> Setup<P> {
+    pub fn new(provider: P, settings: Settings) -> Self {
+        Self {
+            client_provider: provider.clone(),
+            server_provider: provider,
+            client: settings,
+            server: settings,
+            shown: Shown::new(IDENTITY, PSK),
+            known: Known::new(IDENTITY, PSK),
+        }
+    }
+}
+
+pub type Net<P> = World<End<P>>;
+
+/// Puts a server and a client into a world; the client's first flight leaves.
+pub fn start<P: CryptoProvider + Clone>(
+    world: &mut Net<P>,
+    setup: Setup<P>,
+) -> (hedgerow_sim::NodeId, hedgerow_sim::NodeId) {
+    let mut rng = hedgerow_sim::TestRng::stream(world.seed(), 1000);
+    let mut env = Env::new(world.now(), &mut rng);
+    let server = End::Server(ServerNode {
+        acceptor: Acceptor::new(setup.server_provider.clone(), setup.server, &mut env),
+        provider: setup.server_provider,
+        store: Store(setup.known),
+        phase: Phase::Idle,
+        seen: Seen::default(),
+    });
+    let handshake = ClientHandshake::new(
+        setup.client_provider,
+        setup.shown,
+        setup.client,
+        buffers(),
+        &mut env,
+    );
+    let client = End::Client(ClientNode {
+        phase: Phase::Handshaking(Box::new(handshake.unwrap())),
+        seen: Seen::default(),
+    });
+    let server = world.add(server, &[SERVER]);
+    let client = world.add(client, &[CLIENT]);
+    world.act(client, |node, env, out| node.client().flush(env, out));
+    (client, server)
+}
+
+/// Lets both ends say something and checks that it arrives.
+pub fn talk<P: CryptoProvider + Clone>(
+    world: &mut Net<P>,
+    client: hedgerow_sim::NodeId,
+    server: hedgerow_sim::NodeId,
+) {
+    world.act(client, |node, _, out| node.say(b"over the hedge", out));
+    world.act(server, |node, _, out| node.say(b"and back", out));
+    world.run_until_idle().unwrap();
+    assert_eq!(
+        world.node(server).seen().plaintexts.last().unwrap(),
+        b"over the hedge"
+    );
+    assert_eq!(
+        world.node(client).seen().plaintexts.last().unwrap(),
+        b"and back"
+    );
+}
+
+pub fn peer<P: CryptoProvider + Clone>(world: &mut Net<P>, node: hedgerow_sim::NodeId) -> Peer {
+    world.act(node, |node, _, _| node.session().peer())
+}

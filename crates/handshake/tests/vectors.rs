@@ -1,0 +1,156 @@
+//! The client against transcripts that a second reader computed from the RFCs' text
+//! (`vectors/dtls12_psk.py`), without a look at this crate.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::collections::BTreeMap;
+
+use hedgerow_core::{Credentials, Env, Event, Instant, PeerId, Psk, Reader, SecureChannel, Writer};
+use hedgerow_crypto_soft::SoftCrypto;
+use hedgerow_handshake::{Buffers, ClientHandshake, ExtendedMasterSecret, Settings};
+use hedgerow_record::{
+    CipherSuite, ContentType, DTLS_1_0, DTLS_1_2, DtlsRecord, EpochNumber, RecordNumber,
+    encode_record,
+};
+
+type Case = BTreeMap<String, Vec<u8>>;
+
+fn cases() -> Vec<(String, Case)> {
+    let mut cases = Vec::new();
+    for line in include_str!("vectors/dtls12_psk.hex").lines() {
+        if let Some(name) = line.strip_prefix("case ") {
+            cases.push((name.to_owned(), Case::new()));
+        } else if let Some((key, hex)) = line.split_once(" = ") {
+            let bytes = (0..hex.len())
+                .step_by(2)
+                .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
+                .collect();
+            let (_, case) = cases.last_mut().unwrap();
+            case.insert(key.to_owned(), bytes);
+        }
+    }
+    cases
+}
+
+/// Gives the bytes 0, 1, 2, ..., which the vectors have as the client's random.
+struct Counting(u8);
+
+impl rand_core::TryRng for Counting {
+    type Error = core::convert::Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+        let mut bytes = [0; 4];
+        self.try_fill_bytes(&mut bytes)?;
+        Ok(u32::from_be_bytes(bytes))
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+        let mut bytes = [0; 8];
+        self.try_fill_bytes(&mut bytes)?;
+        Ok(u64::from_be_bytes(bytes))
+    }
+
+    fn try_fill_bytes(&mut self, dst: &mut [u8]) -> Result<(), Self::Error> {
+        for byte in dst {
+            *byte = self.0;
+            self.0 = self.0.wrapping_add(1);
+        }
+        Ok(())
+    }
+}
+
+impl rand_core::TryCryptoRng for Counting {}
+
+fn plain_record(number: u64, content_type: ContentType, fragment: &[u8]) -> Vec<u8> {
+    let mut out = [0; 512];
+    let mut writer = Writer::new(&mut out);
+    let number = RecordNumber::new(EpochNumber(0), number).unwrap();
+    encode_record(content_type, DTLS_1_2, number, fragment, &mut writer).unwrap();
+    writer.written().to_vec()
+}
+
+#[test]
+fn client_computes_what_the_second_reader_computed() {
+    let cases = cases();
+    assert_eq!(cases.len(), 5);
+    for (name, case) in cases {
+        let suite = match name.as_str() {
+            name if name.contains("CCM_8") => CipherSuite::TLS_PSK_WITH_AES_128_CCM_8,
+            name if name.contains("CCM") => CipherSuite::TLS_PSK_WITH_AES_128_CCM,
+            name if name.contains("GCM") => CipherSuite::TLS_PSK_WITH_AES_128_GCM_SHA256,
+            _ => CipherSuite::TLS_PSK_WITH_CHACHA20_POLY1305_SHA256,
+        };
+        let mut settings = Settings::new(&[suite]);
+        if name.ends_with("NO_EMS") {
+            settings = settings.with_extended_master_secret(ExtendedMasterSecret::Accepted);
+        }
+        let psk = Psk::new(b"secretPSK").unwrap();
+        let credentials = Credentials {
+            psk_identity: b"Client_identity",
+            psk: &psk,
+            peer: PeerId(0),
+        };
+        let mut rng = Counting(0);
+        let env = &mut Env::new(Instant::ZERO, &mut rng);
+        let buffers = Buffers {
+            incoming: [0; 512],
+            outgoing: [0; 512],
+        };
+        let mut client =
+            ClientHandshake::new(SoftCrypto, credentials, settings, buffers, env).unwrap();
+        let mut out = [0; 1200];
+        client.poll_transmit(env, &mut out).unwrap().unwrap();
+
+        let mut request = [0; 64];
+        let mut writer = Writer::new(&mut request);
+        let verify: Vec<u8> = [3, 0, 0, 19, 0, 0, 0, 0, 0, 0, 0, 19, 0xfe, 0xff, 16]
+            .into_iter()
+            .chain(0xc0..=0xcf)
+            .collect();
+        let number = RecordNumber::new(EpochNumber(0), 0).unwrap();
+        encode_record(
+            ContentType::Handshake,
+            DTLS_1_0,
+            number,
+            &verify,
+            &mut writer,
+        )
+        .unwrap();
+        let received = client.handle_datagram(env, writer.into_written()).unwrap();
+        assert_eq!(received.event, None, "{name}");
+
+        let len = client.poll_transmit(env, &mut out).unwrap().unwrap();
+        let (hello, _) = DtlsRecord::decode(&mut out[..len]).unwrap();
+        assert_eq!(&*hello.fragment, case["client_hello_2"], "{name}");
+
+        let mut flight = plain_record(1, ContentType::Handshake, &case["server_hello"]);
+        flight.extend(plain_record(
+            2,
+            ContentType::Handshake,
+            &case["server_hello_done"],
+        ));
+        let received = client.handle_datagram(env, &mut flight).unwrap();
+        client.handle_datagram(env, received.rest).unwrap();
+        let len = client.poll_transmit(env, &mut out).unwrap().unwrap();
+        let (key_exchange, rest) = DtlsRecord::decode(&mut out[..len]).unwrap();
+        assert_eq!(
+            &*key_exchange.fragment, case["client_key_exchange"],
+            "{name}"
+        );
+        let (change, finished) = DtlsRecord::decode(rest).unwrap();
+        assert_eq!(change.content_type, ContentType::ChangeCipherSpec);
+        assert_eq!(finished, case["client_finished_record"], "{name}");
+
+        let mut flight = plain_record(3, ContentType::ChangeCipherSpec, &[1]);
+        flight.extend(&case["server_finished_record"]);
+        let received = client.handle_datagram(env, &mut flight).unwrap();
+        let received = client.handle_datagram(env, received.rest).unwrap();
+        assert!(
+            matches!(received.event, Some(Event::Established(_))),
+            "{name}"
+        );
+        let mut session = client.into_session().unwrap().session;
+        let len = session.seal(b"over the hedge", &mut out).unwrap();
+        assert_eq!(out[..len], case["client_application_record"], "{name}");
+        assert!(Reader::new(&out[..len]).len() == 14 + session.overhead());
+    }
+}
