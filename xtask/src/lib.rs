@@ -26,6 +26,7 @@ pub mod conformance;
 pub mod features;
 pub mod floors;
 pub mod fuzz;
+pub mod interop;
 pub mod table;
 pub mod tidy;
 pub mod workspace;

@@ -4,7 +4,7 @@ use std::env;
 use std::process::ExitCode;
 
 use xtask::table::Table;
-use xtask::{alloc_free, conformance, features, fuzz, tidy};
+use xtask::{alloc_free, conformance, features, fuzz, interop, tidy};
 
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
@@ -13,7 +13,8 @@ usage: cargo xtask COMMAND
   conformance [--check]     write docs/CONFORMANCE.md, or fail if it is stale
   features [PACKAGE]...     build and test each crate alone, with each feature alone
   alloc-free                crates without std and allocator, on the host and on bare metal
-  fuzz [--seconds-total N]  run all fuzz targets, 360 s in all if nothing is said";
+  fuzz [--seconds-total N]  run all fuzz targets, 360 s in all if nothing is said
+  interop                   DTLS against OpenSSL and GnuTLS, in a network namespace";
 
 const FUZZ_SECONDS: u64 = 360;
 
@@ -30,6 +31,11 @@ fn main() -> ExitCode {
         ["fuzz", "--seconds-total", seconds] => match seconds.parse() {
             Ok(seconds) => fuzz::run(seconds),
             Err(error) => Err(format!("--seconds-total {seconds}: {error}")),
+        },
+        ["interop", rest @ ..] => match interop::run(rest) {
+            Ok(interop::Outcome::Table(table)) => Ok(table),
+            Ok(interop::Outcome::Passed) => return ExitCode::SUCCESS,
+            Err(error) => Err(error),
         },
         [] | ["help" | "-h" | "--help"] => {
             println!("{USAGE}");

@@ -1,0 +1,236 @@
+//! DTLS 1.2 with pre-shared keys against OpenSSL and GnuTLS, both directions.
+
+use std::io::Write as _;
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use hedgerow_handshake::{DEFAULT_SUITES, Settings, Timers};
+use hedgerow_record::CipherSuite;
+
+use super::cell::{enter, limitation, suite_text};
+use super::dtls_end::{Dialogue, Identity, Losses, Report, run_client, run_server};
+use super::peers::{Peer, free_address};
+use crate::child::Running;
+use crate::table::Table;
+
+const IDENTITY: Identity<'static> = Identity {
+    psk_identity: b"Client_identity",
+    psk: b"secretPSK",
+};
+
+const WRONG_KEY: Identity<'static> = Identity {
+    psk_identity: b"Client_identity",
+    psk: b"otherwise",
+};
+
+const UNKNOWN: Identity<'static> = Identity {
+    psk_identity: b"Somebody_else",
+    psk: b"secretPSK",
+};
+
+const FROM_US: &[u8] = b"hedgerow speaks first\n";
+const FROM_PEER: &[u8] = b"peer speaks as well\n";
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Enters every cell.
+pub(super) fn run(table: &mut Table) {
+    for peer in Peer::ALL {
+        for suite in DEFAULT_SUITES {
+            let name = format!("client -> {} {suite}", peer.name());
+            enter(table, &name, || {
+                let report = as_client(peer, suite, IDENTITY, Losses::default())?;
+                check_success(&report, suite)
+            });
+            let name = format!("server <- {} {suite}", peer.name());
+            enter(table, &name, || {
+                let report = as_server(peer, suite, IDENTITY, Losses::default())?;
+                check_success(&report, suite)
+            });
+        }
+        for (what, shown) in [("wrong key", WRONG_KEY), ("unknown identity", UNKNOWN)] {
+            let suite = CipherSuite::TLS_PSK_WITH_AES_128_CCM_8;
+            let name = format!("client -> {} {what}", peer.name());
+            if peer == Peer::OpenSsl && shown.psk_identity == UNKNOWN.psk_identity {
+                limitation(table, &name, || accepts_any_identity(suite));
+            } else {
+                enter(table, &name, || {
+                    check_refusal(&as_client(peer, suite, shown, Losses::default())?)
+                });
+            }
+            enter(table, &format!("server <- {} {what}", peer.name()), || {
+                check_refusal(&as_server(peer, suite, shown, Losses::default())?)
+            });
+        }
+        enter(
+            table,
+            &format!("client -> {} each datagram lost", peer.name()),
+            || {
+                each_lost(|losses| {
+                    as_client(
+                        peer,
+                        CipherSuite::TLS_PSK_WITH_AES_128_CCM_8,
+                        IDENTITY,
+                        losses,
+                    )
+                })
+            },
+        );
+        enter(
+            table,
+            &format!("server <- {} each datagram lost", peer.name()),
+            || {
+                each_lost(|losses| {
+                    as_server(
+                        peer,
+                        CipherSuite::TLS_PSK_WITH_AES_128_CCM_8,
+                        IDENTITY,
+                        losses,
+                    )
+                })
+            },
+        );
+    }
+}
+
+/// OpenSSL's s_server only warns of an identity that it doesn't know: s_client gets through as well.
+fn accepts_any_identity(suite: CipherSuite) -> Result<String, String> {
+    let (mut server, address) = Peer::OpenSsl.start_server(suite, IDENTITY)?;
+    let mut client = Peer::OpenSsl.start_client(suite, UNKNOWN, address)?;
+    feed(&mut client)?;
+    expect_output(&mut server, FROM_PEER)?;
+    Ok("the server takes any identity; OpenSSL's own client gets through as well".to_owned())
+}
+
+/// TD_COAP_DTLS_01.
+fn check_success(report: &Report, suite: CipherSuite) -> Result<String, String> {
+    report.outcome.clone()?;
+    if report.suite != Some(suite) {
+        return Err(format!("negotiated {}", suite_text(report.suite)));
+    }
+    Ok(format!(
+        "{} negotiated, data both ways, {} ms",
+        suite_text(report.suite),
+        report.elapsed.as_millis()
+    ))
+}
+
+/// TD_COAP_DTLS_02: it fails within a bounded time, with a clear error at our end.
+fn check_refusal(report: &Report) -> Result<String, String> {
+    match &report.outcome {
+        Ok(()) => Err("data went through under a wrong key".to_owned()),
+        Err(error) if report.suite.is_some() => Err(format!("established, then {error}")),
+        Err(error) => Ok(format!("{error}, {} ms", report.elapsed.as_millis())),
+    }
+}
+
+/// TD_COAP_DTLS_03: each datagram of the handshake and of the dialogue's first record lost once.
+fn each_lost(run: impl Fn(Losses) -> Result<Report, String>) -> Result<String, String> {
+    let calm = run(Losses::default())?;
+    calm.outcome
+        .clone()
+        .map_err(|error| format!("without loss: {error}"))?;
+    // What is counted without loss holds the records of the dialogue too; DTLS doesn't recover
+    // those, so that only the three datagrams of each side's handshake are lost here.
+    let handshake = 3;
+    let mut runs = 0;
+    for n in 0..handshake {
+        for losses in [
+            Losses {
+                sent: Some(n),
+                received: None,
+            },
+            Losses {
+                sent: None,
+                received: Some(n),
+            },
+        ] {
+            let report = run(losses)?;
+            report
+                .outcome
+                .map_err(|error| format!("{losses:?}: {error}"))?;
+            runs += 1;
+        }
+    }
+    Ok(format!(
+        "{runs} handshakes completed, one datagram lost in each"
+    ))
+}
+
+fn settings(suite: CipherSuite) -> Settings {
+    Settings::new(&[suite]).with_timers(Timers {
+        deadline: Duration::from_secs(5),
+        ..Timers::default()
+    })
+}
+
+fn as_client(
+    peer: Peer,
+    suite: CipherSuite,
+    shown: Identity<'_>,
+    losses: Losses,
+) -> Result<Report, String> {
+    let (mut server, address) = peer.start_server(suite, IDENTITY)?;
+    // GnuTLS's server echoes; OpenSSL's sends what its standard input has, once there is a session.
+    let expects = match peer {
+        Peer::OpenSsl => {
+            feed(&mut server)?;
+            FROM_PEER
+        }
+        Peer::GnuTls => FROM_US,
+    };
+    let dialogue = Dialogue {
+        says: FROM_US.to_vec(),
+        expects: expects.to_vec(),
+    };
+    let report = run_client(address, shown, settings(suite), &dialogue, losses, LIMIT)?;
+    if report.outcome.is_ok() && peer == Peer::OpenSsl {
+        expect_output(&mut server, FROM_US)?;
+    }
+    server.kill();
+    Ok(report)
+}
+
+fn as_server(
+    peer: Peer,
+    suite: CipherSuite,
+    shown: Identity<'_>,
+    losses: Losses,
+) -> Result<Report, String> {
+    let address = free_address()?;
+    let socket = UdpSocket::bind(address).map_err(|error| error.to_string())?;
+    let mut client = peer.start_client(suite, shown, address)?;
+    feed(&mut client)?;
+    let dialogue = Dialogue {
+        says: FROM_US.to_vec(),
+        expects: FROM_PEER.to_vec(),
+    };
+    let report = run_server(&socket, IDENTITY, settings(suite), &dialogue, losses, LIMIT)?;
+    if report.outcome.is_ok() {
+        expect_output(&mut client, FROM_US)?;
+    }
+    client.kill();
+    Ok(report)
+}
+
+/// Lets a peer say its piece again and again while it lives: what it says before our end has
+/// received its last flight is lost, and DTLS doesn't send data twice. Both programs also end when
+/// their standard input does.
+fn feed(peer: &mut Running) -> Result<(), String> {
+    let mut input = peer.take_stdin().ok_or("no standard input")?;
+    std::thread::spawn(move || {
+        while input.write_all(FROM_PEER).is_ok() {
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    });
+    Ok(())
+}
+
+fn expect_output(peer: &mut Running, text: &[u8]) -> Result<(), String> {
+    let text = String::from_utf8_lossy(text);
+    if peer.wait_for(text.trim_end(), Duration::from_secs(5)) {
+        Ok(())
+    } else {
+        Err(format!("peer didn't show what we said: {}", peer.output()))
+    }
+}

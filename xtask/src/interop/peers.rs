@@ -1,0 +1,184 @@
+//! The peers' programs: where they come from, how they are started.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use hedgerow_record::CipherSuite;
+
+use super::cell::hex;
+use super::clock::Clock;
+use super::dtls_end::Identity;
+use crate::child::{self, Echo, Running};
+
+/// A program that speaks DTLS 1.2 with pre-shared keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Peer {
+    OpenSsl,
+    GnuTls,
+}
+
+impl Peer {
+    pub(super) const ALL: [Self; 2] = [Self::OpenSsl, Self::GnuTls];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::OpenSsl => "OpenSSL",
+            Self::GnuTls => "GnuTLS",
+        }
+    }
+
+    /// The peer's name for a suite.
+    pub(super) const fn suite(self, suite: CipherSuite) -> &'static str {
+        match (self, suite) {
+            (Self::OpenSsl, CipherSuite::TLS_PSK_WITH_AES_128_CCM_8) => "PSK-AES128-CCM8",
+            (Self::OpenSsl, CipherSuite::TLS_PSK_WITH_AES_128_CCM) => "PSK-AES128-CCM",
+            (Self::OpenSsl, CipherSuite::TLS_PSK_WITH_AES_128_GCM_SHA256) => {
+                "PSK-AES128-GCM-SHA256"
+            }
+            (Self::OpenSsl, _) => "PSK-CHACHA20-POLY1305",
+            (Self::GnuTls, CipherSuite::TLS_PSK_WITH_AES_128_CCM_8) => "AES-128-CCM-8",
+            (Self::GnuTls, CipherSuite::TLS_PSK_WITH_AES_128_CCM) => "AES-128-CCM",
+            (Self::GnuTls, CipherSuite::TLS_PSK_WITH_AES_128_GCM_SHA256) => "AES-128-GCM",
+            (Self::GnuTls, _) => "CHACHA20-POLY1305",
+        }
+    }
+
+    /// Starts the peer as a server on a port of its own.
+    pub(super) fn start_server(
+        self,
+        suite: CipherSuite,
+        identity: Identity<'_>,
+    ) -> Result<(Running, SocketAddr), String> {
+        let address = free_address()?;
+        let name = String::from_utf8_lossy(identity.psk_identity).into_owned();
+        let key = hex(identity.psk);
+        let mut command = match self {
+            Self::OpenSsl => {
+                let mut command = Command::new("openssl");
+                command
+                    .args(["s_server", "-dtls1_2", "-nocert", "-quiet", "-listen"])
+                    .args(["-accept", &address.to_string()])
+                    .args(["-psk", &key, "-psk_identity", &name, "-psk_hint", "hint"])
+                    .args(["-cipher", self.suite(suite)]);
+                command
+            }
+            Self::GnuTls => {
+                let keys = std::env::temp_dir().join(format!("hedgerow-psk-{}", address.port()));
+                fs::write(&keys, format!("{name}:{key}\n")).map_err(|error| error.to_string())?;
+                let mut command = Command::new("gnutls-serv");
+                command
+                    .args(["--udp", "--echo", "--pskhint", "hint"])
+                    .args(["--port", &address.port().to_string()])
+                    .arg("--pskpasswd")
+                    .arg(keys)
+                    .args(["--priority", &self.priority(suite)]);
+                command
+            }
+        };
+        command.stdin(Stdio::piped());
+        let server = Running::start(&mut command, Echo::Hidden)?;
+        wait_for_port(address.port(), &server)?;
+        Ok((server, address))
+    }
+
+    /// Starts the peer as a client of `server`.
+    pub(super) fn start_client(
+        self,
+        suite: CipherSuite,
+        identity: Identity<'_>,
+        server: SocketAddr,
+    ) -> Result<Running, String> {
+        let name = String::from_utf8_lossy(identity.psk_identity).into_owned();
+        let key = hex(identity.psk);
+        let mut command = match self {
+            Self::OpenSsl => {
+                let mut command = Command::new("openssl");
+                command
+                    .args(["s_client", "-dtls1_2", "-connect", &server.to_string()])
+                    .args(["-psk", &key, "-psk_identity", &name])
+                    .args(["-cipher", self.suite(suite)]);
+                command
+            }
+            Self::GnuTls => {
+                let mut command = Command::new("gnutls-cli");
+                command
+                    .args(["--udp", "--port", &server.port().to_string()])
+                    .args(["--pskusername", &name, "--pskkey", &key])
+                    .args(["--priority", &self.priority(suite), "127.0.0.1"]);
+                command
+            }
+        };
+        command.stdin(Stdio::piped());
+        Running::start(&mut command, Echo::Hidden)
+    }
+
+    fn priority(self, suite: CipherSuite) -> String {
+        format!(
+            "NORMAL:-VERS-ALL:+VERS-DTLS1.2:-KX-ALL:+PSK:-CIPHER-ALL:+{}:-MAC-ALL:+AEAD",
+            self.suite(suite)
+        )
+    }
+}
+
+/// Returns name and version of each peer.
+///
+/// # Errors
+///
+/// The name of the package that is missing.
+pub(super) fn versions() -> Result<Vec<String>, String> {
+    let programs = [
+        ("openssl", ["version"], "openssl"),
+        ("gnutls-serv", ["--version"], "gnutls-bin"),
+        ("gnutls-cli", ["--version"], "gnutls-bin"),
+    ];
+    programs
+        .into_iter()
+        .map(|(program, args, package)| {
+            let mut command = Command::new(program);
+            command.args(args);
+            child::run(&mut command, Duration::from_secs(10), Echo::Hidden)
+                .ok()
+                .filter(child::Finished::is_success)
+                .and_then(|finished| finished.output.lines().next().map(str::to_owned))
+                .ok_or_else(|| format!("{program} isn't installed; Debian's package is {package}"))
+        })
+        .collect()
+}
+
+/// Returns an address whose port nobody uses. Each is given out once: several peers bind with
+/// address reuse, so that one left over from another cell would answer unnoticed.
+pub(super) fn free_address() -> Result<SocketAddr, String> {
+    static NEXT: AtomicU16 = AtomicU16::new(20_000);
+    for _ in 0..1_000 {
+        let port = NEXT.fetch_add(2, Ordering::Relaxed);
+        if UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+            return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        }
+    }
+    Err("no free port".to_owned())
+}
+
+/// Waits until somebody listens on a UDP port.
+fn wait_for_port(port: u16, server: &Running) -> Result<(), String> {
+    let clock = Clock::start();
+    let suffix = format!(":{port:04X}");
+    while clock.elapsed() < Duration::from_secs(10) {
+        let is_there = ["/proc/net/udp", "/proc/net/udp6"].into_iter().any(|file| {
+            fs::read_to_string(file).is_ok_and(|table| {
+                table.lines().any(|line| {
+                    line.split_whitespace()
+                        .nth(1)
+                        .is_some_and(|local| local.ends_with(&suffix))
+                })
+            })
+        });
+        if is_there {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Err(format!("server doesn't listen: {}", server.output()))
+}
