@@ -38,6 +38,8 @@ pub(crate) enum Answer<M> {
     Acknowledgement,
     /// The message stored, byte for byte.
     Message(M),
+    /// The message stored, which answers a Non-confirmable message and so is sent once.
+    Once(M),
 }
 
 /// When the ID of a message may be used again.
@@ -70,8 +72,8 @@ impl<S: Storage> Deduplication<S> {
                 && expiry.at <= now
             {
                 queue.pop_front();
-                if let Some(Answer::Message(message)) = answers.remove(expiry.message_id.0) {
-                    *stored_bytes = stored_bytes.saturating_sub(message.as_slice().len());
+                if let Some(answer) = answers.remove(expiry.message_id.0) {
+                    *stored_bytes = stored_bytes.saturating_sub(answer.len());
                 }
             }
         }
@@ -133,6 +135,11 @@ impl<S: Storage> Deduplication<S> {
         earliest.map(|at| at.saturating_add(slack))
     }
 
+    /// Returns the length of all answers stored, in bytes.
+    pub(crate) const fn stored_bytes(&self) -> usize {
+        self.stored_bytes
+    }
+
     /// Returns the number of messages remembered.
     pub(crate) fn len(&self) -> usize {
         self.answers.len()
@@ -143,7 +150,7 @@ impl<M: MessageBuffer> Answer<M> {
     fn len(&self) -> usize {
         match self {
             Self::Nothing | Self::Acknowledgement => 0,
-            Self::Message(message) => message.as_slice().len(),
+            Self::Message(message) | Self::Once(message) => message.as_slice().len(),
         }
     }
 }

@@ -1,0 +1,88 @@
+//! What a new association leaves of the old one, RFC 7252 §9.1 and the decision on restarted
+//! devices.
+
+use core::borrow::Borrow;
+
+use hedgerow_coap::{Code, Message};
+use hedgerow_core::Env;
+
+use crate::block_message::fitting_szx;
+use crate::client::{Phase, Work};
+use crate::client_blocks::Step;
+use crate::deduplication::Deduplication;
+use crate::exchange::Liveness;
+use crate::message_ids::MessageIds;
+use crate::server::IncomingPhase;
+use crate::storage::{Bodies, List, Storage};
+use crate::{Config, Exchange, RequestError, ResponseError};
+
+impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
+    /// Goes on under a new secure session with the same peer.
+    ///
+    /// Nothing that was sent under the old session is retransmitted (RFC 7252 §9.1.1). GET, PUT and
+    /// DELETE requests are sent anew, with new message IDs and tokens and from their first block;
+    /// so are requests that never went out. Others, and pings, end with
+    /// [`Event::RequestFailed`](crate::Event::RequestFailed) and
+    /// [`RequestError::AssociationRestarted`]. Requests of the peer end with
+    /// [`Event::ResponseFailed`](crate::Event::ResponseFailed), since their responses belong to the
+    /// old session (§9.1.2). The peer's message IDs are forgotten; tokens are never used again.
+    pub fn restart_association(&mut self, env: &mut Env<'_>) {
+        self.release_lent();
+        self.message_ids = MessageIds::new(env.rng);
+        self.seen = Deduplication::default();
+        self.replies = S::List::default();
+        self.liveness = Liveness::ALIVE;
+        self.clear_blocks();
+        for entry in self.incoming.as_mut_slice() {
+            if !matches!(entry.phase, IncomingPhase::Failed(_)) {
+                entry.phase = IncomingPhase::Failed(ResponseError::AssociationRestarted);
+            }
+        }
+        for index in 0..self.outgoing.as_slice().len() {
+            self.restart_outgoing(index);
+        }
+    }
+
+    fn restart_outgoing(&mut self, index: usize) {
+        let Some(entry) = self.outgoing.as_mut_slice().get_mut(index) else {
+            return;
+        };
+        if entry.ended().is_some() {
+            return;
+        }
+        let transfer = match &mut entry.work {
+            Work::Request(transfer)
+                if !transfer.was_sent
+                    || matches!(transfer.code, Code::GET | Code::PUT | Code::DELETE) =>
+            {
+                transfer
+            }
+            Work::Request(_) | Work::Ping => {
+                entry.phase = Phase::Failed(RequestError::AssociationRestarted);
+                return;
+            }
+        };
+        entry.phase = Phase::Queued;
+        transfer.was_sent = false;
+        let (template, step) = (transfer.template, transfer.step);
+        if let Step::Download { assembly, .. } = step {
+            self.bodies.release(assembly);
+        }
+        let bytes = self.bodies.bytes(template);
+        let payload_len = Message::decode(bytes).map_or(0, |template| template.payload().len());
+        let options_len = bytes.len().saturating_sub(payload_len);
+        let max_szx = self.config().max_block_szx;
+        let was_uploaded = match step {
+            Step::Whole => false,
+            Step::Upload { .. } => true,
+            Step::Download { upload, .. } => upload.is_done(),
+        };
+        // What the old session has taught about the peer's block sizes, the new one teaches again.
+        let szx = fitting_szx(options_len, self.max_message_len(), max_szx);
+        let step = match szx.filter(|_| was_uploaded && payload_len > 0) {
+            Some(szx) => self.upload(szx),
+            None => Step::Whole,
+        };
+        self.set_step(index, step);
+    }
+}
