@@ -1,0 +1,38 @@
+//! What an endpoint may use, and how it behaves.
+
+use alloc::sync::Arc;
+use core::time::Duration;
+
+use hedgerow_handshake::Settings;
+
+/// The configuration of an endpoint.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Suites, timers and datagram length of handshakes.
+    pub handshake: Settings,
+    /// What each association's exchange may use, shared by all.
+    pub exchange: Arc<hedgerow_exchange::Config>,
+    /// Associations at the same time. A full table refuses new peers.
+    pub max_associations: usize,
+    /// Handshakes under way at the same time. They are apart from each other: one that stalls
+    /// delays none, and the deadline in `handshake` frees its place.
+    pub max_handshakes: usize,
+    /// Events waiting to be fetched. What happens beyond that is counted, and lost.
+    pub max_events: usize,
+    /// How long an association without a message is kept.
+    pub idle_timeout: Duration,
+}
+
+impl Default for Config {
+    /// 10,000 associations, 256 handshakes, an hour of idleness.
+    fn default() -> Self {
+        Self {
+            handshake: Settings::default(),
+            exchange: Arc::new(hedgerow_exchange::Config::default()),
+            max_associations: 10_000,
+            max_handshakes: 256,
+            max_events: 4_096,
+            idle_timeout: Duration::from_secs(3_600),
+        }
+    }
+}

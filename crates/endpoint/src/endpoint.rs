@@ -1,0 +1,361 @@
+//! The driver: which machine a datagram is for, and which one speaks next.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec;
+use alloc::vec::Vec;
+
+use hedgerow_core::{CryptoProvider, DropReason, Env, Instant, Peer, PskCredentials, PskStore};
+use hedgerow_exchange::{IncomingRequest, OutgoingRequest, Request, Response};
+use hedgerow_handshake::{Acceptor, peek_client_random};
+
+use crate::association::{Association, Channel, Role};
+use crate::handshaking::{Entry, Handshaking};
+use crate::peek::first_epoch;
+use crate::{Address, AssociationId, Config, Error, Event};
+
+/// A CoAP node: every peer, every handshake, every exchange, and no socket.
+///
+/// `A` is where peers are, `P` the algorithms, `S` finds the keys of clients, `K` holds a client's
+/// own credentials.
+///
+/// Its caller gives it datagrams and the time, fetches datagrams with [`Self::poll_transmit`] and
+/// events with [`Self::poll_event`] after every call, and comes back when [`Self::poll_timeout`]
+/// says.
+pub struct Endpoint<A: Address, P: CryptoProvider, S, K> {
+    pub(crate) config: Config,
+    pub(crate) provider: P,
+    pub(crate) store: S,
+    pub(crate) acceptor: Option<Acceptor<P>>,
+    pub(crate) associations: BTreeMap<AssociationId, Association<A, P::Aead, K>>,
+    pub(crate) by_address: BTreeMap<A, AssociationId>,
+    pub(crate) handshakes: BTreeMap<A, Entry<P, S, K>>,
+    pub(crate) timers: BTreeSet<(Instant, Timer<A>)>,
+    pub(crate) queue: VecDeque<Speaker<A>>,
+    pub(crate) partings: VecDeque<(A, Vec<u8>)>,
+    pub(crate) events: VecDeque<Event<'static, A>>,
+    pub(crate) lost_events: u64,
+    pub(crate) drops: Vec<u64>,
+    pub(crate) touched: Option<AssociationId>,
+    pub(crate) last_association: u64,
+    pub(crate) scratch: Vec<u8>,
+}
+
+/// What a timer is for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer<A> {
+    Association(AssociationId),
+    Handshake(A),
+}
+
+/// What may have something to send.
+#[derive(Clone, Copy)]
+pub(crate) enum Speaker<A> {
+    Association(AssociationId),
+    Handshake(A),
+}
+
+/// What became of a part of a datagram.
+#[derive(Debug)]
+pub struct Handled<'a, A> {
+    /// How many bytes were taken. While fewer than the datagram has, call again with the rest.
+    pub consumed: usize,
+    /// How many bytes stand in `out`, to be sent back to where the datagram came from: at most
+    /// three times as many as came in where the address has proved nothing.
+    pub answer: usize,
+    /// What happened, if it concerns the application.
+    pub event: Option<Event<'a, A>>,
+}
+
+impl<A, P, S, K> Endpoint<A, P, S, K>
+where
+    A: Address,
+    P: CryptoProvider + Clone,
+    S: PskStore + Clone,
+    K: PskCredentials + Clone,
+{
+    /// Makes an endpoint that begins associations and accepts none.
+    pub fn client(provider: P, store: S, config: Config) -> Self {
+        let scratch = vec![0; config.exchange.max_message_len];
+        Self {
+            config,
+            provider,
+            store,
+            acceptor: None,
+            associations: BTreeMap::new(),
+            by_address: BTreeMap::new(),
+            handshakes: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            queue: VecDeque::new(),
+            partings: VecDeque::new(),
+            events: VecDeque::new(),
+            lost_events: 0,
+            drops: vec![0; DropReason::ALL.len()],
+            touched: None,
+            last_association: 0,
+            scratch,
+        }
+    }
+
+    /// Makes an endpoint that accepts peers whose keys `store` has, and begins associations too.
+    pub fn server(provider: P, store: S, config: Config, env: &mut Env<'_>) -> Self {
+        let acceptor = Acceptor::new(provider.clone(), config.handshake, env);
+        Self {
+            acceptor: Some(acceptor),
+            ..Self::client(provider, store, config)
+        }
+    }
+
+    /// Returns the association with the server at `address`, begun now if there is none: over DTLS
+    /// with `credentials`, or in clear without.
+    ///
+    /// Requests may be given at once. They leave when the handshake is over.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AddressInUse`] if the association there is of another kind,
+    /// [`Error::TooManyAssociations`], [`Error::TooManyHandshakes`], or [`Error::Channel`] if the
+    /// credentials can't be used.
+    pub fn connect(
+        &mut self,
+        env: &mut Env<'_>,
+        address: A,
+        credentials: Option<&K>,
+    ) -> Result<AssociationId, Error> {
+        self.settle();
+        if let Some(&id) = self.by_address.get(&address) {
+            let role = self.associations.get(&id).map(|found| &found.role);
+            return match (role, credentials) {
+                (Some(Role::Client(Some(known))), Some(credentials))
+                    if known.psk_identity() == credentials.psk_identity() =>
+                {
+                    Ok(id)
+                }
+                (Some(Role::Client(None)), None) => Ok(id),
+                _ => Err(Error::AddressInUse),
+            };
+        }
+        if self.associations.len() >= self.config.max_associations {
+            return Err(Error::TooManyAssociations {
+                max: self.config.max_associations,
+            });
+        }
+        let id = AssociationId(self.last_association.saturating_add(1));
+        let channel = match credentials {
+            None => Channel::NoSec,
+            Some(credentials) => {
+                self.start_handshake(env, address, id, credentials)?;
+                Channel::Expected
+            }
+        };
+        self.last_association = id.0;
+        let role = Role::Client(credentials.cloned());
+        self.add_association(env, id, address, role, channel, Peer::Anonymous);
+        Ok(id)
+    }
+
+    /// Sends a request.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownAssociation`], or [`Error::Exchange`] if the request can't be sent.
+    pub fn request(
+        &mut self,
+        env: &mut Env<'_>,
+        association: AssociationId,
+        request: &Request<'_>,
+    ) -> Result<OutgoingRequest, Error> {
+        self.settle();
+        let found = self.use_association(env.now, association)?;
+        let name = found.exchange.request(env, request)?;
+        self.touch(association);
+        Ok(name)
+    }
+
+    /// Asks the peer for a sign of life.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::request`].
+    pub fn ping(
+        &mut self,
+        env: &mut Env<'_>,
+        association: AssociationId,
+    ) -> Result<OutgoingRequest, Error> {
+        self.settle();
+        let found = self.use_association(env.now, association)?;
+        let name = found.exchange.ping(env)?;
+        self.touch(association);
+        Ok(name)
+    }
+
+    /// Gives a request up; it ends with [`Event::RequestFailed`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownAssociation`], or [`Error::Exchange`] if it has ended.
+    pub fn cancel(
+        &mut self,
+        env: &mut Env<'_>,
+        association: AssociationId,
+        request: OutgoingRequest,
+    ) -> Result<(), Error> {
+        self.settle();
+        let found = self.use_association(env.now, association)?;
+        found.exchange.cancel(request)?;
+        self.touch(association);
+        Ok(())
+    }
+
+    /// Answers a request of the peer.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownAssociation`], or [`Error::Exchange`] if the response can't be sent.
+    pub fn respond(
+        &mut self,
+        env: &mut Env<'_>,
+        association: AssociationId,
+        request: IncomingRequest,
+        response: &Response<'_>,
+    ) -> Result<(), Error> {
+        self.settle();
+        let found = self.use_association(env.now, association)?;
+        found.exchange.respond(env, request, response)?;
+        self.touch(association);
+        Ok(())
+    }
+
+    /// Closes an association in order. Its requests have ended with that.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownAssociation`].
+    pub fn close(&mut self, env: &mut Env<'_>, association: AssociationId) -> Result<(), Error> {
+        self.settle();
+        self.use_association(env.now, association)?;
+        self.remove(env, association);
+        Ok(())
+    }
+
+    /// Takes in the first part of a datagram: one record, or one message in clear.
+    ///
+    /// `out` needs room for 64 bytes.
+    pub fn handle_datagram<'a>(
+        &'a mut self,
+        env: &mut Env<'_>,
+        from: A,
+        datagram: &'a mut [u8],
+        out: &mut [u8],
+    ) -> Handled<'a, A> {
+        self.settle();
+        let association = self.by_address.get(&from).copied();
+        let is_clear = association
+            .and_then(|id| self.associations.get(&id))
+            .is_some_and(|found| matches!(found.channel, Channel::NoSec));
+        if let (true, Some(id)) = (is_clear, association) {
+            let consumed = datagram.len();
+            let event = self.handle_message(env, id, datagram);
+            return Handled {
+                consumed,
+                answer: 0,
+                event,
+            };
+        }
+        let hello = match &self.acceptor {
+            Some(_) => peek_client_random(datagram),
+            None => None,
+        };
+        let is_known = match self.handshakes.get(&from).map(|entry| &entry.handshake) {
+            Some(Handshaking::Server(machine)) => hello == Some(*machine.client_random()),
+            Some(Handshaking::Client { .. }) => true,
+            None => false,
+        };
+        if hello.is_some() && !is_known {
+            return self.accept(env, from, datagram, out);
+        }
+        match (self.handshakes.contains_key(&from), association) {
+            (true, None) => self.drive_handshake(env, from, datagram),
+            (false, Some(id)) => self.drive_session(env, id, datagram),
+            (true, Some(id)) => self.drive_both(env, from, id, datagram),
+            (false, None) => {
+                // Nothing is known of this address, so nothing is answered.
+                let reason = match first_epoch(datagram) {
+                    Some(_) => DropReason::UnknownPeer,
+                    None => DropReason::Malformed,
+                };
+                self.drop_all(from, datagram.len(), reason)
+            }
+        }
+    }
+
+    /// Does what has become due.
+    pub fn handle_timeout(&mut self, env: &mut Env<'_>) {
+        self.settle();
+        // Each timer at most once a call: one that is due again at once waits for the next.
+        for _ in 0..self.timers.len() {
+            let Some(&(at, timer)) = self.timers.first().filter(|&&(at, _)| at <= env.now) else {
+                return;
+            };
+            self.timers.remove(&(at, timer));
+            match timer {
+                Timer::Association(id) => self.expire_association(env, id),
+                Timer::Handshake(address) => self.expire_handshake(env, address),
+            }
+        }
+    }
+
+    /// Returns when [`Self::handle_timeout`] is due, if ever.
+    pub fn poll_timeout(&mut self) -> Option<Instant> {
+        self.settle();
+        self.timers.first().map(|&(at, _)| at)
+    }
+
+    /// Writes the next datagram and returns where it goes and its length.
+    ///
+    /// `out` needs room for the longest datagram that is configured.
+    pub fn poll_transmit(&mut self, env: &mut Env<'_>, out: &mut [u8]) -> Option<(A, usize)> {
+        self.settle();
+        if let Some((address, datagram)) = self.partings.pop_front() {
+            let len = datagram.len().min(out.len());
+            let place = out.get_mut(..len)?;
+            place.copy_from_slice(datagram.get(..len)?);
+            return Some((address, len));
+        }
+        while let Some(speaker) = self.queue.pop_front() {
+            let sent = match speaker {
+                Speaker::Association(id) => self.transmit_association(env, id, out),
+                Speaker::Handshake(address) => self.transmit_handshake(env, address, out),
+            };
+            if sent.is_some() {
+                return sent;
+            }
+        }
+        None
+    }
+
+    /// Returns the next thing to know that came without a message.
+    pub fn poll_event(&mut self) -> Option<Event<'static, A>> {
+        self.settle();
+        self.events.pop_front()
+    }
+
+    /// Returns how often something was dropped for `reason`.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.drops.get(reason.index()).copied().unwrap_or_default()
+    }
+
+    /// Returns how many events were lost because nobody fetched them.
+    pub const fn lost_events(&self) -> u64 {
+        self.lost_events
+    }
+
+    /// Returns the number of associations.
+    pub fn associations(&self) -> usize {
+        self.associations.len()
+    }
+
+    /// Returns the number of handshakes under way.
+    pub fn handshakes(&self) -> usize {
+        self.handshakes.len()
+    }
+}

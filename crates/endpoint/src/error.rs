@@ -1,0 +1,33 @@
+//! Why a call is refused.
+
+use hedgerow_core::Misuse;
+
+/// Why an endpoint refused a call. Nothing changed then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no such association, or there is none any more.
+    #[error("no such association")]
+    UnknownAssociation,
+    /// The table of associations is full.
+    #[error("as many associations as configured: {max}")]
+    TooManyAssociations {
+        /// The configured number.
+        max: usize,
+    },
+    /// The pool of handshakes is full.
+    #[error("as many handshakes under way as configured: {max}")]
+    TooManyHandshakes {
+        /// The configured number.
+        max: usize,
+    },
+    /// The peer at this address came of its own accord; it can't be a server at the same time.
+    #[error("address belongs to an association of another kind")]
+    AddressInUse,
+    /// The exchange refused.
+    #[error(transparent)]
+    Exchange(#[from] hedgerow_exchange::Error),
+    /// The channel refused.
+    #[error(transparent)]
+    Channel(#[from] Misuse),
+}

@@ -1,0 +1,102 @@
+//! What comes out of an endpoint.
+
+use hedgerow_coap::Message;
+use hedgerow_core::{ChannelError, DropReason, Peer};
+use hedgerow_exchange::{IncomingRequest, OutgoingRequest, RequestError, ResponseError};
+use hedgerow_record::CipherSuite;
+
+/// The name of an association: never given twice by one endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AssociationId(pub(crate) u64);
+
+/// What happened. Messages lie in the datagram or in the association and are to be read before the
+/// next call.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Event<'a, A> {
+    /// An association is established, for the first time or anew after a restart of the peer.
+    Established {
+        /// Which one.
+        association: AssociationId,
+        /// Where its peer is.
+        address: A,
+        /// Who its peer is.
+        peer: Peer,
+        /// The suite that was negotiated.
+        suite: CipherSuite,
+    },
+    /// The peer asks for something. It comes once, whatever the network duplicates.
+    Request {
+        /// The peer's association.
+        association: AssociationId,
+        /// Who asks.
+        peer: Peer,
+        /// The request's name, for [`respond`](crate::Endpoint::respond).
+        request: IncomingRequest,
+        /// The whole request.
+        message: Message<'a>,
+    },
+    /// The whole response to a request of this end.
+    Response {
+        /// The association.
+        association: AssociationId,
+        /// The request, which has ended.
+        request: OutgoingRequest,
+        /// The whole response.
+        message: Message<'a>,
+    },
+    /// A request of this end has ended without a response.
+    RequestFailed {
+        /// The association.
+        association: AssociationId,
+        /// The request.
+        request: OutgoingRequest,
+        /// Why.
+        error: RequestError,
+    },
+    /// A request of the peer has ended without this end knowing that the response got there.
+    ResponseFailed {
+        /// The association.
+        association: AssociationId,
+        /// The request.
+        request: IncomingRequest,
+        /// Why.
+        error: ResponseError,
+    },
+    /// The peer answered a ping.
+    Pong {
+        /// The association.
+        association: AssociationId,
+        /// The ping.
+        request: OutgoingRequest,
+    },
+    /// An association could not be established, or came to an end. All its requests have ended.
+    Failed {
+        /// The association, which is gone.
+        association: AssociationId,
+        /// Where its peer was.
+        address: A,
+        /// Why.
+        error: ChannelError,
+    },
+    /// An association was closed in order, by the peer or for idleness. All its requests have
+    /// ended.
+    Closed {
+        /// The association, which is gone.
+        association: AssociationId,
+    },
+    /// A peer that had not established anything gave up or was given up.
+    HandshakeFailed {
+        /// Where it is.
+        address: A,
+        /// Why.
+        error: ChannelError,
+    },
+    /// A datagram, or a part of it, was dropped.
+    Dropped {
+        /// Where it came from.
+        address: A,
+        /// Why.
+        reason: DropReason,
+    },
+}

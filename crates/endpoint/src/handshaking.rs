@@ -1,0 +1,97 @@
+//! A handshake under way, of either role.
+
+use alloc::boxed::Box;
+use alloc::vec;
+
+use hedgerow_core::{
+    ChannelError, CryptoProvider, Env, Instant, PskCredentials, PskStore, Received,
+};
+use hedgerow_handshake::{Buffers, ClientHandshake, ServerHandshake, Session};
+
+use crate::AssociationId;
+
+/// A handshake's two buffers, which live as long as it does.
+pub(crate) type Buffer = Box<[u8]>;
+
+/// A handshake under way.
+///
+/// It stands beside the association, if there is one already: the session before it goes on until
+/// the new one is established.
+pub(crate) enum Handshaking<P: CryptoProvider, S, K> {
+    Client {
+        machine: Box<ClientHandshake<P, K, Buffer>>,
+        association: AssociationId,
+    },
+    Server(Box<ServerHandshake<P, S, Buffer>>),
+}
+
+/// A handshake in its table.
+pub(crate) struct Entry<P: CryptoProvider, S, K> {
+    pub(crate) handshake: Handshaking<P, S, K>,
+    /// The time under which the timers have it.
+    pub(crate) armed: Option<Instant>,
+    /// Whether it stands in the queue of those that may have something to send.
+    pub(crate) is_queued: bool,
+}
+
+impl<P: CryptoProvider, S: PskStore, K: PskCredentials> Handshaking<P, S, K> {
+    pub(crate) fn handle_datagram<'d>(
+        &mut self,
+        env: &mut Env<'_>,
+        datagram: &'d mut [u8],
+    ) -> Result<Received<'d>, ChannelError> {
+        match self {
+            Self::Client { machine, .. } => machine.handle_datagram(env, datagram),
+            Self::Server(machine) => machine.handle_datagram(env, datagram),
+        }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, env: &mut Env<'_>) -> Result<(), ChannelError> {
+        match self {
+            Self::Client { machine, .. } => machine.handle_timeout(env),
+            Self::Server(machine) => machine.handle_timeout(env),
+        }
+    }
+
+    pub(crate) fn poll_transmit(
+        &mut self,
+        env: &mut Env<'_>,
+        out: &mut [u8],
+    ) -> Result<Option<usize>, ChannelError> {
+        match self {
+            Self::Client { machine, .. } => machine.poll_transmit(env, out),
+            Self::Server(machine) => machine.poll_transmit(env, out),
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        match self {
+            Self::Client { machine, .. } => machine.poll_timeout(),
+            Self::Server(machine) => machine.poll_timeout(),
+        }
+    }
+
+    /// Returns the association that a client's handshake belongs to.
+    pub(crate) const fn association(&self) -> Option<AssociationId> {
+        match self {
+            Self::Client { association, .. } => Some(*association),
+            Self::Server(_) => None,
+        }
+    }
+
+    /// Returns the session of a handshake that is over.
+    pub(crate) fn into_session(self) -> Option<Box<Session<P::Aead>>> {
+        let session = match self {
+            Self::Client { machine, .. } => machine.into_session()?.session,
+            Self::Server(machine) => machine.into_session()?.session,
+        };
+        Some(Box::new(session))
+    }
+}
+
+pub(crate) fn buffers() -> Buffers<Buffer> {
+    Buffers {
+        incoming: vec![0; Buffers::<Buffer>::MIN_LEN].into(),
+        outgoing: vec![0; Buffers::<Buffer>::MIN_LEN].into(),
+    }
+}

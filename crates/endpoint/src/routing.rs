@@ -1,0 +1,299 @@
+//! Which machine a datagram is for.
+
+use alloc::boxed::Box;
+
+use hedgerow_core::{
+    CryptoProvider, DropReason, Env, Event as ChannelEvent, Peer, PskCredentials, PskStore,
+    SecureChannel,
+};
+use hedgerow_exchange::Received;
+use hedgerow_handshake::{Acceptance, ServerHandshake};
+use hedgerow_record::EpochNumber;
+
+use crate::association::{Association, Channel, Role};
+use crate::endpoint::Handled;
+use crate::handshaking::{Handshaking, buffers};
+use crate::peek::first_epoch;
+use crate::{Address, AssociationId, Endpoint, Event};
+
+/// What a handshake made of a record.
+struct Attempt<A> {
+    consumed: usize,
+    established: Option<Event<'static, A>>,
+    dropped: Option<DropReason>,
+}
+
+impl<A, P, S, K> Endpoint<A, P, S, K>
+where
+    A: Address,
+    P: CryptoProvider + Clone,
+    S: PskStore + Clone,
+    K: PskCredentials + Clone,
+{
+    /// Gives a ClientHello to the acceptor, which keeps nothing of it until its sender has proved
+    /// its address.
+    pub(crate) fn accept<'a>(
+        &mut self,
+        env: &mut Env<'_>,
+        from: A,
+        datagram: &mut [u8],
+        out: &mut [u8],
+    ) -> Handled<'a, A> {
+        let consumed = datagram.len();
+        let Some(acceptor) = &self.acceptor else {
+            return self.drop_all(from, consumed, DropReason::UnknownPeer);
+        };
+        let acceptance =
+            from.with_bytes(|address| acceptor.handle_datagram(env, address, datagram, out));
+        let hello = match acceptance {
+            Acceptance::Answer(answer) | Acceptance::Refuse { len: answer, .. } => {
+                return Handled {
+                    consumed,
+                    answer,
+                    event: None,
+                };
+            }
+            Acceptance::Drop(reason) => return self.drop_all(from, consumed, reason),
+            Acceptance::Accept(hello) => hello,
+        };
+        let is_new = !self.handshakes.contains_key(&from);
+        if is_new && self.handshakes.len() >= self.config.max_handshakes {
+            return self.drop_all(from, consumed, DropReason::HandshakePoolFull);
+        }
+        let known = self.by_address.get(&from);
+        let role = known.and_then(|id| self.associations.get(id));
+        if role.is_some_and(|found| matches!(found.role, Role::Client(_))) {
+            // This end trusts the session there because of the server's key. Whoever comes as a
+            // client from the same address has proved something else.
+            return self.drop_all(from, consumed, DropReason::NotAcceptable);
+        }
+        if known.is_none() && self.associations.len() >= self.config.max_associations {
+            return self.drop_all(from, consumed, DropReason::PeerTableFull);
+        }
+        let machine = ServerHandshake::new(
+            self.provider.clone(),
+            self.store.clone(),
+            self.config.handshake,
+            hello,
+            buffers(),
+            env,
+        );
+        match machine {
+            Ok(machine) => {
+                self.add_handshake(from, Handshaking::Server(Box::new(machine)));
+                Handled {
+                    consumed,
+                    answer: 0,
+                    event: None,
+                }
+            }
+            Err(_) => self.drop_all(from, consumed, DropReason::NotAcceptable),
+        }
+    }
+
+    /// A handshake runs beside a session: the record may belong to either.
+    pub(crate) fn drive_both<'a>(
+        &'a mut self,
+        env: &mut Env<'_>,
+        from: A,
+        association: AssociationId,
+        datagram: &'a mut [u8],
+    ) -> Handled<'a, A> {
+        let is_open = self
+            .associations
+            .get(&association)
+            .is_some_and(Association::is_open);
+        if first_epoch(datagram) == Some(EpochNumber(0)) || !is_open {
+            return self.drive_handshake(env, from, datagram);
+        }
+        // An attempt to open destroys the record, so the session's copy is taken before.
+        let mut copy = datagram.to_vec();
+        let attempt = self.give_handshake(env, from, &mut copy);
+        if !matches!(
+            attempt.dropped,
+            Some(DropReason::AuthenticationFailed | DropReason::UnexpectedEpoch)
+        ) {
+            return self.conclude(from, attempt);
+        }
+        self.drive_session(env, association, datagram)
+    }
+
+    pub(crate) fn drive_handshake<'a>(
+        &mut self,
+        env: &mut Env<'_>,
+        from: A,
+        datagram: &mut [u8],
+    ) -> Handled<'a, A> {
+        let attempt = self.give_handshake(env, from, datagram);
+        self.conclude(from, attempt)
+    }
+
+    fn conclude<'a>(&mut self, from: A, attempt: Attempt<A>) -> Handled<'a, A> {
+        let event = match attempt.dropped {
+            Some(reason) => Some(self.count_drop(from, reason)),
+            None => attempt.established,
+        };
+        Handled {
+            consumed: attempt.consumed,
+            answer: 0,
+            event,
+        }
+    }
+
+    /// Gives a record to the handshake under way with `from`.
+    fn give_handshake(&mut self, env: &mut Env<'_>, from: A, datagram: &mut [u8]) -> Attempt<A> {
+        let len = datagram.len();
+        let mut attempt = Attempt {
+            consumed: len,
+            established: None,
+            dropped: None,
+        };
+        let Some(entry) = self.handshakes.get_mut(&from) else {
+            attempt.dropped = Some(DropReason::UnknownPeer);
+            return attempt;
+        };
+        match entry.handshake.handle_datagram(env, datagram) {
+            Ok(received) => {
+                attempt.consumed = len.saturating_sub(received.rest.len());
+                match received.event {
+                    Some(ChannelEvent::Established(peer)) => {
+                        attempt.established = self.establish(env, from, peer);
+                    }
+                    Some(ChannelEvent::Dropped(reason)) => attempt.dropped = Some(reason),
+                    _ => {}
+                }
+                self.arm_handshake(from);
+            }
+            Err(error) => self.fail_handshake(env, from, error),
+        }
+        attempt
+    }
+
+    /// Turns a handshake that is over into the association's session.
+    fn establish(&mut self, env: &mut Env<'_>, from: A, peer: Peer) -> Option<Event<'static, A>> {
+        let handshake = self.take_handshake(from)?;
+        let known = handshake
+            .association()
+            .or_else(|| self.by_address.get(&from).copied());
+        let session = handshake.into_session()?;
+        let suite = session.suite();
+        let stranger = known.filter(|id| {
+            self.associations
+                .get(id)
+                .is_some_and(|found| found.is_open() && found.peer != peer)
+        });
+        let known = match stranger {
+            Some(association) => {
+                // Another identity at the same address takes over nothing of the one before.
+                self.forget(association);
+                self.push_event(Event::Closed { association });
+                None
+            }
+            None => known,
+        };
+        let id = match known {
+            Some(id) => {
+                let found = self.associations.get_mut(&id)?;
+                let had_session = found.is_open();
+                found.channel = Channel::Session(session);
+                found.peer = peer;
+                found.last_used = env.now;
+                if had_session {
+                    found.exchange.restart_association(env);
+                }
+                id
+            }
+            None => {
+                let id = AssociationId(self.last_association.saturating_add(1));
+                self.last_association = id.0;
+                let channel = Channel::Session(session);
+                self.add_association(env, id, from, Role::Server, channel, peer);
+                id
+            }
+        };
+        self.touch(id);
+        Some(Event::Established {
+            association: id,
+            address: from,
+            peer,
+            suite,
+        })
+    }
+
+    pub(crate) fn drive_session<'a>(
+        &'a mut self,
+        env: &mut Env<'_>,
+        id: AssociationId,
+        datagram: &'a mut [u8],
+    ) -> Handled<'a, A> {
+        let len = datagram.len();
+        let Some(found) = self.associations.get_mut(&id) else {
+            return Handled {
+                consumed: len,
+                answer: 0,
+                event: None,
+            };
+        };
+        let address = found.address;
+        let Channel::Session(session) = &mut found.channel else {
+            return self.drop_all(address, len, DropReason::NotEstablished);
+        };
+        let (consumed, event) = match session.handle_datagram(env, datagram) {
+            Ok(received) => (len.saturating_sub(received.rest.len()), received.event),
+            Err(error) => {
+                self.fail_association(id, error);
+                return Handled {
+                    consumed: len,
+                    answer: 0,
+                    event: None,
+                };
+            }
+        };
+        self.touch(id);
+        let event = match event {
+            Some(ChannelEvent::Plaintext(message)) => self.handle_message(env, id, message),
+            Some(ChannelEvent::Dropped(reason)) => Some(self.count_drop(address, reason)),
+            Some(ChannelEvent::Closed) => {
+                self.remove(env, id);
+                Some(Event::Closed { association: id })
+            }
+            _ => None,
+        };
+        Handled {
+            consumed,
+            answer: 0,
+            event,
+        }
+    }
+
+    /// Gives one message to an association's exchange.
+    pub(crate) fn handle_message<'a>(
+        &'a mut self,
+        env: &mut Env<'_>,
+        id: AssociationId,
+        message: &'a [u8],
+    ) -> Option<Event<'a, A>> {
+        self.touch(id);
+        let found = self.associations.get_mut(&id)?;
+        found.last_used = env.now;
+        let (address, peer) = (found.address, found.peer);
+        match found.exchange.handle_message(env, message) {
+            Received::Request { request, message } => Some(Event::Request {
+                association: id,
+                peer,
+                request,
+                message,
+            }),
+            Received::Response { request, message } => Some(Event::Response {
+                association: id,
+                request,
+                message,
+            }),
+            Received::Dropped(reason) => {
+                crate::tables::count(&mut self.drops, reason);
+                Some(Event::Dropped { address, reason })
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! The tables of associations and handshakes, their timers, and what waits to be fetched.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+
+use hedgerow_core::{
+    ChannelError, CryptoProvider, DropReason, Env, Instant, Peer, PskCredentials, PskStore,
+    SecureChannel,
+};
+use hedgerow_exchange::{Event as ExchangeEvent, HeapExchange};
+use hedgerow_handshake::ClientHandshake;
+
+use crate::association::{Association, Channel, Role};
+use crate::endpoint::{Handled, Speaker, Timer};
+use crate::handshaking::{Entry, Handshaking, buffers};
+use crate::{Address, AssociationId, Endpoint, Error, Event};
+
+/// Alerts and closes of peers that are gone, waiting to be sent.
+const MAX_PARTINGS: usize = 256;
+
+impl<A, P, S, K> Endpoint<A, P, S, K>
+where
+    A: Address,
+    P: CryptoProvider + Clone,
+    S: PskStore + Clone,
+    K: PskCredentials + Clone,
+{
+    pub(crate) fn start_handshake(
+        &mut self,
+        env: &mut Env<'_>,
+        address: A,
+        association: AssociationId,
+        credentials: &K,
+    ) -> Result<(), Error> {
+        if self.handshakes.len() >= self.config.max_handshakes {
+            return Err(Error::TooManyHandshakes {
+                max: self.config.max_handshakes,
+            });
+        }
+        let machine = ClientHandshake::new(
+            self.provider.clone(),
+            credentials.clone(),
+            self.config.handshake,
+            buffers(),
+            env,
+        )?;
+        self.add_handshake(
+            address,
+            Handshaking::Client {
+                machine: Box::new(machine),
+                association,
+            },
+        );
+        Ok(())
+    }
+
+    pub(crate) fn add_handshake(&mut self, address: A, handshake: Handshaking<P, S, K>) {
+        self.take_handshake(address);
+        let entry = Entry {
+            handshake,
+            armed: None,
+            is_queued: false,
+        };
+        self.handshakes.insert(address, entry);
+        self.arm_handshake(address);
+    }
+
+    /// Takes a handshake out, with its timer.
+    pub(crate) fn take_handshake(&mut self, address: A) -> Option<Handshaking<P, S, K>> {
+        let entry = self.handshakes.remove(&address)?;
+        if let Some(at) = entry.armed {
+            self.timers.remove(&(at, Timer::Handshake(address)));
+        }
+        Some(entry.handshake)
+    }
+
+    pub(crate) fn add_association(
+        &mut self,
+        env: &mut Env<'_>,
+        id: AssociationId,
+        address: A,
+        role: Role<K>,
+        channel: Channel<P::Aead>,
+        peer: Peer,
+    ) {
+        let association = Association {
+            address,
+            role,
+            channel,
+            peer,
+            exchange: HeapExchange::new(Arc::clone(&self.config.exchange), env),
+            last_used: env.now,
+            armed: None,
+            is_queued: false,
+        };
+        self.associations.insert(id, association);
+        self.by_address.insert(address, id);
+        self.touch(id);
+        self.settle();
+    }
+
+    /// Takes an association out, with what is left to tell its peer.
+    pub(crate) fn remove(&mut self, env: &mut Env<'_>, id: AssociationId) {
+        let Some(mut found) = self.forget(id) else {
+            return;
+        };
+        if let Channel::Session(session) = &mut found.channel {
+            session.close();
+            let mut record = [0; 64];
+            if let Ok(Some(len)) = session.poll_transmit(env, &mut record) {
+                self.push_parting(found.address, record.get(..len).unwrap_or_default());
+            }
+        }
+    }
+
+    /// Takes an association out, with its timer and its handshake.
+    pub(crate) fn forget(&mut self, id: AssociationId) -> Option<Association<A, P::Aead, K>> {
+        let found = self.associations.remove(&id)?;
+        self.by_address.remove(&found.address);
+        if let Some(at) = found.armed {
+            self.timers.remove(&(at, Timer::Association(id)));
+        }
+        let is_own = self
+            .handshakes
+            .get(&found.address)
+            .is_some_and(|entry| entry.handshake.association() == Some(id));
+        if is_own {
+            self.take_handshake(found.address);
+        }
+        Some(found)
+    }
+
+    pub(crate) fn fail_association(&mut self, association: AssociationId, error: ChannelError) {
+        if let Some(found) = self.forget(association) {
+            self.push_event(Event::Failed {
+                association,
+                address: found.address,
+                error,
+            });
+        }
+    }
+
+    /// Ends a handshake that can't go on, and the association that waits for it.
+    pub(crate) fn fail_handshake(&mut self, env: &mut Env<'_>, address: A, error: ChannelError) {
+        let Some(mut handshake) = self.take_handshake(address) else {
+            return;
+        };
+        let mut alert = [0; 128];
+        if let Ok(Some(len)) = handshake.poll_transmit(env, &mut alert) {
+            self.push_parting(address, alert.get(..len).unwrap_or_default());
+        }
+        let Some(id) = handshake.association() else {
+            self.push_event(Event::HandshakeFailed { address, error });
+            return;
+        };
+        // A session whose peer has answered in the meantime needs no new one.
+        let has_recovered = self
+            .associations
+            .get(&id)
+            .is_some_and(|found| found.is_open() && found.exchange.unanswered_transmissions() == 0);
+        if !has_recovered {
+            self.fail_association(id, error);
+        }
+    }
+
+    pub(crate) fn use_association(
+        &mut self,
+        now: Instant,
+        id: AssociationId,
+    ) -> Result<&mut Association<A, P::Aead, K>, Error> {
+        let found = self
+            .associations
+            .get_mut(&id)
+            .ok_or(Error::UnknownAssociation)?;
+        found.last_used = now;
+        Ok(found)
+    }
+
+    /// Notes that an association's timer and output may have changed. Its event may still be
+    /// lent, so that the next call looks after it.
+    pub(crate) const fn touch(&mut self, id: AssociationId) {
+        self.touched = Some(id);
+    }
+
+    pub(crate) fn settle(&mut self) {
+        let Some(id) = self.touched.take() else {
+            return;
+        };
+        let Some(found) = self.associations.get_mut(&id) else {
+            return;
+        };
+        if !found.is_queued {
+            found.is_queued = true;
+            self.queue.push_back(Speaker::Association(id));
+        }
+        self.arm_association(id);
+        // A silent peer is noticed when a timer expires, and then this isn't the first to ask.
+        let _ = self.collect_events(id);
+    }
+
+    /// Passes on what an exchange has to say, and returns whether its peer doesn't answer.
+    pub(crate) fn collect_events(&mut self, id: AssociationId) -> bool {
+        let mut is_unresponsive = false;
+        while let Some(event) = self
+            .associations
+            .get_mut(&id)
+            .and_then(|found| found.exchange.poll_event())
+        {
+            let event = match event {
+                ExchangeEvent::RequestFailed { request, error } => Event::RequestFailed {
+                    association: id,
+                    request,
+                    error,
+                },
+                ExchangeEvent::ResponseFailed { request, error } => Event::ResponseFailed {
+                    association: id,
+                    request,
+                    error,
+                },
+                ExchangeEvent::Pong { request } => Event::Pong {
+                    association: id,
+                    request,
+                },
+                ExchangeEvent::PeerUnresponsive { .. } => {
+                    is_unresponsive = true;
+                    continue;
+                }
+                _ => continue,
+            };
+            self.push_event(event);
+        }
+        is_unresponsive
+    }
+
+    pub(crate) fn arm_association(&mut self, id: AssociationId) {
+        let idle_timeout = self.config.idle_timeout;
+        let Some(found) = self.associations.get_mut(&id) else {
+            return;
+        };
+        let at = found.poll_timeout(found.last_used + idle_timeout);
+        if found.armed == Some(at) {
+            return;
+        }
+        if let Some(before) = found.armed.replace(at) {
+            self.timers.remove(&(before, Timer::Association(id)));
+        }
+        self.timers.insert((at, Timer::Association(id)));
+    }
+
+    /// Sets a handshake's timer, and lets it speak.
+    pub(crate) fn arm_handshake(&mut self, address: A) {
+        let Some(entry) = self.handshakes.get_mut(&address) else {
+            return;
+        };
+        if !entry.is_queued {
+            entry.is_queued = true;
+            self.queue.push_back(Speaker::Handshake(address));
+        }
+        let at = entry.handshake.poll_timeout();
+        if entry.armed == at {
+            return;
+        }
+        if let Some(before) = core::mem::replace(&mut entry.armed, at) {
+            self.timers.remove(&(before, Timer::Handshake(address)));
+        }
+        if let Some(at) = at {
+            self.timers.insert((at, Timer::Handshake(address)));
+        }
+    }
+
+    pub(crate) fn push_event(&mut self, event: Event<'static, A>) {
+        if self.events.len() >= self.config.max_events {
+            self.lost_events = self.lost_events.saturating_add(1);
+        } else {
+            self.events.push_back(event);
+        }
+    }
+
+    pub(crate) fn push_parting(&mut self, address: A, datagram: &[u8]) {
+        if self.partings.len() < MAX_PARTINGS {
+            self.partings.push_back((address, datagram.to_vec()));
+        }
+    }
+
+    pub(crate) fn drop_all<'a>(
+        &mut self,
+        address: A,
+        consumed: usize,
+        reason: DropReason,
+    ) -> Handled<'a, A> {
+        let event = self.count_drop(address, reason);
+        Handled {
+            consumed,
+            answer: 0,
+            event: Some(event),
+        }
+    }
+
+    pub(crate) fn count_drop<'a>(&mut self, address: A, reason: DropReason) -> Event<'a, A> {
+        count(&mut self.drops, reason);
+        Event::Dropped { address, reason }
+    }
+}
+
+pub(crate) fn count(drops: &mut [u64], reason: DropReason) {
+    if let Some(drops) = drops.get_mut(reason.index()) {
+        *drops = drops.saturating_add(1);
+    }
+}

@@ -1,0 +1,111 @@
+//! What has become due, and what is sent.
+
+use hedgerow_core::{CryptoProvider, Env, PskCredentials, PskStore};
+
+use crate::association::{Channel, Role};
+use crate::endpoint::Speaker;
+use crate::{Address, AssociationId, Endpoint, Event};
+
+impl<A, P, S, K> Endpoint<A, P, S, K>
+where
+    A: Address,
+    P: CryptoProvider + Clone,
+    S: PskStore + Clone,
+    K: PskCredentials + Clone,
+{
+    pub(crate) fn expire_association(&mut self, env: &mut Env<'_>, id: AssociationId) {
+        let idle_timeout = self.config.idle_timeout;
+        let Some(found) = self.associations.get_mut(&id) else {
+            return;
+        };
+        found.armed = None;
+        if env.now >= found.last_used + idle_timeout {
+            if found.exchange.is_idle() && found.is_open() {
+                self.remove(env, id);
+                self.push_event(Event::Closed { association: id });
+                return;
+            }
+            // Something is under way that ends by its own timers.
+            found.last_used = env.now;
+        }
+        if found.is_open() {
+            found.exchange.handle_timeout(env);
+        }
+        if self.collect_events(id) {
+            self.meet_again(env, id);
+        }
+        self.touch(id);
+        self.settle();
+    }
+
+    pub(crate) fn expire_handshake(&mut self, env: &mut Env<'_>, address: A) {
+        let Some(entry) = self.handshakes.get_mut(&address) else {
+            return;
+        };
+        entry.armed = None;
+        match entry.handshake.handle_timeout(env) {
+            Ok(()) => self.arm_handshake(address),
+            Err(error) => self.fail_handshake(env, address, error),
+        }
+    }
+
+    /// Begins a handshake beside a session whose peer doesn't answer: it may have restarted and
+    /// know nothing of the session.
+    fn meet_again(&mut self, env: &mut Env<'_>, id: AssociationId) {
+        let Some(found) = self.associations.get(&id) else {
+            return;
+        };
+        let address = found.address;
+        let (Role::Client(Some(credentials)), Channel::Session(_)) = (&found.role, &found.channel)
+        else {
+            return;
+        };
+        if self.handshakes.contains_key(&address) {
+            return;
+        }
+        let credentials = credentials.clone();
+        // A full pool leaves the session as it is; the requests run into their own timeouts.
+        let _ = self.start_handshake(env, address, id, &credentials);
+    }
+
+    pub(crate) fn transmit_association(
+        &mut self,
+        env: &mut Env<'_>,
+        id: AssociationId,
+        out: &mut [u8],
+    ) -> Option<(A, usize)> {
+        let found = self.associations.get_mut(&id)?;
+        found.is_queued = false;
+        let address = found.address;
+        match found.poll_transmit(env, &mut self.scratch, out) {
+            Ok(Some(len)) => {
+                found.is_queued = true;
+                self.queue.push_back(Speaker::Association(id));
+                self.arm_association(id);
+                Some((address, len))
+            }
+            Ok(None) => {
+                self.arm_association(id);
+                None
+            }
+            Err(error) => {
+                self.fail_association(id, error);
+                None
+            }
+        }
+    }
+
+    pub(crate) fn transmit_handshake(
+        &mut self,
+        env: &mut Env<'_>,
+        address: A,
+        out: &mut [u8],
+    ) -> Option<(A, usize)> {
+        let entry = self.handshakes.get_mut(&address)?;
+        entry.is_queued = false;
+        let sent = entry.handshake.poll_transmit(env, out).ok().flatten()?;
+        // It may have more to say, and its timer starts when its flight has left.
+        self.arm_handshake(address);
+        Some((address, sent))
+    }
+}
