@@ -1,0 +1,99 @@
+//! The decisions of a proxy between HTTP and CoAP: RFC 8075, RFC 7252 §10.2, and the problems of
+//! RFC 7807 for what goes wrong between them.
+//!
+//! Four questions are answered, each by a plain function of its arguments and the configuration:
+//!
+//! - Which device is meant, and may it be asked? [`HcProxy::resolve`], and for what a name resolved
+//!   to [`HcProxy::check_address`]. Nothing may be asked that isn't configured.
+//! - Which CoAP request is it? [`HcProxy::map_request`] before the body is read,
+//!   [`CoapRequest::set_body`] after.
+//! - What does the client get? [`HcProxy::map_response`].
+//! - And if no device answered? [`Failure::to_response`].
+//!
+//! Two mappings of URIs exist: `/hc/` with the target URI appended verbatim (RFC 8075 §5.3; a
+//! request target that is a CoAP URI itself works like it), and `/devices/NAME/path` for devices
+//! that the configuration names. What two readers of a path could resolve differently is refused:
+//! dot segments, empty segments but the last, encoded slashes, control characters, user
+//! information, fragments, and other spellings of addresses.
+//!
+//! Entity tags of CoAP become strong HTTP tags of lower-case hexadecimal digits. Problems have the
+//! types that [`Failure::problem_type`] lists; `about:blank` says that the device itself gave the
+//! status.
+//!
+//! It leaves out all that acts: sockets, names' resolution, sessions, retransmission, block-wise
+//! transfer, caching and the number of requests under way. It follows no redirects, since CoAP has
+//! none, and transcodes no content.
+//!
+//! # Example
+//!
+//! ```
+//! use hedgerow_coap::{Code, ContentFormat, MessageOption, OptionNumber};
+//! use hedgerow_proxy::{CoapResponse, HcProxy, HttpRequest, Methods};
+//! use http::{HeaderMap, Method, StatusCode, Uri};
+//!
+//! let proxy = HcProxy::new()
+//!     .with_device("thermometer", "coap://[2001:db8::7]", Methods::GET)?;
+//!
+//! let (method, headers) = (Method::GET, HeaderMap::new());
+//! let uri: Uri = "/devices/thermometer/temperature?unit=C".parse()?;
+//! let http = HttpRequest {
+//!     method: &method,
+//!     uri: &uri,
+//!     headers: &headers,
+//!     body_len: Some(0),
+//!     is_https: true,
+//! };
+//! let mapped = proxy.map_request(&http)?;
+//! assert_eq!(mapped.request.method(), Code::GET);
+//! assert_eq!(mapped.request.target().uri_path(), ["temperature"]);
+//!
+//! let format = ContentFormat::TEXT_PLAIN.encode();
+//! let option = MessageOption::new(OptionNumber::CONTENT_FORMAT, format.as_bytes());
+//! let response = CoapResponse::new(Code::CONTENT, [option], b"21.5");
+//! let answer = proxy.map_response(&mapped.context, &response);
+//! assert_eq!(answer.status(), StatusCode::OK);
+//! assert_eq!(answer.headers()["content-type"], "text/plain;charset=utf-8");
+//! assert_eq!(answer.body().as_ref(), b"21.5");
+//!
+//! // Nothing else is reached, whatever the client asks for.
+//! let elsewhere: Uri = "/hc/coap://192.0.2.1/".parse()?;
+//! let denied = proxy.map_request(&HttpRequest { uri: &elsewhere, ..http }).unwrap_err();
+//! assert_eq!(denied.to_response(&method, elsewhere.path()).status(), StatusCode::FORBIDDEN);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Features
+//!
+//! None. The crate needs the standard library, because the `http` crate does.
+
+mod accept;
+mod coap_request;
+mod coap_response;
+mod destination;
+mod entity_tag;
+mod failure;
+mod fields;
+mod hc_proxy;
+mod media_type;
+mod methods;
+mod percent;
+mod problem;
+mod request;
+mod response;
+mod target;
+mod target_error;
+
+pub use coap_request::{CoapRequest, IfMatch};
+pub use coap_response::CoapResponse;
+pub use destination::{Destination, Host};
+pub use entity_tag::EntityTag;
+pub use failure::{Body, Failure};
+pub use hc_proxy::{ConfigError, HcProxy, Limits};
+pub use media_type::LooseMapping;
+pub use methods::{Methods, PatchMapping};
+pub use request::{HttpRequest, MappedRequest};
+pub use response::{ReasonPhrase, ResponseContext};
+pub use target::{DEVICES_PREFIX, HC_PREFIX, Target};
+pub use target_error::TargetError;
+
+use response::guard;
