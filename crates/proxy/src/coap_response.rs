@@ -84,9 +84,6 @@ impl<'a> CoapResponse<'a> {
     }
 
     /// Refuses a response with an option that must not be passed over.
-    ///
-    /// MUST (RFC 7252 §5.4.1 and §5.7.1): a response with an unrecognised critical option isn't
-    /// used, and neither is one with an unrecognised unsafe option by a proxy.
     pub(crate) fn check_options(&self) -> Result<(), Failure> {
         for (index, option) in self.options.iter().enumerate() {
             let number = option.number();
@@ -95,6 +92,8 @@ impl<'a> CoapResponse<'a> {
             let is_supernumerary =
                 !number.is_repeatable() && before.into_iter().any(|other| other.number() == number);
             let is_recognised = is_known && !is_supernumerary && option.has_defined_len();
+            // MUST (RFC 7252 §5.4.1 and §5.7.1): a response with an unrecognised critical option
+            // isn't used, and for one with an unrecognised unsafe option a proxy answers 5.02.
             if !is_recognised && (number.is_critical() || number.is_unsafe()) {
                 return Err(Failure::UnrecognisedOption);
             }

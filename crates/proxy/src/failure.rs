@@ -103,10 +103,7 @@ pub enum Failure {
         /// The most, in bytes.
         max: usize,
     },
-    /// The response has an option that must not be passed over: 502.
-    ///
-    /// MUST (RFC 7252 §5.7.1): a proxy that gets a response with an unsafe option that it doesn't
-    /// recognise answers 5.02.
+    /// The response has a critical or unsafe option that isn't recognised (RFC 7252 §5.7.1): 502.
     #[error("the device's response has an option that this proxy does not understand")]
     UnrecognisedOption,
     /// The response's code can't answer the request: 502.

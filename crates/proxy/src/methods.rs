@@ -91,8 +91,6 @@ pub enum PatchMapping {
 }
 
 /// Maps an HTTP method; 501 for one that CoAP has no equivalent of.
-///
-/// MUST (RFC 7252 §10.2.1): OPTIONS and TRACE are answered with 501. So is CONNECT (§10.2.7).
 pub(crate) fn map_method(method: &Method, patch: PatchMapping) -> Result<Code, Failure> {
     match (method, patch) {
         (&Method::GET | &Method::HEAD, _) => Ok(Code::GET),
@@ -101,6 +99,8 @@ pub(crate) fn map_method(method: &Method, patch: PatchMapping) -> Result<Code, F
         (&Method::DELETE, _) => Ok(Code::DELETE),
         (&Method::PATCH, PatchMapping::Patch) => Ok(Code::PATCH),
         (&Method::PATCH, PatchMapping::Ipatch) => Ok(Code::IPATCH),
+        // MUST (RFC 7252 §10.2.1): OPTIONS and TRACE are answered with 501. So is CONNECT
+        // (§10.2.7).
         _ => Err(Failure::MethodNotImplemented),
     }
 }

@@ -132,8 +132,6 @@ impl HcProxy {
     }
 
     /// Maps Content-Type and Content-Encoding.
-    ///
-    /// MUST (RFC 8075 §6.1): a combination without a content format elicits 415.
     fn content_format(&self, headers: &HeaderMap) -> Result<Option<ContentFormat>, Failure> {
         let coding = list(headers, &CONTENT_ENCODING, "Content-Encoding")?;
         let mut codings = coding
@@ -162,6 +160,7 @@ impl HcProxy {
         } else {
             media_type.content_format(coding, self.loose.as_ref())
         };
+        // MUST (RFC 8075 §6.1): a combination without a content format elicits 415.
         format.map(Some).ok_or(Failure::UnsupportedMediaType)
     }
 }

@@ -65,6 +65,9 @@ const RESERVED_LOCATION: [OptionNumber; 4] = [
 
 impl HcProxy {
     /// Maps a response. One that can't be mapped becomes a 502 that says why.
+    ///
+    /// A 4.13 belongs here only once block-wise transfer was tried (RFC 8075 §7, note 11), and a
+    /// 4.06 only once [`CoapRequest::next_accept`] has no more formats.
     pub fn map_response<'a>(
         &self,
         context: &ResponseContext,
@@ -87,7 +90,9 @@ impl HcProxy {
         let status = map_code(context, response)?;
         let mut mapped = if response.code().is_success() {
             let mut mapped = Response::new(Cow::Borrowed(response.payload()));
-            map_representation(response, mapped.headers_mut());
+            if status != StatusCode::NO_CONTENT {
+                map_representation(response, mapped.headers_mut());
+            }
             mapped
         } else {
             map_error_body(context, response, status)
@@ -149,7 +154,12 @@ impl HcProxy {
                 .collect::<Option<Vec<_>>>()
                 .filter(|_| response.is_well_formed(number))
         };
-        let location = values(path)
+        let path = values(path).map(|path| match path.as_slice() {
+            // RFC 7252 §6.5: one empty segment is written like none at all.
+            [only] if only.is_empty() => Vec::new(),
+            _ => path,
+        });
+        let location = path
             .zip(values(query))
             .and_then(|(path, query)| self.hosting_uri(&context.target, &path, &query))
             .and_then(|location| HeaderValue::from_str(&location).ok());
@@ -196,16 +206,19 @@ fn map_code(context: &ResponseContext, response: &CoapResponse<'_>) -> Result<St
         Code::GATEWAY_TIMEOUT => StatusCode::GATEWAY_TIMEOUT,
         // RFC 8768 §5.
         Code::HOP_LIMIT_REACHED => StatusCode::LOOP_DETECTED,
-        // MUST (RFC 7252 §5.9): a code that isn't known counts as the generic one of its class;
-        // one of class 2 says that the request succeeded, and no more.
+        // RFC 7252 §5.2: a code that isn't known counts as the generic one of its class; one of
+        // class 2 says that the request succeeded and no more, which is no answer to a GET.
         other => match other.class() {
-            2 if is_empty => StatusCode::NO_CONTENT,
-            2 => StatusCode::OK,
+            2 if !is_get(context) => StatusCode::NO_CONTENT,
             4 => StatusCode::BAD_REQUEST,
             5 => StatusCode::INTERNAL_SERVER_ERROR,
             _ => return Err(Failure::InvalidResponse),
         },
     })
+}
+
+fn is_get(context: &ResponseContext) -> bool {
+    matches!(context.method, Method::GET | Method::HEAD)
 }
 
 /// Says whether a 2.03 names one of the tags that the client sent (RFC 7252 §5.9.1.3).
@@ -281,21 +294,19 @@ fn map_error_body<'a>(
     mapped
 }
 
-/// Maps Max-Age.
-///
-/// MUST (RFC 7252 §10.2.2): a 200 to GET has a max-age that is no greater than the time for which
-/// the representation is still fresh. There is no Age beside it, which caches would take off a
-/// second time.
+/// Maps Max-Age. There is no Age beside it, which caches would take off a second time.
 fn map_cache_control(
     context: &ResponseContext,
     response: &CoapResponse<'_>,
     headers: &mut HeaderMap,
 ) {
-    let is_get = matches!(context.method, Method::GET | Method::HEAD);
+    let is_get = is_get(context);
     let value = match response.code() {
         Code::CONTENT | Code::VALID if is_get => {
             let max_age = response.option(OptionNumber::MAX_AGE);
             let max_age = max_age.and_then(|option| option.as_uint());
+            // MUST (RFC 7252 §10.2.2): the response to GET has a max-age no greater than the time for
+            // which the representation is still fresh.
             match max_age
                 .unwrap_or(DEFAULT_MAX_AGE)
                 .saturating_sub(response.age_secs())

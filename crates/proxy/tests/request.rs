@@ -1,5 +1,5 @@
 //! From HTTP requests to CoAP requests: RFC 8075 §6, RFC 7252 §10.2.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::type_complexity)]
 
 mod support;
 
@@ -11,6 +11,7 @@ use support::{head, map, options, proxy};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
+/// RFC 7252 §10.2.1.
 #[test]
 fn methods_become_those_of_rfc_7252_section_10_2() {
     for (method, code) in [
@@ -106,6 +107,7 @@ fn options_come_in_the_order_of_their_numbers_with_others_between_them() {
     assert_eq!(options(&mapped.request, &echo), expected);
 }
 
+/// RFC 8075 §6.1.
 #[test]
 fn content_type_and_coding_become_one_content_format() {
     let strict = |media_type: &str, coding: Option<&str>| {
@@ -283,7 +285,7 @@ fn conditions_become_those_that_coap_has() {
     let strong = request("DELETE", "if-match", "W/\"0a\", \"0b\", \"other\"").unwrap();
     assert_eq!(strong.if_match(), [IfMatch::Tag(tag(&[11]))]);
 
-    let many = vec!["\"0a\""; 9].join(",");
+    let many = ["\"0a\""; 9].join(",");
     for (method, name, value, failure) in [
         (
             "PUT",
@@ -398,6 +400,7 @@ fn body_goes_where_coap_has_one() {
     assert_eq!(request.body(), "é".as_bytes());
 }
 
+/// RFC 9110 §7.6.1.
 #[test]
 fn contradictory_framing_and_smuggled_fields_are_refused() {
     let invalid = |name| Err(Failure::InvalidField { name });

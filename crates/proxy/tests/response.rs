@@ -50,6 +50,7 @@ fn problem_type(response: &Response<Vec<u8>>) -> String {
     rest.split_once('"').unwrap().0.to_owned()
 }
 
+/// RFC 8075 §7.
 #[test]
 fn codes_map_as_table_2_of_rfc_8075_says() {
     for (class, detail, without_payload, with_payload) in [
@@ -81,8 +82,8 @@ fn codes_map_as_table_2_of_rfc_8075_says() {
         // Never mapped (note 10): block-wise transfer is over when a response gets here.
         (2, 31, 502, 502),
         (4, 8, 502, 502),
-        // RFC 7252 §5.9: unknown codes count as the generic one of their class.
-        (2, 30, 204, 200),
+        // RFC 7252 §5.2: unknown codes count as the generic one of their class.
+        (2, 30, 502, 502),
         (4, 30, 400, 400),
         (5, 30, 500, 500),
         // No response codes at all.
@@ -207,6 +208,7 @@ fn content_format_becomes_type_and_coding() {
     assert_eq!(field(&long, "content-type"), "application/octet-stream");
 }
 
+/// RFC 7252 §10.2.2.
 #[test]
 fn freshness_is_max_age_less_the_time_in_a_cache() {
     let cache_control = |options: &[Option<'_>]| {
@@ -243,7 +245,21 @@ fn freshness_is_max_age_less_the_time_in_a_cache() {
         let response = get(code, &[(MAX_AGE, &[30])], b"x");
         assert_eq!(field(&response, "cache-control"), "no-store", "{code}");
     }
+    // An unknown success is a success, of which nothing more is known (RFC 7252 §5.2).
     let post = map("POST", "/devices/lamp", &[]).unwrap();
+    let response = respond(
+        &proxy(),
+        &post,
+        Code::from(0x5e),
+        &[(CONTENT_FORMAT, &[50])],
+        b"x",
+    );
+    assert_eq!(
+        (response.status().as_u16(), response.body().len()),
+        (204, 0)
+    );
+    assert_eq!(field(&response, "content-type"), "");
+    assert_eq!(field(&response, "cache-control"), "no-store");
     let response = respond(&proxy(), &post, Code::CONTENT, &[(MAX_AGE, &[30])], b"x");
     assert_eq!(field(&response, "cache-control"), "no-store");
 }
@@ -339,6 +355,11 @@ fn location_leads_back_through_the_proxy_in_the_clients_form() {
         ("/devices/lamp/log", &query, "/devices/lamp/?n=1&x%26y/z"),
         ("/devices/lamp/log", &[], ""),
         (
+            "/devices/lamp/log",
+            &[(LOCATION_PATH, b"")],
+            "/devices/lamp/",
+        ),
+        (
             "/hc/coap://S.Example.com:5683/log",
             &path[..1],
             "/hc/coap://s.example.com/log",
@@ -391,9 +412,13 @@ fn location_outside_a_devices_base_is_not_given_out() {
     assert_eq!(location(&["base", "x", "1"]), "/devices/d/x/1");
     assert_eq!(location(&["base"]), "/devices/d/");
     assert_eq!(location(&["other"]), "");
+    assert_eq!(location(&[""]), "");
+    // "/devices/d/" is "/base", and nothing that the proxy takes is "/base/".
+    assert_eq!(location(&["base", ""]), "");
     assert_eq!(location(&["bases", "x"]), "");
 }
 
+/// RFC 7252 §5.10.7.
 #[test]
 fn location_is_for_201_and_reserved_options_beside_it_are_an_error() {
     let location: Option<'_> = (LOCATION_PATH, b"x");
@@ -406,6 +431,7 @@ fn location_is_for_201_and_reserved_options_beside_it_are_an_error() {
     }
 }
 
+/// RFC 7252 §5.4.1, §5.7.1.
 #[test]
 fn options_that_must_not_be_passed_over_make_a_502() {
     let cases: [(&[Option<'_>], u16); 14] = [

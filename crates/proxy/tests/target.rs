@@ -18,6 +18,7 @@ fn resolve(uri: &str) -> Result<String, TargetError> {
     ))
 }
 
+/// RFC 8075 §5.3.1.
 #[test]
 fn examples_of_rfc_8075_section_5_resolve_to_their_target() {
     for (uri, target) in [
@@ -135,6 +136,7 @@ fn components_are_decoded_exactly_once() {
     }
 }
 
+/// RFC 7252 §5.10.1.
 #[test]
 fn paths_that_two_readers_could_take_differently_are_refused() {
     use TargetError as E;
