@@ -32,6 +32,8 @@ pub(crate) struct Entry<P: CryptoProvider, S, K> {
     pub(crate) armed: Option<Instant>,
     /// Whether it stands in the queue of those that may have something to send.
     pub(crate) is_queued: bool,
+    /// Until when it is held before it commits the peer to it.
+    pub(crate) held_until: Option<Instant>,
 }
 
 impl<P: CryptoProvider, S: PskStore, K: PskCredentials> Handshaking<P, S, K> {
@@ -76,6 +78,14 @@ impl<P: CryptoProvider, S: PskStore, K: PskCredentials> Handshaking<P, S, K> {
         match self {
             Self::Client { association, .. } => Some(*association),
             Self::Server(_) => None,
+        }
+    }
+
+    /// Says whether what it sends next ends the peer's old session.
+    pub(crate) const fn is_committing(&self) -> bool {
+        match self {
+            Self::Client { machine, .. } => machine.is_committing(),
+            Self::Server(_) => false,
         }
     }
 

@@ -11,6 +11,75 @@
 //!
 //! A server without security, connection IDs and streams belong here and are not there yet.
 //!
+//! # Example
+//!
+//! A client asks a server in the same place, every datagram handed over by hand:
+//!
+//! ```
+//! use hedgerow_coap::Code;
+//! use hedgerow_core::{Credentials, Env, Instant, PeerId, Psk};
+//! use hedgerow_crypto_soft::SoftCrypto;
+//! use hedgerow_endpoint::{Address, Config, Endpoint, Event};
+//! use hedgerow_exchange::{Request, Response};
+//!
+//! #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+//! struct Host(u8);
+//!
+//! impl Address for Host {
+//!     fn with_bytes<R>(&self, lend: impl FnOnce(&[u8]) -> R) -> R {
+//!         lend(&[self.0])
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let mut rng = hedgerow_sim::TestRng::new(7);
+//! let env = &mut Env::new(Instant::ZERO, &mut rng);
+//! let psk = Psk::new(b"sixteen byte key")?;
+//! let credentials = Credentials { psk_identity: b"lamp", psk: &psk, peer: PeerId(1) };
+//! let store = (b"lamp".as_slice(), Psk::new(b"sixteen byte key")?, PeerId(2));
+//! let mut server: Endpoint<Host, _, _, Credentials<'_>> =
+//!     Endpoint::server(SoftCrypto, &store, Config::default(), env);
+//! let mut client = Endpoint::client(SoftCrypto, &store, Config::default());
+//!
+//! let association = client.connect(env, Host(2), Some(&credentials))?;
+//! client.request(env, association, &Request::new(Code::GET))?;
+//!
+//! let (mut datagram, mut answer) = ([0; 1500], [0; 64]);
+//! let mut reading = None;
+//! for _ in 0..10 {
+//!     while let Some((_, len)) = client.poll_transmit(env, &mut datagram) {
+//!         let mut at = 0;
+//!         while at < len {
+//!             let handled =
+//!                 server.handle_datagram(env, Host(1), &mut datagram[at..len], &mut answer);
+//!             at += handled.consumed;
+//!             let back = handled.answer;
+//!             if let Some(Event::Request { association, request, .. }) = handled.event {
+//!                 let response = Response::new(Code::CONTENT).payload(b"21.5");
+//!                 server.respond(env, association, request, &response)?;
+//!             }
+//!             if back > 0 {
+//!                 client.handle_datagram(env, Host(2), &mut answer[..back], &mut [0; 64]);
+//!             }
+//!         }
+//!     }
+//!     while let Some((_, len)) = server.poll_transmit(env, &mut datagram) {
+//!         let mut at = 0;
+//!         while at < len {
+//!             let handled =
+//!                 client.handle_datagram(env, Host(2), &mut datagram[at..len], &mut answer);
+//!             at += handled.consumed;
+//!             if let Some(Event::Response { message, .. }) = handled.event {
+//!                 reading = Some(message.payload().to_vec());
+//!             }
+//!         }
+//!     }
+//! }
+//! assert_eq!(reading.as_deref(), Some(b"21.5".as_slice()));
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Features
 //!
 //! None. The crate needs an allocator and no operating system.

@@ -251,7 +251,17 @@ where
         };
         self.touch(id);
         let event = match event {
-            Some(ChannelEvent::Plaintext(message)) => self.handle_message(env, id, message),
+            Some(ChannelEvent::Plaintext(message)) => {
+                // The session lives after all.
+                let is_held = self
+                    .handshakes
+                    .get(&address)
+                    .is_some_and(|entry| entry.held_until.is_some());
+                if is_held {
+                    self.take_handshake(address);
+                }
+                self.handle_message(env, id, message)
+            }
             Some(ChannelEvent::Dropped(reason)) => Some(self.count_drop(address, reason)),
             Some(ChannelEvent::Closed) => {
                 self.remove(env, id);

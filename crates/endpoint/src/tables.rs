@@ -60,6 +60,7 @@ where
             handshake,
             armed: None,
             is_queued: false,
+            held_until: None,
         };
         self.handshakes.insert(address, entry);
         self.arm_handshake(address);
@@ -256,7 +257,10 @@ where
             entry.is_queued = true;
             self.queue.push_back(Speaker::Handshake(address));
         }
-        let at = entry.handshake.poll_timeout();
+        let at = [entry.handshake.poll_timeout(), entry.held_until]
+            .into_iter()
+            .flatten()
+            .min();
         if entry.armed == at {
             return;
         }

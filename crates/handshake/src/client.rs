@@ -233,6 +233,12 @@ where
         }
     }
 
+    /// Says whether what is sent next commits the server: its old session with this client, if it
+    /// has one, ends once it has verified our Finished (RFC 6347 §4.2.8).
+    pub const fn is_committing(&self) -> bool {
+        self.has_sent_finished()
+    }
+
     /// Says whether the handshake is over and [`Self::into_session`] has the session.
     pub const fn is_established(&self) -> bool {
         matches!(self.state, State::Established { .. })

@@ -128,6 +128,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> Outgoing<B, A> {
         if self.len > 0 && self.cursor >= self.len && self.timer.may_answer_duplicate(now) {
             self.cursor = 0;
             self.body_cursor = 0;
+            self.timer.answering_duplicate();
         }
     }
 
@@ -393,6 +394,7 @@ pub(crate) struct FlightTimer {
     retransmit_at: Option<Instant>,
     deadline: Instant,
     is_stopped: bool,
+    is_answer: bool,
 }
 
 impl FlightTimer {
@@ -405,6 +407,7 @@ impl FlightTimer {
             retransmit_at: None,
             deadline: now + timers.deadline,
             is_stopped: false,
+            is_answer: false,
         }
     }
 
@@ -414,6 +417,7 @@ impl FlightTimer {
         self.last_sent = None;
         self.retransmit_at = None;
         self.is_stopped = false;
+        self.is_answer = false;
     }
 
     fn stop(&mut self) {
@@ -421,8 +425,15 @@ impl FlightTimer {
         self.is_stopped = true;
     }
 
+    const fn answering_duplicate(&mut self) {
+        self.is_answer = true;
+    }
+
     fn flight_sent(&mut self, now: Instant) {
-        self.transmissions = self.transmissions.saturating_add(1);
+        // An answer to a duplicate is the peer's attempt, not one of this end's.
+        if !core::mem::take(&mut self.is_answer) {
+            self.transmissions = self.transmissions.saturating_add(1);
+        }
         self.last_sent = Some(now);
         if !self.is_stopped {
             self.retransmit_at = Some(now + self.timeout);

@@ -1,0 +1,313 @@
+//! What people and attackers do: wrong keys, restarts, floods, stalls.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{CLIENT, Host, IDENTITY, Known, PSK, SERVER, Shown, defaults, pair, shown};
+use hedgerow_coap::Code;
+use hedgerow_core::{DropReason, Instant, PeerFault};
+use hedgerow_crypto_soft::SoftCrypto;
+use hedgerow_endpoint::{Config, Endpoint};
+use hedgerow_exchange::RequestError;
+use hedgerow_sim::{Address, TestRng, World};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn wrong_key_fails_the_request_with_a_clear_error() {
+    let mut world = World::new(1);
+    let pair = pair(&mut world, &SoftCrypto, &defaults());
+    let wrong = Shown::new(IDENTITY, b"another 16 bytes");
+    world.act(pair.client, |host, env, out| {
+        host.ask(env, out, &wrong, Code::GET, b"1");
+    });
+    world.run_for(40 * SECOND).unwrap();
+    let client = world.node(pair.client);
+    assert_eq!(client.failed, [PeerFault::CredentialsRefused.into()]);
+    assert_eq!(client.endpoint.associations(), 0);
+    let server = world.node(pair.server);
+    assert_eq!(server.endpoint.handshakes(), 0);
+    assert_eq!(server.endpoint.associations(), 0);
+    assert_eq!(
+        server.handshakes_failed,
+        [PeerFault::AlertSent { description: 51 }.into()]
+    );
+}
+
+#[test]
+fn absent_server_fails_the_request_within_the_deadline() {
+    let mut world = World::new(1);
+    let pair = pair(&mut world, &SoftCrypto, &defaults());
+    world.partition(
+        CLIENT,
+        SERVER,
+        Instant::ZERO..Instant::from_micros(u64::MAX),
+    );
+    world.act(pair.client, |host, env, out| {
+        host.ask(env, out, &shown(), Code::GET, b"1");
+    });
+    world.run_for(32 * SECOND).unwrap();
+    let client = world.node(pair.client);
+    assert_eq!(client.failed, [PeerFault::HandshakeTimeout.into()]);
+}
+
+/// A device that has lost its sessions: a GET is answered all the same, under a new session, within
+/// 12 s and a handshake (ACK_TIMEOUT 2 s, then doubled, and once more before the handshake commits
+/// the device, times ACK_RANDOM_FACTOR 1.5).
+#[test]
+fn restarted_device_is_met_again_within_13_seconds() {
+    for seed in 0..50 {
+        let mut world = World::new(seed);
+        let pair = pair(&mut world, &SoftCrypto, &defaults());
+        let shown = shown();
+        world.act(pair.client, |host, env, out| {
+            host.ask(env, out, &shown, Code::GET, b"1");
+        });
+        world.run_for(SECOND).unwrap();
+        assert_eq!(world.node(pair.client).responses.len(), 1);
+
+        restart(&mut world, pair.server);
+        let started = world.now();
+        let asked = world.act(pair.client, |host, env, out| {
+            host.ask(env, out, &shown, Code::GET, b"2")
+        });
+        world
+            .run_until(|world| world.node(pair.client).responses.contains_key(&asked))
+            .unwrap();
+        let took = world.now().saturating_since(started);
+        assert!(took <= 13 * SECOND, "{took:?}");
+        let client = world.node(pair.client);
+        assert_eq!(client.established.len(), 2);
+        assert_eq!(client.endpoint.associations(), 1);
+        assert_eq!(client.failures, []);
+    }
+}
+
+/// A POST may have been done before the restart: it is not sent twice but fails.
+#[test]
+fn post_during_a_restart_fails_and_is_not_repeated() {
+    let mut world = World::new(3);
+    let pair = pair(&mut world, &SoftCrypto, &defaults());
+    let shown = shown();
+    world.act(pair.client, |host, env, out| {
+        host.ask(env, out, &shown, Code::GET, b"1");
+    });
+    world.run_for(SECOND).unwrap();
+    restart(&mut world, pair.server);
+    world.act(pair.client, |host, env, out| {
+        host.ask(env, out, &shown, Code::POST, b"toggle");
+    });
+    world.run_for(60 * SECOND).unwrap();
+    assert_eq!(
+        world.node(pair.client).failures,
+        [RequestError::AssociationRestarted]
+    );
+    assert!(
+        !world
+            .node(pair.server)
+            .handled
+            .contains_key(b"toggle".as_slice())
+    );
+}
+
+/// Two lost transmissions are not a restart: the session lives, and nothing is asked twice.
+#[test]
+fn two_lost_transmissions_do_not_replace_a_living_session() {
+    let mut world = World::new(3);
+    let pair = pair(&mut world, &SoftCrypto, &defaults());
+    let shown = shown();
+    world.act(pair.client, |host, env, out| {
+        host.ask(env, out, &shown, Code::GET, b"1");
+    });
+    world.run_for(SECOND).unwrap();
+    let mut count = 0;
+    world
+        .direction(CLIENT, SERVER)
+        .fault_each(hedgerow_sim::Fault::Drop, move |_| {
+            count += 1;
+            count <= 2
+        });
+    world.act(pair.client, |host, env, out| {
+        host.ask(env, out, &shown, Code::POST, b"toggle");
+    });
+    world.run_for(60 * SECOND).unwrap();
+    let client = world.node(pair.client);
+    assert_eq!(client.failures, []);
+    assert_eq!(client.responses.len(), 2);
+    assert_eq!(client.established.len(), 1);
+    let server = world.node(pair.server);
+    assert_eq!(server.handled[b"toggle".as_slice()], 1);
+    assert_eq!(server.established.len(), 1);
+    assert_eq!(server.endpoint.handshakes(), 0);
+}
+
+fn restart(world: &mut World<Host<SoftCrypto>>, server: hedgerow_sim::NodeId) {
+    world.act(server, |host, env, out| {
+        let known = Known::new(&[(IDENTITY, PSK)]);
+        host.endpoint = Endpoint::server(SoftCrypto, known, defaults(), env);
+        host.flush(env, out);
+    });
+}
+
+/// A client that has lost its session and comes back from the same address is met statelessly; its
+/// old association gives way once the new handshake is verified.
+#[test]
+fn restarted_client_from_the_same_address_is_let_in() {
+    let mut world = World::new(3);
+    let pair = pair(&mut world, &SoftCrypto, &defaults());
+    let shown = shown();
+    world.act(pair.client, |host, env, out| {
+        host.ask(env, out, &shown, Code::GET, b"1");
+    });
+    world.run_for(SECOND).unwrap();
+    world.act(pair.client, |host, env, out| {
+        host.endpoint = Endpoint::client(SoftCrypto, Known::new(&[]), defaults());
+        host.responses.clear();
+        host.ask(env, out, &shown, Code::GET, b"2");
+    });
+    world.run_for(SECOND).unwrap();
+    assert_eq!(world.node(pair.client).responses.len(), 1);
+    let server = world.node(pair.server);
+    assert_eq!(server.endpoint.associations(), 1);
+    assert_eq!(server.established.len(), 2);
+}
+
+/// 255 clients prove their addresses and then fall silent; one more comes through at once.
+#[test]
+fn stalled_handshakes_delay_no_other() {
+    let mut world = World::new(4);
+    let pair = pair(&mut world, &SoftCrypto, &defaults());
+    for n in 0..255_u16 {
+        let address = Address::new(100, 10_000 + n);
+        let endpoint = Endpoint::client(SoftCrypto, Known::new(&[]), defaults());
+        let id = world.add(Host::new(address, endpoint), &[address]);
+        // The server's answers to the second hello, and all later ones, are lost.
+        let mut count = 0;
+        world
+            .direction(SERVER, address)
+            .fault_each(hedgerow_sim::Fault::Drop, move |_| {
+                count += 1;
+                count > 1
+            });
+        world.act(id, |host, env, out| {
+            host.ask(env, out, &shown(), Code::GET, b"1");
+        });
+    }
+    world.run_for(SECOND / 10).unwrap();
+    assert_eq!(world.node(pair.server).endpoint.handshakes(), 255);
+    let started = world.now();
+    world.act(pair.client, |host, env, out| {
+        host.ask(env, out, &shown(), Code::GET, b"1");
+    });
+    world
+        .run_until(|world| world.node(pair.client).responses.len() == 1)
+        .unwrap();
+    let took = world.now().saturating_since(started);
+    assert!(took < SECOND / 10, "{took:?}");
+    // The deadline frees every place.
+    world.run_for(40 * SECOND).unwrap();
+    assert_eq!(world.node(pair.server).endpoint.handshakes(), 0);
+}
+
+#[test]
+fn full_pool_of_handshakes_refuses_with_a_reason_and_keeps_sessions() {
+    let config = Config {
+        max_handshakes: 4,
+        ..defaults()
+    };
+    let mut world = World::new(4);
+    let pair = pair(&mut world, &SoftCrypto, &config);
+    for n in 0..6 {
+        let address = Address::new(100, 10_000 + n);
+        let endpoint = Endpoint::client(SoftCrypto, Known::new(&[]), defaults());
+        let id = world.add(Host::new(address, endpoint), &[address]);
+        let mut count = 0;
+        world
+            .direction(SERVER, address)
+            .fault_each(hedgerow_sim::Fault::Drop, move |_| {
+                count += 1;
+                count > 1
+            });
+        world.act(id, |host, env, out| {
+            host.ask(env, out, &shown(), Code::GET, b"1");
+        });
+    }
+    world.run_for(SECOND / 10).unwrap();
+    let server = world.node(pair.server);
+    assert_eq!(server.endpoint.handshakes(), 4);
+    assert_eq!(server.endpoint.dropped(DropReason::HandshakePoolFull), 2);
+}
+
+#[test]
+fn idle_association_is_closed_and_comes_back_on_demand() {
+    let config = Config {
+        idle_timeout: 600 * SECOND,
+        ..defaults()
+    };
+    let mut world = World::new(4);
+    let pair = pair(&mut world, &SoftCrypto, &config);
+    let shown = shown();
+    world.act(pair.client, |host, env, out| {
+        host.ask(env, out, &shown, Code::GET, b"1");
+    });
+    world.run_for(700 * SECOND).unwrap();
+    assert_eq!(world.node(pair.client).endpoint.associations(), 0);
+    assert_eq!(world.node(pair.server).endpoint.associations(), 0);
+    world.act(pair.client, |host, env, out| {
+        host.ask(env, out, &shown, Code::GET, b"2");
+    });
+    world.run_for(SECOND).unwrap();
+    assert_eq!(world.node(pair.client).responses.len(), 2);
+}
+
+/// Any bytes from anywhere, and mutated real ones: nothing panics and the tables stay bounded.
+#[test]
+fn garbage_and_mutations_change_no_table() {
+    use hedgerow_core::CryptoRng;
+
+    hedgerow_sim::for_each_seed(0..200, |seed| {
+        let mut world = World::new(seed);
+        let pair = pair(&mut world, &SoftCrypto, &defaults());
+        let mut rng = TestRng::new(seed);
+        let rng: &mut dyn CryptoRng = &mut rng;
+        world.direction(CLIENT, SERVER).rewrite(move |datagram| {
+            let mut dice = [0; 4];
+            rng_fill(&mut dice, seed, datagram.len());
+            let hit = dice[0] < 64;
+            if hit && !datagram.is_empty() {
+                let at = usize::from(u16::from_be_bytes([dice[1], dice[2]])) % datagram.len();
+                datagram[at] ^= dice[3] | 1;
+            }
+            hit
+        });
+        world.act(pair.client, |host, env, out| {
+            host.ask(env, out, &shown(), Code::GET, b"2000");
+        });
+        for _ in 0..50 {
+            let mut bytes = [0; 90];
+            rng.fill_bytes(&mut bytes);
+            bytes[0] = 20 + bytes[0] % 6;
+            bytes[1] = 0xfe;
+            bytes[2] = 0xfd;
+            world.send(CLIENT, SERVER, &bytes);
+            world.send(Address::new(9, 9), SERVER, &bytes);
+            world.send(SERVER, CLIENT, &bytes);
+        }
+        world.run_for(300 * SECOND).unwrap();
+        assert!(world.node(pair.server).endpoint.associations() <= 1);
+        assert!(world.node(pair.server).endpoint.handshakes() <= 1);
+    });
+}
+
+/// Bytes that follow from the seed and the datagram's length.
+fn rng_fill(bytes: &mut [u8; 4], seed: u64, len: usize) {
+    let mut value = seed
+        ^ u64::try_from(len)
+            .unwrap()
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    value ^= value >> 29;
+    value = value.wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bytes.copy_from_slice(&value.to_be_bytes()[..4]);
+}
