@@ -25,7 +25,7 @@ use crate::{
 /// After any call the caller asks [`Self::poll_event`] and [`Self::poll_transmit`] until both
 /// return `None`, and calls [`Self::handle_timeout`] when [`Self::poll_timeout`] says so.
 ///
-/// `S` is [`Heap`](crate::Heap) or [`Fixed`](crate::Fixed); `C` is a [`Config`] or borrows as one,
+/// `S` is `Heap` or [`Fixed`](crate::Fixed); `C` is a [`Config`] or borrows as one,
 /// so that thousands of exchanges can share it.
 pub struct Exchange<S: Storage, C: Borrow<Config> = Config> {
     pub(crate) config: C,

@@ -5,8 +5,8 @@ pub(crate) mod heap;
 
 pub(crate) mod fixed;
 
-/// The containers of one form, heap or fixed. It is implemented by [`Heap`](crate::Heap) and
-/// [`Fixed`](crate::Fixed) alone.
+/// The containers of one form, heap or fixed. It is implemented by `Heap` (with the feature `alloc`)
+/// and [`Fixed`](crate::Fixed) alone.
 ///
 /// The machine is written once, over these. Bounds from the configuration are the machine's
 /// business; a container adds the bound that its form has by nature.
