@@ -63,7 +63,6 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
             }
         };
         entry.phase = Phase::Queued;
-        transfer.was_sent = false;
         let (template, step) = (transfer.template, transfer.step);
         if let Step::Download { assembly, .. } = step {
             self.bodies.release(assembly);

@@ -63,11 +63,44 @@ fn blocks_are_put_together_and_come_out_as_one_request() {
         received.options,
         [(OptionNumber::URI_PATH.0, b"a".to_vec())]
     );
+    // The transfer has ended: its body is only lent, and an old block finds nothing.
+    assert_eq!(end.exchange.usage().reassemblies, 0);
+    let late = answered(&mut end, &put_block(9, 1, true, 64, &body));
+    assert_eq!(late.code, Code::REQUEST_ENTITY_INCOMPLETE);
     end.respond(request, Code::CHANGED, b"");
     let answer = end.transmit_one();
     assert_eq!(answer.code, Code::CHANGED);
     assert_eq!(answer.block_of(BLOCK1), Some((2, false, 64)));
     assert_eq!(end.exchange.usage().bodies_len, 0);
+}
+
+#[test]
+fn body_that_was_lent_is_given_back_at_the_next_message() {
+    let body = body(100);
+    let mut end = end();
+    for (index, tag) in [(0, 1), (1, 2), (2, 3)] {
+        let tagged = |id, num, more| {
+            put_block(id, num, more, 64, &body).uint(OptionNumber::REQUEST_TAG, tag)
+        };
+        assert_eq!(end.receive(&tagged(2 * index, 0, true)), Came::Handled);
+        let last = end.receive(&tagged(2 * index + 1, 1, false));
+        assert!(matches!(last, Came::Request(..)));
+        // One body and its options, never two.
+        assert!(end.exchange.usage().bodies_len < 150);
+    }
+}
+
+#[test]
+fn if_none_match_stands_in_the_first_block_only() {
+    let body = body(100);
+    let mut end = end();
+    let first = put_block(1, 0, true, 64, &body).option(OptionNumber::IF_NONE_MATCH, &[]);
+    answered(&mut end, &first);
+    let Came::Request(_, received) = end.receive(&put_block(2, 1, false, 64, &body)) else {
+        panic!("a request");
+    };
+    assert_eq!(received.payload, body);
+    assert!(received.value(OptionNumber::IF_NONE_MATCH).is_some());
 }
 
 #[test]
@@ -247,6 +280,37 @@ fn long_response_goes_in_blocks_of_one_etag_from_one_run_of_the_handler() {
     }
     let behind = answered(&mut end, &get(CON, 5, "a").block(BLOCK2, 3, false, 1_024));
     assert_eq!(behind.code, Code::BAD_REQUEST);
+}
+
+#[test]
+fn each_block_fetched_keeps_the_response_for_another_lifetime() {
+    let mut end = end();
+    let request = end.receive_request(&get(CON, 1, "a"));
+    end.respond(request, Code::CONTENT, &body(2_500));
+    end.transmit_one();
+    for id in 2..5 {
+        end.wait(seconds(200));
+        answered(&mut end, &get(CON, id, "a").block(BLOCK2, 1, false, 1_024));
+    }
+}
+
+#[test]
+fn response_of_a_post_is_fetched_with_or_without_its_content_format() {
+    let mut end = end();
+    let post = request_post(1)
+        .uint(OptionNumber::CONTENT_FORMAT, 60)
+        .payload(b"x");
+    let request = end.receive_request(&post);
+    end.respond(request, Code::CHANGED, &body(2_500));
+    end.transmit_one();
+    let next = request_post(2).block(BLOCK2, 1, false, 1_024);
+    assert_eq!(answered(&mut end, &next).payload, body(2_500)[1_024..2_048]);
+    let next = Owned {
+        id: hedgerow_coap::MessageId(3),
+        ..next
+    };
+    let next = next.uint(OptionNumber::CONTENT_FORMAT, 60);
+    assert_eq!(answered(&mut end, &next).payload, body(2_500)[1_024..2_048]);
 }
 
 #[test]
@@ -439,6 +503,53 @@ fn changed_etag_starts_over_and_fails_in_the_end() {
 }
 
 #[test]
+fn changed_etag_never_starts_a_post_over() {
+    let mut end = end();
+    let request = end.send(Code::POST, "a", b"x");
+    for etag in 0..2_u8 {
+        let sent = end.transmit_one();
+        end.receive(&block_answer(&sent, &body(300), &[etag], 128));
+    }
+    assert_eq!(end.transmit(), None);
+    assert_eq!(
+        end.events(),
+        failed(request, RequestError::RepresentationChanged)
+    );
+}
+
+#[test]
+fn payload_of_a_fetch_goes_with_every_block_and_that_of_a_post_does_not() {
+    for (method, expected) in [(Code::FETCH, b"which".as_slice()), (Code::POST, b"")] {
+        let mut end = end();
+        end.send(method, "a", b"which");
+        let sent = end.transmit_one();
+        assert_eq!(sent.payload, b"which");
+        end.receive(&block_answer(&sent, &body(300), b"e", 128));
+        assert_eq!(end.transmit_one().payload, expected);
+    }
+}
+
+#[test]
+fn download_under_way_begins_anew_under_a_new_association() {
+    let mut end = end();
+    let request = end.get("a");
+    let sent = end.transmit_one();
+    end.receive(&block_answer(&sent, &body(300), b"e", 128));
+    end.restart();
+    assert!(end.exchange.usage().bodies_len < 100);
+    for expected in [None, Some((1, false, 128))] {
+        let sent = end.transmit_one();
+        assert_eq!(sent.block_of(BLOCK2), expected);
+        end.receive(&block_answer(&sent, &body(300), b"e", 128));
+    }
+    let sent = end.transmit_one();
+    let came = end.receive(&block_answer(&sent, &body(300), b"e", 128));
+    assert!(
+        matches!(came, Came::Response(r, response) if r == request && response.payload == body(300))
+    );
+}
+
+#[test]
 fn response_over_the_limit_is_refused_at_once_or_as_it_grows() {
     let config = || Config {
         max_body_len: 200,
@@ -620,6 +731,29 @@ fn incomplete_starts_the_upload_over_as_often_as_configured() {
     let first = end.transmit_one();
     let answer = first.answer(ACK, Code::REQUEST_ENTITY_INCOMPLETE);
     assert!(matches!(end.receive(&answer), Came::Response(ended, _) if ended == request));
+}
+
+#[test]
+fn acknowledgement_of_another_block_or_of_one_too_many_fails_the_upload() {
+    for num in [1, 7] {
+        let mut end = end();
+        let request = end.send(Code::PUT, "a", &body(2_100));
+        let first = end.transmit_one();
+        let wrong = first
+            .answer(ACK, Code::CONTINUE)
+            .block(BLOCK1, num, true, 1_024);
+        end.receive(&wrong);
+        let error = RequestError::UnexpectedBlock;
+        assert_eq!(end.events(), failed(request, error));
+    }
+    let mut end = end();
+    let request = end.send(Code::PUT, "a", &body(1_100));
+    let first = end.transmit_one();
+    end.receive(&continued(&first, 1_024));
+    let last = end.transmit_one();
+    end.receive(&continued(&last, 1_024));
+    let error = RequestError::UnexpectedBlock;
+    assert_eq!(end.events(), failed(request, error));
 }
 
 #[test]
