@@ -7,15 +7,27 @@
 //! function that takes untrusted bytes through its entry points, and a line in [`ENTRY_POINTS`].
 #![no_std]
 
+mod coap;
 mod core;
+mod counting_rng;
+mod crypto_soft;
+mod handshake;
 mod plants;
+mod record;
 
 use ::core::panic::PanicInfo;
 
 /// One function a crate. A static that is kept makes the compiler generate all that it reaches;
 /// exporting the functions by name would need an unsafe attribute.
 #[used]
-static ENTRY_POINTS: &[fn(&mut [u8]) -> usize] = &[core::enter, plants::enter];
+static ENTRY_POINTS: &[fn(&mut [u8]) -> usize] = &[
+    coap::enter,
+    core::enter,
+    crypto_soft::enter,
+    handshake::enter,
+    plants::enter,
+    record::enter,
+];
 
 #[panic_handler]
 fn panic(_: &PanicInfo<'_>) -> ! {
