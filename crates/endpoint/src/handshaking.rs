@@ -6,7 +6,7 @@ use alloc::vec;
 use hedgerow_core::{
     ChannelError, CryptoProvider, Env, Instant, PskCredentials, PskStore, Received,
 };
-use hedgerow_handshake::{Buffers, ClientHandshake, ServerHandshake, Session};
+use hedgerow_handshake::{Buffers, ClientHandshake, ClientState, ServerHandshake, Session};
 
 use crate::AssociationId;
 
@@ -81,10 +81,14 @@ impl<P: CryptoProvider, S: PskStore, K: PskCredentials> Handshaking<P, S, K> {
         }
     }
 
-    /// Says whether what it sends next ends the peer's old session.
+    /// Says whether what it sends next is a Finished, which ends the peer's old session
+    /// (RFC 6347 §4.2.8).
     pub(crate) const fn is_committing(&self) -> bool {
         match self {
-            Self::Client { machine, .. } => machine.is_committing(),
+            Self::Client { machine, .. } => matches!(
+                machine.state(),
+                ClientState::ExpectChangeCipherSpec | ClientState::ExpectFinished
+            ),
             Self::Server(_) => false,
         }
     }

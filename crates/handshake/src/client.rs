@@ -33,7 +33,7 @@ use crate::outgoing::{Due, Outgoing};
 use crate::psk_messages::{decode_server_key_exchange, encode_client_key_exchange};
 use crate::settings::MAX_SUITES;
 use crate::transcript::Transcript;
-use crate::{Buffers, Established, ExtendedMasterSecret, Session, Settings};
+use crate::{Buffers, ClientState, Established, ExtendedMasterSecret, Session, Settings};
 
 /// How many HelloVerifyRequests one handshake answers: one, and two more for cookies that a server
 /// no longer accepts when they come back.
@@ -233,10 +233,19 @@ where
         }
     }
 
-    /// Says whether what is sent next commits the server: its old session with this client, if it
-    /// has one, ends once it has verified our Finished (RFC 6347 §4.2.8).
-    pub const fn is_committing(&self) -> bool {
-        self.has_sent_finished()
+    /// Returns what the handshake waits for.
+    pub const fn state(&self) -> ClientState {
+        match self.state {
+            State::ExpectServerHello { .. } => ClientState::ExpectServerHello {
+                has_cookie: self.side.cookies > 0,
+            },
+            State::ExpectServerKeyExchange(_) => ClientState::ExpectServerKeyExchange,
+            State::ExpectServerHelloDone(_) => ClientState::ExpectServerHelloDone,
+            State::ExpectChangeCipherSpec(_) => ClientState::ExpectChangeCipherSpec,
+            State::ExpectFinished(_) => ClientState::ExpectFinished,
+            State::Established { .. } => ClientState::Established,
+            State::Failed => ClientState::Failed,
+        }
     }
 
     /// Says whether the handshake is over and [`Self::into_session`] has the session.

@@ -86,6 +86,7 @@ mod acceptor;
 mod buffers;
 mod client;
 mod cookie;
+mod handshake_state;
 mod incoming;
 mod key_schedule;
 mod outgoing;
@@ -100,6 +101,7 @@ mod transcript;
 pub use acceptor::{Acceptance, AcceptedHello, Acceptor, peek_client_random};
 pub use buffers::Buffers;
 pub use client::ClientHandshake;
+pub use handshake_state::{ClientState, ServerState};
 pub use server::ServerHandshake;
 pub use session::{Established, Session};
 pub use settings::{

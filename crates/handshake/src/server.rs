@@ -21,7 +21,7 @@ use crate::outgoing::{Due, Outgoing};
 use crate::psk_messages::decode_client_key_exchange;
 use crate::session::{FINAL_FLIGHT_LIFETIME, FinalFlight};
 use crate::transcript::Transcript;
-use crate::{AcceptedHello, Buffers, Established, Session, Settings};
+use crate::{AcceptedHello, Buffers, Established, ServerState, Session, Settings};
 
 /// A server's handshake with one client that has proved its address.
 ///
@@ -222,6 +222,17 @@ where
         match self.state {
             State::Failed | State::Established { .. } => None,
             _ => Some(self.outgoing.timer().poll_timeout()),
+        }
+    }
+
+    /// Returns what the handshake waits for.
+    pub const fn state(&self) -> ServerState {
+        match self.state {
+            State::ExpectClientKeyExchange { .. } => ServerState::ExpectClientKeyExchange,
+            State::ExpectChangeCipherSpec(_) => ServerState::ExpectChangeCipherSpec,
+            State::ExpectFinished(_) => ServerState::ExpectFinished,
+            State::Established { .. } => ServerState::Established,
+            State::Failed => ServerState::Failed,
         }
     }
 
