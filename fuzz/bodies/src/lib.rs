@@ -24,10 +24,29 @@
 //! # Features
 //!
 //! None.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a body panics where something doesn't hold, and says what"
+)]
 
+mod acceptor;
+mod coap_link_format;
+mod coap_message;
+mod coap_uri;
 mod cursor;
+mod dtls_record;
+mod handshake_fragment;
+mod hellos;
 
+pub use acceptor::acceptor;
+pub use coap_link_format::coap_link_format;
+pub use coap_message::coap_message;
+pub use coap_uri::coap_uri;
 pub use cursor::cursor;
+pub use dtls_record::dtls_record;
+pub use handshake_fragment::handshake_fragment;
+pub use hellos::hellos;
 
 /// A target: its name and what it does with one input.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +58,17 @@ pub struct Body {
 }
 
 /// All targets, sorted by name.
-pub const BODIES: &[Body] = &[Body {
-    name: "cursor",
-    run: cursor,
-}];
+pub const BODIES: &[Body] = &[
+    body("acceptor", acceptor),
+    body("coap_link_format", coap_link_format),
+    body("coap_message", coap_message),
+    body("coap_uri", coap_uri),
+    body("cursor", cursor),
+    body("dtls_record", dtls_record),
+    body("handshake_fragment", handshake_fragment),
+    body("hellos", hellos),
+];
+
+const fn body(name: &'static str, run: fn(&[u8])) -> Body {
+    Body { name, run }
+}

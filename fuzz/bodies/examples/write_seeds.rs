@@ -1,0 +1,38 @@
+//! Writes the seeds of the targets from real messages of our own encoders: run it where an encoder
+//! or a script's meaning has changed, and look at what differs.
+//!
+//! `cargo run -p hedgerow-fuzz-bodies --example write_seeds`. Seeds of inputs that once found
+//! something have other names and stay.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+#[path = "write_seeds/codecs.rs"]
+mod codecs;
+#[path = "write_seeds/datagrams.rs"]
+mod datagrams;
+
+use std::fs;
+use std::path::Path;
+
+/// A target's seeds: name and input.
+type Seeds = Vec<(String, Vec<u8>)>;
+
+fn main() {
+    let targets: [(&str, Seeds); 7] = [
+        ("acceptor", datagrams::acceptor()),
+        ("coap_link_format", codecs::coap_link_format()),
+        ("coap_message", codecs::coap_message()),
+        ("coap_uri", codecs::coap_uri()),
+        ("dtls_record", datagrams::dtls_record()),
+        ("handshake_fragment", datagrams::handshake_fragment()),
+        ("hellos", datagrams::hellos()),
+    ];
+    for (target, seeds) in targets {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../seeds")
+            .join(target);
+        fs::create_dir_all(&folder).unwrap();
+        for (name, input) in seeds {
+            fs::write(folder.join(name), input).unwrap();
+        }
+    }
+}
