@@ -9,6 +9,8 @@
 mod codecs;
 #[path = "write_seeds/datagrams.rs"]
 mod datagrams;
+#[path = "write_seeds/scripts.rs"]
+mod scripts;
 
 use std::fs;
 use std::path::Path;
@@ -17,13 +19,14 @@ use std::path::Path;
 type Seeds = Vec<(String, Vec<u8>)>;
 
 fn main() {
-    let targets: [(&str, Seeds); 7] = [
+    let targets: [(&str, Seeds); 8] = [
         ("acceptor", datagrams::acceptor()),
         ("coap_link_format", codecs::coap_link_format()),
         ("coap_message", codecs::coap_message()),
         ("coap_uri", codecs::coap_uri()),
         ("dtls_record", datagrams::dtls_record()),
         ("handshake_fragment", datagrams::handshake_fragment()),
+        ("handshake_machine", scripts::handshake_machine()),
         ("hellos", datagrams::hellos()),
     ];
     for (target, seeds) in targets {

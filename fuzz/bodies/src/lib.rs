@@ -37,6 +37,7 @@ mod coap_uri;
 mod cursor;
 mod dtls_record;
 mod handshake_fragment;
+mod handshake_machine;
 mod hellos;
 
 pub use acceptor::acceptor;
@@ -46,6 +47,9 @@ pub use coap_uri::coap_uri;
 pub use cursor::cursor;
 pub use dtls_record::dtls_record;
 pub use handshake_fragment::handshake_fragment;
+pub use handshake_machine::{
+    Reached, handshake_machine, handshake_machine_reached, report_reached,
+};
 pub use hellos::hellos;
 
 /// A target: its name and what it does with one input.
@@ -66,6 +70,7 @@ pub const BODIES: &[Body] = &[
     body("cursor", cursor),
     body("dtls_record", dtls_record),
     body("handshake_fragment", handshake_fragment),
+    body("handshake_machine", handshake_machine),
     body("hellos", hellos),
 ];
 

@@ -1,0 +1,520 @@
+//! A client, a server and the two ways between them.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use hedgerow_core::{
+    ChannelError, Credentials, DropReason, Env, Event, Instant, PeerFault, PeerId, Psk,
+    SecureChannel,
+};
+use hedgerow_crypto_soft::{SoftAead, SoftCrypto};
+use hedgerow_handshake::{
+    Acceptance, Acceptor, Buffers, ClientHandshake, ClientState, ServerHandshake, ServerState,
+    Session, Settings, peek_client_random,
+};
+use hedgerow_record::AlertDescription;
+use hedgerow_sim::{LedgerAead, NonceLedger};
+
+use super::reached::Reached;
+
+pub(super) type Crypto = NonceLedger<SoftCrypto>;
+type Store = (&'static [u8], Psk, PeerId);
+type Client = ClientHandshake<Crypto, Credentials<'static>, Vec<u8>>;
+type Server = ServerHandshake<Crypto, Store, Vec<u8>>;
+pub(super) type Established = Box<Session<LedgerAead<SoftAead>>>;
+
+/// The way from client to server is 0, the way back is 1; an end has the number of the way on which
+/// it sends.
+pub(super) const CLIENT: usize = 0;
+pub(super) const SERVER: usize = 1;
+
+/// What one end is.
+pub(super) enum Phase<H> {
+    /// A server that knows of no client.
+    Idle,
+    Handshaking(Box<H>),
+    Session(Established),
+    Failed,
+}
+
+impl<H> Phase<H> {
+    pub(super) fn session(&mut self) -> Option<&mut Established> {
+        match self {
+            Self::Session(session) => Some(session),
+            _ => None,
+        }
+    }
+
+    pub(super) const fn is_handshaking(&self) -> bool {
+        matches!(self, Self::Handshaking(_))
+    }
+}
+
+/// What makes one pair differ from the other, and from one script to the next.
+pub(super) struct Setup {
+    pub(super) name: &'static [u8],
+    pub(super) credentials: Credentials<'static>,
+    pub(super) known_identity: &'static [u8],
+    pub(super) known_psk: &'static [u8],
+    pub(super) client: Settings,
+    pub(super) server: Settings,
+}
+
+pub(super) struct Pair {
+    setup: Setup,
+    providers: [Crypto; 2],
+    acceptor: Acceptor<Crypto>,
+    pub(super) client: Phase<Client>,
+    pub(super) server: Phase<Server>,
+    client_state: Option<ClientState>,
+    server_state: Option<ServerState>,
+    pub(super) ways: [VecDeque<Vec<u8>>; 2],
+    /// What each end has sealed and the other has not yet delivered.
+    said: [BTreeSet<Vec<u8>>; 2],
+    next_text: u32,
+    /// Bytes from and to the client's address as long as that has proved nothing.
+    heard: usize,
+    answered: usize,
+    has_proved: bool,
+    is_closing: bool,
+}
+
+impl Pair {
+    pub(super) fn new(setup: Setup, providers: [Crypto; 2], env: &mut Env<'_>) -> Self {
+        let [client_provider, server_provider] = &providers;
+        let acceptor = Acceptor::new(server_provider.clone(), setup.server, env);
+        let client = ClientHandshake::new(
+            client_provider.clone(),
+            setup.credentials,
+            setup.client,
+            buffers(),
+            env,
+        );
+        Self {
+            setup,
+            providers,
+            acceptor,
+            client: Phase::Handshaking(Box::new(client.expect("there are buffers"))),
+            server: Phase::Idle,
+            client_state: None,
+            server_state: None,
+            ways: [VecDeque::new(), VecDeque::new()],
+            said: [BTreeSet::new(), BTreeSet::new()],
+            next_text: 0,
+            heard: 0,
+            answered: 0,
+            has_proved: false,
+            is_closing: false,
+        }
+    }
+
+    /// Hands a datagram to the end at which `way` ends.
+    pub(super) fn deliver(&mut self, way: usize, datagram: &[u8], env: &mut Env<'_>) {
+        let mut datagram = datagram.to_vec();
+        if way == SERVER {
+            self.deliver_to_client(&mut datagram, env);
+        } else {
+            self.deliver_to_server(&mut datagram, env);
+        }
+    }
+
+    fn deliver_to_client(&mut self, datagram: &mut [u8], env: &mut Env<'_>) {
+        let mut rest = datagram;
+        while !rest.is_empty() {
+            let is_session = self.client.session().is_some();
+            let received = match &mut self.client {
+                Phase::Handshaking(handshake) => {
+                    let received = handshake.handle_datagram(env, rest);
+                    note_client(&mut self.client_state, handshake.state());
+                    received
+                }
+                Phase::Session(session) => session.handle_datagram(env, rest),
+                Phase::Idle | Phase::Failed => break,
+            };
+            let event = match received {
+                Ok(received) => {
+                    rest = received.rest;
+                    received.event
+                }
+                Err(error) => {
+                    self.flush_client(env);
+                    self.client_failed(error);
+                    return;
+                }
+            };
+            if let Some(Event::Established(_)) = event {
+                assert!(!self.is_hopeless(), "established without the right key");
+                let phase = std::mem::replace(&mut self.client, Phase::Failed);
+                if let Phase::Handshaking(handshake) = phase {
+                    let established = handshake.into_session().expect("it said so");
+                    self.client = Phase::Session(Box::new(established.session));
+                }
+            } else {
+                note_event(event, is_session, &mut self.said[SERVER]);
+            }
+        }
+        self.flush_client(env);
+    }
+
+    fn deliver_to_server(&mut self, datagram: &mut [u8], env: &mut Env<'_>) {
+        if !self.has_proved {
+            self.heard = self.heard.saturating_add(datagram.len());
+        }
+        let hello = peek_client_random(datagram);
+        let is_for_acceptor = match &self.server {
+            Phase::Idle => true,
+            Phase::Handshaking(handshake) => {
+                hello.is_some_and(|random| random != *handshake.client_random())
+            }
+            Phase::Session(_) | Phase::Failed => false,
+        };
+        if is_for_acceptor {
+            self.accept(datagram, env);
+            self.flush_server(env);
+            return;
+        }
+        let mut rest = datagram;
+        while !rest.is_empty() {
+            let is_session = self.server.session().is_some();
+            let received = match &mut self.server {
+                Phase::Handshaking(handshake) => {
+                    let received = handshake.handle_datagram(env, rest);
+                    note_server(&mut self.server_state, handshake.state());
+                    received
+                }
+                Phase::Session(session) => session.handle_datagram(env, rest),
+                Phase::Idle | Phase::Failed => break,
+            };
+            let event = match received {
+                Ok(received) => {
+                    rest = received.rest;
+                    received.event
+                }
+                Err(error) => {
+                    self.flush_server(env);
+                    self.server_failed(error, false);
+                    return;
+                }
+            };
+            if let Some(Event::Established(_)) = event {
+                assert!(!self.is_hopeless(), "established without the right key");
+                let phase = std::mem::replace(&mut self.server, Phase::Failed);
+                if let Phase::Handshaking(handshake) = phase {
+                    let established = handshake.into_session().expect("it said so");
+                    self.server = Phase::Session(Box::new(established.session));
+                }
+            } else {
+                if is_session && matches!(event, Some(Event::Dropped(DropReason::Duplicate))) {
+                    Reached::SessionFinalFlightAgain.count();
+                }
+                note_event(event, is_session, &mut self.said[CLIENT]);
+            }
+        }
+        self.flush_server(env);
+    }
+
+    fn accept(&mut self, datagram: &mut [u8], env: &mut Env<'_>) {
+        let mut answer = [0; 64];
+        let acceptance = self
+            .acceptor
+            .handle_datagram(env, self.setup.name, datagram, &mut answer);
+        match acceptance {
+            Acceptance::Answer(len) => {
+                Reached::AcceptorAnswer.count();
+                self.send_to_client(answer.get(..len).unwrap_or_default());
+            }
+            Acceptance::Refuse { len, .. } => {
+                Reached::AcceptorRefuse.count();
+                self.has_proved = true;
+                self.send_to_client(answer.get(..len).unwrap_or_default());
+            }
+            Acceptance::Accept(hello) => {
+                Reached::AcceptorAccept.count();
+                self.has_proved = true;
+                let psk = Psk::new(self.setup.known_psk).expect("a key of some bytes");
+                let store = (self.setup.known_identity, psk, PeerId(1));
+                let provider = self.providers[SERVER].clone();
+                let settings = self.setup.server;
+                let handshake =
+                    ServerHandshake::new(provider, store, settings, hello, buffers(), env)
+                        .expect("there are buffers");
+                self.server_state = None;
+                note_server(&mut self.server_state, handshake.state());
+                self.server = Phase::Handshaking(Box::new(handshake));
+            }
+            Acceptance::Drop(_) => Reached::AcceptorDrop.count(),
+        }
+    }
+
+    /// Lets both ends do what is due, and says whether one of them did something.
+    pub(super) fn handle_timeouts(&mut self, env: &mut Env<'_>) -> bool {
+        let is_due = self.poll_timeout().is_some_and(|at| at <= env.now);
+        if let Phase::Handshaking(handshake) = &mut self.client {
+            let outcome = handshake.handle_timeout(env);
+            note_client(&mut self.client_state, handshake.state());
+            self.flush_client(env);
+            if let Err(error) = outcome {
+                self.client_failed(error);
+            }
+        }
+        if let Phase::Handshaking(handshake) = &mut self.server {
+            let outcome = handshake.handle_timeout(env);
+            note_server(&mut self.server_state, handshake.state());
+            self.flush_server(env);
+            if let Err(error) = outcome {
+                self.server_failed(error, true);
+            }
+        }
+        is_due
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let client = match &self.client {
+            Phase::Handshaking(handshake) => handshake.poll_timeout(),
+            _ => None,
+        };
+        let server = match &self.server {
+            Phase::Handshaking(handshake) => handshake.poll_timeout(),
+            _ => None,
+        };
+        [client, server].into_iter().flatten().min()
+    }
+
+    /// Lets an end that is established seal a text of its own and send it.
+    pub(super) fn say(&mut self, end: usize, len: usize) -> bool {
+        let number = self.next_text;
+        let session = match end {
+            CLIENT => self.client.session(),
+            _ => self.server.session(),
+        };
+        let Some(session) = session.filter(|session| session.is_open()) else {
+            return false;
+        };
+        let mut text = vec![u8::try_from(end).unwrap_or_default()];
+        text.extend(number.to_be_bytes());
+        text.resize(len.max(text.len()), 0x5a);
+        let mut record = vec![0; text.len().saturating_add(session.overhead())];
+        session.seal(&text, &mut record).expect("there is room");
+        self.next_text = number.saturating_add(1);
+        self.said[end].insert(text);
+        self.ways[end].push_back(record);
+        true
+    }
+
+    /// Closes an end that is established.
+    pub(super) fn close(&mut self, end: usize, env: &mut Env<'_>) {
+        self.is_closing = true;
+        match end {
+            CLIENT => {
+                if let Some(session) = self.client.session() {
+                    session.close();
+                }
+                self.flush_client(env);
+            }
+            _ => {
+                if let Some(session) = self.server.session() {
+                    session.close();
+                }
+                self.flush_server(env);
+            }
+        }
+    }
+
+    /// What must hold once the attacker has left and time has passed.
+    pub(super) fn conclude(&mut self, mut deliver_all: impl FnMut(&mut Self)) {
+        assert!(!self.client.is_handshaking(), "the client hangs");
+        assert!(!self.server.is_handshaking(), "the server hangs");
+        // The server alone can't know whether its last flight arrived; the client always does.
+        let is_client_established = self.client.session().is_some();
+        let is_server_established = self.server.session().is_some();
+        assert!(
+            is_server_established || !is_client_established,
+            "established alone"
+        );
+        let are_open = [self.client.session(), self.server.session()]
+            .into_iter()
+            .all(|session| session.is_some_and(|session| session.is_open()));
+        if are_open {
+            // What one seals the other opens: they have the same keys.
+            assert!(self.say(CLIENT, 20) && self.say(SERVER, 20));
+            let last: Vec<Vec<u8>> = (0..2)
+                .filter_map(|end| self.said[end].last().cloned())
+                .collect();
+            deliver_all(self);
+            for text in &last {
+                assert!(
+                    !self.said.iter().any(|said| said.contains(text)),
+                    "what one end sealed, the other didn't open"
+                );
+            }
+        } else if is_client_established {
+            assert!(self.is_closing, "a session ended by itself");
+        }
+    }
+
+    /// Whether no handshake can succeed, since what one end holds the other doesn't know.
+    fn is_hopeless(&self) -> bool {
+        self.setup.credentials.psk_identity != self.setup.known_identity
+            || self.setup.credentials.psk.expose() != self.setup.known_psk
+    }
+
+    pub(super) fn flush_client(&mut self, env: &mut Env<'_>) {
+        let mut out = [0; 1200];
+        while let Some(len) = match &mut self.client {
+            Phase::Handshaking(handshake) => handshake.poll_transmit(env, &mut out),
+            Phase::Session(session) => session.poll_transmit(env, &mut out),
+            Phase::Idle | Phase::Failed => Ok(None),
+        }
+        .expect("there is room")
+        {
+            self.ways[CLIENT].push_back(out.get(..len).unwrap_or_default().to_vec());
+        }
+        if let Phase::Handshaking(handshake) = &self.client {
+            note_client(&mut self.client_state, handshake.state());
+        }
+    }
+
+    fn flush_server(&mut self, env: &mut Env<'_>) {
+        let mut out = [0; 1200];
+        while let Some(len) = match &mut self.server {
+            Phase::Handshaking(handshake) => handshake.poll_transmit(env, &mut out),
+            Phase::Session(session) => session.poll_transmit(env, &mut out),
+            Phase::Idle | Phase::Failed => Ok(None),
+        }
+        .expect("there is room")
+        {
+            self.send_to_client(out.get(..len).unwrap_or_default());
+        }
+    }
+
+    fn send_to_client(&mut self, datagram: &[u8]) {
+        if !self.has_proved {
+            self.answered = self.answered.saturating_add(datagram.len());
+            assert!(
+                self.answered <= self.heard.saturating_mul(3),
+                "more than three times the bytes of an address that has proved nothing"
+            );
+        }
+        self.ways[SERVER].push_back(datagram.to_vec());
+    }
+
+    fn client_failed(&mut self, error: ChannelError) {
+        let ChannelError::Peer(fault) = error else {
+            unreachable!("{error}");
+        };
+        let is_session = self.client.session().is_some();
+        match (is_session, fault) {
+            (true, fault) => session_failed(fault),
+            (false, PeerFault::AlertSent { .. }) => Reached::ClientAlertSent.count(),
+            (false, PeerFault::AlertReceived { authenticated, .. }) => match authenticated {
+                true => Reached::ClientAlertVerified.count(),
+                false => Reached::ClientAlertInClear.count(),
+            },
+            (false, PeerFault::HandshakeTimeout) => Reached::ClientHandshakeTimeout.count(),
+            (false, PeerFault::CredentialsRefused) => Reached::ClientCredentialsRefused.count(),
+            (false, other) => unreachable!("{other}"),
+        }
+        if !is_session {
+            self.client = Phase::Failed;
+        }
+    }
+
+    fn server_failed(&mut self, error: ChannelError, by_timeout: bool) {
+        let ChannelError::Peer(fault) = error else {
+            unreachable!("{error}");
+        };
+        let is_session = self.server.session().is_some();
+        match (is_session, fault) {
+            (true, fault) => session_failed(fault),
+            (false, PeerFault::AlertSent { description }) if by_timeout => {
+                assert_eq!(description, AlertDescription::DECRYPT_ERROR.0);
+                Reached::ServerCredentialsRefused.count();
+            }
+            (false, PeerFault::AlertSent { .. }) => Reached::ServerAlertSent.count(),
+            (false, PeerFault::AlertReceived { authenticated, .. }) => {
+                assert!(authenticated, "a server listens to no alert in clear");
+                Reached::ServerAlertVerified.count();
+            }
+            (false, PeerFault::HandshakeTimeout) => Reached::ServerHandshakeTimeout.count(),
+            (false, other) => unreachable!("{other}"),
+        }
+        // A server forgets a handshake that failed, and may meet the client anew.
+        if !is_session {
+            self.server = Phase::Idle;
+            self.server_state = None;
+        }
+    }
+}
+
+fn session_failed(fault: PeerFault) {
+    assert!(
+        matches!(
+            fault,
+            PeerFault::AlertReceived {
+                authenticated: true,
+                ..
+            }
+        ),
+        "{fault} ended a session"
+    );
+    Reached::SessionAlertVerified.count();
+}
+
+/// Checks what came up from a channel against what the other end `said`.
+fn note_event(event: Option<Event<'_>>, is_session: bool, said: &mut BTreeSet<Vec<u8>>) {
+    match event {
+        Some(Event::Plaintext(text)) => {
+            assert!(said.remove(text), "delivered twice, or never sealed");
+            Reached::SessionPlaintext.count();
+        }
+        Some(Event::Closed) => Reached::SessionClosed.count(),
+        Some(Event::Dropped(DropReason::AuthenticationFailed)) if is_session => {
+            Reached::SessionForgery.count()
+        }
+        Some(Event::Dropped(DropReason::Replayed)) if is_session => Reached::SessionReplay.count(),
+        _ => {}
+    }
+}
+
+fn note_client(before: &mut Option<ClientState>, now: ClientState) {
+    if before.replace(now) == Some(now) {
+        return;
+    }
+    match now {
+        ClientState::ExpectServerHello { has_cookie: false } => {
+            Reached::ClientExpectServerHello.count();
+        }
+        ClientState::ExpectServerHello { has_cookie: true } => {
+            Reached::ClientExpectServerHelloWithCookie.count();
+        }
+        ClientState::ExpectServerKeyExchange => Reached::ClientExpectServerKeyExchange.count(),
+        ClientState::ExpectServerHelloDone => Reached::ClientExpectServerHelloDone.count(),
+        ClientState::ExpectChangeCipherSpec => Reached::ClientExpectChangeCipherSpec.count(),
+        ClientState::ExpectFinished => Reached::ClientExpectFinished.count(),
+        ClientState::Established => Reached::ClientEstablished.count(),
+        // Counted by its fault.
+        ClientState::Failed => {}
+        other => unreachable!("{other:?} isn't counted"),
+    }
+}
+
+fn note_server(before: &mut Option<ServerState>, now: ServerState) {
+    if before.replace(now) == Some(now) {
+        return;
+    }
+    match now {
+        ServerState::ExpectClientKeyExchange => Reached::ServerExpectClientKeyExchange.count(),
+        ServerState::ExpectChangeCipherSpec => Reached::ServerExpectChangeCipherSpec.count(),
+        ServerState::ExpectFinished => Reached::ServerExpectFinished.count(),
+        ServerState::Established => Reached::ServerEstablished.count(),
+        // Counted by its fault.
+        ServerState::Failed => {}
+        other => unreachable!("{other:?} isn't counted"),
+    }
+}
+
+fn buffers() -> Buffers<Vec<u8>> {
+    Buffers {
+        incoming: vec![0; Buffers::<Vec<u8>>::MIN_LEN],
+        outgoing: vec![0; Buffers::<Vec<u8>>::MIN_LEN],
+    }
+}

@@ -1,0 +1,134 @@
+//! How often the machines came into each state, over all inputs of a process.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Declares what is counted once, with its name.
+macro_rules! reached {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// Something that a script can bring about.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum Reached {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Reached {
+            /// Everything, in the order of a handshake.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// Returns the name under which it is reported.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+        }
+    };
+}
+
+reached! {
+    /// The client waits for the answer to its first hello.
+    ClientExpectServerHello = "client_expect_server_hello",
+    /// The client waits for the answer to a hello with a cookie.
+    ClientExpectServerHelloWithCookie = "client_expect_server_hello_with_cookie",
+    /// The client waits for ServerKeyExchange, or ServerHelloDone.
+    ClientExpectServerKeyExchange = "client_expect_server_key_exchange",
+    /// The client waits for ServerHelloDone behind a ServerKeyExchange.
+    ClientExpectServerHelloDone = "client_expect_server_hello_done",
+    /// The client waits for ChangeCipherSpec.
+    ClientExpectChangeCipherSpec = "client_expect_change_cipher_spec",
+    /// The client waits for Finished.
+    ClientExpectFinished = "client_expect_finished",
+    /// The client is established.
+    ClientEstablished = "client_established",
+    /// The client broke off and sent an alert.
+    ClientAlertSent = "client_alert_sent",
+    /// An alert in clear ended the client's handshake.
+    ClientAlertInClear = "client_alert_in_clear",
+    /// A verified alert ended the client's handshake.
+    ClientAlertVerified = "client_alert_verified",
+    /// The client gave up before it used its credentials.
+    ClientHandshakeTimeout = "client_handshake_timeout",
+    /// The client gave up, or was sent off, after it used its credentials.
+    ClientCredentialsRefused = "client_credentials_refused",
+    /// The acceptor sent a cookie.
+    AcceptorAnswer = "acceptor_answer",
+    /// The acceptor accepted a hello.
+    AcceptorAccept = "acceptor_accept",
+    /// The acceptor refused the offer of an address that had proved itself.
+    AcceptorRefuse = "acceptor_refuse",
+    /// The acceptor dropped a datagram.
+    AcceptorDrop = "acceptor_drop",
+    /// The server waits for ClientKeyExchange.
+    ServerExpectClientKeyExchange = "server_expect_client_key_exchange",
+    /// The server waits for ChangeCipherSpec.
+    ServerExpectChangeCipherSpec = "server_expect_change_cipher_spec",
+    /// The server waits for Finished.
+    ServerExpectFinished = "server_expect_finished",
+    /// The server is established.
+    ServerEstablished = "server_established",
+    /// The server broke off before its deadline and sent an alert.
+    ServerAlertSent = "server_alert_sent",
+    /// A verified alert ended the server's handshake.
+    ServerAlertVerified = "server_alert_verified",
+    /// The server's deadline passed before the client used credentials.
+    ServerHandshakeTimeout = "server_handshake_timeout",
+    /// The server's deadline passed and the client's credentials hadn't verified.
+    ServerCredentialsRefused = "server_credentials_refused",
+    /// A session delivered plaintext.
+    SessionPlaintext = "session_plaintext",
+    /// A session dropped a record that didn't verify.
+    SessionForgery = "session_forgery",
+    /// A session dropped a record that it had opened before.
+    SessionReplay = "session_replay",
+    /// A server's session was asked for its last flight again.
+    SessionFinalFlightAgain = "session_final_flight_again",
+    /// A session was closed by its peer.
+    SessionClosed = "session_closed",
+    /// A fatal alert ended a session.
+    SessionAlertVerified = "session_alert_verified",
+}
+
+impl Reached {
+    pub(super) fn count(self) {
+        let count = Self::ALL
+            .iter()
+            .position(|&one| one == self)
+            .and_then(|at| COUNTS.get(at));
+        if count.is_some_and(|count| count.fetch_add(1, Ordering::Relaxed) == 0) {
+            IS_NEW.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Returns how often everything was reached by [`handshake_machine`](super::handshake_machine) in
+/// this process.
+pub fn handshake_machine_reached() -> Vec<(&'static str, u64)> {
+    Reached::ALL
+        .iter()
+        .zip(&COUNTS)
+        .map(|(reached, count)| (reached.name(), count.load(Ordering::Relaxed)))
+        .collect()
+}
+
+/// Writes the counts to stderr in one line, now and then: libFuzzer ends its process without a last
+/// word.
+pub fn report_reached() {
+    let runs = RUNS.load(Ordering::Relaxed);
+    if IS_NEW.swap(0, Ordering::Relaxed) > 0 || runs.is_multiple_of(REPORT_EVERY) {
+        let counts: Vec<String> = handshake_machine_reached()
+            .into_iter()
+            .map(|(name, count)| format!("{name}={count}"))
+            .collect();
+        eprintln!("reached: {}", counts.join(" "));
+    }
+}
+
+pub(super) fn count_run() {
+    RUNS.fetch_add(1, Ordering::Relaxed);
+}
+
+static COUNTS: [AtomicU64; Reached::ALL.len()] = [const { AtomicU64::new(0) }; Reached::ALL.len()];
+static IS_NEW: AtomicU64 = AtomicU64::new(0);
+static RUNS: AtomicU64 = AtomicU64::new(0);
+const REPORT_EVERY: u64 = 500;
