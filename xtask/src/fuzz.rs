@@ -34,6 +34,14 @@ pub fn run(seconds_total: u64) -> Result<Table, String> {
             println!("{}", run.tail(FAILURE_LINES));
         }
         table.row(target, status, detail);
+        if COUNTING.contains(&target) {
+            let counts = reached(&run.output);
+            for (name, count) in &counts {
+                println!("{target} {name:44} {count:9}");
+            }
+            let (status, detail) = reached_outcome(&counts);
+            table.row(format!("{target} states"), status, detail);
+        }
     }
     Ok(table)
 }
@@ -136,6 +144,37 @@ fn outcome(run: &Finished) -> (Status, String) {
     }
 }
 
+/// Reads the last line in which a body says how often it came where.
+fn reached(output: &str) -> Vec<(&str, u64)> {
+    let mut lines = output.lines().rev();
+    lines
+        .find_map(|line| line.strip_prefix("reached: "))
+        .into_iter()
+        .flat_map(str::split_whitespace)
+        .filter_map(|entry| {
+            let (name, count) = entry.split_once('=')?;
+            Some((name, count.parse().ok()?))
+        })
+        .collect()
+}
+
+fn reached_outcome(counts: &[(&str, u64)]) -> (Status, String) {
+    let never: Vec<&str> = counts
+        .iter()
+        .filter_map(|(name, count)| (*count == 0).then_some(*name))
+        .collect();
+    if counts.is_empty() {
+        (Status::Failed, "the target reported no counts".to_owned())
+    } else if never.is_empty() {
+        (Status::Passed, format!("all {} reached", counts.len()))
+    } else {
+        (
+            Status::Failed,
+            format!("never reached: {}", never.join(", ")),
+        )
+    }
+}
+
 fn statistic(output: &str, name: &str) -> Option<u64> {
     let line = output
         .lines()
@@ -143,6 +182,8 @@ fn statistic(output: &str, name: &str) -> Option<u64> {
     line.trim().parse().ok()
 }
 
+/// Targets that report how often they came into each state, and fail if they never came into one.
+const COUNTING: &[&str] = &["handshake_machine"];
 /// A target's shortest run, in seconds.
 const SHORTEST: u64 = 10;
 /// What a run may take beyond its share: cargo looks for changes first, libFuzzer reads the corpus.
@@ -176,5 +217,17 @@ mod tests {
         assert!(detail.starts_with("81 runs, 8 a second"), "{detail}");
         assert_eq!(outcome(&ended(77, statistics)).0, Status::Failed);
         assert_eq!(outcome(&ended(0, "")).0, Status::Failed);
+    }
+    #[test]
+    fn state_that_was_never_reached_fails() {
+        let output = "reached: idle=1 done=0\n#8 NEW\nreached: idle=7 done=0\nstat::x: 1\n";
+        let counts = reached(output);
+        assert_eq!(counts, [("idle", 7), ("done", 0)]);
+        assert_eq!(reached_outcome(&counts).0, Status::Failed);
+        assert_eq!(
+            reached_outcome(&reached("reached: idle=7 done=2")).0,
+            Status::Passed
+        );
+        assert_eq!(reached_outcome(&reached("nothing")).0, Status::Failed);
     }
 }
