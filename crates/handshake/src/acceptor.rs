@@ -3,8 +3,8 @@
 use hedgerow_core::{AeadAlgorithm, CryptoProvider, DropReason, Env, Reader, Writer};
 use hedgerow_record::{
     Alert, AlertDescription, CipherSuite, ClientHello, ContentType, DTLS_1_0, DTLS_1_2, DtlsRecord,
-    EpochNumber, ExtensionType, HandshakeFragment, HandshakeType, HelloVerifyRequest, Random,
-    RecordNumber, encode_record,
+    EpochNumber, ExtensionType, HandshakeFragment, HandshakeType, HelloVerifyRequest,
+    MAX_SEQUENCE_NUMBER, Random, RecordNumber, encode_record,
 };
 
 use crate::cookie::CookieKey;
@@ -216,6 +216,11 @@ fn first_client_hello(datagram: &mut [u8]) -> Result<(RecordNumber, u16, &[u8]),
         return Err(DropReason::UnknownPeer);
     }
     let number = record.number;
+    // This end's records go on from the hello's number (RFC 6347 §4.2.1). Nobody authenticates it:
+    // near the end, it would leave a session without numbers for its last flight.
+    if number.sequence_number() > MAX_SEQUENCE_NUMBER / 2 {
+        return Err(DropReason::Malformed);
+    }
     let fragment: &[u8] = record.fragment;
     let mut reader = Reader::new(fragment);
     let part = HandshakeFragment::decode(&mut reader).map_err(|_| DropReason::Malformed)?;

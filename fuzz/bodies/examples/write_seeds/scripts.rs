@@ -284,6 +284,39 @@ pub(crate) fn handshake_machine() -> Seeds {
         SMALL,
         &[&TO_FINISHED, &[JOIN, JOIN | TO_CLIENT, RUN], talk],
     );
+    // The hello's record number is all ones, or leaves three: the server's records go on from it.
+    let number = |last: u8| -> Vec<u8> {
+        let place = |place: u8, value: u8| [OVERWRITE, 0, place, value];
+        (5..10)
+            .flat_map(|at| place(at, 0xff))
+            .chain(place(10, last))
+            .collect()
+    };
+    let to_second_hello: &[u8] = &[DELIVER, DELIVER | TO_CLIENT];
+    add(
+        "no_record_number_left",
+        0,
+        &[to_second_hello, &number(0xff), &[RUN], talk],
+    );
+    add(
+        "three_record_numbers_left",
+        0,
+        &[
+            to_second_hello,
+            &number(0xfd),
+            &[
+                DELIVER,
+                DELIVER | TO_CLIENT,
+                DELIVER,
+                DROP | TO_CLIENT,
+                PASS,
+                0,
+                DELIVER,
+                RUN,
+            ],
+            talk,
+        ],
+    );
     add(
         "deadline",
         0,
