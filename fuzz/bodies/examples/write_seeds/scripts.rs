@@ -284,6 +284,24 @@ pub(crate) fn handshake_machine() -> Seeds {
         SMALL,
         &[&TO_FINISHED, &[JOIN, JOIN | TO_CLIENT, RUN], talk],
     );
+    // Both hellos lose the extension, so that the keys don't depend on them: Finished alone does.
+    add(
+        "extended_master_secret_stripped",
+        NO_EMS_NEEDED,
+        &[&[
+            OVERWRITE,
+            0,
+            72,
+            0x99,
+            DELIVER,
+            DELIVER | TO_CLIENT,
+            OVERWRITE,
+            0,
+            88,
+            0x99,
+            RUN,
+        ]],
+    );
     // The hello's record number is all ones, or leaves three: the server's records go on from it.
     let number = |last: u8| -> Vec<u8> {
         let place = |place: u8, value: u8| [OVERWRITE, 0, place, value];

@@ -11,10 +11,11 @@ use hedgerow_handshake::{
     Acceptance, Acceptor, Buffers, ClientHandshake, ClientState, ServerHandshake, ServerState,
     Session, Settings, peek_client_random,
 };
-use hedgerow_record::AlertDescription;
+use hedgerow_record::{AlertDescription, RECORD_HEADER_LEN};
 use hedgerow_sim::{LedgerAead, NonceLedger};
 
 use super::reached::Reached;
+use super::script::records;
 
 pub(super) type Crypto = NonceLedger<SoftCrypto>;
 type Store = (&'static [u8], Psk, PeerId);
@@ -76,6 +77,9 @@ pub(super) struct Pair {
     answered: usize,
     has_proved: bool,
     is_closing: bool,
+    /// The ClientHellos that the client sent, and the one that the server goes on with.
+    hellos: Vec<Vec<u8>>,
+    accepted_hello: Vec<u8>,
 }
 
 impl Pair {
@@ -104,6 +108,8 @@ impl Pair {
             answered: 0,
             has_proved: false,
             is_closing: false,
+            hellos: Vec::new(),
+            accepted_hello: Vec::new(),
         }
     }
 
@@ -197,6 +203,10 @@ impl Pair {
             };
             if let Some(Event::Established(_)) = event {
                 assert!(!self.is_hopeless(), "established without the right key");
+                assert!(
+                    self.hellos.contains(&self.accepted_hello),
+                    "established with a hello that the client didn't send"
+                );
                 let phase = std::mem::replace(&mut self.server, Phase::Failed);
                 if let Phase::Handshaking(handshake) = phase {
                     let established = handshake.into_session().expect("it said so");
@@ -214,6 +224,7 @@ impl Pair {
 
     fn accept(&mut self, datagram: &mut [u8], env: &mut Env<'_>) {
         let mut answer = [0; 64];
+        let first = records(datagram).swap_remove(0);
         let acceptance = self
             .acceptor
             .handle_datagram(env, self.setup.name, datagram, &mut answer);
@@ -237,6 +248,7 @@ impl Pair {
                 let handshake =
                     ServerHandshake::new(provider, store, settings, hello, buffers(), env)
                         .expect("there are buffers");
+                self.accepted_hello = first.get(RECORD_HEADER_LEN..).unwrap_or_default().to_vec();
                 self.server_state = None;
                 note_server(&mut self.server_state, handshake.state());
                 self.server = Phase::Handshaking(Box::new(handshake));
@@ -366,7 +378,12 @@ impl Pair {
         }
         .expect("there is room")
         {
-            self.ways[CLIENT].push_back(out.get(..len).unwrap_or_default().to_vec());
+            let datagram = out.get(..len).unwrap_or_default();
+            if peek_client_random(datagram).is_some() {
+                let hello = datagram.get(RECORD_HEADER_LEN..).unwrap_or_default();
+                self.hellos.push(hello.to_vec());
+            }
+            self.ways[CLIENT].push_back(datagram.to_vec());
         }
         if let Phase::Handshaking(handshake) = &self.client {
             note_client(&mut self.client_state, handshake.state());

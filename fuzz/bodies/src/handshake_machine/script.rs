@@ -308,7 +308,7 @@ fn key(place: &'static OnceLock<Psk>, bytes: &[u8]) -> &'static Psk {
 }
 
 /// Takes a datagram apart; what isn't a record stays with the last one.
-fn records(datagram: &[u8]) -> Vec<Vec<u8>> {
+pub(super) fn records(datagram: &[u8]) -> Vec<Vec<u8>> {
     let mut copy = datagram.to_vec();
     let (mut lengths, mut rest) = (Vec::new(), copy.as_mut_slice());
     while let Ok((record, behind)) = DtlsRecord::decode(rest) {
