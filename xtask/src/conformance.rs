@@ -1,8 +1,8 @@
 //! `cargo xtask conformance`: collects the requirements that the code enforces into
 //! `docs/CONFORMANCE.md`.
 //!
-//! A requirement is a comment in `crates/` whose first line is `// MUST (RFC 7252 §4.2): ...`, a
-//! deviation one whose first line is `// DEVIATES (RFC 7252 §4.2): ...`; the `//` lines after it
+//! A requirement is a comment in `crates/`, or a doc comment, whose first line is
+//! `// MUST (RFC 7252 §4.2): ...`, a deviation one whose first line is `// DEVIATES (RFC 7252 §4.2): ...`; the `//` lines after it
 //! belong to it. A test names a requirement by `RFC 7252 §4.2` in the comment or doc lines around
 //! its `#[test]`.
 
@@ -88,7 +88,10 @@ impl Collected {
             let lines: Vec<&str> = text.lines().map(str::trim).collect();
             for (at, line) in lines.iter().enumerate() {
                 let rest = lines.get(at.saturating_add(1)..).unwrap_or_default();
-                if let Some(start) = line.strip_prefix("// MUST") {
+                if let Some(start) = line
+                    .strip_prefix("// MUST")
+                    .or_else(|| line.strip_prefix("/// MUST"))
+                {
                     collected.add(path, at, start, rest, false);
                 } else if let Some(start) = line.strip_prefix("// DEVIATES") {
                     collected.add(path, at, start, rest, true);
@@ -115,7 +118,10 @@ impl Collected {
         }
         let mut text = text.to_owned();
         for line in rest {
-            match line.strip_prefix("// ") {
+            match line
+                .strip_prefix("// ")
+                .or_else(|| line.strip_prefix("/// "))
+            {
                 Some(more) if !more.starts_with("MUST") && !more.starts_with("DEVIATES") => {
                     text.push(' ');
                     text.push_str(more);

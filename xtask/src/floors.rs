@@ -64,7 +64,7 @@ pub const ROOMS: &[Room] = &[
         Needs::Std,
     ),
     room("leg", Imports::Only(&["core"]), Needs::Alloc),
-    room("endpoint", Imports::Only(FLOORS_0_TO_2), Needs::Nothing),
+    room("endpoint", Imports::Only(FLOORS_0_TO_2), Needs::Alloc),
     room("net", Imports::AllAboveBut(&[]), Needs::Std),
     room(
         "embedded",

@@ -1,11 +1,12 @@
 //! The driver: which machine a datagram is for, and which one speaks next.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use hedgerow_core::{CryptoProvider, DropReason, Env, Instant, Peer, PskCredentials, PskStore};
-use hedgerow_exchange::{IncomingRequest, OutgoingRequest, Request, Response};
+use hedgerow_exchange::{IncomingRequest, OutgoingRequest, Request, Response, TokenKind};
 use hedgerow_handshake::{Acceptor, peek_client_random};
 
 use crate::association::{Association, Channel, Role};
@@ -23,6 +24,9 @@ use crate::{Address, AssociationId, Config, Error, Event};
 /// says.
 pub struct Endpoint<A: Address, P: CryptoProvider, S, K> {
     pub(crate) config: Config,
+    /// The exchange's configuration where nothing protects it: RFC 9175 §4.2 binds sequential
+    /// tokens to a secure session.
+    pub(crate) clear_exchange: Arc<hedgerow_exchange::Config>,
     pub(crate) provider: P,
     pub(crate) store: S,
     pub(crate) acceptor: Option<Acceptor<P>>,
@@ -76,8 +80,13 @@ where
     /// Makes an endpoint that begins associations and accepts none.
     pub fn client(provider: P, store: S, config: Config) -> Self {
         let scratch = vec![0; config.exchange.max_message_len];
+        let clear_exchange = Arc::new(hedgerow_exchange::Config {
+            tokens: TokenKind::Unpredictable,
+            ..hedgerow_exchange::Config::clone(&config.exchange)
+        });
         Self {
             config,
+            clear_exchange,
             provider,
             store,
             acceptor: None,

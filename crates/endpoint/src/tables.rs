@@ -84,12 +84,16 @@ where
         channel: Channel<P::Aead>,
         peer: Peer,
     ) {
+        let exchange = match channel {
+            Channel::NoSec => Arc::clone(&self.clear_exchange),
+            Channel::Expected | Channel::Session(_) => Arc::clone(&self.config.exchange),
+        };
         let association = Association {
             address,
             role,
             channel,
             peer,
-            exchange: HeapExchange::new(Arc::clone(&self.config.exchange), env),
+            exchange: HeapExchange::new(exchange, env),
             last_used: env.now,
             armed: None,
             is_queued: false,

@@ -20,7 +20,9 @@ where
         };
         found.armed = None;
         if env.now >= found.last_used + idle_timeout {
-            if found.exchange.is_idle() && found.is_open() {
+            // Message IDs that are remembered keep a late duplicate from running a handler again.
+            let is_done = found.exchange.is_idle() && found.exchange.usage().seen == 0;
+            if is_done && found.is_open() {
                 self.remove(env, id);
                 self.push_event(Event::Closed { association: id });
                 return;

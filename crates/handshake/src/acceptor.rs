@@ -137,6 +137,7 @@ impl<P: CryptoProvider> Acceptor<P> {
         if major != dtls || minor > dtls_1_2 {
             return Err(AlertDescription::PROTOCOL_VERSION);
         }
+        // MUST (RFC 5246 §7.4.1.2): a client offers null compression.
         if !hello.compression_methods.contains(&0) {
             return Err(AlertDescription::ILLEGAL_PARAMETER);
         }
@@ -248,13 +249,14 @@ fn verify_address<P: CryptoProvider>(
     let written = (|| {
         let mut writer = Writer::new(&mut body);
         let request = HelloVerifyRequest {
-            // RFC 6347 §4.2.1: DTLS 1.0 here, whatever version is negotiated later.
+            // DEVIATES (RFC 6347 §4.2.1): DTLS 1.0, as a SHOULD there has it and as OpenSSL sends
+            // it, although a MUST beside it asks for the ServerHello's version.
             server_version: DTLS_1_0,
             cookie,
         };
         request.encode(&mut writer).ok()?;
         let mut whole = Writer::new(&mut message);
-        // RFC 6347 §4.2.1 and §4.2.2: without state, the record number and the message number can
+        // MUST (RFC 6347 §4.2.1): the record number is the ClientHello's. Without state, the record number and the message number can
         // only be the ClientHello's own.
         encode_whole_message(
             HandshakeType::HelloVerifyRequest,

@@ -127,7 +127,7 @@ where
         }
         let Buffers { incoming, outgoing } = buffers.checked()?;
         let mut client_random = [0; 32];
-        // MUST (RFC 5246 §7.4.1.2): all 32 bytes are random; the time in the first four says
+        // DEVIATES (RFC 5246 §7.4.1.2): all 32 bytes are random; the time in the first four says
         // nothing to a peer and something to an observer.
         env.rng.fill_bytes(&mut client_random);
         let mut side = Side {
@@ -449,7 +449,7 @@ impl<P: CryptoProvider, C: PskCredentials> Side<P, C> {
             message_seq,
             |out| hello.encode(out).map_err(not_encodable),
         )?;
-        // RFC 6347 §4.2.6: only the ClientHello that the server goes on with counts.
+        // MUST (RFC 6347 §4.2.6): only the ClientHello that the server goes on with counts.
         let mut transcript = Transcript::new(&self.provider);
         transcript.add(HandshakeType::ClientHello, message_seq, body);
         Ok(transcript)
@@ -498,6 +498,7 @@ impl<P: CryptoProvider, C: PskCredentials> Side<P, C> {
                 if body.len() != VERIFY_DATA_LEN {
                     return Err(AlertDescription::DECODE_ERROR);
                 }
+                // MUST (RFC 5246 §7.4.9): a Finished that doesn't fit ends the handshake.
                 if !ct_eq(body, &keyed.expected_verify_data) {
                     return Err(AlertDescription::DECRYPT_ERROR);
                 }
@@ -521,7 +522,7 @@ impl<P: CryptoProvider, C: PskCredentials> Side<P, C> {
         outgoing: &mut Outgoing<B, P::Aead>,
         body: &[u8],
     ) -> Result<State<P>, AlertDescription> {
-        // RFC 6347 §4.2.1: its version says nothing about the one that is negotiated.
+        // MUST (RFC 6347 §4.2.1): its version says nothing about the one that is negotiated.
         let request =
             HelloVerifyRequest::decode_exact(body).map_err(|_| AlertDescription::DECODE_ERROR)?;
         if self.cookies >= MAX_COOKIES {

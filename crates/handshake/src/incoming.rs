@@ -78,6 +78,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Incoming<B> {
                 continue;
             }
             let behind = self.next_message_seq.wrapping_sub(part.message_seq);
+            // MUST (RFC 6347 §4.2.2): what was handled before is not handled again.
             if part.message_seq < self.next_message_seq {
                 taken.flight_again |= behind == 1;
                 taken.dropped = Some(DropReason::Duplicate);

@@ -3,7 +3,7 @@
 //! [`ClientHandshake`], the [`ServerHandshake`] and the [`Session`] that is left of them.
 //!
 //! Certificates, raw public keys, forward secrecy, TLS over a stream, connection IDs and resumption
-//! belong here and are not there yet. Renegotiation never will be: it is refused (RFC 5746 §4.5).
+//! belong here and are not there yet. Renegotiation never will be: it is refused (RFC 5246 §7.2.2).
 //!
 //! # Example
 //!

@@ -554,6 +554,7 @@ impl<P: CryptoProvider, S: PskStore> Side<P, S> {
             return Err(AlertDescription::DECODE_ERROR);
         }
         let expected = master.derive_verify_data(ConnectionEnd::Client, &transcript.hash());
+        // MUST (RFC 5246 §7.4.9): a Finished that doesn't fit ends the handshake.
         if !ct_eq(message.body, &expected) {
             return Err(AlertDescription::DECRYPT_ERROR);
         }

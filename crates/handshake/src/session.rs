@@ -102,7 +102,7 @@ impl<A: Aead> Session<A> {
             return Ok(Outcome::Dropped(DropReason::Malformed));
         };
         if alert.description == AlertDescription::CLOSE_NOTIFY {
-            // RFC 5246 §7.2.1: the other side answers with a close_notify of its own.
+            // MUST (RFC 5246 §7.2.1): the other side answers with a close_notify of its own.
             self.close();
             return Ok(Outcome::Closed);
         }
@@ -125,7 +125,7 @@ impl<A: Aead> Session<A> {
         };
         match part.msg_type {
             HandshakeType::Finished => match self.final_flight.as_mut() {
-                // RFC 6347 §4.2.4: the peer sends its Finished again because this end's last
+                // MUST (RFC 6347 §4.2.4): the peer sends its Finished again because this end's last
                 // flight didn't arrive. The record is new and verified, so no replay asks for it.
                 Some(flight)
                     if flight.peer_message_seq == part.message_seq && now < flight.until =>
@@ -136,7 +136,7 @@ impl<A: Aead> Session<A> {
                 _ => DropReason::UnexpectedMessage,
             },
             HandshakeType::HelloRequest | HandshakeType::ClientHello => {
-                // RFC 5746 §4.5, RFC 5246 §7.2.2: renegotiation is refused and the session stays.
+                // RFC 5246 §7.2.2: renegotiation is refused and the session stays.
                 self.alert = Some(Alert::warning(AlertDescription::NO_RENEGOTIATION));
                 DropReason::UnexpectedMessage
             }

@@ -273,6 +273,7 @@ fn client_without_extended_master_secret_is_accepted_only_where_configured() {
     }
 }
 
+/// RFC 5246 §7.2.1.
 #[test]
 fn close_notify_closes_both_ends_and_nothing_is_sealed_afterwards() {
     let mut world: Net<SoftCrypto> = World::new(5);
@@ -296,6 +297,7 @@ fn close_notify_closes_both_ends_and_nothing_is_sealed_afterwards() {
     );
 }
 
+/// RFC 6347 §4.1.2.6.
 #[test]
 fn record_seen_before_or_changed_in_any_bit_is_dropped() {
     let mut world: Net<SoftCrypto> = World::new(5);

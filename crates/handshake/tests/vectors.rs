@@ -4,12 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use hedgerow_core::{Credentials, Env, Event, Instant, PeerId, Psk, Reader, SecureChannel, Writer};
-use hedgerow_crypto_soft::SoftCrypto;
-use hedgerow_handshake::{Buffers, ClientHandshake, ExtendedMasterSecret, Settings};
+use hedgerow_core::{
+    Credentials, DropReason, Env, Event, Instant, PeerFault, PeerId, Psk, SecureChannel, Writer,
+};
+use hedgerow_crypto_soft::{SoftAead, SoftCrypto};
+use hedgerow_handshake::{Buffers, ClientHandshake, ExtendedMasterSecret, Session, Settings};
 use hedgerow_record::{
     CipherSuite, ContentType, DTLS_1_0, DTLS_1_2, DtlsRecord, EpochNumber, RecordNumber,
-    encode_record,
+    RecordSealer, TrafficKeys, encode_record,
 };
 
 type Case = BTreeMap<String, Vec<u8>>;
@@ -68,6 +70,7 @@ fn plain_record(number: u64, content_type: ContentType, fragment: &[u8]) -> Vec<
     writer.written().to_vec()
 }
 
+/// RFC 6347 §4.2.6, RFC 5246 §6.3 and §7.4.9, RFC 7925 §B, RFC 5746 §3.4, RFC 6347 §4.2.1.
 #[test]
 fn client_computes_what_the_second_reader_computed() {
     let cases = cases();
@@ -151,6 +154,60 @@ fn client_computes_what_the_second_reader_computed() {
         let mut session = client.into_session().unwrap().session;
         let len = session.seal(b"over the hedge", &mut out).unwrap();
         assert_eq!(out[..len], case["client_application_record"], "{name}");
-        assert!(Reader::new(&out[..len]).len() == 14 + session.overhead());
+        assert_eq!(len, 14 + session.overhead());
+        refuses_renegotiation(&mut session, suite, &case["key_block"], env);
     }
+}
+
+/// RFC 5246 §7.2.2: what the server seals under its own keys reaches the machine. A HelloRequest is
+/// answered with the warning no_renegotiation, a fatal alert ends the session.
+fn refuses_renegotiation(
+    session: &mut Session<SoftAead>,
+    suite: CipherSuite,
+    key_block: &[u8],
+    env: &mut Env<'_>,
+) {
+    let algorithm = suite.aead().unwrap();
+    let (key_len, iv_len) = (
+        algorithm.key_len(),
+        TrafficKeys::<SoftAead>::iv_len(algorithm),
+    );
+    let key = &key_block[key_len..2 * key_len];
+    let iv = &key_block[2 * key_len + iv_len..2 * (key_len + iv_len)];
+    let keys = TrafficKeys::new(&SoftCrypto, algorithm, key, iv).unwrap();
+    // The server's Finished had number 0.
+    let mut server = RecordSealer::starting_at(keys, EpochNumber(1), 1);
+    let mut seal = |content_type, fragment: &[u8]| {
+        let mut record = vec![0; fragment.len() + 64];
+        let len = server.seal(content_type, fragment, &mut record).unwrap();
+        record.truncate(len);
+        record
+    };
+    let mut out = [0; 100];
+
+    let hello_request = [0; 12];
+    let mut record = seal(ContentType::Handshake, &hello_request);
+    let received = session.handle_datagram(env, &mut record).unwrap();
+    assert_eq!(
+        received.event,
+        Some(Event::Dropped(DropReason::UnexpectedMessage))
+    );
+    let len = session.poll_transmit(env, &mut out).unwrap().unwrap();
+    assert_eq!(len, 2 + session.overhead());
+    assert!(session.is_open());
+
+    let mut record = seal(ContentType::ApplicationData, b"still here");
+    let received = session.handle_datagram(env, &mut record).unwrap();
+    assert!(matches!(received.event, Some(Event::Plaintext(text)) if text == b"still here"));
+
+    let mut record = seal(ContentType::Alert, &[2, 40]);
+    assert_eq!(
+        session.handle_datagram(env, &mut record),
+        Err(PeerFault::AlertReceived {
+            description: 40,
+            authenticated: true
+        }
+        .into())
+    );
+    assert!(session.seal(b"late", &mut out).is_err());
 }

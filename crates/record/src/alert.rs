@@ -57,7 +57,7 @@ impl AlertDescription {
     pub const PROTOCOL_VERSION: Self = Self(70);
     /// An error of the sender's own.
     pub const INTERNAL_ERROR: Self = Self(80);
-    /// The answer to an attempt at renegotiation (RFC 5746 §4.5).
+    /// The answer to an attempt at renegotiation (RFC 5246 §7.2.2).
     pub const NO_RENEGOTIATION: Self = Self(100);
     /// An extension that was not offered (RFC 5246 §7.4.1.4).
     pub const UNSUPPORTED_EXTENSION: Self = Self(110);

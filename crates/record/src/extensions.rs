@@ -56,6 +56,7 @@ impl<'a> Extensions<'a> {
         while !reader.is_empty() {
             let extension = take_extension(&mut reader)?;
             let before = types.get(..seen).unwrap_or_default();
+            // MUST (RFC 5246 §7.4.1.4): no extension stands twice in a hello.
             if before.contains(&extension.extension_type) {
                 return Err(Error::DuplicateExtension {
                     extension_type: extension.extension_type.0,
@@ -163,6 +164,7 @@ mod tests {
         assert_eq!(writer.written(), [0, 0]);
     }
 
+    /// RFC 5246 §7.4.1.4.
     #[test]
     fn duplicate_cut_off_and_too_many_are_refused() {
         assert_eq!(

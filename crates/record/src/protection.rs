@@ -182,7 +182,7 @@ impl<A: Aead> RecordSealer<A> {
             record.bytes(&number.to_be_bytes())?;
             record.u16(u16::try_from(fragment_len).unwrap_or(u16::MAX))?;
             if explicit_nonce_len(algorithm) != 0 {
-                // RFC 7925 §4.4 and RFC 6655 §3: epoch and sequence number are the explicit part.
+                // MUST (RFC 7925 §B): epoch and sequence number are the explicit part.
                 record.bytes(&number.to_be_bytes())?;
             }
             record.bytes(plaintext)

@@ -66,6 +66,7 @@ impl ReplayWindow {
             .ok()
             .and_then(|shift| 1_u64.checked_shl(shift))
             .ok_or(DropReason::TooOld)?;
+        // MUST (RFC 6347 §4.1.2.6): a number that was verified before is not taken again.
         if self.seen & bit != 0 {
             return Err(DropReason::Replayed);
         }
@@ -90,6 +91,7 @@ mod tests {
         window.verify(number, || Ok(())).map(|done| done.newest)
     }
 
+    /// RFC 6347 §4.1.2.6.
     #[test]
     fn replayed_number_is_refused_and_a_late_one_accepted_once() {
         let mut window = ReplayWindow::new();
@@ -112,6 +114,7 @@ mod tests {
         assert_eq!(mark(&mut window, 101), Ok(false));
     }
 
+    /// RFC 6347 §4.1.2.6.
     #[test]
     fn forged_number_moves_nothing() {
         let mut window = ReplayWindow::new();
