@@ -10,9 +10,10 @@ use crate::client::{Outgoing, Phase, Work};
 use crate::deduplication::Deduplication;
 use crate::keyed_hash::HashKey;
 use crate::message_ids::MessageIds;
+use crate::reassembly::Reassembly;
+use crate::representation::Representation;
 use crate::retransmission::Expiry;
 use crate::server::{Incoming, IncomingPhase};
-use crate::server_blocks::{Reassembly, Representation};
 use crate::storage::{Bodies, BodyId, List, MessageBuffer, Storage};
 use crate::tokens::Tokens;
 use crate::{

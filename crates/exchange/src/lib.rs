@@ -78,6 +78,8 @@ mod exchange;
 mod keyed_hash;
 mod message_content;
 mod message_ids;
+mod reassembly;
+mod representation;
 mod restart;
 mod retransmission;
 mod server;

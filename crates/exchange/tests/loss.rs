@@ -249,3 +249,33 @@ fn history_of_30_kb_is_read_and_image_of_100_kb_is_written_over_20_percent_loss(
     assert_eq!(world.handled[b"image".as_slice()], 1);
     assert!(world.drops.contains_key(&DropReason::Duplicate));
 }
+
+#[test]
+fn new_association_at_any_moment_loses_nothing_but_a_post_under_way() {
+    let mut failures = 0;
+    for steps in 1.. {
+        let mut world = World::<Heap>::new(9, config(4), Link::default(), handler);
+        let requests = requests(&mut world);
+        if world.run_steps(steps) {
+            break;
+        }
+        world.restart();
+        world.run();
+        for (request, path, expected) in requests {
+            let run = format!("{path}, new association after {steps} steps");
+            match world.failures.get(&request) {
+                Some(error) => {
+                    assert_eq!(*error, RequestError::AssociationRestarted, "{run}");
+                    assert_eq!(path, "both", "{run}");
+                    failures += 1;
+                }
+                None => assert_eq!(world.responses[&request].1, expected, "{run}"),
+            }
+            // At most once under each association.
+            let handled = world.handled.get(path.as_bytes());
+            assert!(handled.is_none_or(|handled| *handled <= 2), "{run}");
+        }
+        assert_eq!(world.client.usage().bodies_len, 0, "{steps}");
+    }
+    assert!(failures > 0);
+}

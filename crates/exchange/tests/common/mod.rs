@@ -145,6 +145,27 @@ impl<S: Storage> World<S> {
         panic!("the run doesn't end");
     }
 
+    /// Runs for so many steps, or to the end if that comes first; it says whether it came.
+    pub fn run_steps(&mut self, steps: usize) -> bool {
+        for _ in 0..steps {
+            self.flush();
+            if self.client.usage().outgoing == 0 {
+                return true;
+            }
+            self.step();
+        }
+        false
+    }
+
+    /// Puts a new session between both; what is on the way belongs to the old one.
+    pub fn restart(&mut self) {
+        self.queue.clear();
+        self.answers.clear();
+        let mut env = Env::new(self.now, &mut self.rng);
+        self.client.restart_association(&mut env);
+        self.server.restart_association(&mut env);
+    }
+
     /// Fetches what both want to say and puts it on the link.
     pub fn flush(&mut self) {
         let mut out = vec![0; 2_048];
