@@ -55,10 +55,10 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
     /// Chooses between one message and blocks for a body of `len` bytes.
     pub(crate) fn first_step(&mut self, len: usize, options_len: usize) -> Result<Step, Error> {
         let config = self.config();
-        let max_szx = config.max_block_szx;
+        let max_szx = config.block_szx();
         let max_len = self.max_message_len();
         let needed = OVERHEAD.saturating_add(options_len);
-        let largest = block_size(max_szx.min(hedgerow_coap::BlockValue::MAX_SZX));
+        let largest = block_size(max_szx);
         if len <= largest && needed.saturating_add(len) <= max_len {
             return Ok(Step::Whole);
         }
@@ -91,7 +91,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         let template = Message::decode(self.bodies.bytes(transfer.template)).ok()?;
         let config = self.config();
         let body = template.payload();
-        let preferred = || block_at(0, false, config.max_block_szx.min(6));
+        let preferred = || block_at(0, false, config.block_szx());
         let mut added = AddedOptions::default();
         let mut is_first = true;
         let payload = match transfer.step {
@@ -238,7 +238,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
             .ok()
             .flatten()
             .map(|block| block.szx());
-        let max_szx = self.config().max_block_szx.min(6);
+        let max_szx = self.config().block_szx();
         let szx = match tried {
             Some(tried) => hint.filter(|szx| *szx < tried),
             None => (0..=hint.unwrap_or(max_szx).min(max_szx))
@@ -278,7 +278,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         if received > max || announced.is_some_and(|size| size > max) {
             return self.fail_and_handle(index, RequestError::ResponseTooLarge);
         }
-        let szx = block.szx().min(config.max_block_szx);
+        let szx = block.szx().min(config.block_szx());
         let Some(assembly) = self.keep_first_block(message) else {
             return self.fail_and_handle(index, RequestError::NoRoomForBody);
         };

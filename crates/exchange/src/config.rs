@@ -28,6 +28,7 @@ pub struct Config {
     /// room for it.
     pub max_message_len: usize,
     /// The largest size exponent for blocks sent, 0 to 6 for 16 to 1,024 bytes (RFC 7959 §2.2).
+    /// More counts as 6.
     pub max_block_szx: u8,
     /// Whether requests name the block size wanted in the response before the first one is seen
     /// (RFC 7959 §2.4).
@@ -93,6 +94,11 @@ impl Config {
             is_proxy: false,
             understood_options: &[],
         }
+    }
+
+    /// Returns the largest size exponent for blocks: one that the format has.
+    pub(crate) fn block_szx(&self) -> u8 {
+        self.max_block_szx.min(BlockValue::MAX_SZX)
     }
 
     /// Says whether a critical option of a request is understood.

@@ -175,7 +175,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         message: &Message<'_>,
         block: BlockValue,
     ) -> Outcome {
-        let szx = block.szx().min(self.config().max_block_szx);
+        let szx = block.szx().min(self.config().block_szx());
         let added = AddedOptions {
             block1: BlockValue::new(block.num(), true, szx),
             ..AddedOptions::default()

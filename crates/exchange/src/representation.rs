@@ -83,10 +83,12 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
             .saturating_add(OVERHEAD)
             .saturating_add(payload.len())
             <= max_len;
-        // An error says the same whichever block was asked for.
-        let block2 = asked.block2.filter(|_| content.code.is_success());
+        // An error says the same whichever block was asked for, and so does 2.03 without a body.
+        let block2 = asked
+            .block2
+            .filter(|_| content.code.is_success() && !payload.is_empty());
         let is_first = block2.is_none_or(|block| block.num() == 0);
-        let fits_block = payload.len() <= block_size(szx.unwrap_or(self.config().max_block_szx));
+        let fits_block = payload.len() <= block_size(szx.unwrap_or(self.config().block_szx()));
         if fits_message && fits_block && is_first {
             let added = AddedOptions {
                 block2: block2.and_then(|_| block_at(0, false, szx?)),
@@ -141,10 +143,11 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         if let Some(index) = self.find_representation(key) {
             self.remove_representation(index);
         }
-        let max = self.config().max_representations;
-        while self.representations.is_full() || self.representations.as_slice().len() >= max.max(1)
-        {
-            self.remove_oldest_representation();
+        let max = self.config().max_representations.max(1);
+        while self.representations.is_full() || self.representations.as_slice().len() >= max {
+            if !self.remove_oldest_representation() {
+                break;
+            }
         }
         let etag = (content.code.is_success() && !content.has_etag()).then(|| {
             let mut hasher = self.hash_key.hasher();
@@ -158,9 +161,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         };
         let body = loop {
             match self.keep(content, &added, options_len) {
-                Err(Error::NoRoomForBody { .. }) if !self.representations.as_slice().is_empty() => {
-                    self.remove_oldest_representation();
-                }
+                Err(Error::NoRoomForBody { .. }) if self.remove_oldest_representation() => {}
                 other => break other?,
             }
         };
@@ -212,7 +213,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
 
     /// Chooses the size of a response's blocks: as asked, or smaller (RFC 7959 §2.4).
     fn block2_szx(&self, asked: Option<BlockValue>, options_len: usize) -> Option<u8> {
-        let max_szx = self.config().max_block_szx;
+        let max_szx = self.config().block_szx();
         let max_szx = asked.map_or(max_szx, |block| block.szx().min(max_szx));
         fitting_szx(options_len, self.max_message_len(), max_szx)
     }
@@ -234,7 +235,8 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         representations.position(|representation| representation.key == key)
     }
 
-    fn remove_oldest_representation(&mut self) {
+    /// Makes room; it says whether there was anything to remove.
+    fn remove_oldest_representation(&mut self) -> bool {
         let representations = self.representations.as_slice().iter();
         let oldest = representations
             .enumerate()
@@ -243,6 +245,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         if let Some(index) = oldest {
             self.remove_representation(index);
         }
+        oldest.is_some()
     }
 
     pub(crate) fn remove_representation(&mut self, index: usize) {

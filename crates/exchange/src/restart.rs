@@ -70,7 +70,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         let bytes = self.bodies.bytes(template);
         let payload_len = Message::decode(bytes).map_or(0, |template| template.payload().len());
         let options_len = bytes.len().saturating_sub(payload_len);
-        let max_szx = self.config().max_block_szx;
+        let max_szx = self.config().block_szx();
         let was_uploaded = match step {
             Step::Whole => false,
             Step::Upload { .. } => true,

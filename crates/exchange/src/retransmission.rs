@@ -9,7 +9,7 @@ use crate::TransmissionParameters;
 /// How often a Confirmable message was sent and when it is due again.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Retransmission {
-    transmissions: u8,
+    transmissions: u16,
     timeout: Duration,
     state: State,
 }
@@ -62,7 +62,7 @@ impl Retransmission {
     pub(crate) fn expire(&mut self, now: Instant, max_retransmit: u8) -> Expiry {
         match self.state {
             State::ExpectAcknowledgement(until) if until <= now => {
-                if self.transmissions > max_retransmit {
+                if self.transmissions > u16::from(max_retransmit) {
                     return Expiry::GivenUp;
                 }
                 self.state = State::Due;
@@ -108,6 +108,19 @@ mod tests {
             }
         }
         assert_eq!(waits, [2, 4, 8, 16, 32]);
+    }
+
+    #[test]
+    fn even_the_largest_max_retransmit_ends() {
+        let parameters = TransmissionParameters::default();
+        let mut timer = Retransmission::new(&parameters, &mut TestRng::new(1));
+        let late = Instant::from_micros(u64::MAX);
+        for _ in 0..u8::MAX {
+            timer.sent(Instant::ZERO);
+            assert_eq!(timer.expire(late, u8::MAX), Expiry::Due);
+        }
+        timer.sent(Instant::ZERO);
+        assert_eq!(timer.expire(late, u8::MAX), Expiry::GivenUp);
     }
 
     #[test]

@@ -66,19 +66,20 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         let transmission = self.config().transmission;
         let lifetime = transmission.exchange_lifetime();
         for index in 0..self.incoming.as_slice().len() {
-            let may_start = self.outstanding() < self.nstart();
-            let Some(entry) = self.incoming.as_mut_slice().get_mut(index) else {
+            let Some(entry) = self.incoming.as_slice().get(index) else {
                 return;
             };
             if !matches!(entry.phase, IncomingPhase::Queued(_))
-                || (entry.is_confirmable && !may_start)
+                || (entry.is_confirmable && self.outstanding() >= self.nstart())
             {
                 continue;
             }
             let Some(message_id) = self.message_ids.allocate(env.now, lifetime) else {
                 return;
             };
-            entry.start(message_id, Retransmission::new(&transmission, env.rng));
+            if let Some(entry) = self.incoming.as_mut_slice().get_mut(index) {
+                entry.start(message_id, Retransmission::new(&transmission, env.rng));
+            }
         }
         // MUST (RFC 7252 §4.7): no more than NSTART interactions are outstanding.
         while self.outstanding() < self.nstart() {

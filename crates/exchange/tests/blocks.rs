@@ -378,6 +378,28 @@ fn error_is_answered_whole_whichever_block_was_asked_for() {
 }
 
 #[test]
+fn validation_without_a_body_is_answered_whichever_block_was_asked_for() {
+    let mut end = end();
+    let request = end.receive_request(&get(CON, 1, "a").block(BLOCK2, 4, false, 64));
+    end.respond(request, Code::VALID, b"");
+    let answer = end.transmit_one();
+    assert_eq!((answer.code, answer.block_of(BLOCK2)), (Code::VALID, None));
+}
+
+#[test]
+fn block_size_over_the_largest_counts_as_the_largest() {
+    let mut end = End::new(Config {
+        max_block_szx: u8::MAX,
+        ..Config::default()
+    });
+    let request = end.receive_request(&get(CON, 1, "a"));
+    end.respond(request, Code::CONTENT, &body(2_000));
+    assert_eq!(end.transmit_one().block_of(BLOCK2), Some((0, true, 1_024)));
+    end.send(Code::PUT, "a", &body(2_000));
+    assert_eq!(end.transmit_one().block_of(BLOCK1), Some((0, true, 1_024)));
+}
+
+#[test]
 fn kept_responses_are_bounded_and_the_oldest_makes_room() {
     let mut end = End::new(Config {
         max_representations: 2,
