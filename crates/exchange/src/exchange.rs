@@ -325,6 +325,10 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
     }
 
     /// Says whether nothing is under way and nothing but message IDs is remembered.
+    ///
+    /// An idle exchange may still know messages that the peer can repeat. Without a session that
+    /// ends with it, whoever drops one within EXCHANGE_LIFETIME of its last message lets a late
+    /// duplicate run a handler again: drop it once [`Usage::seen`] is zero as well.
     pub fn is_idle(&self) -> bool {
         self.outgoing.as_slice().is_empty()
             && self.incoming.as_slice().is_empty()
