@@ -11,6 +11,7 @@ mod coap;
 mod core;
 mod counting_rng;
 mod crypto_soft;
+mod exchange;
 mod handshake;
 mod plants;
 mod record;
@@ -24,6 +25,7 @@ static ENTRY_POINTS: &[fn(&mut [u8]) -> usize] = &[
     coap::enter,
     core::enter,
     crypto_soft::enter,
+    exchange::enter,
     handshake::enter,
     plants::enter,
     record::enter,
