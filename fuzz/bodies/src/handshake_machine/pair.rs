@@ -14,7 +14,7 @@ use hedgerow_handshake::{
 use hedgerow_record::{AlertDescription, RECORD_HEADER_LEN};
 use hedgerow_sim::{LedgerAead, NonceLedger};
 
-use super::reached::Reached;
+use super::reached::{Reached, note_client, note_server};
 use super::script::records;
 
 pub(super) type Crypto = NonceLedger<SoftCrypto>;
@@ -489,43 +489,6 @@ fn note_event(event: Option<Event<'_>>, is_session: bool, said: &mut BTreeSet<Ve
         }
         Some(Event::Dropped(DropReason::Replayed)) if is_session => Reached::SessionReplay.count(),
         _ => {}
-    }
-}
-
-fn note_client(before: &mut Option<ClientState>, now: ClientState) {
-    if before.replace(now) == Some(now) {
-        return;
-    }
-    match now {
-        ClientState::ExpectServerHello { has_cookie: false } => {
-            Reached::ClientExpectServerHello.count();
-        }
-        ClientState::ExpectServerHello { has_cookie: true } => {
-            Reached::ClientExpectServerHelloWithCookie.count();
-        }
-        ClientState::ExpectServerKeyExchange => Reached::ClientExpectServerKeyExchange.count(),
-        ClientState::ExpectServerHelloDone => Reached::ClientExpectServerHelloDone.count(),
-        ClientState::ExpectChangeCipherSpec => Reached::ClientExpectChangeCipherSpec.count(),
-        ClientState::ExpectFinished => Reached::ClientExpectFinished.count(),
-        ClientState::Established => Reached::ClientEstablished.count(),
-        // Counted by its fault.
-        ClientState::Failed => {}
-        other => unreachable!("{other:?} isn't counted"),
-    }
-}
-
-fn note_server(before: &mut Option<ServerState>, now: ServerState) {
-    if before.replace(now) == Some(now) {
-        return;
-    }
-    match now {
-        ServerState::ExpectClientKeyExchange => Reached::ServerExpectClientKeyExchange.count(),
-        ServerState::ExpectChangeCipherSpec => Reached::ServerExpectChangeCipherSpec.count(),
-        ServerState::ExpectFinished => Reached::ServerExpectFinished.count(),
-        ServerState::Established => Reached::ServerEstablished.count(),
-        // Counted by its fault.
-        ServerState::Failed => {}
-        other => unreachable!("{other:?} isn't counted"),
     }
 }
 

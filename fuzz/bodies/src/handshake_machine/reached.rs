@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use hedgerow_handshake::{ClientState, ServerState};
+
 /// Declares what is counted once, with its name.
 macro_rules! reached {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
@@ -126,6 +128,45 @@ pub fn report_reached() {
 
 pub(super) fn count_run() {
     RUNS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Counts a client's state where it is another one than before.
+pub(super) fn note_client(before: &mut Option<ClientState>, now: ClientState) {
+    if before.replace(now) == Some(now) {
+        return;
+    }
+    match now {
+        ClientState::ExpectServerHello { has_cookie: false } => {
+            Reached::ClientExpectServerHello.count();
+        }
+        ClientState::ExpectServerHello { has_cookie: true } => {
+            Reached::ClientExpectServerHelloWithCookie.count();
+        }
+        ClientState::ExpectServerKeyExchange => Reached::ClientExpectServerKeyExchange.count(),
+        ClientState::ExpectServerHelloDone => Reached::ClientExpectServerHelloDone.count(),
+        ClientState::ExpectChangeCipherSpec => Reached::ClientExpectChangeCipherSpec.count(),
+        ClientState::ExpectFinished => Reached::ClientExpectFinished.count(),
+        ClientState::Established => Reached::ClientEstablished.count(),
+        // Counted by its fault.
+        ClientState::Failed => {}
+        other => unreachable!("{other:?} isn't counted"),
+    }
+}
+
+/// Counts a server's state where it is another one than before.
+pub(super) fn note_server(before: &mut Option<ServerState>, now: ServerState) {
+    if before.replace(now) == Some(now) {
+        return;
+    }
+    match now {
+        ServerState::ExpectClientKeyExchange => Reached::ServerExpectClientKeyExchange.count(),
+        ServerState::ExpectChangeCipherSpec => Reached::ServerExpectChangeCipherSpec.count(),
+        ServerState::ExpectFinished => Reached::ServerExpectFinished.count(),
+        ServerState::Established => Reached::ServerEstablished.count(),
+        // Counted by its fault.
+        ServerState::Failed => {}
+        other => unreachable!("{other:?} isn't counted"),
+    }
 }
 
 static COUNTS: [AtomicU64; Reached::ALL.len()] = [const { AtomicU64::new(0) }; Reached::ALL.len()];
