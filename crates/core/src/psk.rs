@@ -138,11 +138,22 @@ pub struct PskEntry<'a> {
 pub trait PskStore {
     /// Returns the entry that `request` may use.
     fn lookup(&self, request: &PskRequest<'_>) -> Option<PskEntry<'_>>;
+
+    /// Returns the length that the store's keys have, in bytes: the dummy for unknown identities
+    /// gets it. It matters for keys longer than 30 bytes, which cost the key schedule more work
+    /// (`docs/THREATS.md`). 16 if nothing else is said.
+    fn usual_psk_len(&self) -> usize {
+        16
+    }
 }
 
 impl<S: PskStore + ?Sized> PskStore for &S {
     fn lookup(&self, request: &PskRequest<'_>) -> Option<PskEntry<'_>> {
         (**self).lookup(request)
+    }
+
+    fn usual_psk_len(&self) -> usize {
+        (**self).usual_psk_len()
     }
 }
 
@@ -153,6 +164,10 @@ impl PskStore for (&[u8], Psk, PeerId) {
             psk: &self.1,
             peer: self.2,
         })
+    }
+
+    fn usual_psk_len(&self) -> usize {
+        self.1.expose().len()
     }
 }
 

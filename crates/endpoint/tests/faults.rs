@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::{CLIENT, Host, IDENTITY, Known, PSK, SERVER, Shown, defaults, pair, shown};
 use hedgerow_coap::Code;
-use hedgerow_core::{DropReason, Instant, PeerFault};
+use hedgerow_core::{DropReason, Instant, Peer, PeerFault, PeerId};
 use hedgerow_crypto_soft::SoftCrypto;
 use hedgerow_endpoint::{Config, Endpoint};
 use hedgerow_exchange::RequestError;
@@ -238,6 +238,90 @@ fn full_pool_of_handshakes_refuses_with_a_reason_and_keeps_sessions() {
     let server = world.node(pair.server);
     assert_eq!(server.endpoint.handshakes(), 4);
     assert_eq!(server.endpoint.dropped(DropReason::HandshakePoolFull), 2);
+}
+
+/// Another identity from the same address is another peer: nothing of the one before is its.
+#[test]
+fn other_identity_at_the_same_address_gets_an_association_of_its_own() {
+    let known = Known::new(&[(IDENTITY, PSK), (b"other", b"another 16 bytes")]);
+    let mut world = World::new(4);
+    let pair = pair(&mut world, &SoftCrypto, &defaults());
+    world.act(pair.server, |host, env, _| {
+        host.endpoint = Endpoint::server(SoftCrypto, known, defaults(), env);
+    });
+    world.act(pair.client, |host, env, out| {
+        host.ask(env, out, &shown(), Code::GET, b"1");
+    });
+    world.run_for(SECOND).unwrap();
+    world.act(pair.client, |host, env, out| {
+        host.endpoint = Endpoint::client(SoftCrypto, Known::new(&[]), defaults());
+        host.responses.clear();
+        let other = Shown::new(b"other", b"another 16 bytes");
+        host.ask(env, out, &other, Code::GET, b"2");
+    });
+    world.run_for(SECOND).unwrap();
+    let server = world.node(pair.server);
+    assert_eq!(
+        server.established,
+        [Peer::Psk(PeerId(0)), Peer::Psk(PeerId(1))]
+    );
+    assert_eq!(server.closed, 1);
+    assert_eq!(server.endpoint.associations(), 1);
+}
+
+/// An end that trusts a session because of the server's key doesn't let it be replaced by whoever
+/// comes as a client from there.
+#[test]
+fn association_with_a_server_is_not_taken_over_by_a_client() {
+    let mut world = World::new(4);
+    let pair = pair(&mut world, &SoftCrypto, &defaults());
+    world.act(pair.client, |host, env, _| {
+        let known = Known::new(&[(b"server".as_slice(), PSK)]);
+        host.endpoint = Endpoint::server(SoftCrypto, known, defaults(), env);
+    });
+    world.act(pair.client, |host, env, out| {
+        host.ask(env, out, &shown(), Code::GET, b"1");
+    });
+    world.run_for(SECOND).unwrap();
+    world.act(pair.server, |host, env, out| {
+        // The server turns client, from the same address, with credentials that would do.
+        host.endpoint = Endpoint::client(SoftCrypto, Known::new(&[]), defaults());
+        let shown = Shown::new(b"server", PSK);
+        host.endpoint
+            .connect(env, common::Place(CLIENT), Some(&shown))
+            .unwrap();
+        host.flush(env, out);
+    });
+    world.run_for(SECOND).unwrap();
+    let client = world.node(pair.client);
+    assert_eq!(client.established, [Peer::Psk(PeerId(2))]);
+    assert!(client.endpoint.dropped(DropReason::NotAcceptable) > 0);
+}
+
+/// RFC 9175 §4.2: tokens are sequential only under a session; in clear they are 8 random bytes.
+#[test]
+fn tokens_without_security_are_long_and_differ() {
+    use hedgerow_coap::Message;
+    use hedgerow_core::Env;
+    use hedgerow_exchange::Request;
+
+    let mut rng = hedgerow_sim::TestRng::new(1);
+    let env = &mut Env::new(Instant::ZERO, &mut rng);
+    let mut tokens = std::collections::BTreeSet::new();
+    for _ in 0..20 {
+        let mut client: common::Driver<_> =
+            Endpoint::client(SoftCrypto, Known::new(&[]), defaults());
+        let association = client.connect(env, common::Place(SERVER), None).unwrap();
+        client
+            .request(env, association, &Request::new(Code::GET))
+            .unwrap();
+        let mut datagram = [0; 1_500];
+        let (_, len) = client.poll_transmit(env, &mut datagram).unwrap();
+        let token = Message::decode(&datagram[..len]).unwrap().token();
+        assert_eq!(token.as_bytes().len(), 8);
+        tokens.insert(token.as_bytes().to_vec());
+    }
+    assert_eq!(tokens.len(), 20);
 }
 
 #[test]

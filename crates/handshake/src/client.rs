@@ -312,7 +312,6 @@ where
             ContentType::ChangeCipherSpec => {
                 match core::mem::replace(&mut self.state, State::Failed) {
                     State::ExpectChangeCipherSpec(keyed) => {
-                        self.incoming.change_epoch(EpochNumber(1));
                         self.state = State::ExpectFinished(keyed);
                         Ok(None)
                     }
@@ -369,6 +368,11 @@ where
     ) -> Result<Option<DropReason>, ChannelError> {
         match taken {
             Ok(taken) => {
+                if matches!(self.state, State::ExpectChangeCipherSpec(_)) {
+                    // Nothing honest comes in clear any more. A forged message must neither end
+                    // the handshake nor wait for its turn in the next epoch.
+                    self.incoming.change_epoch(EpochNumber(1));
+                }
                 if taken.flight_again && !taken.advanced && self.has_sent_finished() {
                     // RFC 6347 §4.2.4: the server sends its flight again because it lacks ours.
                     self.outgoing.answer_duplicate(now);

@@ -47,8 +47,10 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Incoming<B> {
     /// What was held back came in the epoch before: a Finished that arrived in clear must not
     /// become one that counts.
     pub(crate) fn change_epoch(&mut self, epoch: EpochNumber) {
-        self.reassembly.clear();
-        self.epoch = epoch;
+        if self.epoch != epoch {
+            self.reassembly.clear();
+            self.epoch = epoch;
+        }
     }
 
     pub(crate) fn into_buffer(self) -> B {
@@ -98,10 +100,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Incoming<B> {
                     .release(part.message_seq, self.buffer.as_mut());
                 taken.advanced = true;
                 self.next_message_seq = self.next_message_seq.saturating_add(1);
-            } else if let Err(reason) =
-                self.reassembly
-                    .keep(self.next_message_seq, &part, self.buffer.as_mut())
-            {
+            } else if let Err(reason) = self.keep(&part) {
                 taken.dropped = Some(reason);
             }
             while let Some((msg_type, range)) = self.reassembly.whole(self.next_message_seq) {
@@ -118,6 +117,20 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Incoming<B> {
             }
         }
         Ok(taken)
+    }
+
+    /// Keeps a part until its message is whole and has its turn. The message whose turn it is
+    /// makes room for itself: what lies there for later may be forged, and comes again if not.
+    fn keep(&mut self, part: &HandshakeFragment<'_>) -> Result<(), DropReason> {
+        let next = self.next_message_seq;
+        let buffer = self.buffer.as_mut();
+        match self.reassembly.keep(next, part, buffer) {
+            Err(DropReason::ReassemblyFull) if part.message_seq == next => {
+                self.reassembly.clear();
+                self.reassembly.keep(next, part, buffer)
+            }
+            kept => kept,
+        }
     }
 }
 
@@ -162,6 +175,21 @@ mod tests {
         let (taken, _) = take(&mut incoming, 0, &message(0, b"a"));
         assert!(!taken.flight_again);
         assert_eq!(taken.dropped, Some(DropReason::Duplicate));
+    }
+
+    #[test]
+    fn message_whose_turn_it_is_gets_the_room_of_later_ones() {
+        let mut incoming = Incoming::new([0; 64], 0);
+        let part = |seq: u8, length: u8, offset: u8, bytes: &[u8]| {
+            let len = u8::try_from(bytes.len()).unwrap();
+            let mut part = vec![2, 0, 0, length, 0, seq, 0, 0, offset, 0, 0, len];
+            part.extend(bytes);
+            part
+        };
+        take(&mut incoming, 0, &part(1, 60, 0, b"forged"));
+        take(&mut incoming, 0, &part(0, 10, 0, b"first"));
+        let (_, handled) = take(&mut incoming, 0, &part(0, 10, 5, b"rests"));
+        assert_eq!(handled, [(0, b"firstrests".to_vec())]);
     }
 
     #[test]

@@ -16,6 +16,9 @@ const MAX_PREMASTER_SECRET_LEN: usize = 2 * (2 + MAX_PSK_LEN);
 
 const MASTER_SECRET_LEN: usize = 48;
 
+/// Keys of HMAC-SHA-256 up to this length are used as they are, longer ones hashed first.
+const HMAC_BLOCK_LEN: usize = 64;
+
 /// Two keys of up to 32 bytes and two fixed nonce parts of up to 12.
 const MAX_KEY_BLOCK_LEN: usize = 2 * 32 + 2 * 12;
 
@@ -56,6 +59,9 @@ impl<P: CryptoProvider> MasterSecret<P> {
     ) -> Self {
         let mut premaster = Secret::<MAX_PREMASTER_SECRET_LEN>::zeroed();
         let len = write_premaster_secret(psk, premaster.expose_mut());
+        // HMAC fills a short key up with zeros itself. Filled up here, keys of up to 30 bytes cost
+        // the same calls, so that a known identity's can't be told from the dummy.
+        let len = len.max(HMAC_BLOCK_LEN);
         let keyed = provider.hmac_sha256(premaster.expose().get(..len).unwrap_or_default());
         let master = Secret::<MASTER_SECRET_LEN>::fill_with(|bytes| match binding {
             Binding::Randoms => prf(
@@ -142,18 +148,22 @@ fn write_premaster_secret(psk: &[u8], out: &mut [u8; MAX_PREMASTER_SECRET_LEN]) 
 /// Stands in for a key that isn't there, so that the peer can't tell that it isn't.
 ///
 /// It is drawn for every handshake: a fixed one would be a key that everybody knows.
-pub(crate) struct DummyPsk(Secret<DUMMY_PSK_LEN>);
-
-/// The length that RFC 7925 §4.2 deployments have: 128 bits.
-const DUMMY_PSK_LEN: usize = 16;
+pub(crate) struct DummyPsk {
+    bytes: Secret<MAX_PSK_LEN>,
+    len: usize,
+}
 
 impl DummyPsk {
-    pub(crate) fn draw(rng: &mut dyn CryptoRng) -> Self {
-        Self(Secret::fill_with(|bytes| rng.fill_bytes(bytes)))
+    /// Draws a key as long as the store's are; the draw itself is always the same.
+    pub(crate) fn draw(rng: &mut dyn CryptoRng, len: usize) -> Self {
+        Self {
+            bytes: Secret::fill_with(|bytes| rng.fill_bytes(bytes)),
+            len: len.clamp(1, MAX_PSK_LEN),
+        }
     }
 
     pub(crate) fn expose(&self) -> &[u8] {
-        self.0.expose()
+        self.bytes.expose().get(..self.len).unwrap_or_default()
     }
 }
 

@@ -104,6 +104,7 @@ where
         } = hello;
         let mut server_random = [0; 32];
         env.rng.fill_bytes(&mut server_random);
+        let dummy = DummyPsk::draw(env.rng, store.usual_psk_len());
         let mut side = Side {
             provider,
             store,
@@ -115,7 +116,7 @@ where
             // RFC 6347 §4.2.2: the HelloVerifyRequest had the first hello's number, so the
             // ServerHello has the second one's.
             next_message_seq: message_seq,
-            dummy: DummyPsk::draw(env.rng),
+            dummy,
         };
         // MUST (RFC 6347 §4.2.1): the ServerHello's record takes up the ClientHello's number.
         let mut outgoing = Outgoing::new(
@@ -297,7 +298,6 @@ where
             ContentType::ChangeCipherSpec => {
                 match core::mem::replace(&mut self.state, State::Failed) {
                     State::ExpectChangeCipherSpec(keyed) => {
-                        self.incoming.change_epoch(EpochNumber(1));
                         self.state = State::ExpectFinished(keyed);
                         Ok(None)
                     }
@@ -360,6 +360,11 @@ where
     ) -> Result<Option<DropReason>, ChannelError> {
         match taken {
             Ok(taken) => {
+                if matches!(self.state, State::ExpectChangeCipherSpec(_)) {
+                    // Nothing honest comes in clear any more. A forged message must neither end
+                    // the handshake nor wait for its turn in the next epoch.
+                    self.incoming.change_epoch(EpochNumber(1));
+                }
                 if taken.flight_again && matches!(self.state, State::ExpectClientKeyExchange { .. })
                 {
                     // RFC 6347 §4.2.4: the client sends its hello again because it lacks ours.

@@ -259,12 +259,15 @@ impl<A: Aead> SecureChannel for Session<A> {
             }
             return Ok(Some(len));
         }
-        if let Some(alert) = self.alert {
-            let len = self.sealer.seal(ContentType::Alert, &alert.encode(), out)?;
+        let Some(alert) = self.alert else {
+            return Ok(None);
+        };
+        let sealed = self.sealer.seal(ContentType::Alert, &alert.encode(), out);
+        // A key without numbers can't say goodbye either; only a small buffer is worth a retry.
+        if !matches!(sealed, Err(ChannelError::Misuse(_))) {
             self.alert = None;
-            return Ok(Some(len));
         }
-        Ok(None)
+        sealed.map(Some)
     }
 
     fn poll_timeout(&self) -> Option<Instant> {

@@ -78,6 +78,80 @@ fn wrong_key_unknown_identity_and_forbidden_policy_look_the_same() {
     assert_eq!(wrong_key, forbidden);
 }
 
+/// Keys of any length up to 30 bytes look like the dummy's; for longer ones the store says how long
+/// its keys are.
+#[test]
+fn length_of_a_known_key_does_not_show() {
+    for len in [1, 16, 30, 31, 48, 64] {
+        let key = vec![7; len];
+        let wrong_key = observe(
+            Shown::new(IDENTITY, b"another 16 bytes"),
+            Known::new(IDENTITY, &key),
+        );
+        let unknown = observe(
+            Shown::new(b"thermomeder", b"another 16 bytes"),
+            Known::new(IDENTITY, &key),
+        );
+        assert_eq!(wrong_key, unknown, "key of {len} bytes");
+    }
+}
+
+/// Spoofed copies of the server's last message, half a second apart, make a client send its flight
+/// again, but don't use up its own tries.
+#[test]
+fn spoofed_duplicates_do_not_end_a_handshake_early() {
+    let mut world: Net<SoftCrypto> = World::new(1);
+    let mut count = 0;
+    world
+        .direction(SERVER, CLIENT)
+        .fault_each(Fault::Drop, move |_| {
+            count += 1;
+            (3..=6).contains(&count)
+        });
+    let (client, server) = start(&mut world, Setup::new(SoftCrypto, Settings::default()));
+    let second = std::time::Duration::from_secs(1);
+    world.run_for(second / 10).unwrap();
+    let done = message(HandshakeType::ServerHelloDone, 2, &[]);
+    for _ in 0..4 {
+        world.run_for(second * 6 / 10).unwrap();
+        world.send(SERVER, CLIENT, &plain(9, ContentType::Handshake, &done));
+    }
+    world.run_until_idle().unwrap();
+    talk(&mut world, client, server);
+}
+
+/// No honest message comes in clear once only ChangeCipherSpec is missing: a spoofed one ends
+/// nothing.
+#[test]
+fn plain_message_before_change_cipher_spec_is_dropped() {
+    for (from, to, nth) in [(CLIENT, SERVER, 3), (SERVER, CLIENT, 3)] {
+        let mut world: Net<SoftCrypto> = World::new(1);
+        // The flight's last datagram is lost, so that its receiver waits in that state, or loses
+        // only what follows the key exchange.
+        let mut count = 0;
+        world.direction(from, to).rewrite(move |datagram| {
+            count += 1;
+            let is_hit = count == nth && from == CLIENT;
+            if is_hit {
+                let len = usize::from(u16::from_be_bytes([datagram[11], datagram[12]]));
+                datagram.truncate(13 + len);
+            }
+            is_hit
+        });
+        if from == SERVER {
+            world.direction(from, to).fault(2, Fault::Drop);
+        }
+        let (client, server) = start(&mut world, Setup::new(SoftCrypto, Settings::default()));
+        world
+            .run_for(std::time::Duration::from_millis(200))
+            .unwrap();
+        let forged = message(HandshakeType::Finished, 3, &[0; 12]);
+        world.send(from, to, &plain(77, ContentType::Handshake, &forged));
+        world.run_until_idle().unwrap();
+        talk(&mut world, client, server);
+    }
+}
+
 fn established(seed: u64) -> (Net<SoftCrypto>, NodeId, NodeId) {
     let mut world: Net<SoftCrypto> = World::new(seed);
     let (client, server) = start(&mut world, Setup::new(SoftCrypto, Settings::default()));
@@ -325,6 +399,26 @@ fn forged_alert_does_not_end_a_session() {
     talk(&mut world, client, server);
 }
 
+/// Nor does it end a server's handshake: its sender is anybody.
+#[test]
+fn forged_alert_does_not_end_a_servers_handshake() {
+    let mut world: Net<SoftCrypto> = World::new(1);
+    let (client, server) = start(&mut world, Setup::new(SoftCrypto, Settings::default()));
+    // After 30 ms the server waits for the client's key exchange.
+    world.run_for(std::time::Duration::from_millis(35)).unwrap();
+    assert!(!world.node(server).is_established());
+    world.send(CLIENT, SERVER, &plain(9, ContentType::Alert, &[2, 40]));
+    world.run_until_idle().unwrap();
+    assert!(
+        world
+            .node(server)
+            .seen()
+            .drops
+            .contains(&DropReason::IgnoredAlert)
+    );
+    talk(&mut world, client, server);
+}
+
 /// "Invalid HelloVerifyRequest response": a cookie of another address, or none that was made here,
 /// gets another HelloVerifyRequest and nothing else.
 #[test]
@@ -340,6 +434,38 @@ fn cookie_that_was_not_made_here_gets_another_one() {
     // The client answers the second HelloVerifyRequest, whose message number is the next one.
     assert!(world.node(client).is_established());
     talk(&mut world, client, server);
+}
+
+/// RFC 6347 §4.2.1: a cookie proves one address. The same hello from another gets a cookie of its
+/// own.
+#[test]
+fn cookie_of_another_address_proves_nothing() {
+    use hedgerow_core::Env;
+    use hedgerow_handshake::{Acceptance, Acceptor};
+
+    let mut world: Net<SoftCrypto> = World::new(1);
+    world.set_tracing(Tracing::Bytes);
+    let (_, server) = start(&mut world, Setup::new(SoftCrypto, Settings::default()));
+    world.run_until_idle().unwrap();
+    let hello = world
+        .trace()
+        .entries()
+        .iter()
+        .filter(|entry| entry.from == CLIENT)
+        .nth(1)
+        .unwrap()
+        .datagram
+        .clone();
+    world.act(server, |end, env, _| {
+        let acceptor: &Acceptor<SoftCrypto> = &end.server().acceptor;
+        let try_from = |env: &mut Env<'_>, address: &[u8]| {
+            acceptor.handle_datagram(env, address, &mut hello.clone(), &mut [0; 64])
+        };
+        let own = try_from(env, CLIENT.as_bytes());
+        assert!(matches!(own, Acceptance::Accept(_)));
+        let others = try_from(env, b"elsewhere");
+        assert!(matches!(others, Acceptance::Answer(44)));
+    });
 }
 
 /// A second ClientHello may not change what the first one offered (RFC 6347 §4.2.1). Changed once,

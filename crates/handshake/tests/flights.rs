@@ -243,33 +243,52 @@ fn offer_without_common_suite_or_extended_master_secret_is_refused_with_an_alert
     assert_eq!(world.node(server).seen().alerts_sent, 1);
 }
 
+/// Takes the extended master secret out of every ClientHello by giving the extension another type,
+/// as an attacker on the path would.
+fn strip_extended_master_secret(world: &mut Net<SoftCrypto>) {
+    world.direction(CLIENT, SERVER).rewrite(|datagram| {
+        let at = datagram
+            .windows(6)
+            .position(|window| window == [0, 4, 0, 0x17, 0, 0]);
+        if let Some(at) = at {
+            datagram[at + 3] = 0x99;
+        }
+        at.is_some()
+    });
+}
+
+/// RFC 7627 §5: whoever requires it refuses, either end. Where both go on without it the keys are
+/// the same on both sides, and only the Finished shows that somebody changed the hello
+/// (RFC 5246 §7.4.9).
 #[test]
-fn client_without_extended_master_secret_is_accepted_only_where_configured() {
-    // The extension's type is changed on the way, so that the server sees an unknown one. The
-    // transcripts differ then, so even the accepting server ends at the Finished.
-    for (mode, refused) in [
-        (ExtendedMasterSecret::Required, true),
-        (ExtendedMasterSecret::Accepted, false),
+fn stripped_extended_master_secret_is_refused_or_detected_by_the_finished() {
+    use ExtendedMasterSecret::{Accepted, Required};
+
+    for (client_mode, server_mode, refusal) in [
+        (Accepted, Required, Some((40, SERVER))),
+        (Required, Accepted, Some((40, CLIENT))),
+        (Accepted, Accepted, None),
     ] {
         let mut world: Net<SoftCrypto> = World::new(5);
-        world.direction(CLIENT, SERVER).rewrite(|datagram| {
-            let at = datagram
-                .windows(6)
-                .position(|window| window == [0, 4, 0, 0x17, 0, 0]);
-            if let Some(at) = at {
-                datagram[at + 3] = 0x99;
-            }
-            at.is_some()
-        });
+        strip_extended_master_secret(&mut world);
         let mut setup = Setup::new(SoftCrypto, Settings::default());
-        setup.server = setup.server.with_extended_master_secret(mode);
-        setup.client = setup
-            .client
-            .with_extended_master_secret(ExtendedMasterSecret::Accepted);
-        let (_, server) = start(&mut world, setup);
+        setup.client = setup.client.with_extended_master_secret(client_mode);
+        setup.server = setup.server.with_extended_master_secret(server_mode);
+        let (client, server) = start(&mut world, setup);
         world.run_until_idle().unwrap();
-        assert_eq!(world.node(server).seen().alerts_sent == 1, refused);
+        assert!(!world.node(client).is_established());
         assert!(!world.node(server).is_established());
+        match refusal {
+            Some((_, SERVER)) => assert_eq!(world.node(server).seen().alerts_sent, 1),
+            Some((description, _)) => assert_eq!(
+                world.node(client).error(),
+                Some(PeerFault::AlertSent { description }.into())
+            ),
+            None => assert_eq!(
+                world.node(server).error(),
+                Some(PeerFault::AlertSent { description: 51 }.into())
+            ),
+        }
     }
 }
 
