@@ -1,0 +1,29 @@
+//! What a node may use.
+
+use core::time::Duration;
+
+/// The configuration of a node.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// The endpoint's tables and timers. Its `max_events` has no meaning here: events are fetched
+    /// after every call, so that the other tables bound them.
+    pub endpoint: hedgerow_endpoint::Config,
+    /// Requests of this end under way or queued, to all peers together.
+    pub max_requests: usize,
+    /// Handlers running at the same time. What comes beyond is answered with 5.03.
+    pub max_handlers: usize,
+    /// How long an orderly shutdown may take.
+    pub shutdown_timeout: Duration,
+}
+
+impl Default for NodeConfig {
+    /// The endpoint's defaults, 1,024 requests, 1,024 handlers, and a second to shut down.
+    fn default() -> Self {
+        Self {
+            endpoint: hedgerow_endpoint::Config::default(),
+            max_requests: 1_024,
+            max_handlers: 1_024,
+            shutdown_timeout: Duration::from_secs(1),
+        }
+    }
+}

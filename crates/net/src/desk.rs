@@ -1,0 +1,150 @@
+//! Who waits for what: associations, and the requests under way on them.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use hedgerow_endpoint::AssociationId;
+use hedgerow_exchange::OutgoingRequest;
+
+use crate::RequestFailure;
+use crate::path::Path;
+use crate::shared::{RequestKey, Waiting};
+
+/// The node's own tables. They follow the endpoint's by its events.
+#[derive(Default)]
+pub(crate) struct Desk {
+    associations: BTreeMap<AssociationId, Known>,
+    paths: BTreeMap<Path, AssociationId>,
+    under_way: BTreeMap<RequestKey, (AssociationId, OutgoingRequest)>,
+}
+
+/// An association.
+struct Known {
+    path: Path,
+    /// Whether this end began it.
+    is_own: bool,
+    is_established: bool,
+    requests: BTreeMap<OutgoingRequest, Waiting>,
+}
+
+/// An association that is there already.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    pub(crate) association: AssociationId,
+    pub(crate) path: Path,
+    /// Whether this end began it.
+    pub(crate) is_own: bool,
+    /// Whether no request of this end is under way.
+    pub(crate) is_idle: bool,
+}
+
+impl Desk {
+    /// Returns the path of a datagram. What comes from a peer that this end called belongs to the
+    /// association with it, whichever address of this end the system had chosen.
+    pub(crate) fn path(&self, remote: SocketAddr, local: Option<IpAddr>) -> Path {
+        let called = Path {
+            remote,
+            local: None,
+        };
+        if self.paths.contains_key(&called) {
+            return called;
+        }
+        Path { remote, local }
+    }
+
+    /// Finds an association with a peer, on whatever path.
+    pub(crate) fn find(&self, remote: SocketAddr) -> Option<Found> {
+        let lowest = Path {
+            remote,
+            local: None,
+        };
+        let (path, association) = self.paths.range(lowest..).next()?;
+        let known = self.associations.get(association)?;
+        (path.remote == remote).then_some(Found {
+            association: *association,
+            path: *path,
+            is_own: known.is_own,
+            is_idle: known.requests.is_empty(),
+        })
+    }
+
+    /// Notes an association that this end began, unless it is known.
+    pub(crate) fn add_own(&mut self, association: AssociationId, path: Path) {
+        self.entry(association, path, true);
+    }
+
+    /// Notes that an association is established.
+    pub(crate) fn establish(&mut self, association: AssociationId, path: Path) {
+        self.entry(association, path, false).is_established = true;
+    }
+
+    fn entry(&mut self, association: AssociationId, path: Path, is_own: bool) -> &mut Known {
+        self.paths.insert(path, association);
+        self.associations
+            .entry(association)
+            .or_insert_with(|| Known {
+                path,
+                is_own,
+                is_established: false,
+                requests: BTreeMap::new(),
+            })
+    }
+
+    /// Forgets an association and ends its requests. It says whether it had been established.
+    pub(crate) fn remove(&mut self, association: AssociationId, failure: RequestFailure) -> bool {
+        let Some(known) = self.associations.remove(&association) else {
+            return false;
+        };
+        // Another identity may have come to the same path before the end of the old one is told.
+        if self.paths.get(&known.path) == Some(&association) {
+            self.paths.remove(&known.path);
+        }
+        for waiting in known.requests.into_values() {
+            self.under_way.remove(&waiting.key);
+            waiting.end(Err(failure));
+        }
+        known.is_established
+    }
+
+    pub(crate) fn associations(&self) -> Vec<AssociationId> {
+        self.associations.keys().copied().collect()
+    }
+
+    /// Returns where the peer of an association is.
+    pub(crate) fn remote(&self, association: AssociationId) -> Option<SocketAddr> {
+        let known = self.associations.get(&association)?;
+        Some(known.path.remote)
+    }
+
+    /// Notes who waits for the response to a request.
+    pub(crate) fn wait(
+        &mut self,
+        association: AssociationId,
+        request: OutgoingRequest,
+        waiting: Waiting,
+    ) {
+        if let Some(known) = self.associations.get_mut(&association) {
+            self.under_way.insert(waiting.key, (association, request));
+            known.requests.insert(request, waiting);
+        }
+    }
+
+    /// Takes out who waits for the response to a request.
+    pub(crate) fn take(
+        &mut self,
+        association: AssociationId,
+        request: OutgoingRequest,
+    ) -> Option<Waiting> {
+        let known = self.associations.get_mut(&association)?;
+        let waiting = known.requests.remove(&request)?;
+        self.under_way.remove(&waiting.key);
+        Some(waiting)
+    }
+
+    /// Forgets a request that nobody waits for, and returns its names.
+    pub(crate) fn abandon(&mut self, key: RequestKey) -> Option<(AssociationId, OutgoingRequest)> {
+        let (association, request) = self.under_way.get(&key).copied()?;
+        self.take(association, request)?;
+        Some((association, request))
+    }
+}

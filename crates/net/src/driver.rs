@@ -1,0 +1,241 @@
+//! The task that owns a node's socket and endpoint.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use hedgerow_core::{Env, PskStore};
+use hedgerow_crypto_ring::RingCrypto;
+use hedgerow_endpoint::{AssociationId, Endpoint};
+use tokio::sync::mpsc;
+use tokio::time::{sleep_until, timeout};
+use tracing::{debug, error};
+
+use crate::clock::{Clock, os_random};
+use crate::credentials::SharedCredentials;
+use crate::desk::Desk;
+use crate::handlers::Handlers;
+use crate::path::Path;
+use crate::shared::{Command, Shared};
+use crate::socket::{NodeSocket, ReceiveBuffers};
+use crate::statistics::count;
+use crate::{Handler, NodeConfig, RequestFailure};
+
+/// The endpoint of a node.
+pub(crate) type NodeEndpoint<S> = Endpoint<Path, RingCrypto, S, SharedCredentials>;
+
+/// Moves datagrams between the socket and the endpoint, and events to whoever waits for them.
+pub(crate) struct Driver<S, H> {
+    pub(crate) socket: NodeSocket,
+    pub(crate) endpoint: NodeEndpoint<S>,
+    pub(crate) clock: Clock,
+    pub(crate) desk: Desk,
+    pub(crate) handlers: Handlers<H>,
+    pub(crate) shared: Arc<Shared>,
+    shutdown_timeout: Duration,
+    out: Vec<u8>,
+}
+
+impl<S, H> Driver<S, H>
+where
+    S: PskStore + Clone,
+    H: Handler,
+{
+    pub(crate) fn new(
+        socket: NodeSocket,
+        endpoint: NodeEndpoint<S>,
+        clock: Clock,
+        config: &NodeConfig,
+        handler: H,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let max_message_len = config.endpoint.exchange.max_message_len;
+        let max_flight_len = config.endpoint.handshake.max_datagram_len();
+        let max_sent_len = max_message_len.saturating_add(MAX_RECORD_OVERHEAD);
+        Self {
+            socket,
+            endpoint,
+            clock,
+            desk: Desk::default(),
+            handlers: Handlers::new(handler, config.max_handlers),
+            shared,
+            shutdown_timeout: config.shutdown_timeout,
+            out: vec![0; max_sent_len.max(max_flight_len)],
+        }
+    }
+
+    /// Runs until the node is closed or its last handle is gone.
+    pub(crate) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let mut buffers = ReceiveBuffers::new();
+        let mut errors_in_a_row = 0_u32;
+        loop {
+            self.flush().await;
+            let due = self.endpoint.poll_timeout();
+            let wake_at = self.clock.wake_at(due.unwrap_or_default());
+            tokio::select! {
+                received = self.socket.receive(&mut buffers) => match received {
+                    Ok(()) => {
+                        errors_in_a_row = 0;
+                        for (meta, datagram) in buffers.datagrams() {
+                            let (remote, local) = self.socket.origin(meta);
+                            let path = self.desk.path(remote, local);
+                            self.handle_datagram(path, datagram).await;
+                        }
+                    }
+                    // Where the system reports what came of an earlier datagram, it says nothing
+                    // about this one, and nothing that anybody could not forge.
+                    Err(error) => {
+                        debug!(%error, "receiving failed");
+                        errors_in_a_row = errors_in_a_row.saturating_add(1);
+                        if errors_in_a_row >= MAX_ERRORS_IN_A_ROW {
+                            error!(%error, "socket is unusable");
+                            break;
+                        }
+                    }
+                },
+                command = commands.recv() => match command {
+                    Some(Command::Request(queued)) => self.request(*queued),
+                    Some(Command::Disconnect { target, done }) => {
+                        let is_closed = self.disconnect(target);
+                        // Whoever has stopped waiting needs no answer.
+                        let _ = done.send(is_closed);
+                    }
+                    None => break,
+                },
+                answered = self.handlers.next(), if !self.handlers.is_empty() => {
+                    if let Some((asked, response)) = answered {
+                        self.respond(asked, &response);
+                    }
+                }
+                () = self.shared.woken() => {
+                    if self.shared.is_stopping() {
+                        break;
+                    }
+                    self.cancel_abandoned();
+                }
+                () = sleep_until(wake_at), if due.is_some() => self.handle_timeout(),
+            }
+        }
+        self.handlers.abort();
+        if timeout(self.shutdown_timeout, self.close_all())
+            .await
+            .is_err()
+        {
+            debug!("shutdown cut short");
+        }
+        // The queue goes last: whoever waits for the end of the node waits for the end of this.
+        drop(commands);
+    }
+
+    /// Takes in a datagram, record by record.
+    async fn handle_datagram(&mut self, path: Path, datagram: &mut [u8]) {
+        count(&self.shared.counters.datagrams_received);
+        let mut rest = datagram;
+        loop {
+            let mut answer = [0; MAX_ANSWER_LEN];
+            let (consumed, answer_len) = self.handle_record(path, rest, &mut answer);
+            let answer = answer.get(..answer_len).unwrap_or_default();
+            if !answer.is_empty() {
+                send(&self.socket, &self.shared, &path, answer).await;
+            }
+            self.flush().await;
+            if consumed == 0 || consumed >= rest.len() {
+                return;
+            }
+            rest = rest.get_mut(consumed..).unwrap_or_default();
+        }
+    }
+
+    /// Gives the first part of a datagram to the endpoint, and returns the lengths of what it took
+    /// and of what it answers.
+    fn handle_record(&mut self, path: Path, part: &mut [u8], answer: &mut [u8]) -> (usize, usize) {
+        let mut rng = os_random();
+        let mut env = Env::new(self.clock.now(), &mut rng);
+        let handled = self.endpoint.handle_datagram(&mut env, path, part, answer);
+        let (consumed, answer_len) = (handled.consumed, handled.answer);
+        let refused = handled.event.and_then(|event| {
+            self.desk
+                .note(&mut self.handlers, &self.shared.counters, event)
+        });
+        if let Some(asked) = refused {
+            self.refuse(asked);
+        }
+        (consumed, answer_len)
+    }
+
+    /// Sends all that the endpoint has to send, and takes note of all that it has to say.
+    async fn flush(&mut self) {
+        loop {
+            while let Some((path, len)) = self.poll_transmit() {
+                let datagram = self.out.get(..len).unwrap_or_default();
+                send(&self.socket, &self.shared, &path, datagram).await;
+            }
+            let Some(event) = self.endpoint.poll_event() else {
+                break;
+            };
+            let refused = self
+                .desk
+                .note(&mut self.handlers, &self.shared.counters, event);
+            if let Some(asked) = refused {
+                self.refuse(asked);
+            }
+        }
+        let counters = &self.shared.counters;
+        let associations = self.endpoint.associations();
+        counters.associations.store(associations, Ordering::Relaxed);
+        let handshakes = self.endpoint.handshakes();
+        counters.handshakes.store(handshakes, Ordering::Relaxed);
+        let handlers = self.handlers.len();
+        counters.handlers.store(handlers, Ordering::Relaxed);
+    }
+
+    fn poll_transmit(&mut self) -> Option<(Path, usize)> {
+        let mut rng = os_random();
+        let mut env = Env::new(self.clock.now(), &mut rng);
+        self.endpoint.poll_transmit(&mut env, &mut self.out)
+    }
+
+    fn handle_timeout(&mut self) {
+        let mut rng = os_random();
+        let mut env = Env::new(self.clock.now(), &mut rng);
+        self.endpoint.handle_timeout(&mut env);
+    }
+
+    /// Closes an association in order. One that is gone by itself needs no close.
+    pub(crate) fn close(&mut self, association: AssociationId) {
+        let mut rng = os_random();
+        let mut env = Env::new(self.clock.now(), &mut rng);
+        let _ = self.endpoint.close(&mut env, association);
+    }
+
+    /// Closes every association in order.
+    async fn close_all(&mut self) {
+        for association in self.desk.associations() {
+            self.close(association);
+            self.desk.remove(association, RequestFailure::NodeStopped);
+            // The endpoint keeps a limited number of partings, so each leaves before the next.
+            self.flush().await;
+        }
+    }
+}
+
+/// Sends a datagram. An error is the same as a datagram lost on its way: whatever an ICMP message
+/// says, anybody can have sent it.
+async fn send(socket: &NodeSocket, shared: &Shared, path: &Path, datagram: &[u8]) {
+    match socket.send(path, datagram).await {
+        Ok(()) => count(&shared.counters.datagrams_sent),
+        Err(error) => {
+            count(&shared.counters.send_errors);
+            debug!(remote = %path.remote, len = datagram.len(), %error, "sending failed");
+        }
+    }
+}
+
+/// The longest answer that needs no association, in bytes.
+const MAX_ANSWER_LEN: usize = 64;
+
+/// More than any suite adds to a message: 13 bytes of header, 8 of nonce, 16 of tag.
+const MAX_RECORD_OVERHEAD: usize = 64;
+
+/// Errors of the receiving socket after which it counts as gone.
+const MAX_ERRORS_IN_A_ROW: u32 = 1_000;

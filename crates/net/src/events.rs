@@ -1,0 +1,105 @@
+//! What the events of an endpoint mean for a node and for its log.
+
+use hedgerow_endpoint::Event;
+use tracing::{debug, info, trace};
+
+use crate::desk::Desk;
+use crate::handlers::{Asked, Handlers};
+use crate::path::Path;
+use crate::statistics::{Counters, count};
+use crate::{Handler, RequestFailure, RequestMessage, ResponseMessage, ServerRequest};
+
+impl Desk {
+    /// Takes note of what happened, and returns the request that is to be refused because too many
+    /// handlers run.
+    pub(crate) fn note<H: Handler>(
+        &mut self,
+        handlers: &mut Handlers<H>,
+        counters: &Counters,
+        event: Event<'_, Path>,
+    ) -> Option<Asked> {
+        match event {
+            Event::Established {
+                association,
+                address,
+                peer,
+                suite,
+            } => {
+                let remote = address.remote;
+                info!(%remote, ?peer, %suite, mode = "dtls-psk", "association established");
+                count(&counters.established);
+                self.establish(association, address);
+            }
+            Event::Request {
+                association,
+                peer,
+                request,
+                message,
+            } => {
+                let asked = Asked {
+                    association,
+                    request,
+                };
+                let Some(from) = self.remote(association).filter(|_| !handlers.is_full()) else {
+                    return Some(asked);
+                };
+                let message = RequestMessage::from_message(&message);
+                let request = ServerRequest {
+                    peer,
+                    from,
+                    message,
+                };
+                handlers.start(asked, request);
+            }
+            Event::Response {
+                association,
+                request,
+                message,
+            } => {
+                if let Some(waiting) = self.take(association, request) {
+                    waiting.end(Ok(ResponseMessage::from_message(&message)));
+                }
+            }
+            Event::RequestFailed {
+                association,
+                request,
+                error,
+            } => {
+                if let Some(waiting) = self.take(association, request) {
+                    waiting.end(Err(error.into()));
+                }
+            }
+            Event::ResponseFailed {
+                association, error, ..
+            } => {
+                let remote = self.remote(association);
+                debug!(?remote, %error, "response not delivered");
+            }
+            Event::Failed {
+                association,
+                address,
+                error,
+            } => {
+                info!(remote = %address.remote, %error, "association failed");
+                if !self.remove(association, error.into()) {
+                    count(&counters.failed_handshakes);
+                }
+            }
+            Event::Closed { association } => {
+                let remote = self.remote(association);
+                debug!(?remote, "association closed");
+                self.remove(association, RequestFailure::Closed);
+            }
+            Event::HandshakeFailed { address, error } => {
+                debug!(remote = %address.remote, %error, "handshake failed");
+                count(&counters.failed_handshakes);
+            }
+            Event::Dropped { address, reason } => {
+                trace!(remote = %address.remote, reason = reason.label(), "dropped");
+                counters.count_drop(reason);
+            }
+            _ => {}
+        }
+        None
+    }
+}

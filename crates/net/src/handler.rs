@@ -1,0 +1,47 @@
+//! The application of a server.
+
+use core::future::Future;
+use std::net::SocketAddr;
+
+use hedgerow_coap::Code;
+use hedgerow_core::Peer;
+
+use crate::{RequestMessage, ResponseMessage};
+
+/// A request of a peer. It comes once, whatever the network duplicates.
+#[derive(Clone, Debug)]
+pub struct ServerRequest {
+    /// Who asks, by the key that was proved.
+    pub peer: Peer,
+    /// Where the peer is. It proves nothing.
+    pub from: SocketAddr,
+    /// The whole request.
+    pub message: RequestMessage,
+}
+
+/// The application of a server: it answers requests.
+///
+/// Each request is handled by a task of its own. A handler that panics is answered for with 5.00.
+pub trait Handler: Send + Sync + 'static {
+    /// Answers a request.
+    fn handle(&self, request: ServerRequest) -> impl Future<Output = ResponseMessage> + Send;
+}
+
+impl<F, R> Handler for F
+where
+    F: Fn(ServerRequest) -> R + Send + Sync + 'static,
+    R: Future<Output = ResponseMessage> + Send,
+{
+    fn handle(&self, request: ServerRequest) -> impl Future<Output = ResponseMessage> + Send {
+        self(request)
+    }
+}
+
+/// A node without resources.
+pub(crate) struct NoResources;
+
+impl Handler for NoResources {
+    async fn handle(&self, _request: ServerRequest) -> ResponseMessage {
+        ResponseMessage::new(Code::NOT_FOUND)
+    }
+}

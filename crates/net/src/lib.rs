@@ -1,0 +1,91 @@
+//! CoAP nodes on tokio: the UDP sockets, the clock and the randomness that
+//! [`hedgerow_endpoint::Endpoint`] leaves out.
+//!
+//! A [`Node`] is a handle to a task that owns one socket and one endpoint. It sends requests over
+//! DTLS-PSK or in clear and, bound as a server, gives those of its peers to a [`Handler`]. Answers
+//! leave from the address that the question came to (RFC 7252 §5.3.2 matches by it), whatever other
+//! addresses the host has. Requests, handlers and queues are bounded; beyond that there are typed
+//! refusals, 5.03 for peers. Whatever the network reports of datagrams sent counts as loss.
+//!
+//! It leaves out resources and URIs (the application's), policy about destinations (the gateway's),
+//! streams and multicast, a server without security, and storage of keys.
+//!
+//! Logs go to `tracing`: associations established and failed at `info`; closed, handshakes failed
+//! and errors of the socket at `debug`; drops at `trace` with their reason's label. A PSK identity
+//! shows at `debug` alone and escaped; keys, options' values and payloads never do.
+//!
+//! # Example
+//!
+//! A thermometer and whoever reads it:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use hedgerow_coap::Code;
+//! use hedgerow_core::{PeerId, Psk};
+//! use hedgerow_net::{
+//!     Credentials, KeyStore, Node, NodeConfig, RequestMessage, ResponseMessage, ServerRequest,
+//!     Target,
+//! };
+//!
+//! async fn thermometer(request: ServerRequest) -> ResponseMessage {
+//!     match request.message.method {
+//!         Code::GET => ResponseMessage::new(Code::CONTENT).payload("21.5"),
+//!         _ => ResponseMessage::new(Code::METHOD_NOT_ALLOWED),
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! let keys = KeyStore::new();
+//! keys.insert("reader", Psk::new(b"sixteen byte key")?, PeerId(1))?;
+//! let local = "127.0.0.1:0".parse()?;
+//! let server = Node::bind_server(local, NodeConfig::default(), keys, thermometer).await?;
+//!
+//! let client = Node::bind_client(local, NodeConfig::default()).await?;
+//! let credentials = Credentials::new("reader", Psk::new(b"sixteen byte key")?, PeerId(2))?;
+//! let target = Target {
+//!     address: server.local_addr(),
+//!     credentials: Some(Arc::new(credentials)),
+//! };
+//! let request = RequestMessage::new(Code::GET).path("/temperature");
+//! let response = client.request(&target, request).await?;
+//! assert_eq!(response.payload, b"21.5");
+//! client.close().await;
+//! # Ok(())
+//! # })
+//! # }
+//! ```
+//!
+//! # Features
+//!
+//! None. The crate needs an operating system and a tokio runtime with I/O and time.
+
+mod clock;
+mod config;
+mod credentials;
+mod desk;
+mod driver;
+mod error;
+mod events;
+mod handler;
+mod handlers;
+mod key_store;
+mod message;
+mod node;
+mod path;
+mod requests;
+mod resolve;
+mod shared;
+mod socket;
+mod statistics;
+
+pub use config::NodeConfig;
+pub use credentials::{Credentials, Target};
+pub use error::RequestFailure;
+pub use handler::{Handler, ServerRequest};
+pub use key_store::KeyStore;
+pub use message::{OwnedOption, RequestMessage, ResponseMessage};
+pub use node::Node;
+pub use resolve::resolve;
+pub use statistics::Statistics;

@@ -1,0 +1,226 @@
+//! The handle of a node.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hedgerow_core::{Env, PskStore};
+use hedgerow_crypto_ring::RingCrypto;
+use hedgerow_endpoint::Endpoint;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::clock::{Clock, os_random};
+use crate::driver::{Driver, NodeEndpoint};
+use crate::handler::NoResources;
+use crate::shared::{Command, QueuedRequest, RequestKey, Shared, Waiting};
+use crate::socket::NodeSocket;
+use crate::{
+    Handler, KeyStore, NodeConfig, RequestFailure, RequestMessage, ResponseMessage, Statistics,
+    Target,
+};
+
+/// A CoAP node: one UDP socket, and a task that drives everything behind it.
+///
+/// This is a handle; clones of it are the same node. The node shuts down in order when
+/// [`Self::close`] is called or its last handle is dropped.
+#[derive(Clone, Debug)]
+pub struct Node {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    commands: mpsc::Sender<Command>,
+    places: Arc<Semaphore>,
+    max_requests: usize,
+    last_key: AtomicU64,
+    shared: Arc<Shared>,
+    local: SocketAddr,
+}
+
+impl Node {
+    /// Binds a node that sends requests and accepts no peer. What a server asks of it over the
+    /// association is answered with 4.04.
+    ///
+    /// The port 0 takes a free one; the wildcard address of IPv6 stands for IPv4 too.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system when it makes and binds the socket.
+    ///
+    /// It must be called within a tokio runtime with I/O and time.
+    pub async fn bind_client(local: SocketAddr, config: NodeConfig) -> io::Result<Self> {
+        let socket = NodeSocket::bind(local)?;
+        let endpoint = Endpoint::client(RingCrypto, KeyStore::new(), own_events(&config));
+        Ok(Self::start(
+            socket,
+            endpoint,
+            Clock::start(),
+            config,
+            NoResources,
+        ))
+    }
+
+    /// Binds a node that accepts peers whose keys `store` has, gives their requests to `handler`,
+    /// and sends requests too.
+    ///
+    /// `store` is cloned for each handshake; see [`KeyStore`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::bind_client`].
+    pub async fn bind_server<S, H>(
+        local: SocketAddr,
+        config: NodeConfig,
+        store: S,
+        handler: H,
+    ) -> io::Result<Self>
+    where
+        S: PskStore + Clone + Send + 'static,
+        H: Handler,
+    {
+        let socket = NodeSocket::bind(local)?;
+        let clock = Clock::start();
+        let mut rng = os_random();
+        let mut env = Env::new(clock.now(), &mut rng);
+        let endpoint = Endpoint::server(RingCrypto, store, own_events(&config), &mut env);
+        Ok(Self::start(socket, endpoint, clock, config, handler))
+    }
+
+    fn start<S, H>(
+        socket: NodeSocket,
+        endpoint: NodeEndpoint<S>,
+        clock: Clock,
+        config: NodeConfig,
+        handler: H,
+    ) -> Self
+    where
+        S: PskStore + Clone + Send + 'static,
+        H: Handler,
+    {
+        let max_requests = config.max_requests.clamp(1, Semaphore::MAX_PERMITS / 2);
+        let (sender, commands) = mpsc::channel(max_requests.saturating_add(SPARE_COMMANDS));
+        let shared = Arc::new(Shared::default());
+        let local = socket.local_addr();
+        let driver = Driver::new(socket, endpoint, clock, &config, handler, shared.clone());
+        tokio::spawn(driver.run(commands));
+        Self {
+            inner: Arc::new(Inner {
+                commands: sender,
+                places: Arc::new(Semaphore::new(max_requests)),
+                max_requests,
+                last_key: AtomicU64::new(0),
+                shared,
+                local,
+            }),
+        }
+    }
+
+    /// Sends a request and waits for the whole response.
+    ///
+    /// The association with the target is begun if there is none. Dropping the future cancels the
+    /// request. Its time is bounded by the configuration's timers alone: wrap it in
+    /// [`tokio::time::timeout`] for less.
+    ///
+    /// # Errors
+    ///
+    /// Each [`RequestFailure`] has its condition.
+    pub async fn request(
+        &self,
+        target: &Target,
+        request: RequestMessage,
+    ) -> Result<ResponseMessage, RequestFailure> {
+        let inner = &*self.inner;
+        let too_many = RequestFailure::TooManyRequests {
+            max: inner.max_requests,
+        };
+        let place = Arc::clone(&inner.places);
+        let place = place.try_acquire_owned().map_err(|_| too_many)?;
+        let key = RequestKey(inner.last_key.fetch_add(1, Ordering::Relaxed));
+        let (answer, response) = oneshot::channel();
+        let waiting = Waiting { key, answer, place };
+        let command = Command::Request(Box::new(QueuedRequest {
+            target: target.clone(),
+            message: request,
+            waiting,
+        }));
+        inner
+            .commands
+            .try_send(command)
+            .map_err(|error| match error {
+                TrySendError::Full(_) => too_many,
+                TrySendError::Closed(_) => RequestFailure::NodeStopped,
+            })?;
+        let mut guard = AbandonOnDrop {
+            shared: &inner.shared,
+            key: Some(key),
+        };
+        let outcome = response.await;
+        guard.key = None;
+        outcome.unwrap_or(Err(RequestFailure::NodeStopped))
+    }
+
+    /// Closes the association with the server at `address` in order; requests to it end with
+    /// [`RequestFailure::Closed`]. It says whether there was one.
+    ///
+    /// The next request begins anew, so that new credentials count at once.
+    pub async fn disconnect(&self, address: SocketAddr) -> bool {
+        let (done, outcome) = oneshot::channel();
+        let command = Command::Disconnect {
+            target: address,
+            done,
+        };
+        if self.inner.commands.send(command).await.is_err() {
+            return false;
+        }
+        outcome.await.unwrap_or(false)
+    }
+
+    /// Returns the address of the node's socket.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.inner.local
+    }
+
+    /// Returns the node's counters.
+    pub fn statistics(&self) -> Statistics {
+        let free = self.inner.places.available_permits();
+        let requests = self.inner.max_requests.saturating_sub(free);
+        self.inner.shared.counters.snapshot(requests)
+    }
+
+    /// Closes all associations in order and waits until that is done, or the time that the
+    /// configuration gives it is over.
+    ///
+    /// Requests under way end with [`RequestFailure::NodeStopped`], running handlers are dropped.
+    pub async fn close(&self) {
+        self.inner.shared.stop();
+        self.inner.commands.closed().await;
+    }
+}
+
+/// Tells the task when whoever waits for a response gives up.
+struct AbandonOnDrop<'a> {
+    shared: &'a Shared,
+    key: Option<RequestKey>,
+}
+
+impl Drop for AbandonOnDrop<'_> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            self.shared.abandon(key);
+        }
+    }
+}
+
+/// Events are fetched after every call; a bound on them could only lose some.
+fn own_events(config: &NodeConfig) -> hedgerow_endpoint::Config {
+    hedgerow_endpoint::Config {
+        max_events: usize::MAX,
+        ..config.endpoint.clone()
+    }
+}
+
+/// Commands beside requests that wait at the same time; who comes later waits too.
+const SPARE_COMMANDS: usize = 16;

@@ -1,0 +1,167 @@
+//! What the handles of a node ask for, and what its handlers answer.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use hedgerow_coap::Code;
+use hedgerow_core::{Env, PskCredentials, PskStore};
+use hedgerow_endpoint::{AssociationId, Error};
+use hedgerow_exchange::{OutgoingRequest, Request, Response};
+use tracing::debug;
+
+use crate::clock::os_random;
+use crate::credentials::SharedCredentials;
+use crate::driver::Driver;
+use crate::handlers::Asked;
+use crate::message::borrowed;
+use crate::path::{Path, canonical};
+use crate::shared::QueuedRequest;
+use crate::statistics::count;
+use crate::{Credentials, Handler, RequestFailure, RequestMessage, ResponseMessage, Target};
+
+impl<S, H> Driver<S, H>
+where
+    S: PskStore + Clone,
+    H: Handler,
+{
+    /// Sends a request, unless nobody waits for it any more.
+    pub(crate) fn request(&mut self, queued: QueuedRequest) {
+        let QueuedRequest {
+            target,
+            message,
+            waiting,
+        } = queued;
+        if waiting.answer.is_closed() {
+            return;
+        }
+        match self.submit(&target, &message) {
+            Ok((association, request)) => self.desk.wait(association, request, waiting),
+            Err(failure) => waiting.end(Err(failure)),
+        }
+    }
+
+    fn submit(
+        &mut self,
+        target: &Target,
+        message: &RequestMessage,
+    ) -> Result<(AssociationId, OutgoingRequest), RequestFailure> {
+        let path = Path::to(target.address);
+        if !self.socket.can_reach(path.remote) {
+            return Err(RequestFailure::UnusableAddress {
+                address: target.address,
+            });
+        }
+        let association = self.connect(path, target.credentials.as_ref())?;
+        let options = borrowed(&message.options);
+        let mut request = Request::new(message.method)
+            .options(&options)
+            .payload(&message.payload);
+        if !message.is_confirmable {
+            request = request.non_confirmable();
+        }
+        let mut rng = os_random();
+        let mut env = Env::new(self.clock.now(), &mut rng);
+        let name = self.endpoint.request(&mut env, association, &request)?;
+        Ok((association, name))
+    }
+
+    /// Returns the association with a server, begun now if there is none.
+    fn connect(
+        &mut self,
+        path: Path,
+        credentials: Option<&Arc<Credentials>>,
+    ) -> Result<AssociationId, Error> {
+        let found = self.desk.find(path.remote);
+        if found.is_some_and(|found| found.path != path) {
+            // The peer called this end, and its datagrams belong to that association.
+            return Err(Error::AddressInUse);
+        }
+        let credentials = credentials.map(|credentials| SharedCredentials(Arc::clone(credentials)));
+        let mut rng = os_random();
+        let mut env = Env::new(self.clock.now(), &mut rng);
+        let mut connected = self.endpoint.connect(&mut env, path, credentials.as_ref());
+        if let (Err(Error::AddressInUse), Some(found)) = (connected, found)
+            && found.is_own
+            && found.is_idle
+        {
+            // Other credentials than before: nothing is under way with the old ones, so they make
+            // room.
+            self.endpoint.close(&mut env, found.association)?;
+            self.desk.remove(found.association, RequestFailure::Closed);
+            connected = self.endpoint.connect(&mut env, path, credentials.as_ref());
+        }
+        let association = connected?;
+        if found.is_none_or(|found| found.association != association) {
+            match &credentials {
+                Some(credentials) => debug!(
+                    remote = %path.remote,
+                    psk_identity = %credentials.psk_identity().escape_ascii(),
+                    "association begun"
+                ),
+                None => debug!(remote = %path.remote, mode = "nosec", "association begun"),
+            }
+        }
+        self.desk.add_own(association, path);
+        Ok(association)
+    }
+
+    /// Closes the association with a server; it says whether there was one.
+    pub(crate) fn disconnect(&mut self, address: SocketAddr) -> bool {
+        let found = self.desk.find(canonical(address));
+        let Some(found) = found.filter(|found| found.is_own) else {
+            return false;
+        };
+        self.close(found.association);
+        self.desk.remove(found.association, RequestFailure::Closed);
+        true
+    }
+
+    /// Gives up the requests that nobody waits for any more.
+    pub(crate) fn cancel_abandoned(&mut self) {
+        for key in self.shared.take_abandoned() {
+            // One that isn't there has ended, or is still queued and is dropped there.
+            let Some((association, request)) = self.desk.abandon(key) else {
+                continue;
+            };
+            let mut rng = os_random();
+            let mut env = Env::new(self.clock.now(), &mut rng);
+            // It may have ended between the two, and then nothing is left to cancel.
+            let _ = self.endpoint.cancel(&mut env, association, request);
+        }
+    }
+
+    /// Sends a handler's response; 5.00 in place of one that can't be sent.
+    pub(crate) fn respond(&mut self, asked: Asked, response: &ResponseMessage) {
+        match self.try_respond(asked, response) {
+            Ok(()) => {}
+            Err(error @ Error::Exchange(hedgerow_exchange::Error::UnknownHandle))
+            | Err(error @ Error::UnknownAssociation) => {
+                debug!(%error, "response came too late");
+            }
+            Err(error) => {
+                debug!(%error, ?response, "response can't be sent");
+                let substitute = ResponseMessage::new(Code::INTERNAL_SERVER_ERROR);
+                if let Err(error) = self.try_respond(asked, &substitute) {
+                    debug!(%error, "request stays without a response");
+                }
+            }
+        }
+    }
+
+    /// Answers a request for which no handler may start.
+    pub(crate) fn refuse(&mut self, asked: Asked) {
+        count(&self.shared.counters.refused_requests);
+        self.respond(asked, &ResponseMessage::new(Code::SERVICE_UNAVAILABLE));
+    }
+
+    fn try_respond(&mut self, asked: Asked, response: &ResponseMessage) -> Result<(), Error> {
+        let options = borrowed(&response.options);
+        let message = Response::new(response.code)
+            .options(&options)
+            .payload(&response.payload);
+        let mut rng = os_random();
+        let mut env = Env::new(self.clock.now(), &mut rng);
+        self.endpoint
+            .respond(&mut env, asked.association, asked.request, &message)
+    }
+}

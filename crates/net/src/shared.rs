@@ -1,0 +1,92 @@
+//! What the handles of a node and its task share, beside the queue of requests.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
+
+use crate::statistics::Counters;
+use crate::{RequestFailure, RequestMessage, ResponseMessage, Target};
+
+/// A request's own number, never given twice by one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct RequestKey(pub(crate) u64);
+
+/// Signals that must get through however full the queue is.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    /// Requests that nobody waits for any more: each at most once, so that the number of requests
+    /// bounds it.
+    abandoned: Mutex<Vec<RequestKey>>,
+    is_stopping: AtomicBool,
+    wake: Notify,
+    pub(crate) counters: Counters,
+}
+
+impl Shared {
+    /// Says that nobody waits for a request any more.
+    pub(crate) fn abandon(&self, key: RequestKey) {
+        let mut abandoned = self
+            .abandoned
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        abandoned.push(key);
+        drop(abandoned);
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn take_abandoned(&self) -> Vec<RequestKey> {
+        let mut abandoned = self
+            .abandoned
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        core::mem::take(&mut *abandoned)
+    }
+
+    /// Asks the task to shut down.
+    pub(crate) fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Acquire)
+    }
+
+    /// Waits until something was abandoned or the node is to stop.
+    pub(crate) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+}
+
+/// What a handle asks the task for.
+pub(crate) enum Command {
+    Request(Box<QueuedRequest>),
+    Disconnect {
+        target: std::net::SocketAddr,
+        done: oneshot::Sender<bool>,
+    },
+}
+
+/// A request on its way to the task.
+pub(crate) struct QueuedRequest {
+    pub(crate) target: Target,
+    pub(crate) message: RequestMessage,
+    pub(crate) waiting: Waiting,
+}
+
+/// Who waits for a response, with the place that the request takes up until it ends.
+pub(crate) struct Waiting {
+    pub(crate) key: RequestKey,
+    pub(crate) answer: oneshot::Sender<Result<ResponseMessage, RequestFailure>>,
+    pub(crate) place: OwnedSemaphorePermit,
+}
+
+impl Waiting {
+    pub(crate) fn end(self, outcome: Result<ResponseMessage, RequestFailure>) {
+        // The place is free before its owner learns of the end and asks for the next.
+        drop(self.place);
+        // Whoever has stopped waiting needs no answer.
+        let _ = self.answer.send(outcome);
+    }
+}
