@@ -10,7 +10,8 @@ use hedgerow_handshake::Settings;
 pub struct Config {
     /// Suites, timers and datagram length of handshakes.
     pub handshake: Settings,
-    /// What each association's exchange may use, shared by all.
+    /// What each association's exchange may use, shared by all. Where there is no security, tokens
+    /// are unpredictable whatever it says.
     pub exchange: Arc<hedgerow_exchange::Config>,
     /// Associations at the same time. A full table refuses new peers.
     pub max_associations: usize,

@@ -1,0 +1,69 @@
+//! What an endpoint does with the servers that it calls.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+use hedgerow_coap::{Code, Message};
+use hedgerow_core::{Env, Instant, PeerId, Psk, PskCredentials};
+use hedgerow_crypto_soft::SoftCrypto;
+use hedgerow_endpoint::{Address, Config, Endpoint};
+use hedgerow_exchange::Request;
+use hedgerow_sim::TestRng;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place(u8);
+
+impl Address for Place {
+    fn with_bytes<R>(&self, lend: impl FnOnce(&[u8]) -> R) -> R {
+        lend(&[self.0])
+    }
+}
+
+type Store = &'static (&'static [u8], Psk, PeerId);
+
+#[derive(Clone, Copy)]
+struct Shown {
+    psk_identity: &'static [u8],
+    psk: &'static Psk,
+    peer: PeerId,
+}
+
+impl PskCredentials for Shown {
+    fn psk_identity(&self) -> &[u8] {
+        self.psk_identity
+    }
+
+    fn psk(&self) -> &Psk {
+        self.psk
+    }
+
+    fn peer(&self) -> PeerId {
+        self.peer
+    }
+}
+
+fn client() -> Endpoint<Place, SoftCrypto, Store, Shown> {
+    let nobody: Store = Box::leak(Box::new((&[][..], Psk::new(b"x").unwrap(), PeerId(0))));
+    Endpoint::client(SoftCrypto, nobody, Config::default())
+}
+
+#[test]
+fn tokens_in_clear_are_eight_bytes_that_do_not_count_up() {
+    let mut rng = TestRng::new(1);
+    let env = &mut Env::new(Instant::ZERO, &mut rng);
+    let mut client = client();
+    let mut out = [0; 2_048];
+    let mut tokens = Vec::new();
+    for place in [Place(1), Place(2)] {
+        let association = client.connect(env, place, None).unwrap();
+        let request = Request::new(Code::GET).non_confirmable();
+        client.request(env, association, &request).unwrap();
+        let (_, len) = client.poll_transmit(env, &mut out).unwrap();
+        let token = Message::decode(&out[..len]).unwrap().token();
+        tokens.push(u64::from_be_bytes(token.as_bytes().try_into().unwrap()));
+    }
+    assert!(tokens[0].abs_diff(tokens[1]) > 1 << 32, "{tokens:x?}");
+}
