@@ -5,7 +5,9 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use hedgerow_core::{CryptoProvider, DropReason, Env, Instant, Peer, PskCredentials, PskStore};
+use hedgerow_core::{
+    CryptoProvider, DropReason, Env, Instant, Peer, PskCredentials, PskStore, ct_eq,
+};
 use hedgerow_exchange::{IncomingRequest, OutgoingRequest, Request, Response, TokenKind};
 use hedgerow_handshake::{Acceptor, peek_client_random};
 
@@ -121,7 +123,8 @@ where
     ///
     /// # Errors
     ///
-    /// [`Error::AddressInUse`] if the association there is of another kind,
+    /// [`Error::AddressInUse`] if the association there is of another kind or stands on other
+    /// credentials: whoever can't show the key doesn't ride on the session of somebody who can,
     /// [`Error::TooManyAssociations`], [`Error::TooManyHandshakes`], or [`Error::Channel`] if the
     /// credentials can't be used.
     pub fn connect(
@@ -135,7 +138,7 @@ where
             let role = self.associations.get(&id).map(|found| &found.role);
             return match (role, credentials) {
                 (Some(Role::Client(Some(known))), Some(credentials))
-                    if known.psk_identity() == credentials.psk_identity() =>
+                    if are_same(known, credentials) =>
                 {
                     Ok(id)
                 }
@@ -367,4 +370,11 @@ where
     pub fn handshakes(&self) -> usize {
         self.handshakes.len()
     }
+}
+
+/// Compares credentials, the key without a hint of where it differs.
+fn are_same<K: PskCredentials>(one: &K, other: &K) -> bool {
+    one.psk_identity() == other.psk_identity()
+        && one.peer() == other.peer()
+        && ct_eq(one.psk().expose(), other.psk().expose())
 }

@@ -21,8 +21,9 @@ pub enum Error {
         /// The configured number.
         max: usize,
     },
-    /// The peer at this address came of its own accord; it can't be a server at the same time.
-    #[error("address belongs to an association of another kind")]
+    /// The peer at this address came of its own accord and can't be a server at the same time, or
+    /// it was called with other credentials.
+    #[error("address belongs to an association of another kind or with other credentials")]
     AddressInUse,
     /// The exchange refused.
     #[error(transparent)]

@@ -9,7 +9,7 @@
 use hedgerow_coap::{Code, Message};
 use hedgerow_core::{Env, Instant, PeerId, Psk, PskCredentials};
 use hedgerow_crypto_soft::SoftCrypto;
-use hedgerow_endpoint::{Address, Config, Endpoint};
+use hedgerow_endpoint::{Address, Config, Endpoint, Error};
 use hedgerow_exchange::Request;
 use hedgerow_sim::TestRng;
 
@@ -45,6 +45,10 @@ impl PskCredentials for Shown {
     }
 }
 
+fn psk(key: &[u8]) -> &'static Psk {
+    Box::leak(Box::new(Psk::new(key).unwrap()))
+}
+
 fn client() -> Endpoint<Place, SoftCrypto, Store, Shown> {
     let nobody: Store = Box::leak(Box::new((&[][..], Psk::new(b"x").unwrap(), PeerId(0))));
     Endpoint::client(SoftCrypto, nobody, Config::default())
@@ -66,4 +70,29 @@ fn tokens_in_clear_are_eight_bytes_that_do_not_count_up() {
         tokens.push(u64::from_be_bytes(token.as_bytes().try_into().unwrap()));
     }
     assert!(tokens[0].abs_diff(tokens[1]) > 1 << 32, "{tokens:x?}");
+}
+
+#[test]
+fn association_serves_only_who_shows_the_same_credentials() {
+    let mut rng = TestRng::new(2);
+    let env = &mut Env::new(Instant::ZERO, &mut rng);
+    let mut client = client();
+    let shown = |psk_identity, key, peer| Shown {
+        psk_identity,
+        psk: psk(key),
+        peer: PeerId(peer),
+    };
+    let first = shown(b"reader", b"sixteen byte key", 1);
+    let association = client.connect(env, Place(1), Some(&first)).unwrap();
+    let same = shown(b"reader", b"sixteen byte key", 1);
+    assert_eq!(client.connect(env, Place(1), Some(&same)), Ok(association));
+    for other in [
+        shown(b"writer", b"sixteen byte key", 1),
+        shown(b"reader", b"sixteen byte kez", 1),
+        shown(b"reader", b"sixteen byte", 1),
+        shown(b"reader", b"sixteen byte key", 2),
+    ] {
+        let refused = client.connect(env, Place(1), Some(&other));
+        assert_eq!(refused, Err(Error::AddressInUse));
+    }
 }
