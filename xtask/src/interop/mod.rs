@@ -5,6 +5,7 @@
 
 mod cell;
 mod clock;
+mod coap;
 mod dtls_end;
 mod handshakes;
 mod peers;
@@ -63,5 +64,6 @@ fn cells() -> Result<Table, String> {
         println!("peer: {version}");
     }
     handshakes::run(&mut table);
+    coap::run(&mut table);
     Ok(table)
 }

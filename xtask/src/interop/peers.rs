@@ -130,19 +130,29 @@ impl Peer {
 /// The name of the package that is missing.
 pub(super) fn versions() -> Result<Vec<String>, String> {
     let programs = [
-        ("openssl", ["version"], "openssl"),
-        ("gnutls-serv", ["--version"], "gnutls-bin"),
-        ("gnutls-cli", ["--version"], "gnutls-bin"),
+        ("openssl", Some("version"), "OpenSSL", "openssl"),
+        (
+            "gnutls-serv",
+            Some("--version"),
+            "gnutls-serv",
+            "gnutls-bin",
+        ),
+        ("gnutls-cli", Some("--version"), "gnutls-cli", "gnutls-bin"),
+        // libcoap's programs name their version with their usage.
+        ("coap-client-openssl", None, " v", "libcoap3-bin"),
+        ("coap-client-gnutls", None, " v", "libcoap3-bin"),
+        ("coap-server-notls", Some("--help"), " v", "libcoap3-bin"),
     ];
     programs
         .into_iter()
-        .map(|(program, args, package)| {
+        .map(|(program, arg, marker, package)| {
             let mut command = Command::new(program);
-            command.args(args);
-            child::run(&mut command, Duration::from_secs(10), Echo::Hidden)
-                .ok()
-                .filter(child::Finished::is_success)
-                .and_then(|finished| finished.output.lines().next().map(str::to_owned))
+            command.args(arg).stdin(Stdio::null());
+            let output = child::run(&mut command, Duration::from_secs(10), Echo::Hidden)
+                .map(|finished| finished.output)
+                .unwrap_or_default();
+            let line = output.lines().find(|line| line.contains(marker));
+            line.map(str::to_owned)
                 .ok_or_else(|| format!("{program} isn't installed; Debian's package is {package}"))
         })
         .collect()
@@ -162,7 +172,7 @@ pub(super) fn free_address() -> Result<SocketAddr, String> {
 }
 
 /// Waits until somebody listens on a UDP port.
-fn wait_for_port(port: u16, server: &Running) -> Result<(), String> {
+pub(super) fn wait_for_port(port: u16, server: &Running) -> Result<(), String> {
     let clock = Clock::start();
     let suffix = format!(":{port:04X}");
     while clock.elapsed() < Duration::from_secs(10) {
