@@ -90,10 +90,10 @@ impl Desk {
             })
     }
 
-    /// Forgets an association and ends its requests. It says whether it had been established.
-    pub(crate) fn remove(&mut self, association: AssociationId, failure: RequestFailure) -> bool {
+    /// Forgets an association and ends its requests.
+    pub(crate) fn remove(&mut self, association: AssociationId, failure: RequestFailure) {
         let Some(known) = self.associations.remove(&association) else {
-            return false;
+            return;
         };
         // Another identity may have come to the same path before the end of the old one is told.
         if self.paths.get(&known.path) == Some(&association) {
@@ -103,7 +103,12 @@ impl Desk {
             self.under_way.remove(&waiting.key);
             waiting.end(Err(failure));
         }
-        known.is_established
+    }
+
+    pub(crate) fn is_established(&self, association: AssociationId) -> bool {
+        self.associations
+            .get(&association)
+            .is_some_and(|known| known.is_established)
     }
 
     pub(crate) fn associations(&self) -> Vec<AssociationId> {

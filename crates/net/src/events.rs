@@ -1,6 +1,7 @@
 //! What the events of an endpoint mean for a node and for its log.
 
 use hedgerow_endpoint::Event;
+use tracing::field::display;
 use tracing::{debug, info, trace};
 
 use crate::desk::Desk;
@@ -72,8 +73,8 @@ impl Desk {
             Event::ResponseFailed {
                 association, error, ..
             } => {
-                let remote = self.remote(association);
-                debug!(?remote, %error, "response not delivered");
+                let remote = self.remote(association).map(display);
+                debug!(remote, %error, "response not delivered");
             }
             Event::Failed {
                 association,
@@ -81,13 +82,14 @@ impl Desk {
                 error,
             } => {
                 info!(remote = %address.remote, %error, "association failed");
-                if !self.remove(association, error.into()) {
+                if !self.is_established(association) {
                     count(&counters.failed_handshakes);
                 }
+                self.remove(association, error.into());
             }
             Event::Closed { association } => {
-                let remote = self.remote(association);
-                debug!(?remote, "association closed");
+                let remote = self.remote(association).map(display);
+                debug!(remote, "association closed");
                 self.remove(association, RequestFailure::Closed);
             }
             Event::HandshakeFailed { address, error } => {

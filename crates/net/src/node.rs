@@ -44,13 +44,12 @@ impl Node {
     /// Binds a node that sends requests and accepts no peer. What a server asks of it over the
     /// association is answered with 4.04.
     ///
-    /// The port 0 takes a free one; the wildcard address of IPv6 stands for IPv4 too.
+    /// The port 0 takes a free one; the wildcard address of IPv6 stands for IPv4 too. It has to run
+    /// within a tokio runtime with I/O and time.
     ///
     /// # Errors
     ///
     /// Those of the system when it makes and binds the socket.
-    ///
-    /// It must be called within a tokio runtime with I/O and time.
     pub async fn bind_client(local: SocketAddr, config: NodeConfig) -> io::Result<Self> {
         let socket = NodeSocket::bind(local)?;
         let endpoint = Endpoint::client(RingCrypto, KeyStore::new(), own_events(&config));

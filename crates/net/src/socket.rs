@@ -103,6 +103,8 @@ impl NodeSocket {
             ecn: None,
             contents: datagram,
             segment_size: None,
+            // MUST (RFC 7252 §5.3.2): a response's source is the destination of its request. The
+            // system would choose by its routes.
             src_ip: path.local.map(on_socket),
         };
         self.socket
@@ -149,3 +151,37 @@ const BATCH: usize = 8;
 
 /// The longest run of datagrams that the system joins: what an IPv4 length field can say.
 const MAX_RECEIVE_LEN: usize = 65_535;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn joined_datagrams_come_apart_again() {
+        let mut buffers = ReceiveBuffers::new();
+        buffers.bytes[..5].copy_from_slice(b"abcde");
+        buffers.bytes[MAX_RECEIVE_LEN..][..3].copy_from_slice(b"fgh");
+        for (meta, (len, stride)) in buffers
+            .metas
+            .iter_mut()
+            .zip([(5, 2), (3, 3), (0, 0), (9, 9)])
+        {
+            (meta.len, meta.stride) = (len, stride);
+        }
+        // The last one is a leftover of an earlier call.
+        buffers.filled = 3;
+        let datagrams: Vec<_> = buffers
+            .datagrams()
+            .map(|(_, bytes)| bytes.to_vec())
+            .collect();
+        assert_eq!(
+            datagrams,
+            [
+                b"ab".to_vec(),
+                b"cd".to_vec(),
+                b"e".to_vec(),
+                b"fgh".to_vec()
+            ]
+        );
+    }
+}
