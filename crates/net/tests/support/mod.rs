@@ -77,14 +77,14 @@ pub(crate) async fn echo(request: ServerRequest) -> ResponseMessage {
     ResponseMessage::new(Code::CONTENT).payload(request.message.payload)
 }
 
-/// A configuration whose handshakes end soon.
+/// A configuration whose handshakes end soon, yet not before a busy machine has made one.
 pub(crate) fn hasty() -> NodeConfig {
     let mut config = NodeConfig::default();
     config.endpoint.handshake = Settings::default().with_timers(Timers {
         initial_timeout: Duration::from_millis(50),
         max_timeout: Duration::from_millis(100),
-        max_transmissions: 3,
-        deadline: Duration::from_millis(400),
+        max_transmissions: 16,
+        deadline: Duration::from_millis(1_500),
     });
     config
 }
