@@ -1,5 +1,7 @@
 //! The CoAP request that an HTTP request becomes.
 
+use std::fmt;
+
 use hedgerow_coap::{
     Code, ContentFormat, EncodeError, MessageOption, MessageWriter, OptionNumber, UintValue,
 };
@@ -7,7 +9,9 @@ use hedgerow_coap::{
 use crate::{EntityTag, Failure, Target};
 
 /// A CoAP request without what only the message layer knows: type, message ID, token and blocks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// Its `Debug` output has the length of the body and not the body.
+#[derive(Clone, PartialEq, Eq)]
 pub struct CoapRequest {
     pub(crate) method: Code,
     pub(crate) target: Target,
@@ -29,6 +33,18 @@ pub enum IfMatch {
     Exists,
     /// The resource has this entity tag.
     Tag(EntityTag),
+}
+
+impl fmt::Debug for CoapRequest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("CoapRequest")
+            .field("method", &self.method)
+            .field("target", &self.target)
+            .field("content_format", &self.content_format)
+            .field("body_len", &self.body.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl CoapRequest {

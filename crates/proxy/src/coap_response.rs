@@ -1,16 +1,30 @@
 //! A CoAP response as the proxy looks at it.
 
+use std::fmt;
+
 use hedgerow_coap::{Code, Message, MessageOption, OptionNumber};
 
 use crate::Failure;
 
 /// A response whose blocks have been put together.
-#[derive(Clone, Debug)]
+///
+/// Its `Debug` output has the length of the payload and not the payload.
+#[derive(Clone)]
 pub struct CoapResponse<'a> {
     code: Code,
     options: Vec<MessageOption<'a>>,
     payload: &'a [u8],
     age_secs: u32,
+}
+
+impl fmt::Debug for CoapResponse<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("CoapResponse")
+            .field("code", &self.code)
+            .field("payload_len", &self.payload.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> CoapResponse<'a> {

@@ -1,5 +1,8 @@
 //! Mapping requests: RFC 8075 §6, RFC 7252 §10.2.
 
+use std::fmt;
+
+use hedgerow_coap::{Code, ContentFormat, Scheme};
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, VIA,
 };
@@ -13,10 +16,10 @@ use crate::media_type::{MediaType, OWS};
 use crate::methods::map_method;
 use crate::{Failure, HcProxy, Methods, ResponseContext};
 
-use hedgerow_coap::{Code, ContentFormat, Scheme};
-
 /// The head of an HTTP request, as an HTTP library gives it.
-#[derive(Clone, Copy, Debug)]
+///
+/// Its `Debug` output has neither the query nor the fields, which hold tokens and cookies.
+#[derive(Clone, Copy)]
 pub struct HttpRequest<'a> {
     /// The method.
     pub method: &'a Method,
@@ -28,6 +31,16 @@ pub struct HttpRequest<'a> {
     pub body_len: Option<u64>,
     /// Whether the request came over HTTPS.
     pub is_https: bool,
+}
+
+impl fmt::Debug for HttpRequest<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("HttpRequest")
+            .field("method", &self.method)
+            .field("path", &self.uri.path())
+            .finish_non_exhaustive()
+    }
 }
 
 /// A request that may be sent, and what its response needs.

@@ -1,5 +1,7 @@
 //! From a request's URI to a target that may be asked, and back: RFC 8075 §5, RFC 7252 §6.4.
 
+use std::fmt;
+
 use http::Uri;
 
 use crate::destination::{Destination, Host};
@@ -13,7 +15,9 @@ pub const HC_PREFIX: &str = "/hc/";
 pub const DEVICES_PREFIX: &str = "/devices/";
 
 /// A resource that the configuration permits to ask for. Only [`HcProxy`] makes one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// Its `Debug` output leaves the query out.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Target {
     destination: Destination,
     form: Form,
@@ -31,6 +35,16 @@ pub(crate) enum Form {
     Hosted,
     /// By a request target that is a CoAP URI itself (RFC 7252 §10.2).
     Absolute,
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Target")
+            .field("destination", &self.destination)
+            .field("uri_path", &self.uri_path)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Target {

@@ -5,7 +5,8 @@ mod support;
 
 use hedgerow_coap::{BlockValue, Code, ContentFormat, MessageOption, OptionNumber};
 use hedgerow_proxy::{
-    EntityTag, Failure, IfMatch, LooseMapping, Methods, PatchMapping, TargetError,
+    CoapResponse, EntityTag, Failure, HttpRequest, IfMatch, LooseMapping, Methods, PatchMapping,
+    TargetError,
 };
 use support::{head, map, options, proxy};
 
@@ -468,6 +469,31 @@ fn nothing_else_of_a_request_becomes_an_option() {
     assert_eq!(full, plain);
     let expected = [(OptionNumber::URI_PATH, b"x".to_vec())];
     assert_eq!(options(&full.request, &[]), expected);
+}
+
+#[test]
+fn debug_output_has_no_payload_query_or_field() {
+    let headers = [("authorization", "Bearer secret"), JSON];
+    let head = head("PUT", "/devices/lamp/x?token=secret", &headers);
+    let http = HttpRequest {
+        method: &head.method,
+        uri: &head.uri,
+        headers: &head.headers,
+        body_len: None,
+        is_https: true,
+    };
+    let mut mapped = proxy().map_request(&http).unwrap();
+    mapped.request.set_body(b"secret".to_vec()).unwrap();
+    let response = CoapResponse::new(Code::CONTENT, [], b"secret");
+    let bytes = format!("{:?}", b"secret");
+    let inner = bytes.trim_matches(['[', ']']);
+    for text in [
+        format!("{http:?}"),
+        format!("{mapped:?}"),
+        format!("{response:?}"),
+    ] {
+        assert!(!text.contains("secret") && !text.contains(inner), "{text}");
+    }
 }
 
 #[test]
