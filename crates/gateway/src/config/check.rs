@@ -1,0 +1,240 @@
+//! What has to hold between the parts of a configuration, wherever it came from.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use hedgerow_coap::Scheme;
+use hedgerow_core::{MAX_PSK_IDENTITY_LEN, ct_eq};
+use hedgerow_proxy::{ConfigError as ProxyError, Destination, HcProxy, Methods};
+
+use super::mistake::{ConfigError, Mistake};
+use super::table::{Place, full_name};
+use super::{Config, Device, Security};
+
+impl Config {
+    /// Checks a configuration that was made in code.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] with every mistake; none of them has a position.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let mistakes: Vec<_> = self
+            .faults()
+            .into_iter()
+            .map(|((table, index, name), message)| {
+                let device = self.devices.get(index).filter(|_| table == "device");
+                let message = match device {
+                    Some(device) => format!("device {:?}: {message}", device.name),
+                    None => message,
+                };
+                Mistake {
+                    position: None,
+                    key: full_name(table, name),
+                    message,
+                }
+            })
+            .collect();
+        if mistakes.is_empty() {
+            return Ok(());
+        }
+        Err(ConfigError {
+            file: "configuration".to_owned(),
+            mistakes,
+        })
+    }
+
+    /// Returns what is wrong, each with the place of its key.
+    pub(super) fn faults(&self) -> Vec<(Place, String)> {
+        let mut faults = Vec::new();
+        if self.http.is_none() && self.https.is_none() {
+            let message = "nothing listens: expected [http] enabled, or [https]";
+            faults.push((("http", 0, "enabled"), message.to_owned()));
+        }
+        self.check_numbers(&mut faults);
+        self.check_devices(&mut faults);
+        for (index, name) in self.hc_devices.iter().enumerate() {
+            let is_known = self.devices.iter().any(|device| device.name == *name);
+            let is_first = self.hc_devices.iter().position(|other| other == name) == Some(index);
+            if !is_known || !is_first {
+                let message = match is_known {
+                    true => format!("{name:?} stands here twice"),
+                    false => format!("{name:?} found, expected the name of a [[device]]"),
+                };
+                faults.push((("hc", 0, "devices"), message));
+            }
+        }
+        faults
+    }
+
+    fn check_numbers(&self, faults: &mut Vec<(Place, String)>) {
+        let mut fault = |table, name, message: &str| {
+            faults.push(((table, 0, name), message.to_owned()));
+        };
+        let limits = self.limits;
+        for (name, number) in [
+            ("requests", limits.requests),
+            ("requests_per_device", limits.requests_per_device),
+            ("connections", limits.connections),
+        ] {
+            if !(1..=MAX_COUNT).contains(&number) {
+                fault("limits", name, "expected 1 to 65536");
+            }
+        }
+        let (timeouts, timers) = (self.timeouts, self.dtls.timers);
+        for (table, name, duration) in [
+            ("timeouts", "request", timeouts.request),
+            ("timeouts", "head", timeouts.head),
+            ("timeouts", "body", timeouts.body),
+            ("dtls", "initial_timeout", timers.initial_timeout),
+            ("dtls", "deadline", timers.deadline),
+            ("dtls", "idle_timeout", self.dtls.idle_timeout),
+            ("coap", "ack_timeout", self.coap.transmission.ack_timeout),
+        ] {
+            if !(MIN_DURATION..=MAX_DURATION).contains(&duration) {
+                fault(table, name, "expected 10ms to 24h");
+            }
+        }
+        let least = self.restart_bound().saturating_add(timers.initial_timeout);
+        if timeouts.request <= least {
+            let message = format!(
+                "{:?} found, expected more than {least:?}: a device that was restarted is met \
+                 again only after up to {:?} and a handshake",
+                timeouts.request,
+                self.restart_bound(),
+            );
+            fault("timeouts", "request", &message);
+        }
+        if timers.deadline < timers.initial_timeout || timers.max_transmissions == 0 {
+            let message = "expected at least initial_timeout, and one transmission";
+            fault("dtls", "deadline", message);
+        }
+        let is_offered = |suite: &hedgerow_record::CipherSuite| suite.aead().is_some();
+        if self.dtls.suites.is_empty() || !self.dtls.suites.iter().all(is_offered) {
+            fault("dtls", "suites", "expected one suite or more that there is");
+        }
+        let block_len = self.coap.block_len;
+        if !block_len.is_power_of_two() || !(16..=1_024).contains(&block_len) {
+            fault(
+                "coap",
+                "block_len",
+                "expected 16, 32, 64, 128, 256, 512 or 1024",
+            );
+        }
+    }
+
+    fn check_devices(&self, faults: &mut Vec<(Place, String)>) {
+        let mut proxy = HcProxy::new();
+        let mut destinations: HashMap<Destination, &str> = HashMap::new();
+        for (index, device) in self.devices.iter().enumerate() {
+            let mut fault = |name, message: String| faults.push((("device", index, name), message));
+            match proxy
+                .clone()
+                .with_device(&device.name, &device.uri, device.methods)
+            {
+                Ok(next) => {
+                    proxy = next;
+                    if let Some(destination) = proxy.device_destination(&device.name) {
+                        check_scheme(device, destination, &mut fault);
+                        let first = destinations.insert(destination.clone(), &device.name);
+                        if let Some(first) = first {
+                            fault("uri", format!("device {first:?} has the same destination"));
+                        }
+                    }
+                }
+                Err(ProxyError::DeviceName) => fault("name", ProxyError::DeviceName.to_string()),
+                Err(ProxyError::Twice) => {
+                    fault("name", "another device has the same name".to_owned());
+                }
+                Err(error) => fault("uri", format!("{error}; expected {EXPECTED_URI}")),
+            }
+            if !is_bare(&device.uri) {
+                let message = format!("a path or query found, expected {EXPECTED_URI}");
+                fault("uri", message);
+            }
+            if device.methods == Methods::NONE {
+                fault("methods", "no method: expected one or more".to_owned());
+            }
+            if device.examples.iter().any(|path| !path.starts_with('/')) {
+                fault(
+                    "examples",
+                    "expected paths that begin with a slash".to_owned(),
+                );
+            }
+            self.check_key(index, device, &mut fault);
+        }
+    }
+
+    /// A device that knows another one's key can play that other one, whatever its own identity
+    /// is. Both roles of a key can't meet in a gateway: it is a client to every device, and has no
+    /// server's keys.
+    fn check_key(
+        &self,
+        index: usize,
+        device: &Device,
+        fault: &mut impl FnMut(&'static str, String),
+    ) {
+        let Security::Psk {
+            identity,
+            key,
+            is_shared,
+        } = &device.security
+        else {
+            return;
+        };
+        if !(1..=MAX_PSK_IDENTITY_LEN).contains(&identity.len()) {
+            let len = identity.len();
+            let message = format!("{len} bytes found, expected 1 to {MAX_PSK_IDENTITY_LEN}");
+            fault("psk_identity", message);
+        }
+        for other in self.devices.iter().take(index) {
+            let Security::Psk {
+                key: other_key,
+                is_shared: other_is,
+                ..
+            } = &other.security
+            else {
+                continue;
+            };
+            if ct_eq(key.expose(), other_key.expose()) && !(*is_shared && *other_is) {
+                let message = format!(
+                    "the same key as of device {:?}, so that each can play the other: expected a \
+                     key of its own, or shared_key = true in both",
+                    other.name
+                );
+                fault("psk", message);
+            }
+        }
+    }
+}
+
+fn check_scheme(
+    device: &Device,
+    destination: &Destination,
+    fault: &mut impl FnMut(&'static str, String),
+) {
+    let message = match (destination.scheme(), &device.security) {
+        (Scheme::Coap, Security::Psk { .. }) => {
+            "a key for coap://, which has no security: expected coaps://, or security = \"none\""
+        }
+        (Scheme::Coaps, Security::None) => {
+            "no security for coaps://: expected security = \"psk\", or coap://"
+        }
+        _ => return,
+    };
+    fault("security", message.to_owned());
+}
+
+/// Says whether a URI ends with its authority.
+fn is_bare(uri: &str) -> bool {
+    let authority = uri.split_once("://").map_or("", |(_, authority)| authority);
+    !authority.contains(['/', '?'])
+}
+
+const EXPECTED_URI: &str = "coap://HOST:PORT or coaps://HOST:PORT";
+
+const MIN_DURATION: Duration = Duration::from_millis(10);
+
+const MAX_DURATION: Duration = Duration::from_secs(24 * 3_600);
+
+/// As many as semaphores, sockets and message IDs can have with room to spare.
+const MAX_COUNT: usize = 65_536;

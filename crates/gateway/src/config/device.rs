@@ -1,0 +1,233 @@
+//! A device behind the gateway.
+
+use hedgerow_core::{Misuse, Psk};
+use hedgerow_proxy::Methods;
+
+/// A device: its name, where it is, and what may be asked of it.
+#[derive(Debug)]
+pub struct Device {
+    pub(crate) name: String,
+    pub(crate) uri: String,
+    pub(crate) mode: Mode,
+    pub(crate) security: Security,
+    pub(crate) methods: Methods,
+    pub(crate) paths: Vec<PathPattern>,
+    pub(crate) examples: Vec<String>,
+}
+
+impl Device {
+    /// Describes the device that is reached as `/devices/NAME/path` and is at `uri`: `coap` or
+    /// `coaps`, host and port. GET is permitted, at every path.
+    pub fn new(name: impl Into<String>, uri: impl Into<String>, security: Security) -> Self {
+        Self {
+            name: name.into(),
+            uri: uri.into(),
+            mode: Mode::Terminate,
+            security,
+            methods: Methods::GET,
+            paths: Vec::new(),
+            examples: Vec::new(),
+        }
+    }
+
+    /// Permits these methods and no others.
+    #[must_use]
+    pub const fn with_methods(mut self, methods: Methods) -> Self {
+        self.methods = methods;
+        self
+    }
+
+    /// Permits the paths of this pattern, and of those permitted before, and no others.
+    #[must_use]
+    pub fn with_path(mut self, pattern: PathPattern) -> Self {
+        self.paths.push(pattern);
+        self
+    }
+
+    /// Shows a path on the gateway's page, as something to try.
+    #[must_use]
+    pub fn with_example(mut self, path: impl Into<String>) -> Self {
+        self.examples.push(path.into());
+        self
+    }
+
+    /// Returns the name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Says whether a path may be asked for.
+    pub(crate) fn permits(&self, uri_path: &[String]) -> bool {
+        self.paths.is_empty() || self.paths.iter().any(|pattern| pattern.matches(uri_path))
+    }
+}
+
+/// How an HTTP client and a device are put together: the modes of the design's table that this
+/// gateway has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Mode {
+    /// HTTP ends at the gateway, which reads everything, and CoAP begins there (RFC 8075).
+    Terminate,
+}
+
+impl Mode {
+    /// Every mode with its name.
+    pub(super) const NAMED: [(&'static str, Self); 1] = [("terminate", Self::Terminate)];
+
+    /// Returns the mode's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Terminate => "terminate",
+        }
+    }
+}
+
+/// What protects the messages between the gateway and a device. There is no default, and never a
+/// fallback from one to another.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Security {
+    /// Nothing does (NoSec, RFC 7252 §9): whoever is on the path reads and changes everything.
+    None,
+    /// DTLS with a pre-shared key.
+    Psk {
+        /// The identity that the gateway names.
+        identity: Vec<u8>,
+        /// The key.
+        key: Psk,
+        /// Whether other devices may have the same key (SharedKey). Each of them can then play any
+        /// other.
+        is_shared: bool,
+    },
+}
+
+impl Security {
+    /// Makes security with a pre-shared key that no other device has.
+    ///
+    /// # Errors
+    ///
+    /// [`Misuse::PskLength`] if `key` hasn't 1 to 64 bytes.
+    pub fn psk(identity: impl Into<Vec<u8>>, key: &[u8]) -> Result<Self, Misuse> {
+        Ok(Self::Psk {
+            identity: identity.into(),
+            key: Psk::new(key)?,
+            is_shared: false,
+        })
+    }
+
+    /// Returns the name that logs and the page show.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Psk {
+                is_shared: true, ..
+            } => "psk (shared)",
+            Self::Psk { .. } => "psk",
+        }
+    }
+}
+
+/// A path that may be asked for, or every path below one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathPattern {
+    segments: Vec<String>,
+    is_prefix: bool,
+}
+
+/// Why a text is no [`PathPattern`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected a path such as \"/temperature\", or \"/sensors/*\" for all below /sensors")]
+#[non_exhaustive]
+pub struct PathPatternError;
+
+impl PathPattern {
+    /// Reads `/a/b`, which is that path alone, or `/a/*`, which is every path below `/a`. Segments
+    /// stand as themselves, without percent-encoding; `*` stands at the end only.
+    ///
+    /// # Errors
+    ///
+    /// [`PathPatternError`] if the text is something else.
+    pub fn parse(text: &str) -> Result<Self, PathPatternError> {
+        let inner = text.strip_prefix('/').ok_or(PathPatternError)?;
+        let (inner, is_prefix) = match inner.strip_suffix('*') {
+            Some(inner) if inner.is_empty() || inner.ends_with('/') => {
+                (inner.strip_suffix('/').unwrap_or(inner), true)
+            }
+            Some(_) => return Err(PathPatternError),
+            None => (inner, false),
+        };
+        let segments: Vec<_> = match inner {
+            "" => Vec::new(),
+            inner => inner.split('/').map(str::to_owned).collect(),
+        };
+        let is_last = |index: usize| index.saturating_add(1) == segments.len();
+        let is_plain = segments.iter().enumerate().all(|(index, segment)| {
+            let may_be_empty = !is_prefix && index > 0 && is_last(index);
+            (may_be_empty || !segment.is_empty())
+                && !matches!(segment.as_str(), "." | "..")
+                && !segment.contains(['*', '%', '?', '#', '\\'])
+                && !segment.contains(char::is_control)
+        });
+        is_plain
+            .then_some(Self {
+                segments,
+                is_prefix,
+            })
+            .ok_or(PathPatternError)
+    }
+
+    fn matches(&self, uri_path: &[String]) -> bool {
+        match uri_path.strip_prefix(self.segments.as_slice()) {
+            // Below /a isn't /a itself.
+            Some(rest) => {
+                rest.is_empty() != self.is_prefix || (self.segments.is_empty() && self.is_prefix)
+            }
+            None => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(pattern: &str, path: &[&str]) -> bool {
+        let path: Vec<_> = path.iter().map(|segment| (*segment).to_owned()).collect();
+        PathPattern::parse(pattern).unwrap().matches(&path)
+    }
+
+    #[test]
+    fn pattern_is_one_path_or_all_below_one() {
+        assert!(matches("/temperature", &["temperature"]));
+        assert!(!matches("/temperature", &["temperature", "x"]));
+        assert!(!matches("/temperature", &["temperatures"]));
+        assert!(!matches("/temperature", &["temperature", ""]));
+        assert!(matches("/sensors/*", &["sensors", "1"]));
+        assert!(matches("/sensors/*", &["sensors", "1", "unit"]));
+        assert!(!matches("/sensors/*", &["sensors"]));
+        assert!(!matches("/sensors/*", &["sensorsx", "1"]));
+        assert!(matches("/", &[]));
+        assert!(!matches("/", &["a"]));
+        assert!(matches("/*", &[]));
+        assert!(matches("/*", &["a", "b"]));
+        assert!(matches("/a/", &["a", ""]));
+        assert!(!matches("/a/", &["a"]));
+    }
+
+    #[test]
+    fn what_is_no_pattern_is_refused() {
+        for text in [
+            "", "a", "//", "/a//b", "/a*", "/*/a", "/../a", "/a%20b", "/a?b", "/a\n",
+        ] {
+            assert_eq!(PathPattern::parse(text), Err(PathPatternError), "{text}");
+        }
+    }
+
+    #[test]
+    fn debug_output_has_no_key() {
+        let security = Security::psk("lamp", b"very secret key").unwrap();
+        let device = Device::new("lamp", "coaps://[::1]", security);
+        assert!(!format!("{device:?}").contains("very"));
+    }
+}

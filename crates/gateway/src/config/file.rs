@@ -1,0 +1,527 @@
+//! Reading `hedgerow.toml`.
+
+use std::fs::{File, Metadata};
+use std::io::Read;
+use std::path::Path;
+use std::time::Duration;
+
+use hedgerow_core::Secret;
+use hedgerow_handshake::ExtendedMasterSecret;
+use hedgerow_proxy::Methods;
+use hedgerow_record::CipherSuite;
+use toml::de::DeTable;
+
+use super::mistake::{ConfigError, Mistake, Position};
+use super::table::{Findings, Table, full_name};
+use super::{
+    Coap, CoapsOverHttp, Config, Device, Dtls, Http, Https, Limits, Mode, PathPattern, Security,
+    Timeouts, units,
+};
+
+impl Config {
+    /// Reads and checks a configuration file. Files that it names are relative to its own folder.
+    ///
+    /// A file with a key in it, and every file that holds one, must be its owner's alone (Unix).
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] with every mistake that one run can find: file, line, column, key, and what
+    /// was expected.
+    pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
+        let name = path.display().to_string();
+        let fail = |position, message| ConfigError {
+            file: name.clone(),
+            mistakes: vec![Mistake {
+                position,
+                key: String::new(),
+                message,
+            }],
+        };
+        let (bytes, metadata) =
+            read(path, MAX_FILE_LEN).map_err(|error| fail(None, error.to_string()))?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let valid = error.utf8_error().valid_up_to();
+            let before = String::from_utf8_lossy(error.as_bytes().get(..valid).unwrap_or_default());
+            let position = Position::of(&before, before.len());
+            fail(Some(position), "not UTF-8, which TOML has to be".to_owned())
+        })?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        read_config(&text, &name, folder, is_exposed(&metadata))
+    }
+
+    /// Reads and checks a configuration that is a text already. `name` stands for the file in
+    /// messages, and files that the text names are relative to `folder`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::from_file`].
+    pub fn from_toml(text: &str, name: &str, folder: &Path) -> Result<Self, ConfigError> {
+        read_config(text, name, folder, false)
+    }
+}
+
+fn read_config(
+    text: &str,
+    name: &str,
+    folder: &Path,
+    is_exposed: bool,
+) -> Result<Config, ConfigError> {
+    let fail = |findings: Findings<'_>| ConfigError {
+        file: name.to_owned(),
+        mistakes: findings.into_mistakes(),
+    };
+    let mut findings = Findings::new(text);
+    let (root, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        // What was recovered from a broken text would only raise mistakes that aren't there.
+        for error in errors {
+            // The error's own display would repeat the line, in which a key may stand.
+            findings.add(&error.span().unwrap_or(0..0), "", error.message());
+        }
+        return Err(fail(findings));
+    }
+    let mut reader = Reader {
+        findings: &mut findings,
+        folder,
+        is_exposed,
+    };
+    let config = reader.config(Table::root(&root));
+    if findings.is_empty() {
+        for (place, message) in config.faults() {
+            findings.add_at(place, message);
+        }
+    }
+    if findings.is_empty() {
+        Ok(config)
+    } else {
+        Err(fail(findings))
+    }
+}
+
+struct Reader<'r, 't> {
+    findings: &'r mut Findings<'t>,
+    folder: &'r Path,
+    is_exposed: bool,
+}
+
+impl Reader<'_, '_> {
+    fn config(&mut self, mut root: Table<'_>) -> Config {
+        let mut config = Config::default();
+        if let Some(table) = root.table(self.findings, "http") {
+            config.http = self.http(table);
+        }
+        if let Some(table) = root.table(self.findings, "https") {
+            config.https = self.https(table);
+        }
+        if let Some(table) = root.table(self.findings, "limits") {
+            self.limits(table, &mut config.limits);
+        }
+        if let Some(table) = root.table(self.findings, "timeouts") {
+            self.timeouts(table, &mut config.timeouts);
+        }
+        if let Some(table) = root.table(self.findings, "dtls") {
+            self.dtls(table, &mut config.dtls);
+        }
+        if let Some(table) = root.table(self.findings, "coap") {
+            self.coap(table, &mut config.coap);
+        }
+        if let Some(table) = root.table(self.findings, "hc") {
+            config.hc_devices = self.hc(table);
+        }
+        for table in root.tables(self.findings, "device") {
+            // One without what it can't do without was reported, and there is no configuration.
+            config.devices.extend(self.device(table));
+        }
+        root.finish(self.findings);
+        config
+    }
+
+    fn http(&mut self, mut table: Table<'_>) -> Option<Http> {
+        let findings = &mut *self.findings;
+        let mut http = Http::default();
+        let is_enabled = table.boolean(findings, "enabled").unwrap_or(true);
+        set(&mut http.listen, table.address(findings, "listen"));
+        let coaps = [
+            ("loopback", CoapsOverHttp::Loopback),
+            ("always", CoapsOverHttp::Always),
+            ("never", CoapsOverHttp::Never),
+        ];
+        set(&mut http.coaps, table.word(findings, "coaps", &coaps));
+        let names = table.texts(findings, "host_names", "a list of host names");
+        for name in names.unwrap_or_default() {
+            http.host_names.push(name.get_ref().to_ascii_lowercase());
+        }
+        table.finish(findings);
+        is_enabled.then_some(http)
+    }
+
+    fn https(&mut self, mut table: Table<'_>) -> Option<Https> {
+        let listen = table.address(self.findings, "listen");
+        if !table.is_present("listen") {
+            table.missing(self.findings, "listen", "an address and a port");
+        }
+        let certificate = self.file(&mut table, "certificate", "a file with certificates", false);
+        let private_key = self.file(&mut table, "private_key", "a file with a key", true);
+        let (listen, certificate, private_key) = (listen?, certificate?, private_key?);
+        let https = match Https::from_pem(listen, &certificate, &private_key) {
+            Ok(https) => Some(https),
+            Err(error) => {
+                let key = match error {
+                    super::HttpsError::Certificate => "certificate",
+                    _ => "private_key",
+                };
+                table.wrong(self.findings, key, error.to_string());
+                None
+            }
+        };
+        table.finish(self.findings);
+        https
+    }
+
+    /// Reads a file that the configuration names and can't do without.
+    fn file(
+        &mut self,
+        table: &mut Table<'_>,
+        name: &'static str,
+        expected: &str,
+        is_secret: bool,
+    ) -> Option<Vec<u8>> {
+        if !table.is_present(name) {
+            table.missing(self.findings, name, expected);
+        }
+        let path = table.text(self.findings, name, expected)?;
+        match read(&self.folder.join(path), MAX_FILE_LEN) {
+            // Servers' keys are often kept for a group of servers, so its members may read them.
+            Ok((_, metadata)) if is_secret && has_mode(&metadata, 0o027) => {
+                let message = "others may read, or the group may write, the file that holds the \
+                               key: expected chmod 600 or 640";
+                table.wrong(self.findings, name, message.to_owned());
+                None
+            }
+            Ok((bytes, _)) => Some(bytes),
+            Err(error) => {
+                let message = format!("{path:?} can't be read: {error}");
+                table.wrong(self.findings, name, message);
+                None
+            }
+        }
+    }
+
+    fn limits(&mut self, mut table: Table<'_>, limits: &mut Limits) {
+        let findings = &mut *self.findings;
+        let bodies = 0..=1 << 30;
+        let counts = 1..=65_536;
+        let body = table.size(findings, "request_body", bodies.clone());
+        set(&mut limits.request_body, body);
+        let body = table.size(findings, "response_body", bodies);
+        set(&mut limits.response_body, body);
+        for (name, place) in [
+            ("requests", &mut limits.requests),
+            ("requests_per_device", &mut limits.requests_per_device),
+            ("connections", &mut limits.connections),
+        ] {
+            let count = table.integer(findings, name, counts.clone());
+            set(place, count.and_then(|count| usize::try_from(count).ok()));
+        }
+        table.finish(findings);
+    }
+
+    fn timeouts(&mut self, mut table: Table<'_>, timeouts: &mut Timeouts) {
+        for (name, place) in [
+            ("request", &mut timeouts.request),
+            ("head", &mut timeouts.head),
+            ("body", &mut timeouts.body),
+            ("shutdown", &mut timeouts.shutdown),
+        ] {
+            set(place, table.duration(self.findings, name, DURATIONS));
+        }
+        table.finish(self.findings);
+    }
+
+    fn dtls(&mut self, mut table: Table<'_>, dtls: &mut Dtls) {
+        let findings = &mut *self.findings;
+        let suites = hedgerow_handshake::DEFAULT_SUITES;
+        let suites: Vec<(&str, CipherSuite)> = suites
+            .iter()
+            .filter_map(|suite| Some((suite.name()?, *suite)))
+            .collect();
+        set(&mut dtls.suites, table.words(findings, "suites", &suites));
+        let modes = [
+            ("required", ExtendedMasterSecret::Required),
+            ("accepted", ExtendedMasterSecret::Accepted),
+        ];
+        let mode = table.word(findings, "extended_master_secret", &modes);
+        set(&mut dtls.extended_master_secret, mode);
+        for (name, place) in [
+            ("initial_timeout", &mut dtls.timers.initial_timeout),
+            ("max_timeout", &mut dtls.timers.max_timeout),
+            ("deadline", &mut dtls.timers.deadline),
+            ("idle_timeout", &mut dtls.idle_timeout),
+        ] {
+            set(place, table.duration(findings, name, DURATIONS));
+        }
+        let count = table.integer(findings, "max_transmissions", 1..=20);
+        let count = count.and_then(|count| u8::try_from(count).ok());
+        set(&mut dtls.timers.max_transmissions, count);
+        table.finish(findings);
+    }
+
+    fn coap(&mut self, mut table: Table<'_>, coap: &mut Coap) {
+        let findings = &mut *self.findings;
+        let ack_timeout = table.duration(findings, "ack_timeout", DURATIONS);
+        set(&mut coap.transmission.ack_timeout, ack_timeout);
+        if let Some(factor) = table.float(findings, "ack_random_factor", 1.0..=10.0) {
+            coap.transmission.ack_random_percent = hundredths(factor);
+        }
+        let small = |number: Option<u64>| number.and_then(|it| u8::try_from(it).ok());
+        let count = small(table.integer(findings, "max_retransmit", 0..=20));
+        set(&mut coap.transmission.max_retransmit, count);
+        let count = small(table.integer(findings, "nstart", 1..=64));
+        set(&mut coap.transmission.nstart, count);
+        let len = table.integer(findings, "block_len", 16..=1_024);
+        set(
+            &mut coap.block_len,
+            len.and_then(|it| u16::try_from(it).ok()),
+        );
+        table.finish(findings);
+    }
+
+    fn hc(&mut self, mut table: Table<'_>) -> Vec<String> {
+        let findings = &mut *self.findings;
+        let is_enabled = table.boolean(findings, "enabled").unwrap_or(false);
+        let expected = "a list of names of devices";
+        let names = table.texts(findings, "devices", expected);
+        if is_enabled && !table.is_present("devices") {
+            table.missing(findings, "devices", expected);
+        }
+        table.finish(findings);
+        let names = names.filter(|_| is_enabled).unwrap_or_default();
+        names
+            .into_iter()
+            .map(|name| (*name.get_ref()).to_owned())
+            .collect()
+    }
+
+    fn device(&mut self, mut table: Table<'_>) -> Option<Device> {
+        let name = self.required(&mut table, "name", "the name in /devices/NAME/");
+        let uri = self.required(&mut table, "uri", "coap://HOST:PORT or coaps://HOST:PORT");
+        let mode = table.word(self.findings, "mode", &Mode::NAMED);
+        if !table.is_present("mode") {
+            table.missing(
+                self.findings,
+                "mode",
+                "\"terminate\", the only mode that there is",
+            );
+        }
+        let security = self.security(&mut table);
+        let methods = [
+            ("GET", Methods::GET),
+            ("POST", Methods::POST),
+            ("PUT", Methods::PUT),
+            ("DELETE", Methods::DELETE),
+        ];
+        let methods = table.words(self.findings, "methods", &methods);
+        let expected = "a list of paths";
+        let paths = table.texts(self.findings, "paths", expected);
+        if paths.as_ref().is_some_and(Vec::is_empty) {
+            let message = "empty: expected one path or more, or no such line for every path";
+            table.wrong(self.findings, "paths", message.to_owned());
+        }
+        let mut patterns = Vec::new();
+        for path in paths.unwrap_or_default() {
+            match PathPattern::parse(path.get_ref()) {
+                Ok(pattern) => patterns.push(pattern),
+                Err(error) => {
+                    let key = full_name("device", "paths");
+                    self.findings.add(&path.span(), &key, error.to_string());
+                }
+            }
+        }
+        let examples = table.texts(self.findings, "examples", expected);
+        table.finish(self.findings);
+        let mut device = Device::new(name?, uri?, security?);
+        set(&mut device.mode, mode);
+        if let Some(methods) = methods {
+            device.methods = methods
+                .into_iter()
+                .fold(Methods::NONE, |all, one| all | one);
+        }
+        device.paths = patterns;
+        for example in examples.unwrap_or_default() {
+            device.examples.push((*example.get_ref()).to_owned());
+        }
+        Some(device)
+    }
+
+    /// Reads what protects a device, which has to be said.
+    fn security(&mut self, table: &mut Table<'_>) -> Option<Security> {
+        let kind = table.word(self.findings, "security", &[("psk", true), ("none", false)]);
+        if !table.is_present("security") {
+            let expected = "\"psk\", or \"none\" if the device is to be asked in clear";
+            table.missing(self.findings, "security", expected);
+        }
+        let identity = table.text(self.findings, "psk_identity", "a text");
+        let inline = table.text(self.findings, "psk", "a text: the key, or 0x and digits");
+        let file = table.text(self.findings, "psk_file", "the path of a file with the key");
+        let is_shared = table.boolean(self.findings, "shared_key").unwrap_or(false);
+        if !kind? {
+            for name in ["psk_identity", "psk", "psk_file", "shared_key"] {
+                if table.is_present(name) {
+                    let message = "not used with security = \"none\": expected one or the other";
+                    table.wrong(self.findings, name, message.to_owned());
+                }
+            }
+            return Some(Security::None);
+        }
+        if !table.is_present("psk_identity") {
+            table.missing(
+                self.findings,
+                "psk_identity",
+                "the identity that the device knows",
+            );
+        }
+        match (table.is_present("psk"), table.is_present("psk_file")) {
+            (false, false) => table.missing(self.findings, "psk", "psk = KEY or psk_file = PATH"),
+            (true, true) => {
+                let message = "a second key: expected psk or psk_file".to_owned();
+                table.wrong(self.findings, "psk_file", message);
+            }
+            _ => {}
+        }
+        let key = match (inline, file) {
+            (Some(_), _) if self.is_exposed => {
+                let message = format!("{EXPOSED}; or psk_file for the key alone");
+                table.wrong(self.findings, "psk", message);
+                return None;
+            }
+            (Some(text), _) => units::key(text.as_bytes()).map_err(|error| error.to_string()),
+            (None, Some(path)) => read_key(&self.folder.join(path)),
+            (None, None) => return None,
+        };
+        match key {
+            Ok(key) => Some(Security::Psk {
+                identity: identity?.as_bytes().to_vec(),
+                key,
+                is_shared,
+            }),
+            Err(message) => {
+                let name = if inline.is_some() { "psk" } else { "psk_file" };
+                table.wrong(self.findings, name, message);
+                None
+            }
+        }
+    }
+
+    fn required(
+        &mut self,
+        table: &mut Table<'_>,
+        name: &'static str,
+        expected: &str,
+    ) -> Option<String> {
+        if !table.is_present(name) {
+            table.missing(self.findings, name, expected);
+        }
+        let text = table.text(self.findings, name, expected)?;
+        Some(text.to_owned())
+    }
+}
+
+fn set<T>(place: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *place = value;
+    }
+}
+
+/// Reads a file of bounded length, and what the file system says of the very file that was read.
+fn read(path: &Path, max: u64) -> std::io::Result<(Vec<u8>, Metadata)> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(std::io::Error::other("not a file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|len| len > max) {
+        return Err(std::io::Error::other("longer than 1 MiB"));
+    }
+    Ok((bytes, metadata))
+}
+
+/// Reads a key from a file of its own, into memory that is zeroed afterwards.
+fn read_key(path: &Path) -> Result<hedgerow_core::Psk, String> {
+    let open = || {
+        let file = File::open(path)?;
+        let metadata = file.metadata()?;
+        Ok::<_, std::io::Error>((file, metadata))
+    };
+    let unreadable = |error| format!("{path:?} can't be read: {error}");
+    let (mut file, metadata) = open().map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(format!("{path:?} is not a file"));
+    }
+    if is_exposed(&metadata) {
+        return Err(EXPOSED.to_owned());
+    }
+    let mut content = Secret::<MAX_KEY_FILE_LEN>::zeroed();
+    let mut len = 0_usize;
+    while let Some(space) = content
+        .expose_mut()
+        .get_mut(len..)
+        .filter(|it| !it.is_empty())
+    {
+        match file.read(space).map_err(unreadable)? {
+            0 => break,
+            read => len = len.saturating_add(read),
+        }
+    }
+    if len == MAX_KEY_FILE_LEN {
+        return Err(format!(
+            "{path:?} is too long: expected one line with the key"
+        ));
+    }
+    let content = content.expose().get(..len).unwrap_or_default();
+    let line = content.strip_suffix(b"\n").unwrap_or(content);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if line.contains(&b'\n') {
+        return Err(format!(
+            "{path:?} has more than one line: expected the key alone"
+        ));
+    }
+    units::key(line).map_err(|error| format!("{path:?}: {error}"))
+}
+
+/// Says whether others than its owner may read or write a file.
+fn is_exposed(metadata: &Metadata) -> bool {
+    has_mode(metadata, 0o077)
+}
+
+/// Says whether a file has one of these permissions, which only Unix tells.
+#[cfg(unix)]
+fn has_mode(metadata: &Metadata, mask: u32) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    metadata.permissions().mode() & mask != 0
+}
+
+#[cfg(not(unix))]
+fn has_mode(_: &Metadata, _: u32) -> bool {
+    false
+}
+
+/// Turns a factor of 1 to 10 into hundredths.
+fn hundredths(factor: f64) -> u16 {
+    (100_u16..=1_000)
+        .find(|percent| f64::from(*percent) >= factor * 100.0 - 0.5)
+        .unwrap_or(150)
+}
+
+const EXPOSED: &str =
+    "others than its owner may read or write the file that holds the key: expected chmod 600";
+
+/// The longest file of configuration, certificates or keys for TLS, in bytes.
+const MAX_FILE_LEN: u64 = 1 << 20;
+
+/// More than the longest key in hexadecimal digits, in bytes.
+const MAX_KEY_FILE_LEN: usize = 256;
+
+const DURATIONS: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(10)..=Duration::from_secs(24 * 3_600);

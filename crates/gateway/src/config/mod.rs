@@ -1,0 +1,288 @@
+//! What a gateway is configured with.
+
+mod check;
+mod device;
+mod file;
+mod https;
+mod mistake;
+mod suggestion;
+mod table;
+mod units;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use hedgerow_exchange::TransmissionParameters;
+use hedgerow_handshake::{DEFAULT_SUITES, ExtendedMasterSecret, Settings, Timers};
+use hedgerow_proxy::HcProxy;
+use hedgerow_record::CipherSuite;
+
+pub use device::{Device, Mode, PathPattern, PathPatternError, Security};
+pub use https::{Https, HttpsError};
+pub use mistake::{ConfigError, Mistake, Position};
+
+/// The configuration of a gateway, from a file ([`Self::from_file`]), a text
+/// ([`Self::from_toml`]) or made in code.
+///
+/// Whatever is made in code is checked by [`Gateway::start`](crate::Gateway::start) as strictly as
+/// a file is.
+#[derive(Debug)]
+pub struct Config {
+    /// The listener for plain HTTP; `None` if there is none.
+    pub http: Option<Http>,
+    /// The listener for HTTPS; `None` if there is none.
+    pub https: Option<Https>,
+    /// What requests may take.
+    pub limits: Limits,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+    /// What handshakes with devices offer.
+    pub dtls: Dtls,
+    /// How CoAP is spoken with devices.
+    pub coap: Coap,
+    /// The names of the devices that may be asked by URI, under `/hc/`.
+    pub hc_devices: Vec<String>,
+    /// The devices. Nothing else is ever asked.
+    pub devices: Vec<Device>,
+}
+
+impl Default for Config {
+    /// HTTP on 127.0.0.1:8080, no HTTPS, nothing under `/hc/`, no devices.
+    fn default() -> Self {
+        Self {
+            http: Some(Http::default()),
+            https: None,
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            dtls: Dtls::default(),
+            coap: Coap::default(),
+            hc_devices: Vec::new(),
+            devices: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Adds a device.
+    #[must_use]
+    pub fn with_device(mut self, device: Device) -> Self {
+        self.devices.push(device);
+        self
+    }
+
+    /// Listens for plain HTTP at `address`; port 0 takes a free one.
+    #[must_use]
+    pub fn with_http(mut self, address: SocketAddr) -> Self {
+        self.http = Some(Http {
+            listen: address,
+            ..self.http.unwrap_or_default()
+        });
+        self
+    }
+
+    /// Returns how long it takes at most until a device that was restarted is met again, its
+    /// handshake left out: two transmissions go unanswered, and the wait after the second is twice
+    /// the first (RFC 7252 §4.2). With the RFC's parameters it is 6 to 9 s.
+    pub fn restart_bound(&self) -> Duration {
+        let first = self.coap.transmission.ack_timeout;
+        let percent = u32::from(self.coap.transmission.ack_random_percent.max(100));
+        first.saturating_mul(3).saturating_mul(percent) / 100
+    }
+
+    /// Returns the decisions that follow from a checked configuration.
+    pub(crate) fn proxy(&self) -> Result<HcProxy, hedgerow_proxy::ConfigError> {
+        let limits = hedgerow_proxy::Limits {
+            request_body: self.limits.request_body,
+            response_body: self.limits.response_body,
+            ..hedgerow_proxy::Limits::default()
+        };
+        let mut proxy = HcProxy::new().with_limits(limits);
+        for device in &self.devices {
+            proxy = proxy.with_device(&device.name, &device.uri, device.methods)?;
+            if self.hc_devices.contains(&device.name) {
+                proxy = proxy.with_destination(&device.uri, device.methods)?;
+            }
+        }
+        Ok(proxy)
+    }
+}
+
+/// The listener for plain HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// Who may reach `coaps` devices over plain HTTP.
+    pub coaps: CoapsOverHttp,
+    /// Names under which browsers may know this gateway, besides `localhost` and addresses. A
+    /// request for another name is refused, for a page of a stranger's could have sent it (DNS
+    /// rebinding).
+    pub host_names: Vec<String>,
+}
+
+impl Default for Http {
+    /// 127.0.0.1:8080.
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            coaps: CoapsOverHttp::default(),
+            host_names: Vec::new(),
+        }
+    }
+}
+
+impl Http {
+    /// Says whether `coaps` devices are reached over this listener when it is bound to `address`.
+    pub(crate) fn passes_coaps(&self, address: SocketAddr) -> bool {
+        match self.coaps {
+            CoapsOverHttp::Loopback => address.ip().to_canonical().is_loopback(),
+            CoapsOverHttp::Always => true,
+            CoapsOverHttp::Never => false,
+        }
+    }
+}
+
+/// Whether `coaps` devices are reached over plain HTTP, where RFC 8075 §10.3 advises against it:
+/// what DTLS protects on one side would lie open on the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum CoapsOverHttp {
+    /// If the listener has a loopback address, so that nothing leaves the host in clear.
+    #[default]
+    Loopback,
+    /// Whatever the listener's address is.
+    Always,
+    /// Over HTTPS only.
+    Never,
+}
+
+/// What requests may take. The most memory that bodies take is `requests` times the sum of both
+/// bodies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest request body, in bytes.
+    pub request_body: usize,
+    /// The longest response body, in bytes.
+    pub response_body: usize,
+    /// Requests under way at the same time; more are answered with 503.
+    pub requests: usize,
+    /// Requests under way at the same time for one device; more are answered with 503.
+    pub requests_per_device: usize,
+    /// Connections at the same time; more are closed at once.
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    /// 1 MiB each way, 128 requests, 16 a device, 1,024 connections.
+    fn default() -> Self {
+        Self {
+            request_body: 1 << 20,
+            response_body: 1 << 20,
+            requests: 128,
+            requests_per_device: 16,
+            connections: 1_024,
+        }
+    }
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From the head of a request until the device has answered. Longer than
+    /// [`Config::restart_bound`] and a handshake.
+    pub request: Duration,
+    /// For the head of a request, or the next one on the same connection, and for a TLS handshake.
+    pub head: Duration,
+    /// For the body of a request.
+    pub body: Duration,
+    /// For requests under way when the gateway shuts down.
+    pub shutdown: Duration,
+}
+
+impl Default for Timeouts {
+    /// 120 s, above the 93 s after which RFC 7252's parameters give a device up; 15 s for a head,
+    /// 30 s for a body, 10 s to shut down.
+    fn default() -> Self {
+        Self {
+            request: Duration::from_secs(120),
+            head: Duration::from_secs(15),
+            body: Duration::from_secs(30),
+            shutdown: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What handshakes with devices offer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dtls {
+    /// Suites, best first.
+    pub suites: Vec<CipherSuite>,
+    /// Whether devices without the extended master secret are refused (RFC 7627).
+    pub extended_master_secret: ExtendedMasterSecret,
+    /// Timers of handshakes.
+    pub timers: Timers,
+    /// How long a session without a message is kept.
+    pub idle_timeout: Duration,
+}
+
+impl Default for Dtls {
+    /// Every suite that there is, the extended master secret required, an hour of idleness.
+    fn default() -> Self {
+        Self {
+            suites: DEFAULT_SUITES.to_vec(),
+            extended_master_secret: ExtendedMasterSecret::Required,
+            timers: Timers::default(),
+            idle_timeout: Duration::from_secs(3_600),
+        }
+    }
+}
+
+/// How CoAP is spoken with devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Coap {
+    /// RFC 7252's transmission parameters.
+    pub transmission: TransmissionParameters,
+    /// The longest block of a body, in bytes: a power of two from 16 to 1,024 (RFC 7959 §2.2).
+    pub block_len: u16,
+}
+
+impl Default for Coap {
+    /// RFC 7252's parameters, blocks of 1,024 bytes.
+    fn default() -> Self {
+        Self {
+            transmission: TransmissionParameters::default(),
+            block_len: 1_024,
+        }
+    }
+}
+
+impl Config {
+    /// Returns what an endpoint of this gateway may use.
+    pub(crate) fn endpoint(&self) -> EndpointSettings {
+        let handshake = Settings::new(&self.dtls.suites)
+            .with_extended_master_secret(self.dtls.extended_master_secret)
+            .with_timers(self.dtls.timers);
+        let max_body_len = self.limits.request_body.max(self.limits.response_body);
+        let szx = self.coap.block_len.max(16).ilog2().saturating_sub(4);
+        let exchange = hedgerow_exchange::Config {
+            response_timeout: self.timeouts.request,
+            max_block_szx: u8::try_from(szx).unwrap_or_default(),
+            // RFC 7959 §2.4: a device is told the block size before it chooses one of its own.
+            negotiate_block2: self.coap.block_len < 1_024,
+            max_body_len,
+            max_bodies_len: max_body_len
+                .saturating_mul(self.limits.requests_per_device.saturating_mul(2)),
+            max_outgoing: self.limits.requests_per_device,
+            ..hedgerow_exchange::Config::new(self.coap.transmission)
+        };
+        EndpointSettings {
+            handshake,
+            exchange,
+        }
+    }
+}
+
+/// What an endpoint of a gateway may use.
+pub(crate) struct EndpointSettings {
+    pub(crate) handshake: Settings,
+    pub(crate) exchange: hedgerow_exchange::Config,
+}

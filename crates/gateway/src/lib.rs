@@ -1,0 +1,3 @@
+//! The gateway.
+mod config;
+pub use config::*;

@@ -1,0 +1,655 @@
+//! Every mistake in a configuration has a line and says what was expected.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hedgerow_gateway::{Config, ConfigError, Device, Security};
+use hedgerow_proxy::Methods;
+
+const SECRET: &str = "0x746f7020736563726574206b65792121";
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::from_toml(text, "hedgerow.toml", Path::new(""))
+}
+
+/// A device with lines of its own in place of, or beside, what makes it valid.
+fn device(lines: &[&str]) -> String {
+    let mut text = "[[device]]\n".to_owned();
+    let usual = [
+        "name = \"lamp\"",
+        "uri = \"coaps://[2001:db8::7]:5684\"",
+        "mode = \"terminate\"",
+        "security = \"psk\"",
+        "psk_identity = \"gateway\"",
+        "psk = \"0x746f7020736563726574206b65792121\"",
+    ];
+    let key = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
+    let is_replaced = |line: &str| lines.iter().any(|other| key(other) == key(line));
+    let rest = usual.iter().filter(|line| !is_replaced(line));
+    for line in lines.iter().chain(rest) {
+        text.push_str(line);
+        text.push('\n');
+    }
+    text
+}
+
+#[test]
+fn example_is_valid_and_says_the_defaults() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/hedgerow.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let config = parse(&text).unwrap();
+    let default = Config::default();
+    assert_eq!(config.http, default.http);
+    assert_eq!(config.limits, default.limits);
+    assert_eq!(config.timeouts, default.timeouts);
+    assert_eq!(config.dtls, default.dtls);
+    assert_eq!(config.coap, default.coap);
+    assert_eq!(config.hc_devices, ["thermometer"]);
+    let names: Vec<_> = config.devices.iter().map(Device::name).collect();
+    assert_eq!(names, ["thermometer", "lamp"]);
+    assert_eq!(config.restart_bound(), Duration::from_secs(9));
+}
+
+#[test]
+fn every_commented_line_of_the_example_is_valid_too() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/hedgerow.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let folder = Folder::new("example");
+    let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    folder.write("certificate.pem", &key.cert.pem(), 0o644);
+    folder.write("private_key.pem", &key.signing_key.serialize_pem(), 0o640);
+    let lines: Vec<_> = text
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(setting) if !setting.starts_with(' ') => setting,
+            _ => line,
+        })
+        .collect();
+    let config = Config::from_toml(&lines.join("\n"), "hedgerow.toml", &folder.0).unwrap();
+    assert!(config.https.is_some());
+}
+
+#[test]
+fn each_mistake_has_its_line_its_key_and_what_was_expected() {
+    let table: &[(&str, usize, &str, &str)] = &[
+        // Not TOML.
+        ("[http\n", 1, "", "unclosed table"),
+        ("[http]\nlisten = \n", 2, "", "string"),
+        ("[http]\n[http]\n", 2, "", "duplicate key"),
+        // Unknown keys.
+        (
+            "\n[htpp]\n",
+            2,
+            "htpp",
+            "did you mean http? The keys here are coap, device, dtls, hc,",
+        ),
+        ("[[devices]]\n", 1, "devices", "did you mean device?"),
+        (
+            "[http]\nlissten = 1\n",
+            2,
+            "http.lissten",
+            "did you mean listen?",
+        ),
+        (
+            "[limits]\ncolour = 1\n",
+            2,
+            "limits.colour",
+            "unknown key. The keys here are",
+        ),
+        // Types and ranges.
+        (
+            "http = 1\n",
+            1,
+            "http",
+            "a whole number found, expected a table, [http]",
+        ),
+        (
+            "[device]\n",
+            1,
+            "device",
+            "a table found, expected tables, [[device]]",
+        ),
+        (
+            "[http]\nenabled = \"yes\"\n",
+            2,
+            "http.enabled",
+            "a text found, expected true or false",
+        ),
+        (
+            "[http]\nlisten = 8080\n",
+            2,
+            "http.listen",
+            "expected an address and a port such as",
+        ),
+        (
+            "[http]\nlisten = \"localhost\"\n",
+            2,
+            "http.listen",
+            "\"localhost\" found, expected",
+        ),
+        (
+            "[http]\ncoaps = \"allways\"\n",
+            2,
+            "http.coaps",
+            "did you mean \"always\"?",
+        ),
+        (
+            "[http]\nenabled = false\n",
+            2,
+            "http.enabled",
+            "nothing listens",
+        ),
+        (
+            "[https]\n",
+            1,
+            "https.listen",
+            "missing: expected an address and a port",
+        ),
+        (
+            "[limits]\nrequests = 0\n",
+            2,
+            "limits.requests",
+            "0 found, expected a whole number fro",
+        ),
+        (
+            "[limits]\nrequests = -1\n",
+            2,
+            "limits.requests",
+            "expected a whole number from 1 to ",
+        ),
+        (
+            "[limits]\nrequest_body = \"1 MB\"\n",
+            2,
+            "limits.request_body",
+            "or \"1 MiB\"",
+        ),
+        (
+            "[limits]\nrequest_body = \"2048 MiB\"\n",
+            2,
+            "limits.request_body",
+            "expected 0 to 107",
+        ),
+        (
+            "[timeouts]\nhead = 5\n",
+            2,
+            "timeouts.head",
+            "expected a duration such as \"250ms\"",
+        ),
+        (
+            "[timeouts]\nhead = \"5 sec\"\n",
+            2,
+            "timeouts.head",
+            "\"5 sec\" found, expected a durat",
+        ),
+        (
+            "[timeouts]\nhead = \"1ms\"\n",
+            2,
+            "timeouts.head",
+            "1ms found, expected 10ms to 86400s",
+        ),
+        (
+            "[timeouts]\nrequest = \"9s\"\n",
+            2,
+            "timeouts.request",
+            "expected more than 10s: a devi",
+        ),
+        (
+            "[dtls]\nsuites = [\"TLS_PSK\"]\n",
+            2,
+            "dtls.suites",
+            "\"TLS_PSK_WITH_AES_128_CCM_8\"",
+        ),
+        (
+            "[dtls]\nsuites = []\n",
+            2,
+            "dtls.suites",
+            "expected one suite or more",
+        ),
+        (
+            "[dtls]\ndeadline = \"500ms\"\n",
+            2,
+            "dtls.deadline",
+            "expected at least initial_timeou",
+        ),
+        (
+            "[coap]\nack_random_factor = 0.5\n",
+            2,
+            "coap.ack_random_factor",
+            "from 1.0 to 10.0",
+        ),
+        (
+            "[coap]\nblock_len = 100\n",
+            2,
+            "coap.block_len",
+            "expected 16, 32, 64, 128, 256, 512",
+        ),
+        (
+            "[hc]\nenabled = true\n",
+            1,
+            "hc.devices",
+            "missing: expected a list of names",
+        ),
+        (
+            "[hc]\nenabled = true\ndevices = [\"x\"]",
+            3,
+            "hc.devices",
+            "expected the name of a [[",
+        ),
+    ];
+    for (text, line, key, message) in table {
+        expect_mistake(text, *line, key, message);
+    }
+}
+
+#[test]
+fn each_mistake_in_a_device_has_its_line_its_key_and_what_was_expected() {
+    let table: &[(&[&str], usize, &str, &str)] = &[
+        (
+            &["name = \"a b\""],
+            2,
+            "device.name",
+            "device names are 1 to 63 letters",
+        ),
+        (
+            &["uri = \"http://[::1]\""],
+            2,
+            "device.uri",
+            "neither coap nor coaps; expected coap://",
+        ),
+        (
+            &["uri = \"coaps://u:p@h\""],
+            2,
+            "device.uri",
+            "expected coap://HOST:PORT",
+        ),
+        (
+            &["uri = \"coaps://h/a\""],
+            2,
+            "device.uri",
+            "a path or query found, expected coap://",
+        ),
+        (
+            &["uri = \"coaps://[ff02::1]\""],
+            2,
+            "device.uri",
+            "no multicast",
+        ),
+        (
+            &["uri = \"coaps://127.1\""],
+            2,
+            "device.uri",
+            "expected coap://HOST:PORT",
+        ),
+        (
+            &["uri = \"coap://h\""],
+            5,
+            "device.security",
+            "a key for coap://, which has no securi",
+        ),
+        (
+            &["mode = \"tunnel\""],
+            2,
+            "device.mode",
+            "another word found, expected \"terminate\"",
+        ),
+        (
+            &["mode = \"terminat\""],
+            2,
+            "device.mode",
+            "did you mean \"terminate\"?",
+        ),
+        (
+            &["security = \"dtls\""],
+            2,
+            "device.security",
+            "expected \"psk\" or \"none\"",
+        ),
+        (
+            &["security = \"none\""],
+            7,
+            "device.psk",
+            "not used with security = \"none\"",
+        ),
+        (
+            &["psk = \"0x123\""],
+            2,
+            "device.psk",
+            "not an even number of 0-9 and a-f",
+        ),
+        (&["psk = \"\""], 2, "device.psk", "the key is empty"),
+        (
+            &["psk = 5"],
+            2,
+            "device.psk",
+            "a whole number found, expected a text",
+        ),
+        (
+            &["psk_file = \"missing.key\""],
+            2,
+            "device.psk_file",
+            "a second key",
+        ),
+        (
+            &["psk_identity = \"\""],
+            2,
+            "device.psk_identity",
+            "0 bytes found, expected 1 to 128",
+        ),
+        (
+            &["methods = [\"GETT\"]"],
+            2,
+            "device.methods",
+            "did you mean \"GET\"?",
+        ),
+        (
+            &["methods = []"],
+            2,
+            "device.methods",
+            "no method: expected one or more",
+        ),
+        (
+            &["paths = [\"a\"]"],
+            2,
+            "device.paths",
+            "expected a path such as",
+        ),
+        (
+            &["paths = []"],
+            2,
+            "device.paths",
+            "empty: expected one path or more",
+        ),
+        (
+            &["examples = [\"a\"]"],
+            2,
+            "device.examples",
+            "begin with a slash",
+        ),
+        (
+            &["psk-identity = \"x\""],
+            2,
+            "device.psk-identity",
+            "did you mean psk_identity?",
+        ),
+    ];
+    for (lines, line, key, message) in table {
+        expect_mistake(&device(lines), *line, key, message);
+    }
+}
+
+#[test]
+fn what_a_device_can_not_do_without_is_missed() {
+    for (key, message) in [
+        ("name", "missing: expected the name in /devices/NAME/"),
+        (
+            "uri",
+            "missing: expected coap://HOST:PORT or coaps://HOST:PORT",
+        ),
+        (
+            "mode",
+            "missing: expected \"terminate\", the only mode that there is",
+        ),
+        (
+            "security",
+            "missing: expected \"psk\", or \"none\" if the device is to be asked in cle",
+        ),
+        (
+            "psk_identity",
+            "missing: expected the identity that the device knows",
+        ),
+        ("psk", "missing: expected psk = KEY or psk_file = PATH"),
+    ] {
+        let text = device(&[]);
+        let is_it = |line: &&str| line.split(' ').next() != Some(key);
+        let text: Vec<_> = text.lines().filter(is_it).collect();
+        expect_mistake(&text.join("\n"), 1, &format!("device.{key}"), message);
+    }
+}
+
+#[test]
+fn one_run_reports_every_mistake_in_the_order_of_lines() {
+    let text = "[http]\nlisten = 1\nxyz = 2\n[timeouts]\nhead = \"\"\n[[device]]\nname = \"a\"\n";
+    let error = parse(text).unwrap_err();
+    let found: Vec<_> = error
+        .mistakes()
+        .iter()
+        .map(|mistake| (mistake.position.unwrap().line, mistake.key.as_str()))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            (2, "http.listen"),
+            (3, "http.xyz"),
+            (5, "timeouts.head"),
+            (6, "device.uri"),
+            (6, "device.mode"),
+            (6, "device.security"),
+        ]
+    );
+    let shown = error.to_string();
+    let first = "hedgerow.toml:2:10: http.listen: a whole number found, expected an address";
+    assert!(shown.starts_with(first), "{shown}");
+    assert_eq!(shown.lines().count(), 6);
+}
+
+#[test]
+fn devices_share_no_name_no_destination_and_no_key() {
+    let with = |second: &[&str]| format!("{}{}", device(&[]), device(second));
+    let own_key = "psk = \"another key\"";
+    let own_name = "name = \"two\"";
+    let own_uri = "uri = \"coaps://[2001:db8::8]\"";
+    let cases = [
+        (
+            [own_key, own_uri],
+            "device.name",
+            "another device has the same name",
+        ),
+        (
+            [own_key, own_name],
+            "device.uri",
+            "device \"lamp\" has the same destination",
+        ),
+        (
+            [own_uri, own_name],
+            "device.psk",
+            "the same key as of device \"lamp\"",
+        ),
+    ];
+    for (lines, key, message) in cases {
+        let error = parse(&with(&lines)).unwrap_err();
+        let [mistake] = error.mistakes() else {
+            panic!("{error}")
+        };
+        assert_eq!(mistake.key, key);
+        assert!(mistake.message.contains(message), "{error}");
+        assert!(mistake.position.unwrap().line >= 8, "{error}");
+    }
+    // The same address in another spelling is the same destination.
+    let spelling = "uri = \"coaps://[2001:DB8:0:0::7]\"";
+    let error = parse(&with(&[own_key, own_name, spelling])).unwrap_err();
+    assert_eq!(error.mistakes()[0].key, "device.uri");
+    // SharedKey has to be said by both.
+    let shared = "shared_key = true";
+    assert!(parse(&with(&[own_uri, own_name, shared])).is_err());
+    let both = format!(
+        "{}{}",
+        device(&[shared]),
+        device(&[own_uri, own_name, shared])
+    );
+    assert!(parse(&both).is_ok());
+}
+
+#[test]
+fn no_message_repeats_a_key() {
+    let text = device(&[]);
+    for broken in [
+        text.replace("security = \"psk\"", &format!("security = \"{SECRET}\"")),
+        text.replace("mode = \"terminate\"", &format!("mode = \"{SECRET}\"")),
+        text.replace(SECRET, &format!("{SECRET}0")),
+        text.replace(SECRET, &format!("{SECRET}zz")),
+        text.replace(SECRET, &SECRET.repeat(9)),
+        text.replace(&format!("\"{SECRET}\""), SECRET),
+        text.replace(&format!("\"{SECRET}\""), &format!("\"{SECRET}")),
+        text.replace(&format!("\"{SECRET}\""), &format!("[\"{SECRET}\"]")),
+        text.replace(SECRET, &format!("{SECRET}\\q")),
+        format!("{text}psk = \"{SECRET}\"\n"),
+        text.replace("lamp", SECRET).replace("uri", "url"),
+    ] {
+        let error = parse(&broken).unwrap_err();
+        let (shown, debug) = (error.to_string(), format!("{error:?}"));
+        for part in ["746f70", "6b657921"] {
+            assert!(!shown.contains(part) && !debug.contains(part), "{shown}");
+        }
+    }
+    let config = parse(&text).unwrap();
+    assert!(!format!("{config:?}").contains("746f70"));
+    assert!(!format!("{config:?}").contains("top secret"));
+}
+
+#[test]
+fn key_files_are_read_from_the_folder_of_the_configuration() {
+    let folder = Folder::new("keys");
+    folder.write("good.key", &format!("{SECRET}\n"), 0o600);
+    folder.write("text.key", "top secret key", 0o400);
+    folder.write("open.key", SECRET, 0o640);
+    folder.write("lines.key", "a\nb\n", 0o600);
+    folder.write("long.key", &"a".repeat(5_000), 0o600);
+    folder.write("empty.key", "\n", 0o600);
+    let read = |file: &str| {
+        let text = device(&[&format!("psk_file = \"{file}\"")]);
+        let text: Vec<_> = text
+            .lines()
+            .filter(|line| !line.starts_with("psk = "))
+            .collect();
+        Config::from_toml(&text.join("\n"), "hedgerow.toml", &folder.0)
+    };
+    assert!(read("good.key").is_ok());
+    assert!(read("text.key").is_ok());
+    for (file, message) in [
+        ("open.key", "expected chmod 600"),
+        ("lines.key", "more than one line"),
+        ("long.key", "too long"),
+        ("empty.key", "the key is empty"),
+        ("none.key", "can't be read"),
+        (".", "not a file"),
+    ] {
+        let error = read(file).unwrap_err();
+        assert_eq!(error.mistakes()[0].key, "device.psk_file");
+        assert!(error.to_string().contains(message), "{error}");
+        assert!(!error.to_string().contains("746f70"));
+    }
+}
+
+#[test]
+fn file_with_a_key_belongs_to_its_owner_alone() {
+    let folder = Folder::new("file");
+    let path = folder.write("hedgerow.toml", &device(&[]), 0o644);
+    let error = Config::from_file(&path).unwrap_err();
+    assert_eq!(error.mistakes()[0].key, "device.psk");
+    assert!(error.to_string().contains("chmod 600"), "{error}");
+    assert!(
+        error.to_string().contains("hedgerow.toml:7:7: device.psk"),
+        "{error}"
+    );
+    let path = folder.write("private.toml", &device(&[]), 0o600);
+    assert!(Config::from_file(&path).is_ok());
+    let path = folder.write("empty.toml", "", 0o644);
+    assert!(Config::from_file(&path).is_ok());
+    let error = Config::from_file(&folder.0.join("none.toml")).unwrap_err();
+    assert_eq!(error.mistakes()[0].position, None);
+}
+
+#[test]
+fn files_of_https_have_to_fit() {
+    let folder = Folder::new("https");
+    let first = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    folder.write("certificate.pem", &first.cert.pem(), 0o644);
+    folder.write("private.pem", &first.signing_key.serialize_pem(), 0o600);
+    folder.write("other.pem", &other.signing_key.serialize_pem(), 0o600);
+    folder.write("open.pem", &first.signing_key.serialize_pem(), 0o644);
+    let read = |certificate: &str, key: &str| {
+        let text = format!(
+            "[https]\nlisten = \"[::1]:0\"\ncertificate = \"{certificate}\"\nprivate_key = \"{key}\"\n"
+        );
+        Config::from_toml(&text, "hedgerow.toml", &folder.0)
+    };
+    assert!(
+        read("certificate.pem", "private.pem")
+            .unwrap()
+            .https
+            .is_some()
+    );
+    for (certificate, key, line, message) in [
+        ("none.pem", "private.pem", 3, "can't be read"),
+        (
+            "private.pem",
+            "private.pem",
+            3,
+            "no certificate in PEM form",
+        ),
+        ("certificate.pem", "certificate.pem", 4, "others may read"),
+        ("certificate.pem", "open.pem", 4, "others may read"),
+        ("certificate.pem", "other.pem", 4, "can't be used together"),
+    ] {
+        let error = read(certificate, key).unwrap_err();
+        assert_eq!(error.mistakes()[0].position.unwrap().line, line, "{error}");
+        assert!(error.to_string().contains(message), "{error}");
+    }
+}
+
+#[test]
+fn configuration_made_in_code_is_checked_alike() {
+    let security = || Security::psk("gateway", b"sixteen byte key").unwrap();
+    let lamp = Device::new("lamp", "coaps://[::1]:1", security()).with_methods(Methods::ALL);
+    let config = Config::default().with_device(lamp);
+    assert_eq!(config.check(), Ok(()));
+    let config = config.with_device(Device::new("two", "coap://[::1]:2", security()));
+    let error = config.check().unwrap_err();
+    let shown = error.to_string();
+    assert!(
+        shown.contains("configuration: device.security: device \"two\": a key for"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("device.psk: device \"two\": the same key"),
+        "{shown}"
+    );
+}
+
+fn expect_mistake(text: &str, line: usize, key: &str, message: &str) {
+    let error = parse(text).expect_err(text);
+    let mistake = error
+        .mistakes()
+        .iter()
+        .find(|mistake| mistake.key == key)
+        .unwrap_or_else(|| panic!("no mistake at {key:?}: {error}"));
+    assert_eq!(mistake.position.unwrap().line, line, "{text}: {error}");
+    assert!(mistake.message.contains(message), "{text}: {error}");
+}
+
+/// A folder of a test's own.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("config-{name}"));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, name: &str, content: &str, mode: u32) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.0.join(name);
+        std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+}
