@@ -1,3 +1,82 @@
-//! The gateway.
+//! The gateway: HTTP and HTTPS in front, CoAP devices over DTLS-PSK behind (RFC 8075, mode
+//! `terminate` of the design's table). It holds configuration, the registry of devices, the HTTP
+//! server, the page at `/`, logs and the audit trail.
+//!
+//! - `/devices/NAME/path?query` asks a configured device, `/hc/coaps://HOST:PORT/path` one that may
+//!   be named by its URI, `/healthz` the gateway itself. Nothing else is ever asked.
+//! - What a request becomes is decided by [`hedgerow_proxy`], sessions are kept by
+//!   [`hedgerow_net`]. A name is looked up at the start and again once its device doesn't answer,
+//!   each address is checked against policy, and the address that was checked is the one used.
+//! - A device that was restarted is met again by a handshake beside the old session, which begins
+//!   after two transmissions without an answer: with RFC 7252's parameters 6 to 9 s after the
+//!   request ([`Config::restart_bound`]). GET, PUT and DELETE are then sent anew; a POST ends in
+//!   504, for nobody knows whether it was carried out.
+//! - Failures are told by cause as `application/problem+json`: 502 for a wrong key, 504 for a
+//!   device that sleeps, 403 for a destination that isn't configured, 503 with `Retry-After` where
+//!   too much goes on.
+//! - A listener for plain HTTP answers to `localhost`, addresses and configured names only, and no
+//!   listener lets a page of another site change a device.
+//!
+//! Logs go to `tracing`: one line a request under `hedgerow::access`, with its path but never its
+//! query, fields or body; what was denied under `hedgerow::audit`; at the start one line a device
+//! with its mode and security. Keys are in no log, no message and no `Debug` output.
+//!
+//! It leaves out the other modes, groups, caching, observation, PATCH, authentication of HTTP
+//! clients, reloading of the configuration and metrics beyond [`Running::statistics`]. Setting up a
+//! `tracing` subscriber and the runtime is the program's.
+//!
+//! # Example
+//!
+//! ```
+//! use std::path::Path;
+//!
+//! use hedgerow_gateway::{Config, Gateway};
+//!
+//! let text = r#"
+//!     [http]
+//!     listen = "127.0.0.1:0"
+//!
+//!     [[device]]
+//!     name = "thermometer"
+//!     uri = "coaps://192.0.2.7:5684"
+//!     mode = "terminate"
+//!     security = "psk"
+//!     psk_identity = "gateway"
+//!     psk = "0x8f2b0d4f1c6a97e35b1fd0c2a94e7786"
+//! "#;
+//! let config = Config::from_toml(text, "hedgerow.toml", Path::new("."))?;
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! let gateway = Gateway::start(config).await?;
+//! println!("curl http://{}/devices/thermometer/temperature", gateway.http_addr().unwrap());
+//! gateway.shutdown().await;
+//!
+//! // A mistake is found before anything listens.
+//! let error = Config::from_toml("[htpp]", "hedgerow.toml", Path::new(".")).unwrap_err();
+//! assert!(error.to_string().starts_with("hedgerow.toml:1:2: htpp: unknown key: did you mean http?"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Features
+//!
+//! None. The crate needs an operating system and a tokio runtime.
+
+mod access_log;
 mod config;
-pub use config::*;
+mod failure;
+mod gateway;
+mod page;
+mod problem;
+mod progress;
+mod registry;
+mod server;
+mod service;
+mod site;
+
+pub use config::{
+    Coap, CoapsOverHttp, Config, ConfigError, Device, Dtls, Http, Https, HttpsError, Limits,
+    Mistake, Mode, PathPattern, PathPatternError, Position, Security, Timeouts,
+};
+pub use gateway::{Gateway, Running, StartError};

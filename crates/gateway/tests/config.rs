@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use hedgerow_gateway::{Config, ConfigError, Device, Security};
 use hedgerow_proxy::Methods;
+use proptest::prelude::*;
 
 const SECRET: &str = "0x746f7020736563726574206b65792121";
 
@@ -500,6 +501,8 @@ fn no_message_repeats_a_key() {
         text.replace(SECRET, &format!("{SECRET}\\q")),
         format!("{text}psk = \"{SECRET}\"\n"),
         text.replace("lamp", SECRET).replace("uri", "url"),
+        text.replace("psk = ", ""),
+        text.replace(&format!("psk = \"{SECRET}\""), &format!("{SECRET} = 1")),
     ] {
         let error = parse(&broken).unwrap_err();
         let (shown, debug) = (error.to_string(), format!("{error:?}"));
@@ -621,6 +624,32 @@ fn configuration_made_in_code_is_checked_alike() {
         shown.contains("device.psk: device \"two\": the same key"),
         "{shown}"
     );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_text_makes_the_reader_panic(text in "(\\PC|\n){0,200}") {
+        let _ = parse(&text).map_err(|error| error.to_string());
+    }
+
+    #[test]
+    fn no_damage_makes_the_reader_panic(
+        at in 0_usize..4_000, len in 0_usize..40, new in "[\\PC\n\"\\[\\]=#]{0,9}"
+    ) {
+        let example = include_str!("../../../examples/hedgerow.toml");
+        let mut text: Vec<char> = example.chars().collect();
+        let at = at.min(text.len());
+        let end = (at + len).min(text.len());
+        text.splice(at..end, new.chars());
+        let text: String = text.into_iter().collect();
+        if let Err(error) = parse(&text) {
+            prop_assert!(!error.mistakes().is_empty());
+            prop_assert!(error.mistakes().iter().all(|mistake| mistake.position.is_some()));
+            prop_assert!(!error.to_string().contains("8f2b0d4f1c6a97e3"));
+        }
+    }
 }
 
 fn expect_mistake(text: &str, line: usize, key: &str, message: &str) {

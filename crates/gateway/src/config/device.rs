@@ -10,6 +10,8 @@ pub struct Device {
     pub(crate) uri: String,
     pub(crate) mode: Mode,
     pub(crate) security: Security,
+    /// What the page shows, also once the key is where sessions use it.
+    pub(crate) security_name: &'static str,
     pub(crate) methods: Methods,
     pub(crate) paths: Vec<PathPattern>,
     pub(crate) examples: Vec<String>,
@@ -23,6 +25,7 @@ impl Device {
             name: name.into(),
             uri: uri.into(),
             mode: Mode::Terminate,
+            security_name: security.name(),
             security,
             methods: Methods::GET,
             paths: Vec::new(),

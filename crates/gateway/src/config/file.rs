@@ -1,16 +1,14 @@
 //! Reading `hedgerow.toml`.
 
-use std::fs::{File, Metadata};
-use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
-use hedgerow_core::Secret;
 use hedgerow_handshake::ExtendedMasterSecret;
 use hedgerow_proxy::Methods;
 use hedgerow_record::CipherSuite;
 use toml::de::DeTable;
 
+use super::files::{EXPOSED, MAX_FILE_LEN, has_mode, is_exposed, read, read_key};
 use super::mistake::{ConfigError, Mistake, Position};
 use super::table::{Findings, Table, full_name};
 use super::{
@@ -149,7 +147,7 @@ impl Reader<'_, '_> {
         set(&mut http.coaps, table.word(findings, "coaps", &coaps));
         let names = table.texts(findings, "host_names", "a list of host names");
         for name in names.unwrap_or_default() {
-            http.host_names.push(name.get_ref().to_ascii_lowercase());
+            http.host_names.push((*name.get_ref()).to_owned());
         }
         table.finish(findings);
         is_enabled.then_some(http)
@@ -162,18 +160,21 @@ impl Reader<'_, '_> {
         }
         let certificate = self.file(&mut table, "certificate", "a file with certificates", false);
         let private_key = self.file(&mut table, "private_key", "a file with a key", true);
-        let (listen, certificate, private_key) = (listen?, certificate?, private_key?);
-        let https = match Https::from_pem(listen, &certificate, &private_key) {
-            Ok(https) => Some(https),
-            Err(error) => {
-                let key = match error {
-                    super::HttpsError::Certificate => "certificate",
-                    _ => "private_key",
-                };
-                table.wrong(self.findings, key, error.to_string());
-                None
+        let mut https = None;
+        if let (Some(listen), Some(certificate), Some(private_key)) =
+            (listen, certificate, private_key)
+        {
+            match Https::from_pem(listen, &certificate, &private_key) {
+                Ok(found) => https = Some(found),
+                Err(error) => {
+                    let key = match error {
+                        super::HttpsError::Certificate => "certificate",
+                        _ => "private_key",
+                    };
+                    table.wrong(self.findings, key, error.to_string());
+                }
             }
-        };
+        }
         table.finish(self.findings);
         https
     }
@@ -432,96 +433,12 @@ fn set<T>(place: &mut T, value: Option<T>) {
     }
 }
 
-/// Reads a file of bounded length, and what the file system says of the very file that was read.
-fn read(path: &Path, max: u64) -> std::io::Result<(Vec<u8>, Metadata)> {
-    let file = File::open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(std::io::Error::other("not a file"));
-    }
-    let mut bytes = Vec::new();
-    file.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
-    if u64::try_from(bytes.len()).is_ok_and(|len| len > max) {
-        return Err(std::io::Error::other("longer than 1 MiB"));
-    }
-    Ok((bytes, metadata))
-}
-
-/// Reads a key from a file of its own, into memory that is zeroed afterwards.
-fn read_key(path: &Path) -> Result<hedgerow_core::Psk, String> {
-    let open = || {
-        let file = File::open(path)?;
-        let metadata = file.metadata()?;
-        Ok::<_, std::io::Error>((file, metadata))
-    };
-    let unreadable = |error| format!("{path:?} can't be read: {error}");
-    let (mut file, metadata) = open().map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err(format!("{path:?} is not a file"));
-    }
-    if is_exposed(&metadata) {
-        return Err(EXPOSED.to_owned());
-    }
-    let mut content = Secret::<MAX_KEY_FILE_LEN>::zeroed();
-    let mut len = 0_usize;
-    while let Some(space) = content
-        .expose_mut()
-        .get_mut(len..)
-        .filter(|it| !it.is_empty())
-    {
-        match file.read(space).map_err(unreadable)? {
-            0 => break,
-            read => len = len.saturating_add(read),
-        }
-    }
-    if len == MAX_KEY_FILE_LEN {
-        return Err(format!(
-            "{path:?} is too long: expected one line with the key"
-        ));
-    }
-    let content = content.expose().get(..len).unwrap_or_default();
-    let line = content.strip_suffix(b"\n").unwrap_or(content);
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    if line.contains(&b'\n') {
-        return Err(format!(
-            "{path:?} has more than one line: expected the key alone"
-        ));
-    }
-    units::key(line).map_err(|error| format!("{path:?}: {error}"))
-}
-
-/// Says whether others than its owner may read or write a file.
-fn is_exposed(metadata: &Metadata) -> bool {
-    has_mode(metadata, 0o077)
-}
-
-/// Says whether a file has one of these permissions, which only Unix tells.
-#[cfg(unix)]
-fn has_mode(metadata: &Metadata, mask: u32) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    metadata.permissions().mode() & mask != 0
-}
-
-#[cfg(not(unix))]
-fn has_mode(_: &Metadata, _: u32) -> bool {
-    false
-}
-
 /// Turns a factor of 1 to 10 into hundredths.
 fn hundredths(factor: f64) -> u16 {
     (100_u16..=1_000)
         .find(|percent| f64::from(*percent) >= factor * 100.0 - 0.5)
         .unwrap_or(150)
 }
-
-const EXPOSED: &str =
-    "others than its owner may read or write the file that holds the key: expected chmod 600";
-
-/// The longest file of configuration, certificates or keys for TLS, in bytes.
-const MAX_FILE_LEN: u64 = 1 << 20;
-
-/// More than the longest key in hexadecimal digits, in bytes.
-const MAX_KEY_FILE_LEN: usize = 256;
 
 const DURATIONS: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(10)..=Duration::from_secs(24 * 3_600);

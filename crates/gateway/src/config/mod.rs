@@ -3,6 +3,7 @@
 mod check;
 mod device;
 mod file;
+mod files;
 mod https;
 mod mistake;
 mod suggestion;
@@ -90,7 +91,7 @@ impl Config {
     }
 
     /// Returns the decisions that follow from a checked configuration.
-    pub(crate) fn proxy(&self) -> Result<HcProxy, hedgerow_proxy::ConfigError> {
+    pub(crate) fn proxy(&self) -> Result<HcProxy, ConfigError> {
         let limits = hedgerow_proxy::Limits {
             request_body: self.limits.request_body,
             response_body: self.limits.response_body,
@@ -98,12 +99,28 @@ impl Config {
         };
         let mut proxy = HcProxy::new().with_limits(limits);
         for device in &self.devices {
-            proxy = proxy.with_device(&device.name, &device.uri, device.methods)?;
+            proxy = proxy
+                .with_device(&device.name, &device.uri, device.methods)
+                .map_err(unchecked)?;
             if self.hc_devices.contains(&device.name) {
-                proxy = proxy.with_destination(&device.uri, device.methods)?;
+                proxy = proxy
+                    .with_destination(&device.uri, device.methods)
+                    .map_err(unchecked)?;
             }
         }
         Ok(proxy)
+    }
+}
+
+/// Says what [`Config::check`] says before.
+pub(crate) fn unchecked(error: impl std::fmt::Display) -> ConfigError {
+    ConfigError {
+        file: "configuration".to_owned(),
+        mistakes: vec![Mistake {
+            position: None,
+            key: "device".to_owned(),
+            message: error.to_string(),
+        }],
     }
 }
 

@@ -152,8 +152,12 @@ impl<'t> Table<'t> {
             known.sort_unstable();
             message.push_str("The keys here are ");
             message.push_str(&known.join(", "));
-            // What stands there may be a line of anything; control characters stay off terminals.
-            let shown = full_name(self.name, &name.escape_debug().to_string());
+            // What stands there may be anything, also a key of a device's in the wrong place.
+            let is_word = name.len() <= 24
+                && name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+            let shown = full_name(self.name, if is_word { name } else { "(not shown)" });
             findings.add(&key.span(), &shown, message);
         }
     }

@@ -1,0 +1,107 @@
+//! From what ended a request to a device to what the client is told.
+
+use hedgerow_core::ChannelError;
+use hedgerow_exchange::RequestError;
+use hedgerow_net::RequestFailure;
+use hedgerow_proxy::Failure;
+
+/// When to come again if there is no place now, in seconds.
+pub(crate) const RETRY_AFTER_SECS: u32 = 2;
+
+pub(crate) const TOO_MANY: Failure = Failure::TooManyRequests {
+    retry_after_secs: RETRY_AFTER_SECS,
+};
+
+/// Maps what `hedgerow-net` says. `max_response` is the configured length of response bodies, in
+/// bytes.
+pub(crate) fn map_request_failure(failure: RequestFailure, max_response: usize) -> Failure {
+    match failure {
+        RequestFailure::Channel(ChannelError::Peer(fault)) => fault.into(),
+        RequestFailure::Closed => Failure::OutcomeUnknown,
+        RequestFailure::Exchange(error) => map_request_error(error, max_response),
+        RequestFailure::Refused(error) => map_refusal(error),
+        RequestFailure::TooManyRequests { .. } => TOO_MANY,
+        RequestFailure::UnusableAddress { .. } => Failure::Unreachable,
+        RequestFailure::NodeStopped => Failure::ShuttingDown,
+        // The channel's limits and what this end did wrong: the client can't mend either.
+        _ => Failure::ChannelFailed,
+    }
+}
+
+fn map_request_error(error: RequestError, max_response: usize) -> Failure {
+    match error {
+        RequestError::AcknowledgementTimeout | RequestError::ResponseTimeout => {
+            Failure::DeviceTimeout
+        }
+        RequestError::Reset => Failure::DeviceReset,
+        RequestError::UnrecognisedCriticalOption => Failure::UnrecognisedOption,
+        RequestError::ResponseTooLarge => Failure::ResponseBodyTooLarge { max: max_response },
+        RequestError::NoRoomForBody => TOO_MANY,
+        RequestError::RepresentationChanged | RequestError::UnexpectedBlock => {
+            Failure::InvalidResponse
+        }
+        // RFC 7252 §9.1.1: a POST isn't sent again in a new epoch.
+        RequestError::AssociationRestarted => Failure::OutcomeUnknown,
+        _ => Failure::ChannelFailed,
+    }
+}
+
+fn map_refusal(error: hedgerow_endpoint::Error) -> Failure {
+    use hedgerow_endpoint::Error as Endpoint;
+    use hedgerow_exchange::Error as Exchange;
+    match error {
+        Endpoint::TooManyAssociations { .. }
+        | Endpoint::TooManyHandshakes { .. }
+        | Endpoint::Exchange(
+            Exchange::TooManyRequests
+            | Exchange::MessageIdsExhausted { .. }
+            | Exchange::NoRoomForBody { .. },
+        ) => TOO_MANY,
+        Endpoint::Exchange(Exchange::BodyTooLong { max, .. }) => {
+            Failure::RequestBodyTooLarge { max }
+        }
+        _ => Failure::ChannelFailed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hedgerow_core::PeerFault;
+
+    use super::*;
+
+    #[test]
+    fn causes_keep_their_status() {
+        let fault = |fault| RequestFailure::Channel(ChannelError::Peer(fault));
+        for (failure, status) in [
+            (fault(PeerFault::CredentialsRefused), 502),
+            (fault(PeerFault::HandshakeTimeout), 504),
+            (fault(PeerFault::TooManyForgeries), 502),
+            (RequestFailure::Closed, 504),
+            (
+                RequestFailure::Exchange(RequestError::AcknowledgementTimeout),
+                504,
+            ),
+            (RequestFailure::Exchange(RequestError::ResponseTimeout), 504),
+            (RequestFailure::Exchange(RequestError::Reset), 502),
+            (
+                RequestFailure::Exchange(RequestError::AssociationRestarted),
+                504,
+            ),
+            (
+                RequestFailure::Exchange(RequestError::ResponseTooLarge),
+                502,
+            ),
+            (RequestFailure::Exchange(RequestError::NoRoomForBody), 503),
+            (RequestFailure::TooManyRequests { max: 1 }, 503),
+            (RequestFailure::NodeStopped, 503),
+            (
+                RequestFailure::Refused(hedgerow_endpoint::Error::TooManyHandshakes { max: 1 }),
+                503,
+            ),
+        ] {
+            let mapped = map_request_failure(failure, 10);
+            assert_eq!(mapped.status().as_u16(), status, "{failure}");
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Starting and stopping a gateway.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use hedgerow_net::{Node, NodeConfig, Statistics};
+use hedgerow_proxy::HcProxy;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tracing::{info, warn};
+
+use crate::config::{Config, ConfigError, Http};
+use crate::registry::Registry;
+use crate::server::Server;
+use crate::service::{Front, Service};
+use crate::site::HostNames;
+
+/// The gateway. See [`Self::start`].
+#[derive(Debug)]
+pub struct Gateway;
+
+/// Why a gateway didn't start. Nothing listens then.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A listener can't be bound.
+    #[error("can't listen at {address}: {error}")]
+    Listen {
+        /// The address of the configuration.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// There can be no UDP socket towards the devices.
+    #[error("no UDP socket for the devices: {0}")]
+    Socket(io::Error),
+}
+
+impl Gateway {
+    /// Checks the configuration, binds the listeners, looks for the devices and serves.
+    ///
+    /// It must be called within a tokio runtime with I/O and time. A name that doesn't resolve is
+    /// no error: it is looked up again when its device is asked.
+    ///
+    /// # Errors
+    ///
+    /// Each variant of [`StartError`].
+    pub async fn start(config: Config) -> Result<Running, StartError> {
+        config.check()?;
+        let proxy = Arc::new(config.proxy()?);
+        let http = match &config.http {
+            Some(http) => Some((bind(http.listen).await?, http.clone())),
+            None => None,
+        };
+        let https = match &config.https {
+            Some(https) => Some((bind(https.listen).await?, https.clone())),
+            None => None,
+        };
+        let node = bind_node(&config).await.map_err(StartError::Socket)?;
+        let service = Arc::new(Service {
+            registry: Arc::new(Registry::new(
+                config.devices,
+                Arc::clone(&proxy),
+                node.clone(),
+                config.limits.requests_per_device,
+            )?),
+            timeouts: config.timeouts,
+            places: Arc::new(Semaphore::new(config.limits.requests)),
+        });
+        service.registry.locate_all().await;
+        let (stop, stopped) = watch::channel(false);
+        let mut running = Running {
+            http: None,
+            https: None,
+            stop,
+            servers: JoinSet::new(),
+            node,
+        };
+        let places = Arc::new(Semaphore::new(config.limits.connections));
+        let start = |servers: &mut JoinSet<()>, (listener, address), tls, front| {
+            let server = Server {
+                listener,
+                tls,
+                front: Arc::new(front),
+                service: Arc::clone(&service),
+                places: Arc::clone(&places),
+                stop: stopped.clone(),
+            };
+            servers.spawn(server.run());
+            Some(address)
+        };
+        if let Some((listener, http)) = http {
+            let front = http_front(&http, listener.1, &proxy);
+            info!(address = %listener.1, "listening for HTTP");
+            if !listener.1.ip().is_loopback() {
+                warn!("plain HTTP beyond this host: whoever reaches it can ask the devices");
+            }
+            running.http = start(&mut running.servers, listener, None, front);
+        }
+        if let Some((listener, https)) = https {
+            let front = https_front(listener.1, &proxy);
+            let tls = TlsAcceptor::from(https.tls);
+            info!(address = %listener.1, "listening for HTTPS");
+            running.https = start(&mut running.servers, listener, Some(tls), front);
+        }
+        Ok(running)
+    }
+}
+
+/// A gateway that serves. Dropping it ends everything at once; [`Self::shutdown`] does it in order.
+#[derive(Debug)]
+pub struct Running {
+    http: Option<SocketAddr>,
+    https: Option<SocketAddr>,
+    stop: watch::Sender<bool>,
+    servers: JoinSet<()>,
+    node: Node,
+}
+
+impl Running {
+    /// Returns where plain HTTP is listened for, with the port that was taken.
+    pub const fn http_addr(&self) -> Option<SocketAddr> {
+        self.http
+    }
+
+    /// Returns where HTTPS is listened for, with the port that was taken.
+    pub const fn https_addr(&self) -> Option<SocketAddr> {
+        self.https
+    }
+
+    /// Returns the counters of the CoAP side: sessions, handshakes, drops.
+    pub fn statistics(&self) -> Statistics {
+        self.node.statistics()
+    }
+
+    /// Takes no more requests, lets those under way end within the time that the configuration
+    /// gives them, and closes the sessions with the devices.
+    pub async fn shutdown(mut self) {
+        info!("shutting down");
+        self.stop.send_replace(true);
+        while self.servers.join_next().await.is_some() {}
+        self.node.close().await;
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let bound = async {
+        let listener = TcpListener::bind(address).await?;
+        let local = listener.local_addr()?;
+        Ok((listener, local))
+    };
+    let failed = |error| StartError::Listen { address, error };
+    bound.await.map_err(failed)
+}
+
+/// Binds the socket for all devices, of both IP versions where the host has both.
+async fn bind_node(config: &Config) -> io::Result<Node> {
+    let settings = config.endpoint();
+    let node = NodeConfig {
+        endpoint: hedgerow_endpoint::Config {
+            handshake: settings.handshake,
+            exchange: Arc::new(settings.exchange),
+            idle_timeout: config.dtls.idle_timeout,
+            ..hedgerow_endpoint::Config::default()
+        },
+        max_requests: config.limits.requests,
+        ..NodeConfig::default()
+    };
+    let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+    match Node::bind_client(both, node.clone()).await {
+        Ok(node) => Ok(node),
+        Err(_) => Node::bind_client(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), node).await,
+    }
+}
+
+fn http_front(http: &Http, address: SocketAddr, proxy: &HcProxy) -> Front {
+    let proxy = proxy
+        .clone()
+        .with_coaps_from_http(http.passes_coaps(address));
+    Front {
+        is_https: false,
+        proxy: Arc::new(proxy),
+        host_names: HostNames::Only(
+            http.host_names
+                .iter()
+                .map(|name| name.to_ascii_lowercase())
+                .collect(),
+        ),
+        base: format!("http://{}", reachable(address)),
+    }
+}
+
+fn https_front(address: SocketAddr, proxy: &HcProxy) -> Front {
+    Front {
+        is_https: true,
+        proxy: Arc::new(proxy.clone()),
+        host_names: HostNames::Any,
+        base: format!("https://{}", reachable(address)),
+    }
+}
+
+/// Returns an address under which this host reaches a listener.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => {
+            SocketAddr::from((Ipv4Addr::LOCALHOST, v4.port()))
+        }
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => {
+            SocketAddr::from((Ipv6Addr::LOCALHOST, v6.port()))
+        }
+        address => address,
+    }
+}

@@ -1,0 +1,241 @@
+//! The devices: where each is, what it is shown, and how many requests are under way.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hedgerow_core::{Misuse, PeerId};
+use hedgerow_net::{Credentials, Node, RequestFailure, RequestMessage, ResponseMessage};
+use hedgerow_proxy::{CoapRequest, Destination, Failure, HcProxy, Host, Target, TargetError};
+use tokio::sync::{Mutex, Semaphore};
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use crate::config::{ConfigError, Device, Security, unchecked};
+use crate::failure::map_request_failure;
+
+/// Every configured device.
+pub(crate) struct Registry {
+    entries: Vec<Entry>,
+    by_name: HashMap<String, usize>,
+    by_destination: HashMap<Destination, usize>,
+    /// Which entry is at which address. An association is found by its address alone, so two
+    /// devices at one address would be asked under one key.
+    places: Mutex<HashMap<SocketAddr, usize>>,
+    proxy: Arc<HcProxy>,
+    node: Node,
+    max_response: usize,
+}
+
+/// A device with what changes about it.
+pub(crate) struct Entry {
+    index: usize,
+    pub(crate) device: Device,
+    destination: Destination,
+    credentials: Option<Arc<Credentials>>,
+    /// Requests that may still begin.
+    pub(crate) places: Arc<Semaphore>,
+    /// Where the device is, if that is known; held while a name is resolved, so that one look-up
+    /// serves all who wait for it.
+    address: Mutex<Option<SocketAddr>>,
+}
+
+impl Registry {
+    /// Takes over devices from a checked configuration.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if it wasn't checked.
+    pub(crate) fn new(
+        devices: Vec<Device>,
+        proxy: Arc<HcProxy>,
+        node: Node,
+        requests_per_device: usize,
+    ) -> Result<Self, ConfigError> {
+        let mut registry = Self {
+            entries: Vec::new(),
+            by_name: HashMap::new(),
+            by_destination: HashMap::new(),
+            places: Mutex::new(HashMap::new()),
+            max_response: proxy.limits().response_body,
+            proxy,
+            node,
+        };
+        for (index, mut device) in devices.into_iter().enumerate() {
+            let destination = registry.proxy.device_destination(&device.name).cloned();
+            let destination = destination.ok_or_else(|| unchecked("unknown to the proxy"))?;
+            let credentials = take_credentials(&mut device, index).map_err(unchecked)?;
+            registry.by_name.insert(device.name.clone(), index);
+            registry.by_destination.insert(destination.clone(), index);
+            registry.entries.push(Entry {
+                index,
+                device,
+                destination,
+                credentials,
+                places: Arc::new(Semaphore::new(requests_per_device)),
+                address: Mutex::new(None),
+            });
+        }
+        Ok(registry)
+    }
+
+    /// Lists the devices in the order of the configuration.
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Finds the device that a target is at.
+    pub(crate) fn entry(&self, target: &Target) -> Option<&Entry> {
+        let index = match target.device() {
+            Some(name) => self.by_name.get(name),
+            None => self.by_destination.get(target.destination()),
+        };
+        self.entries.get(*index?)
+    }
+
+    /// Looks for every device, and says in the log where it is. A name that doesn't resolve now is
+    /// looked up again when the device is asked.
+    pub(crate) async fn locate_all(self: &Arc<Self>) {
+        let is_name = |entry: &Entry| matches!(entry.destination.host(), Host::Name(_));
+        // Addresses that the configuration names come first: no name can take one of them.
+        for entry in self.entries.iter().filter(|entry| !is_name(entry)) {
+            self.locate_and_log(entry).await;
+        }
+        let mut lookups = JoinSet::new();
+        for entry in self.entries.iter().filter(|entry| is_name(entry)) {
+            let (registry, index) = (Arc::clone(self), entry.index);
+            lookups.spawn(async move {
+                if let Some(entry) = registry.entries.get(index) {
+                    registry.locate_and_log(entry).await;
+                }
+            });
+        }
+        lookups.join_all().await;
+    }
+
+    async fn locate_and_log(&self, entry: &Entry) {
+        let device = &entry.device;
+        let found = self.locate(entry).await;
+        let address = match found {
+            Ok(address) => address.to_string(),
+            Err(failure) => failure.to_string(),
+        };
+        let (mode, security) = (device.mode.name(), device.security_name);
+        let (name, destination) = (&device.name, &entry.destination);
+        info!(device = %name, mode, security, %destination, %address, "device configured");
+        if entry.credentials.is_none() {
+            warn!(device = %name, "device without security: whoever is on the path can read and change everything");
+        }
+    }
+
+    /// Asks a device. The address that was checked is the one that is used.
+    pub(crate) async fn request(
+        &self,
+        entry: &Entry,
+        request: &CoapRequest,
+    ) -> Result<ResponseMessage, Failure> {
+        let target = hedgerow_net::Target {
+            address: self.locate(entry).await?,
+            credentials: entry.credentials.clone(),
+        };
+        let mut outcome = self.node.request(&target, to_message(request)).await;
+        // The device closed its session just then. What may be repeated begins a new one.
+        if matches!(outcome, Err(RequestFailure::Closed)) && request.is_repeatable() {
+            outcome = self.node.request(&target, to_message(request)).await;
+        }
+        outcome.map_err(|failure| {
+            let failure = map_request_failure(failure, self.max_response);
+            if matches!(
+                failure,
+                Failure::DeviceTimeout
+                    | Failure::HandshakeTimeout
+                    | Failure::CredentialsRefused
+                    | Failure::Unreachable
+            ) {
+                self.forget(entry, target.address);
+            }
+            failure
+        })
+    }
+
+    /// Makes the next request look a name up again, once it led nowhere.
+    fn forget(&self, entry: &Entry, address: SocketAddr) {
+        if let (Host::Name(_), Ok(mut known)) = (entry.destination.host(), entry.address.try_lock())
+        {
+            known.take_if(|known| *known == address);
+        }
+    }
+
+    /// Returns where a device is, and no address that policy doesn't permit it to be at.
+    async fn locate(&self, entry: &Entry) -> Result<SocketAddr, Failure> {
+        let mut known = entry.address.lock().await;
+        if let Some(address) = *known {
+            return Ok(address);
+        }
+        let port = entry.destination.port();
+        let candidates = match entry.destination.host() {
+            Host::Address(address) => vec![SocketAddr::new(*address, port)],
+            Host::Name(name) => resolve(name, port).await?,
+        };
+        let mut places = self.places.lock().await;
+        for address in candidates {
+            let permitted = self.proxy.check_address(&entry.destination, address.ip());
+            let is_free = places
+                .get(&address)
+                .is_none_or(|index| *index == entry.index);
+            if permitted.is_ok() && is_free {
+                places.retain(|_, index| *index != entry.index);
+                places.insert(address, entry.index);
+                *known = Some(address);
+                return Ok(address);
+            }
+            warn!(
+                target: "hedgerow::audit",
+                device = %entry.device.name,
+                %address,
+                reason = if is_free { "address not permitted" } else { "another device's address" },
+                "destination denied"
+            );
+        }
+        Err(Failure::Target(TargetError::DestinationDenied))
+    }
+}
+
+async fn resolve(name: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
+    match tokio::time::timeout(RESOLVE_TIMEOUT, hedgerow_net::resolve(name, port)).await {
+        Ok(Ok(addresses)) => {
+            let canonical = |at: SocketAddr| SocketAddr::new(at.ip().to_canonical(), at.port());
+            Ok(addresses.into_iter().map(canonical).collect())
+        }
+        _ => Err(Failure::NameNotResolved),
+    }
+}
+
+/// Moves a device's key to where sessions use it.
+fn take_credentials(device: &mut Device, index: usize) -> Result<Option<Arc<Credentials>>, Misuse> {
+    match std::mem::replace(&mut device.security, Security::None) {
+        Security::None => Ok(None),
+        Security::Psk { identity, key, .. } => {
+            let peer = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
+            let credentials = Credentials::new(identity, key, peer)?;
+            Ok(Some(Arc::new(credentials)))
+        }
+    }
+}
+
+fn to_message(request: &CoapRequest) -> RequestMessage {
+    let mut message = RequestMessage::new(request.method()).payload(request.body());
+    let gathered = request.try_for_each_option(|option| {
+        let value = option.value().to_vec();
+        message.options.push((option.number(), value));
+        Ok::<(), Infallible>(())
+    });
+    match gathered {
+        Ok(()) => message,
+    }
+}
+
+/// How long a name's look-up may take.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,0 +1,209 @@
+//! Listening, and the connections that come of it.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::pin;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tracing::debug;
+
+use crate::problem::Answer;
+use crate::progress::{Activity, Watched};
+use crate::service::{Front, Service};
+
+/// One bound listener.
+pub(crate) struct Server {
+    pub(crate) listener: TcpListener,
+    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) front: Arc<Front>,
+    pub(crate) service: Arc<Service>,
+    /// Connections that may still begin.
+    pub(crate) places: Arc<Semaphore>,
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+impl Server {
+    /// Serves until it is told to stop, and then as long as requests under way may take.
+    pub(crate) async fn run(self) {
+        let mut stop = self.stop.clone();
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = stopped(&mut stop) => break,
+                Some(_) = connections.join_next() => {}
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, from)) => self.connect(stream, from, &mut connections),
+                    Err(error) => {
+                        // Out of file descriptors: accepting again at once would only spin.
+                        debug!(%error, "connection not accepted");
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        }
+        drop(self.listener);
+        let all = async { while connections.join_next().await.is_some() {} };
+        if timeout(self.service.timeouts.shutdown, all).await.is_err() {
+            connections.shutdown().await;
+        }
+    }
+
+    fn connect(&self, stream: TcpStream, from: SocketAddr, connections: &mut JoinSet<()>) {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            debug!(%from, "connection closed: as many as configured");
+            return;
+        };
+        let connection = Connection {
+            tls: self.tls.clone(),
+            front: Arc::clone(&self.front),
+            service: Arc::clone(&self.service),
+            stop: self.stop.clone(),
+        };
+        connections.spawn(async move {
+            let _place = place;
+            if let Err(error) = connection.serve(stream).await {
+                debug!(%from, %error, "connection ended");
+            }
+        });
+    }
+}
+
+struct Connection {
+    tls: Option<TlsAcceptor>,
+    front: Arc<Front>,
+    service: Arc<Service>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Connection {
+    async fn serve(self, stream: TcpStream) -> io::Result<()> {
+        // Answers are written whole, so waiting for more to send only delays them.
+        stream.set_nodelay(true)?;
+        let activity = Arc::new(Activity::default());
+        let stream = Watched::new(stream, Arc::clone(&activity));
+        let Some(tls) = &self.tls else {
+            return self.serve_http1(TokioIo::new(stream), &activity).await;
+        };
+        let accepted = timeout(self.service.timeouts.head, tls.accept(stream)).await;
+        let stream = accepted.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        if is_http2 {
+            self.serve_http2(TokioIo::new(stream), &activity).await
+        } else {
+            self.serve_http1(TokioIo::new(stream), &activity).await
+        }
+    }
+
+    async fn serve_http1<I>(&self, io: I, activity: &Arc<Activity>) -> io::Result<()>
+    where
+        I: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
+    {
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.service.timeouts.head)
+            .max_buf_size(MAX_HEAD_LEN)
+            .max_headers(MAX_FIELDS)
+            .serve_connection(io, service_fn(|request| self.answer(activity, request)));
+        self.drive(connection, activity).await
+    }
+
+    async fn serve_http2<I>(&self, io: I, activity: &Arc<Activity>) -> io::Result<()>
+    where
+        I: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
+    {
+        let (front, service) = (Arc::clone(&self.front), Arc::clone(&self.service));
+        let on_request = Arc::clone(activity);
+        let answer = move |request| {
+            let (front, service) = (Arc::clone(&front), Arc::clone(&service));
+            let guard = on_request.request();
+            async move {
+                let _guard = guard;
+                Ok::<_, Infallible>(service.answer(&front, request).await)
+            }
+        };
+        let connection = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(MAX_HEADER_LIST_LEN)
+            .serve_connection(io, service_fn(answer));
+        self.drive(connection, activity).await
+    }
+
+    async fn answer(
+        &self,
+        activity: &Arc<Activity>,
+        request: Request<Incoming>,
+    ) -> Result<Answer, Infallible> {
+        let _guard = activity.request();
+        Ok(self.service.answer(&self.front, request).await)
+    }
+
+    /// Drives a connection until it ends, is idle for too long, or the gateway stops. Then it may
+    /// finish what it has begun, and is cut off if nothing moves any more.
+    async fn drive<C>(&self, connection: C, activity: &Activity) -> io::Result<()>
+    where
+        C: GracefulConnection<Error = hyper::Error>,
+    {
+        pin!(connection);
+        let mut stop = self.stop.clone();
+        let (mut is_closing, mut is_stopping) = (false, false);
+        loop {
+            tokio::select! {
+                outcome = connection.as_mut() => return outcome.map_err(io::Error::other),
+                () = stopped(&mut stop), if !is_stopping => is_stopping = true,
+                () = idle(activity, self.service.timeouts.head) => {
+                    if is_closing {
+                        return Err(io::Error::from(io::ErrorKind::TimedOut));
+                    }
+                }
+            }
+            is_closing = true;
+            connection.as_mut().graceful_shutdown();
+        }
+    }
+}
+
+/// Waits until the gateway stops, in order or because nobody holds it any more.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Waits until no byte has moved for `period`, or twice as long at most, and no request is under
+/// way.
+async fn idle(activity: &Activity, period: Duration) {
+    let mut seen = activity.moved();
+    loop {
+        sleep(period).await;
+        if activity.is_idle_since(&mut seen) {
+            return;
+        }
+    }
+}
+
+/// How long nothing is accepted after an error.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest head of an HTTP/1.1 request, in bytes.
+const MAX_HEAD_LEN: usize = 16 * 1_024;
+
+/// The most fields of a request's head.
+const MAX_FIELDS: usize = 64;
+
+/// The longest head of an HTTP/2 request, in bytes as RFC 9113 §6.5.2 counts them.
+const MAX_HEADER_LIST_LEN: u32 = 16 * 1_024;
+
+/// The most requests under way on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 32;

@@ -1,0 +1,232 @@
+//! One HTTP request: from its head to the answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hedgerow_coap::{Code, MessageOption};
+use hedgerow_net::ResponseMessage;
+use hedgerow_proxy::{
+    CoapResponse, Failure, HcProxy, HttpRequest, MappedRequest, ReasonPhrase, TargetError,
+};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Body as _, Incoming};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::access_log::AccessRecord;
+use crate::config::Timeouts;
+use crate::failure::TOO_MANY;
+use crate::page::page;
+use crate::problem::{Answer, Refusal, own_answer};
+use crate::registry::Registry;
+use crate::site::{HostNames, check_site};
+
+/// What all listeners share.
+pub(crate) struct Service {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) timeouts: Timeouts,
+    /// Requests to devices that may still begin.
+    pub(crate) places: Arc<Semaphore>,
+}
+
+/// What a listener's own requests have in common.
+pub(crate) struct Front {
+    pub(crate) is_https: bool,
+    /// The decisions for requests that come in here.
+    pub(crate) proxy: Arc<HcProxy>,
+    pub(crate) host_names: HostNames,
+    /// Scheme and address, for a client that didn't say whom it asks.
+    pub(crate) base: String,
+}
+
+/// Why no device's response is the answer.
+enum Ended {
+    /// The proxy's decisions say so.
+    Failed(Failure),
+    /// The gateway doesn't even ask.
+    Refused(Refusal),
+}
+
+impl From<Failure> for Ended {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<Refusal> for Ended {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl Service {
+    /// Answers a request, and leaves one line in the log.
+    pub(crate) async fn answer(&self, front: &Front, request: Request<Incoming>) -> Answer {
+        let start = Instant::now();
+        let mut record = AccessRecord::new(&request);
+        let answer = match check_site(&request, &front.host_names) {
+            Err(refusal) => refuse(refusal, &mut record),
+            Ok(host) => {
+                let host = host.map(|host| host.to_string());
+                match own_resource(&request) {
+                    Some(resource) => self.answer_itself(resource, front, host, &request),
+                    None => self.forward(front, request, &mut record).await,
+                }
+            }
+        };
+        record.write(answer.status(), start.elapsed());
+        answer
+    }
+
+    fn answer_itself(
+        &self,
+        resource: OwnResource,
+        front: &Front,
+        host: Option<String>,
+        request: &Request<Incoming>,
+    ) -> Answer {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return Refusal::OwnPageMethod.to_answer();
+        }
+        match resource {
+            OwnResource::Health => own_answer(StatusCode::OK, "text/plain;charset=utf-8", "ok\n"),
+            OwnResource::Page => {
+                let scheme = if front.is_https { "https" } else { "http" };
+                let base = host.map_or(front.base.clone(), |host| format!("{scheme}://{host}"));
+                let devices = self.registry.entries().iter().map(|entry| &entry.device);
+                let html = page(&base, devices);
+                own_answer(StatusCode::OK, "text/html;charset=utf-8", html)
+            }
+        }
+    }
+
+    async fn forward(
+        &self,
+        front: &Front,
+        request: Request<Incoming>,
+        record: &mut AccessRecord,
+    ) -> Answer {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        match self.try_forward(front, request, record).await {
+            Ok(answer) => answer,
+            Err(Ended::Refused(refusal)) => refuse(refusal, record),
+            Err(Ended::Failed(failure)) => {
+                record.failure(failure);
+                to_answer(failure.to_response(&method, &path))
+            }
+        }
+    }
+
+    async fn try_forward(
+        &self,
+        front: &Front,
+        request: Request<Incoming>,
+        record: &mut AccessRecord,
+    ) -> Result<Answer, Ended> {
+        let MappedRequest {
+            request: mut coap,
+            context,
+        } = front.proxy.map_request(&HttpRequest {
+            method: request.method(),
+            uri: request.uri(),
+            headers: request.headers(),
+            // A length over the limit is answered while the client still waits with its body
+            // (RFC 9110 §10.1.1).
+            body_len: request.body().size_hint().exact(),
+            is_https: front.is_https,
+        })?;
+        let denied = Failure::Target(TargetError::DestinationDenied);
+        let entry = self.registry.entry(coap.target()).ok_or(denied)?;
+        record.device(&entry.device);
+        if !entry.device.permits(coap.target().uri_path()) {
+            return Err(Refusal::PathDenied.into());
+        }
+        let _place = self.places.try_acquire().map_err(|_| Refusal::Busy)?;
+        let deadline = Instant::now() + self.timeouts.request;
+        let max = front.proxy.limits().request_body;
+        let body = read_body(request.into_body(), max, self.timeouts.body).await?;
+        coap.set_body(body)?;
+        // Only now: a client that is slow with its body keeps nobody else from the device.
+        let _device_place = entry.places.try_acquire().map_err(|_| TOO_MANY)?;
+        let response = loop {
+            let asked = timeout_at(deadline, self.registry.request(entry, &coap)).await;
+            // The gateway's own time may be over before the message layer's.
+            let response = asked.map_err(|_| Failure::DeviceTimeout)??;
+            // RFC 8075 §6.1: the client may take another format.
+            if response.code != Code::NOT_ACCEPTABLE || !coap.next_accept() {
+                break response;
+            }
+        };
+        Ok(to_answer(map(front, &context, &response)))
+    }
+}
+
+fn refuse(refusal: Refusal, record: &mut AccessRecord) -> Answer {
+    record.refusal(refusal);
+    refusal.to_answer()
+}
+
+fn map<'r>(
+    front: &Front,
+    context: &hedgerow_proxy::ResponseContext,
+    response: &'r ResponseMessage,
+) -> Response<hedgerow_proxy::Body<'r>> {
+    let options = response
+        .options
+        .iter()
+        .map(|(number, value)| MessageOption::new(*number, value));
+    let coap = CoapResponse::new(response.code, options, &response.payload);
+    front.proxy.map_response(context, &coap)
+}
+
+/// Takes a response over whose body may be borrowed, with its reason phrase where hyper wants it.
+fn to_answer(response: Response<hedgerow_proxy::Body<'_>>) -> Answer {
+    let mut answer = response.map(|body| Full::new(Bytes::from(body.into_owned())));
+    let phrase = answer.extensions_mut().remove::<ReasonPhrase>();
+    let phrase =
+        phrase.and_then(|phrase| hyper::ext::ReasonPhrase::try_from(phrase.0.as_bytes()).ok());
+    if let Some(phrase) = phrase {
+        answer.extensions_mut().insert(phrase);
+    }
+    answer
+}
+
+/// Reads a body of bounded length in bounded time.
+async fn read_body(body: Incoming, max: usize, within: Duration) -> Result<Vec<u8>, Ended> {
+    if body.is_end_stream() {
+        return Ok(Vec::new());
+    }
+    let collected = timeout(within, Limited::new(body, max).collect()).await;
+    match collected.map_err(|_| Refusal::BodyTimeout)? {
+        Ok(collected) => Ok(collected.to_bytes().to_vec()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(Failure::RequestBodyTooLarge { max }.into())
+        }
+        Err(_) => Err(Refusal::BodyBroken.into()),
+    }
+}
+
+/// What the gateway answers itself.
+#[derive(Clone, Copy)]
+enum OwnResource {
+    Page,
+    Health,
+}
+
+fn own_resource(request: &Request<Incoming>) -> Option<OwnResource> {
+    let uri = request.uri();
+    // coap://device/ names the root of a device, not the gateway's page.
+    if uri
+        .scheme_str()
+        .is_some_and(|it| !matches!(it, "http" | "https"))
+    {
+        return None;
+    }
+    match uri.path() {
+        "/" => Some(OwnResource::Page),
+        "/healthz" => Some(OwnResource::Health),
+        _ => None,
+    }
+}
