@@ -1,0 +1,70 @@
+//! Configurations of nodes for what hosts usually do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hedgerow_handshake::{Settings, Timers};
+use hedgerow_net::NodeConfig;
+
+/// Configures a node for one request after the other to servers that the user names, each with
+/// `limit` to end in.
+///
+/// A handshake ends a tenth of a second before `limit`, since its own end says why it failed.
+/// Bodies may have 16 MiB.
+pub fn client(limit: Duration) -> NodeConfig {
+    let timers = Timers::default();
+    let timers = Timers {
+        deadline: timers.deadline.min(limit.saturating_sub(MARGIN)),
+        ..timers
+    };
+    let exchange = hedgerow_exchange::Config {
+        max_body_len: MAX_CLIENT_BODY_LEN,
+        max_bodies_len: MAX_CLIENT_BODY_LEN * 2,
+        ..hedgerow_exchange::Config::default()
+    };
+    node(Settings::default().with_timers(timers), exchange)
+}
+
+/// Configures a node that plays one device: RFC 7252's parameters, bodies of up to 128 KiB, 64
+/// peers.
+pub fn device() -> NodeConfig {
+    let exchange = hedgerow_exchange::Config::default();
+    let mut config = node(Settings::default(), exchange);
+    config.endpoint.max_associations = MAX_DEVICE_PEERS;
+    config.endpoint.max_handshakes = MAX_DEVICE_PEERS;
+    config
+}
+
+fn node(handshake: Settings, exchange: hedgerow_exchange::Config) -> NodeConfig {
+    NodeConfig {
+        endpoint: hedgerow_endpoint::Config {
+            handshake,
+            exchange: Arc::new(exchange),
+            ..hedgerow_endpoint::Config::default()
+        },
+        ..NodeConfig::default()
+    }
+}
+
+const MARGIN: Duration = Duration::from_millis(100);
+const MAX_CLIENT_BODY_LEN: usize = 16 * 1_024 * 1_024;
+const MAX_DEVICE_PEERS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handshake_of_a_client_ends_before_its_limit() {
+        let deadline = |limit| client(limit).endpoint.handshake.timers.deadline;
+        assert_eq!(
+            deadline(Duration::from_secs(3)),
+            Duration::from_millis(2_900)
+        );
+        assert_eq!(
+            deadline(Duration::from_secs(90)),
+            Timers::default().deadline
+        );
+        assert_eq!(deadline(Duration::ZERO), Duration::ZERO);
+    }
+}
