@@ -1,0 +1,218 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+use hedgerow_coap::{Code, ContentFormat};
+
+use crate::{exit, media};
+
+/// Security for CoAP: a client for coap and coaps.
+#[derive(Debug, Parser)]
+#[command(
+    name = "hedgerow",
+    version,
+    after_help = exit::HELP
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    /// Say more on standard error; twice for what happens on the wire, three times for all
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Read a resource
+    #[command(after_help = CLIENT_HELP)]
+    Get(RequestArguments),
+    /// Write a resource
+    #[command(after_help = CLIENT_HELP)]
+    Put(PayloadRequestArguments),
+    /// Give a resource something to work on
+    #[command(after_help = CLIENT_HELP)]
+    Post(PayloadRequestArguments),
+    /// Delete a resource
+    #[command(after_help = CLIENT_HELP)]
+    Delete(RequestArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RequestArguments {
+    /// A coap:// or coaps:// URI
+    pub(crate) uri: String,
+
+    /// The identity to show the server (coaps)
+    #[arg(short, long, value_name = "IDENTITY", requires = "key")]
+    pub(crate) user: Option<String>,
+
+    /// The key that goes with it: text, hexadecimal digits behind 0x, or @FILE (coaps)
+    ///
+    /// Other users of this machine can read a running command's line, and its key with it. With
+    /// @FILE the key is read from a file, which may end in a newline.
+    #[arg(short, long, value_name = "KEY", requires = "user")]
+    pub(crate) key: Option<String>,
+
+    /// A file with identities and keys by URI, such as the demonstration writes (coaps)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["user", "key"])]
+    pub(crate) keys: Option<PathBuf>,
+
+    /// The format wanted: a number, a media type or a short name such as json
+    #[arg(short = 'A', long, value_name = "TYPE", value_parser = media::parse)]
+    pub(crate) accept: Option<ContentFormat>,
+
+    /// Send without asking for an acknowledgement, and so without retransmission
+    #[arg(short = 'N', long)]
+    pub(crate) non_confirmable: bool,
+
+    /// Give up after this many seconds, whatever is under way
+    #[arg(
+        short = 'B',
+        long,
+        value_name = "SECONDS",
+        default_value = "90",
+        value_parser = clap::value_parser!(u32).range(1..=86_400)
+    )]
+    pub(crate) seconds: u32,
+
+    /// Write the payload to a file
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Print one JSON object on standard output, for a response and for a failure
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PayloadRequestArguments {
+    #[command(flatten)]
+    pub(crate) request: RequestArguments,
+
+    /// The payload, as it stands
+    #[arg(short = 'e', long, value_name = "TEXT", conflicts_with = "file")]
+    pub(crate) payload: Option<String>,
+
+    /// A file with the payload; - is standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// The payload's format: a number, a media type or a short name such as json
+    #[arg(short = 't', long = "type", value_name = "TYPE", value_parser = media::parse)]
+    pub(crate) content_format: Option<ContentFormat>,
+}
+
+/// One request of the client, whatever its method.
+#[derive(Debug)]
+pub(crate) struct RequestLine {
+    pub(crate) method: Code,
+    pub(crate) common: RequestArguments,
+    pub(crate) payload: Option<String>,
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) content_format: Option<ContentFormat>,
+}
+
+impl RequestLine {
+    pub(crate) const fn bare(method: Code, common: RequestArguments) -> Self {
+        Self {
+            method,
+            common,
+            payload: None,
+            file: None,
+            content_format: None,
+        }
+    }
+
+    pub(crate) fn with_payload(method: Code, arguments: PayloadRequestArguments) -> Self {
+        Self {
+            method,
+            common: arguments.request,
+            payload: arguments.payload,
+            file: arguments.file,
+            content_format: arguments.content_format,
+        }
+    }
+}
+
+impl RequestArguments {
+    pub(crate) fn limit(&self) -> Duration {
+        Duration::from_secs(self.seconds.into())
+    }
+}
+
+const CLIENT_HELP: &str = "\
+The payload of a response goes to standard output, everything else to standard error. A coaps URI
+needs an identity and a key; there is no fallback to an unsecured channel.
+
+Formats by short name: text, link, xml, binary, exi, json, cbor, senml-json, senml-cbor.
+
+Exit codes: 0 done, 1 local failure, 2 usage, 3 name, 4 timeout, 5 credentials refused or not
+answered, 6 other failures of the channel, 14 response 4.xx, 15 response 5.xx.";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_of_the_libcoap_client_are_understood() {
+        let line = [
+            "hedgerow",
+            "put",
+            "-u",
+            "me",
+            "-k",
+            "0x01",
+            "-e",
+            "on",
+            "-t",
+            "text",
+            "-A",
+            "50",
+            "-N",
+            "-B",
+            "3",
+            "-v",
+            "-v",
+            "coaps://[::1]/state",
+        ];
+        let arguments = Arguments::try_parse_from(line).unwrap();
+        assert_eq!(arguments.verbose, 2);
+        let Command::Put(put) = arguments.command else {
+            panic!("put");
+        };
+        assert_eq!(put.payload.as_deref(), Some("on"));
+        assert_eq!(put.content_format, Some(ContentFormat::TEXT_PLAIN));
+        assert_eq!(put.request.accept, Some(ContentFormat::JSON));
+        assert!(put.request.non_confirmable);
+        assert_eq!(put.request.limit(), Duration::from_secs(3));
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused() {
+        for line in [
+            "get",
+            "get coap://h -u me",
+            "get coap://h -k secret",
+            "get coap://h -u me -k secret --keys file",
+            "get coap://h -e payload",
+            "get coap://h -B 0",
+            "get coap://h -A unheard/of",
+            "put coap://h -e payload -f file",
+            "fetch coap://h",
+        ] {
+            let line = ["hedgerow"].into_iter().chain(line.split(' '));
+            let error = Arguments::try_parse_from(line.clone()).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line:?}");
+        }
+    }
+}

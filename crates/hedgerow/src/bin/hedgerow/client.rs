@@ -1,0 +1,231 @@
+//! One request: from the command line to a response or a failure.
+
+use std::fs;
+use std::io::{self, Read};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hedgerow_coap::{
+    CoapUri, Message, MessageId, MessageOption, MessageType, MessageWriter, OptionNumber, Token,
+};
+use hedgerow_core::{ChannelError, PeerFault};
+use hedgerow_endpoint::Error as EndpointError;
+use hedgerow_exchange::{Error as ExchangeError, RequestError};
+use hedgerow_net::{Node, RequestFailure, RequestMessage, ResponseMessage, Target};
+use tokio::time::{Instant, timeout_at};
+
+use crate::arguments::RequestLine;
+use crate::exit::{Class, Failure};
+use crate::target::{self, Security};
+
+/// What a request was about, as far as it got.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// The URI in normal form.
+    pub(crate) uri: Option<String>,
+    pub(crate) security: Option<Security>,
+    pub(crate) address: Option<SocketAddr>,
+    pub(crate) resolving: Option<Duration>,
+    pub(crate) requesting: Option<Duration>,
+}
+
+/// Sends the request that the command line asks for, and waits no longer than it allows.
+pub(crate) async fn run(
+    line: &RequestLine,
+    progress: &mut Progress,
+) -> Result<ResponseMessage, Failure> {
+    let uri = CoapUri::parse(&line.common.uri)
+        .map_err(|error| Failure::usage(format!("{}: {error}", line.common.uri)))?;
+    progress.uri = Some(uri.to_string());
+    let security = Security::choose(&uri, &line.common)?;
+    progress.security = Some(security.clone());
+    let payload = read_payload(line)?;
+
+    let started = Instant::now();
+    let deadline = started + line.common.limit();
+    let addresses = timeout_at(deadline, target::resolve(&uri)).await;
+    progress.resolving = Some(started.elapsed());
+    let addresses = addresses.unwrap_or_else(|_| {
+        let message = format!(
+            "{}: not resolved within {} s",
+            uri.host(),
+            line.common.seconds
+        );
+        Err(Failure::new(Class::Timeout, message))
+    })?;
+    let address = *addresses
+        .first()
+        .ok_or_else(|| Failure::new(Class::Name, format!("{} has no address", uri.host())))?;
+    progress.address = Some(address);
+
+    let request = RequestMessage {
+        method: line.method,
+        options: options(line, &uri, address)?,
+        payload,
+        is_confirmable: !line.common.non_confirmable,
+    };
+    let local = match address {
+        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+    };
+    let node = Node::bind_client(local, hedgerow::presets::client(line.common.limit()))
+        .await
+        .map_err(|error| Failure::new(Class::Local, format!("no socket: {error}")))?;
+    let target = Target {
+        address,
+        credentials: match &security {
+            Security::NoSec => None,
+            Security::Psk { credentials, .. } => Some(Arc::clone(credentials)),
+        },
+    };
+    let asked = Instant::now();
+    let outcome = timeout_at(deadline, node.request(&target, request)).await;
+    progress.requesting = Some(asked.elapsed());
+    let is_established = node.statistics().established > 0;
+    node.close().await;
+
+    let peer = Peer {
+        address,
+        others: addresses.len().saturating_sub(1),
+        security: &security,
+        seconds: line.common.seconds,
+    };
+    match outcome {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(failure)) => Err(peer.explain(failure)),
+        Err(_) if is_established => Err(peer.no_response()),
+        Err(_) => Err(peer.silence()),
+    }
+}
+
+/// The other end of a request, for what is said about failures.
+#[derive(Clone, Copy, Debug)]
+struct Peer<'a> {
+    address: SocketAddr,
+    others: usize,
+    security: &'a Security,
+    seconds: u32,
+}
+
+impl Peer<'_> {
+    fn explain(self, failure: RequestFailure) -> Failure {
+        let name = self.name();
+        match failure {
+            RequestFailure::Channel(ChannelError::Peer(PeerFault::CredentialsRefused)) => {
+                Failure::new(
+                    Class::Credentials,
+                    format!(
+                        "credentials refused or not answered by {name}: the identity is unknown \
+                         there, the key is another one, or the server fell silent; a server \
+                         doesn't say which"
+                    ),
+                )
+            }
+            RequestFailure::Channel(ChannelError::Peer(PeerFault::HandshakeTimeout)) => {
+                self.silence()
+            }
+            RequestFailure::Exchange(RequestError::AcknowledgementTimeout) => self.silence(),
+            RequestFailure::Exchange(RequestError::ResponseTimeout) => self.no_response(),
+            RequestFailure::Refused(EndpointError::Exchange(
+                error @ (ExchangeError::BodyTooLong { .. } | ExchangeError::OptionsTooLong { .. }),
+            )) => Failure::usage(error.to_string()),
+            RequestFailure::UnusableAddress { .. } | RequestFailure::NodeStopped => {
+                Failure::new(Class::Local, failure.to_string())
+            }
+            other => Failure::new(Class::Protocol, format!("{name}: {other}")),
+        }
+    }
+
+    /// Nobody was heard at all.
+    fn silence(self) -> Failure {
+        let (name, seconds) = (self.name(), self.seconds);
+        let others = match self.others {
+            0 => String::new(),
+            others => format!("; {others} more addresses of this name were not asked"),
+        };
+        Failure::new(
+            Class::Timeout,
+            format!(
+                "no answer from {name} within {seconds} s: is the device there and awake, and is \
+                 the port right?{others}"
+            ),
+        )
+    }
+
+    /// The peer was heard, but didn't answer the request.
+    fn no_response(self) -> Failure {
+        let (name, seconds) = (self.name(), self.seconds);
+        Failure::new(
+            Class::Timeout,
+            format!("{name} is there, but sent no response within {seconds} s"),
+        )
+    }
+
+    fn name(self) -> String {
+        format!("{} ({})", self.address, self.security.describe())
+    }
+}
+
+fn read_payload(line: &RequestLine) -> Result<Vec<u8>, Failure> {
+    match (&line.payload, &line.file) {
+        (Some(text), _) => Ok(text.as_bytes().to_vec()),
+        (None, Some(path)) if path == Path::new("-") => {
+            let mut payload = Vec::new();
+            io::stdin()
+                .lock()
+                .read_to_end(&mut payload)
+                .map_err(|error| Failure::file(Path::new("standard input"), &error))?;
+            Ok(payload)
+        }
+        (None, Some(path)) => fs::read(path).map_err(|error| Failure::file(path, &error)),
+        (None, None) => Ok(Vec::new()),
+    }
+}
+
+/// Writes the options of the request (RFC 7252 §6.4) with the formats among them.
+fn options(
+    line: &RequestLine,
+    uri: &CoapUri<'_>,
+    address: SocketAddr,
+) -> Result<Vec<(OptionNumber, Vec<u8>)>, Failure> {
+    let format = line
+        .content_format
+        .map(hedgerow_coap::ContentFormat::encode);
+    let accept = line.common.accept.map(hedgerow_coap::ContentFormat::encode);
+    let mut others = Vec::new();
+    if let Some(format) = &format {
+        others.push(MessageOption::new(
+            OptionNumber::CONTENT_FORMAT,
+            format.as_bytes(),
+        ));
+    }
+    if let Some(accept) = &accept {
+        others.push(MessageOption::new(OptionNumber::ACCEPT, accept.as_bytes()));
+    }
+    let mut room = vec![0; MAX_OPTIONS_LEN];
+    let confirmable = MessageType::Confirmable;
+    let written = MessageWriter::new(
+        &mut room,
+        confirmable,
+        line.method,
+        MessageId(0),
+        Token::EMPTY,
+    )
+    .and_then(|mut writer| {
+        uri.write_options(Some(address), &others, &mut writer)?;
+        Ok(writer.finish())
+    });
+    let too_long = |_| Failure::usage("the URI is too long for a request");
+    let len = written.map_err(too_long)?;
+    let message = Message::decode(room.get(..len).unwrap_or_default())
+        .map_err(|error| Failure::usage(error.to_string()))?;
+    Ok(message
+        .options()
+        .map(|option| (option.number(), option.value().to_vec()))
+        .collect())
+}
+
+/// More than one message carries: the exchange says how much that is.
+const MAX_OPTIONS_LEN: usize = 16_384;

@@ -1,0 +1,145 @@
+//! The file of identities and keys by URI that `--keys` reads.
+//!
+//! It is TOML: one `[[key]]` table a server, with `uri` (`coaps://HOST:PORT`), `identity` and `key`
+//! (text, or hexadecimal digits behind `0x`).
+
+use std::fs;
+use std::path::Path;
+
+use hedgerow_coap::{CoapUri, Scheme};
+use hedgerow_core::Psk;
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::exit::Failure;
+use crate::{key_text, private_file};
+
+/// What to show one server.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) identity: String,
+    pub(crate) psk: Psk,
+}
+
+/// Reads `path` and returns the entry for the server of `uri`.
+pub(crate) fn find(path: &Path, uri: &CoapUri<'_>) -> Result<Entry, Failure> {
+    private_file::warn_if_readable_by_others(path);
+    let text = fs::read_to_string(path).map_err(|error| Failure::file(path, &error))?;
+    find_in(&Zeroizing::new(text), uri)
+        .map_err(|message| Failure::usage(format!("{}: {message}", path.display())))
+}
+
+fn find_in(text: &str, uri: &CoapUri<'_>) -> Result<Entry, String> {
+    // What the parser says of a mistake may repeat the line, and so a key.
+    let tables: Tables = toml::from_str(text).map_err(|error| {
+        let before = error.span().and_then(|span| text.get(..span.start));
+        let line = before.unwrap_or_default().matches('\n').count();
+        format!(
+            "line {}: expected [[key]] tables, each with uri, identity and key in quotes",
+            line.saturating_add(1)
+        )
+    })?;
+    let mut others = Vec::new();
+    for table in tables.key {
+        let server =
+            CoapUri::parse(&table.uri).map_err(|error| format!("{}: {error}", table.uri))?;
+        if server.scheme() != Scheme::Coaps {
+            return Err(format!("{}: expected coaps://HOST:PORT", table.uri));
+        }
+        if authority(&server) == authority(uri) {
+            let psk = key_text::parse(table.key.as_bytes())
+                .map_err(|error| format!("{}: {error}", table.uri))?;
+            return Ok(Entry {
+                identity: table.identity,
+                psk,
+            });
+        }
+        others.push(authority(&server));
+    }
+    let others = match others.as_slice() {
+        [] => "it is empty".to_owned(),
+        others => format!("it has {}", others.join(", ")),
+    };
+    Err(format!("no key for {}: {others}", authority(uri)))
+}
+
+/// Host and port in normal form, which is what a key belongs to.
+fn authority(uri: &CoapUri<'_>) -> String {
+    format!("coaps://{}:{}", uri.host(), uri.port())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tables {
+    #[serde(default)]
+    key: Vec<Table>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    uri: String,
+    identity: String,
+    key: Zeroizing<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find_for(text: &str, uri: &str) -> Result<Entry, String> {
+        find_in(text, &CoapUri::parse(uri).unwrap())
+    }
+
+    const WRITTEN: &str = r#"
+[[key]]
+uri = "coaps://127.0.0.1:4000"
+identity = "one"
+key = "key1"
+
+[[key]]
+uri = "coaps://lamp.example"
+identity = "two"
+key = "0x0102"
+"#;
+
+    #[test]
+    fn entry_is_found_by_host_and_port() {
+        let found = find_for(WRITTEN, "coaps://127.0.0.1:4000/temperature?x").unwrap();
+        assert_eq!(
+            (found.identity.as_str(), found.psk.expose()),
+            ("one", b"key1".as_slice())
+        );
+        let found = find_for(WRITTEN, "coaps://LAMP.example:5684/").unwrap();
+        assert_eq!(
+            (found.identity.as_str(), found.psk.expose()),
+            ("two", [1, 2].as_slice())
+        );
+        let other = find_for(WRITTEN, "coaps://127.0.0.1/").unwrap_err();
+        assert_eq!(
+            other,
+            "no key for coaps://127.0.0.1:5684: it has coaps://127.0.0.1:4000, \
+             coaps://lamp.example:5684"
+        );
+    }
+
+    #[test]
+    fn mistakes_are_placed_and_repeat_no_key() {
+        let line_of =
+            |line: &str| format!("[[key]]\nuri = \"coaps://h\"\nidentity = \"i\"\n{line}\n");
+        for line in [
+            "key = 12345678",
+            "key = \"12345678",
+            "kay = \"12345678\"",
+            "key = 12345678x",
+        ] {
+            let error = find_for(&line_of(line), "coaps://h").unwrap_err();
+            assert!(error.starts_with("line "), "{error}");
+            assert!(!error.contains("12345678"), "{error}");
+        }
+        let error = find_for(&line_of("key = \"0x12345678z\""), "coaps://h").unwrap_err();
+        assert!(!error.contains("12345678"), "{error}");
+        let clear = "[[key]]\nuri = \"coap://h\"\nidentity = \"i\"\nkey = \"k\"\n";
+        assert!(find_for(clear, "coaps://h").is_err());
+    }
+}

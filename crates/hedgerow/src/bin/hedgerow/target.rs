@@ -1,0 +1,107 @@
+//! Whom a URI means, and what is shown there.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use hedgerow_coap::{CoapUri, Scheme, UriHost};
+use hedgerow_core::PeerId;
+use hedgerow_net::Credentials;
+
+use crate::arguments::RequestArguments;
+use crate::exit::{Class, Failure};
+use crate::{key_file, key_text};
+
+/// What protects a request.
+#[derive(Clone, Debug)]
+pub(crate) enum Security {
+    /// Nothing (`coap`, NoSec).
+    NoSec,
+    /// DTLS with a pre-shared key (`coaps`).
+    Psk {
+        identity: String,
+        credentials: Arc<Credentials>,
+    },
+}
+
+impl Security {
+    /// Chooses what the URI's scheme and the command line ask for. There is no fallback.
+    pub(crate) fn choose(uri: &CoapUri<'_>, arguments: &RequestArguments) -> Result<Self, Failure> {
+        let has_credentials = arguments.user.is_some() || arguments.keys.is_some();
+        match uri.scheme() {
+            Scheme::Coap if has_credentials => Err(Failure::usage(
+                "a coap URI is not secured, so that credentials have no use: did you mean coaps?",
+            )),
+            Scheme::Coap => Ok(Self::NoSec),
+            Scheme::Coaps => Self::from_arguments(uri, arguments),
+            other => Err(Failure::usage(format!(
+                "{other} is not spoken: expected coap or coaps"
+            ))),
+        }
+    }
+
+    fn from_arguments(uri: &CoapUri<'_>, arguments: &RequestArguments) -> Result<Self, Failure> {
+        let (identity, psk) = match (&arguments.user, &arguments.key, &arguments.keys) {
+            (Some(user), Some(key), None) => (user.clone(), key_text::parse_argument(key)?),
+            (None, None, Some(path)) => {
+                let entry = key_file::find(path, uri)?;
+                (entry.identity, entry.psk)
+            }
+            _ => {
+                return Err(Failure::usage(
+                    "a coaps URI needs credentials: -u IDENTITY -k KEY, or --keys FILE",
+                ));
+            }
+        };
+        let credentials = Credentials::new(identity.as_bytes(), psk, SERVER)
+            .map_err(|error| Failure::usage(error.to_string()))?;
+        Ok(Self::Psk {
+            identity,
+            credentials: Arc::new(credentials),
+        })
+    }
+
+    /// Returns the mode's name, as logs have it.
+    pub(crate) const fn mode(&self) -> &'static str {
+        match self {
+            Self::NoSec => "nosec",
+            Self::Psk { .. } => "dtls-psk",
+        }
+    }
+
+    /// Says what is in force, for people.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Self::NoSec => "NoSec, in clear".to_owned(),
+            Self::Psk { identity, .. } => format!("DTLS with a pre-shared key as {identity:?}"),
+        }
+    }
+}
+
+/// Finds the addresses of a URI's host.
+pub(crate) async fn resolve(uri: &CoapUri<'_>) -> Result<Vec<SocketAddr>, Failure> {
+    let host = match uri.host() {
+        UriHost::Ipv4(address) => address.to_string(),
+        UriHost::Ipv6 {
+            address,
+            zone: None,
+        } => address.to_string(),
+        // The resolver knows the numbers of interfaces.
+        UriHost::Ipv6 {
+            address,
+            zone: Some(zone),
+        } => format!("{address}%{zone}"),
+        name @ UriHost::Name(_) => name.to_string(),
+    };
+    let is_encoded = matches!(uri.host(), UriHost::Name(_)) && host.contains('%');
+    if is_encoded {
+        return Err(Failure::usage(format!(
+            "{host}: a host's name is written in ASCII here (xn--... if it has other letters)"
+        )));
+    }
+    hedgerow_net::resolve(&host, uri.port())
+        .await
+        .map_err(|error| Failure::new(Class::Name, format!("{host} has no address: {error}")))
+}
+
+/// There is one server, and nobody asks for its number.
+const SERVER: PeerId = PeerId(0);
