@@ -59,6 +59,8 @@ pub use hedgerow_crypto_ring as crypto_ring;
 pub use hedgerow_crypto_soft as crypto_soft;
 pub use hedgerow_endpoint as endpoint;
 pub use hedgerow_exchange as exchange;
+pub use hedgerow_gateway as gateway;
 pub use hedgerow_handshake as handshake;
 pub use hedgerow_net as net;
+pub use hedgerow_proxy as proxy;
 pub use hedgerow_record as record;

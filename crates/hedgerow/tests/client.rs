@@ -194,7 +194,7 @@ fn coap_without_security_is_asked_in_clear() {
     );
     assert_eq!(read.code(), 0);
     let json = read.json();
-    assert_eq!(json["security"]["mode"], "nosec");
+    assert_eq!(json["security"], serde_json::json!({ "mode": "nosec" }));
     assert_eq!(json["payload"]["encoding"], "base64");
     assert_eq!(json["payload"]["data"], "/wA=");
 }
@@ -209,6 +209,7 @@ fn json_describes_a_response() {
     assert_eq!(json["uri"], uri);
     assert_eq!(json["security"]["mode"], "dtls-psk");
     assert_eq!(json["security"]["identity"], IDENTITY);
+    assert_eq!(json["security"]["suite"], "TLS_PSK_WITH_AES_128_GCM_SHA256");
     assert_eq!(json["code"], "2.05");
     assert_eq!(json["code_name"], "Content");
     assert_eq!(json["content_format"], "application/json");

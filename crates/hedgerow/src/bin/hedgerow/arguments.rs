@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,16 +9,24 @@ use hedgerow_coap::{Code, ContentFormat};
 
 use crate::{exit, media};
 
-/// Security for CoAP: a client for coap and coaps.
+/// Security for CoAP: a gateway from HTTP to CoAP devices over DTLS, and a client.
+///
+/// Without a command it starts three simulated devices and a gateway in front of them, and says
+/// what to try.
 #[derive(Debug, Parser)]
 #[command(
     name = "hedgerow",
     version,
-    after_help = exit::HELP
+    after_help = exit::HELP,
+    args_conflicts_with_subcommands = true
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: Option<Command>,
+
+    /// Where the demonstration's gateway listens for HTTP; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: SocketAddr,
 
     /// Say more on standard error; twice for what happens on the wire, three times for all
     #[arg(short, long, action = ArgAction::Count, global = true)]
@@ -26,6 +35,8 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Put a gateway in front of the devices that a configuration names
+    Gateway(GatewayArguments),
     /// Read a resource
     #[command(after_help = CLIENT_HELP)]
     Get(RequestArguments),
@@ -38,6 +49,17 @@ pub(crate) enum Command {
     /// Delete a resource
     #[command(after_help = CLIENT_HELP)]
     Delete(RequestArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GatewayArguments {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", default_value = "hedgerow.toml")]
+    pub(crate) config: PathBuf,
+
+    /// Only read the configuration and report its mistakes; nothing listens
+    #[arg(long)]
+    pub(crate) check: bool,
 }
 
 #[derive(Debug, Args)]
@@ -187,7 +209,7 @@ mod tests {
         ];
         let arguments = Arguments::try_parse_from(line).unwrap();
         assert_eq!(arguments.verbose, 2);
-        let Command::Put(put) = arguments.command else {
+        let Some(Command::Put(put)) = arguments.command else {
             panic!("put");
         };
         assert_eq!(put.payload.as_deref(), Some("on"));
@@ -208,6 +230,8 @@ mod tests {
             "get coap://h -B 0",
             "get coap://h -A unheard/of",
             "put coap://h -e payload -f file",
+            "--listen 8080",
+            "--listen 127.0.0.1:1 get coap://h",
             "fetch coap://h",
         ] {
             let line = ["hedgerow"].into_iter().chain(line.split(' '));

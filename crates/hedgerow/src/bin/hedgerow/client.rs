@@ -26,6 +26,8 @@ pub(crate) struct Progress {
     /// The URI in normal form.
     pub(crate) uri: Option<String>,
     pub(crate) security: Option<Security>,
+    /// The suite that was negotiated.
+    pub(crate) suite: Option<String>,
     pub(crate) address: Option<SocketAddr>,
     pub(crate) resolving: Option<Duration>,
     pub(crate) requesting: Option<Duration>,

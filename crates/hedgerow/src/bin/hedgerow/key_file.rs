@@ -1,8 +1,9 @@
-//! The file of identities and keys by URI that `--keys` reads.
+//! The file of identities and keys by URI that `--keys` reads and the demonstration writes.
 //!
 //! It is TOML: one `[[key]]` table a server, with `uri` (`coaps://HOST:PORT`), `identity` and `key`
 //! (text, or hexadecimal digits behind `0x`).
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
@@ -27,6 +28,15 @@ pub(crate) fn find(path: &Path, uri: &CoapUri<'_>) -> Result<Entry, Failure> {
     let text = fs::read_to_string(path).map_err(|error| Failure::file(path, &error))?;
     find_in(&Zeroizing::new(text), uri)
         .map_err(|message| Failure::usage(format!("{}: {message}", path.display())))
+}
+
+/// Writes one table of the file.
+pub(crate) fn write_entry(out: &mut String, uri: &str, identity: &str, key: &str) {
+    // Writing to a String doesn't fail. Nothing that the demonstration writes needs escaping.
+    let _ = write!(
+        out,
+        "\n[[key]]\nuri = \"{uri}\"\nidentity = \"{identity}\"\nkey = \"{key}\"\n"
+    );
 }
 
 fn find_in(text: &str, uri: &CoapUri<'_>) -> Result<Entry, String> {
@@ -91,31 +101,26 @@ mod tests {
         find_in(text, &CoapUri::parse(uri).unwrap())
     }
 
-    const WRITTEN: &str = r#"
-[[key]]
-uri = "coaps://127.0.0.1:4000"
-identity = "one"
-key = "key1"
-
-[[key]]
-uri = "coaps://lamp.example"
-identity = "two"
-key = "0x0102"
-"#;
+    fn written() -> String {
+        let mut text = "# keys\n".to_owned();
+        write_entry(&mut text, "coaps://127.0.0.1:4000", "one", "key1");
+        write_entry(&mut text, "coaps://lamp.example", "two", "0x0102");
+        text
+    }
 
     #[test]
     fn entry_is_found_by_host_and_port() {
-        let found = find_for(WRITTEN, "coaps://127.0.0.1:4000/temperature?x").unwrap();
+        let found = find_for(&written(), "coaps://127.0.0.1:4000/temperature?x").unwrap();
         assert_eq!(
             (found.identity.as_str(), found.psk.expose()),
             ("one", b"key1".as_slice())
         );
-        let found = find_for(WRITTEN, "coaps://LAMP.example:5684/").unwrap();
+        let found = find_for(&written(), "coaps://LAMP.example:5684/").unwrap();
         assert_eq!(
             (found.identity.as_str(), found.psk.expose()),
             ("two", [1, 2].as_slice())
         );
-        let other = find_for(WRITTEN, "coaps://127.0.0.1/").unwrap_err();
+        let other = find_for(&written(), "coaps://127.0.0.1/").unwrap_err();
         assert_eq!(
             other,
             "no key for coaps://127.0.0.1:5684: it has coaps://127.0.0.1:4000, \

@@ -1,13 +1,19 @@
-//! The program `hedgerow`: a client for coap and coaps.
+//! The program `hedgerow`: a demonstration, a gateway, and a client.
 
 mod arguments;
 mod client;
+mod demo;
+mod demo_keys;
 mod exit;
+mod gateway;
 mod key_file;
 mod key_text;
 mod media;
 mod private_file;
+mod private_folder;
 mod report;
+mod shutdown;
+mod suite_watch;
 mod target;
 
 use std::io;
@@ -18,7 +24,9 @@ use clap::Parser;
 use client::Progress;
 use exit::{Class, Failure};
 use hedgerow_coap::Code;
+use suite_watch::SuiteWatch;
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -42,22 +50,41 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> u8 {
+    let verbose = arguments.verbose;
     let line = match arguments.command {
-        Command::Get(request) => RequestLine::bare(Code::GET, request),
-        Command::Delete(request) => RequestLine::bare(Code::DELETE, request),
-        Command::Put(request) => RequestLine::with_payload(Code::PUT, request),
-        Command::Post(request) => RequestLine::with_payload(Code::POST, request),
+        None => {
+            log_to_stderr(LevelFilter::WARN, verbose);
+            return conclude(demo::run(arguments.listen).await);
+        }
+        Some(Command::Gateway(gateway)) => {
+            log_to_stderr(LevelFilter::INFO, verbose);
+            return conclude(gateway::run(&gateway).await);
+        }
+        Some(Command::Get(request)) => RequestLine::bare(Code::GET, request),
+        Some(Command::Delete(request)) => RequestLine::bare(Code::DELETE, request),
+        Some(Command::Put(request)) => RequestLine::with_payload(Code::PUT, request),
+        Some(Command::Post(request)) => RequestLine::with_payload(Code::POST, request),
     };
-    log_to_stderr(LevelFilter::WARN, arguments.verbose);
+    let suites = log_to_stderr(LevelFilter::WARN, verbose);
     let mut progress = Progress::default();
     let outcome = client::run(&line, &mut progress).await;
+    progress.suite = suites.suite();
     report::print(&line.common, &progress, outcome)
 }
 
-/// Logs what this program's own crates say, beginning at `level` and more with each `-v`.
+/// Says why the program failed, if it did, and returns the exit code.
+fn conclude(outcome: Result<(), Failure>) -> u8 {
+    match outcome {
+        Ok(()) => 0,
+        Err(failure) => report::print_failure(false, &Progress::default(), &failure),
+    }
+}
+
+/// Logs what this program's own crates say, beginning at `level` and more with each `-v`, and
+/// returns what remembers the suite that they name.
 ///
 /// What libraries log at their finest could hold the bytes of messages, so that it isn't shown.
-fn log_to_stderr(level: LevelFilter, verbose: u8) {
+fn log_to_stderr(level: LevelFilter, verbose: u8) -> SuiteWatch {
     let levels = [
         LevelFilter::WARN,
         LevelFilter::INFO,
@@ -67,14 +94,18 @@ fn log_to_stderr(level: LevelFilter, verbose: u8) {
     let start = levels.iter().position(|found| *found == level);
     let place = start.unwrap_or_default().saturating_add(verbose.into());
     let level = levels.get(place).copied().unwrap_or(LevelFilter::TRACE);
-    let layer = tracing_subscriber::fmt::layer()
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
-        .with_target(false);
+        .with_target(false)
+        .with_filter(Targets::new().with_target("hedgerow", level));
+    let suites = SuiteWatch::default();
+    let associations = Targets::new().with_target("hedgerow_net", LevelFilter::INFO);
     // It fails only if there is a subscriber already.
     let _ = tracing_subscriber::registry()
-        .with(layer)
-        .with(Targets::new().with_target("hedgerow", level))
+        .with(lines)
+        .with(suites.clone().with_filter(associations))
         .try_init();
+    suites
 }
 
 /// Says what is wrong with the command line, or what `--help` and `--version` ask for.

@@ -44,7 +44,7 @@ pub(crate) fn print_failure(as_json: bool, progress: &Progress, failure: &Failur
         let object = FailureReport {
             uri: progress.uri.as_deref(),
             address: progress.address.map(|address| address.to_string()),
-            security: progress.security.as_ref().map(SecurityReport::of),
+            security: SecurityReport::of(progress),
             error: ErrorReport {
                 class: failure.class.name(),
                 exit_code: failure.class.code(),
@@ -82,8 +82,14 @@ fn print_text(
         tell(&format!("{code}{separator}{}", printable(&diagnostic)));
         return Ok(());
     }
-    let security = progress.security.as_ref().map(Security::describe);
-    let security = security.unwrap_or_default();
+    let mut security = progress
+        .security
+        .as_ref()
+        .map(Security::describe)
+        .unwrap_or_default();
+    if let Some(suite) = &progress.suite {
+        security = format!("{security}, {suite}");
+    }
     if response.payload.is_empty() {
         tell(&format!("{code} ({security})"));
     } else {
@@ -159,7 +165,7 @@ fn print_json(
     let object = ResponseReport {
         uri: progress.uri.as_deref(),
         address: progress.address.map(|address| address.to_string()),
-        security: progress.security.as_ref().map(SecurityReport::of),
+        security: SecurityReport::of(progress),
         code: response.code.to_string(),
         code_name: response.code.name(),
         content_format: content_format
@@ -219,17 +225,21 @@ struct SecurityReport<'a> {
     mode: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     identity: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suite: Option<&'a str>,
 }
 
 impl<'a> SecurityReport<'a> {
-    fn of(security: &'a Security) -> Self {
-        Self {
+    fn of(progress: &'a Progress) -> Option<Self> {
+        let security = progress.security.as_ref()?;
+        Some(Self {
             mode: security.mode(),
             identity: match security {
                 Security::NoSec => None,
                 Security::Psk { identity, .. } => Some(identity),
             },
-        }
+            suite: progress.suite.as_deref(),
+        })
     }
 }
 

@@ -1,0 +1,210 @@
+//! `hedgerow` without a command: three simulated devices and a gateway in front of them.
+
+use std::io::{self, ErrorKind, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+use hedgerow::devices::{Device, DeviceServer, Lamp, Meter, Thermometer};
+use hedgerow::presets;
+use hedgerow_core::{PeerId, Psk};
+use hedgerow_gateway::{Config, Gateway, Running, Security, StartError};
+use hedgerow_net::{KeyStore, Node};
+use hedgerow_proxy::Methods;
+
+use crate::demo_keys::{self, IDENTITY, KeyFiles, KeyText};
+use crate::exit::{Class, Failure};
+use crate::gateway;
+use crate::shutdown::Shutdown;
+
+/// Runs the demonstration until it is asked to end.
+pub(crate) async fn run(listen: SocketAddr) -> Result<(), Failure> {
+    let mut shutdown = Shutdown::listen().map_err(|error| local(&error))?;
+    let lamp = Methods::GET | Methods::PUT | Methods::POST;
+    let meter = Methods::GET | Methods::PUT | Methods::DELETE;
+    let devices = [
+        Simulated::start("thermometer", Methods::GET, Thermometer).await?,
+        Simulated::start("lamp", lamp, Lamp::new()).await?,
+        Simulated::start("meter", meter, Meter::new()).await?,
+    ];
+    let gateway = start_gateway(listen, &devices).await?;
+    // Written last: whatever fails before leaves nothing behind.
+    let keys = devices.each_ref().map(|it| (it.name, it.uri(), &it.key));
+    let files = KeyFiles::write(&keys).map_err(|error| local(&error))?;
+    let http = gateway.http_addr().unwrap_or(listen);
+    print(&invitation(http, &devices, &files));
+    shutdown.requested().await;
+    print("\nClosing.\n");
+    drop(files);
+    gateway.shutdown().await;
+    for device in devices {
+        device.node.close().await;
+    }
+    Ok(())
+}
+
+/// A simulated device that runs.
+struct Simulated {
+    name: &'static str,
+    methods: Methods,
+    node: Node,
+    /// What people use. The gateway has a key of its own, which never leaves the process.
+    key: KeyText,
+    gateway_key: KeyText,
+}
+
+impl Simulated {
+    async fn start(
+        name: &'static str,
+        methods: Methods,
+        device: impl Device + Send + 'static,
+    ) -> Result<Self, Failure> {
+        let draw = || demo_keys::draw().map_err(|error| local(&error));
+        let (key, gateway_key) = (draw()?, draw()?);
+        let store = KeyStore::new();
+        for (identity, key, peer) in [(GATEWAY_IDENTITY, &gateway_key, 1), (IDENTITY, &key, 2)] {
+            let psk = Psk::new(key.as_bytes()).map_err(|error| misuse(&error))?;
+            store
+                .insert(identity, psk, PeerId(peer))
+                .map_err(|error| misuse(&error))?;
+        }
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let server = DeviceServer::new(device);
+        let node = Node::bind_server(address, presets::device(), store, server)
+            .await
+            .map_err(|error| local(&error))?;
+        Ok(Self {
+            name,
+            methods,
+            node,
+            key,
+            gateway_key,
+        })
+    }
+
+    fn uri(&self) -> String {
+        format!("coaps://{}", self.node.local_addr())
+    }
+}
+
+async fn start_gateway(listen: SocketAddr, devices: &[Simulated]) -> Result<Running, Failure> {
+    let mut config = Config::default().with_http(listen);
+    for device in devices {
+        let security = Security::psk(GATEWAY_IDENTITY, device.gateway_key.as_bytes())
+            .map_err(|error| misuse(&error))?;
+        let described = hedgerow_gateway::Device::new(device.name, device.uri(), security);
+        let examples = examples(device.name).iter();
+        let described = examples.fold(described.with_methods(device.methods), |it, example| {
+            it.with_example(*example)
+        });
+        config = config.with_device(described);
+    }
+    Gateway::start(config).await.map_err(|error| match &error {
+        StartError::Listen { address, error } if error.kind() == ErrorKind::AddrInUse => {
+            let (ip, port) = (address.ip(), address.port());
+            let next = SocketAddr::new(ip, port.checked_add(1).unwrap_or(8_080));
+            let any = SocketAddr::new(ip, 0);
+            let message = format!(
+                "{address} is taken by another program: choose another port with --listen {next}, \
+                 or any that is free with --listen {any}"
+            );
+            Failure::new(Class::Local, message)
+        }
+        _ => gateway::explain(error),
+    })
+}
+
+/// Says what runs, and what to try.
+fn invitation(http: SocketAddr, devices: &[Simulated; 3], files: &KeyFiles) -> String {
+    let [thermometer, lamp, meter] = devices.each_ref().map(Simulated::uri);
+    let program = std::env::current_exe().unwrap_or_else(|_| "hedgerow".into());
+    let program = quoted(&program);
+    let keys = quoted(files.all());
+    let bare = quoted(&files.of("thermometer"));
+    let authority = thermometer.trim_start_matches("coaps://");
+    format!(
+        r#"Hedgerow: three simulated devices, and a gateway from HTTP in front of them.
+
+  gateway      http://{http}/
+  thermometer  {thermometer}
+  lamp         {lamp}
+  meter        {meter}
+  keys         {keys}
+               drawn for this run, readable by you alone, removed at the end
+
+Through the gateway, which speaks DTLS with each device under that device's own key:
+
+  curl http://{http}/devices/thermometer/temperature
+  curl -H 'Accept: application/json' http://{http}/devices/thermometer/temperature
+  curl -X PUT -H 'Content-Type: text/plain' -d on http://{http}/devices/lamp/state
+  curl http://{http}/devices/lamp/state
+  curl http://{http}/devices/meter/history
+  head -c 100000 /dev/urandom > image
+  curl -T image -H 'Content-Type: application/octet-stream' http://{http}/devices/meter/firmware
+  curl http://{http}/devices/meter/firmware; sha256sum image
+
+Straight to a device:
+
+  {program} get --keys {keys} {thermometer}/temperature
+  {program} get --keys {keys} {lamp}/.well-known/core
+  {program} put --keys {keys} {lamp}/brightness -t text -e 40
+
+With other programs (whoever else uses this machine can read the key on their command lines):
+
+  coap-client-openssl -m get -u {IDENTITY} -k "$(cat {bare})" {thermometer}/temperature
+  openssl s_client -dtls1_2 -connect {authority} -cipher PSK-AES128-CCM8 -psk_identity {IDENTITY} -psk "$(od -An -v -tx1 {bare} | tr -d ' \n')"
+
+Ctrl-C ends it.
+"#
+    )
+}
+
+/// Quotes a path for a shell where it needs it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || "/._-+@%,:".contains(char);
+    if text.chars().all(is_plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// Paths that the gateway's page offers.
+fn examples(name: &str) -> &'static [&'static str] {
+    match name {
+        "thermometer" => &["/temperature"],
+        "lamp" => &["/state", "/brightness"],
+        _ => &["/reading", "/history"],
+    }
+}
+
+/// Writes to standard output. Where that can't be written to, nobody reads it.
+fn print(text: &str) {
+    let mut stdout = io::stdout().lock();
+    let _ = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
+}
+
+fn local(error: &io::Error) -> Failure {
+    Failure::new(Class::Local, error.to_string())
+}
+
+fn misuse(error: &hedgerow_core::Misuse) -> Failure {
+    Failure::new(Class::Local, error.to_string())
+}
+
+const GATEWAY_IDENTITY: &str = "gateway";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_quoted_for_a_shell() {
+        assert_eq!(
+            quoted(Path::new("/tmp/hedgerow-0a/keys.toml")),
+            "/tmp/hedgerow-0a/keys.toml"
+        );
+        assert_eq!(quoted(Path::new("/my files/it's")), r"'/my files/it'\''s'");
+    }
+}

@@ -1,0 +1,109 @@
+//! The keys of one run of the demonstration.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use crate::key_file;
+use crate::private_folder::PrivateFolder;
+
+/// The identity that people use with the simulated devices.
+pub(crate) const IDENTITY: &str = "demo";
+
+/// A key as text: 32 hexadecimal digits, and with them 128 random bits.
+///
+/// The text itself is the key, so that clients which take keys as text only can be given it.
+pub(crate) type KeyText = Zeroizing<String>;
+
+/// Draws a key.
+///
+/// # Errors
+///
+/// Those of the operating system's random source.
+pub(crate) fn draw() -> io::Result<KeyText> {
+    let mut bytes = Zeroizing::new([0_u8; 16]);
+    getrandom::fill(bytes.as_mut_slice())?;
+    // Long enough from the start: a string that grows leaves copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(2 * bytes.len()));
+    for byte in bytes.iter() {
+        for nibble in [byte >> 4, byte & 0x0f] {
+            let digit = char::from_digit(nibble.into(), 16).unwrap_or_default();
+            text.push(digit);
+        }
+    }
+    Ok(text)
+}
+
+/// The files with the keys of one run. Dropping it removes them.
+#[derive(Debug)]
+pub(crate) struct KeyFiles {
+    folder: PrivateFolder,
+    all: PathBuf,
+}
+
+impl KeyFiles {
+    /// Writes the keys of the servers given by name, URI and key: one file for `--keys`, and one
+    /// file a server with the bare key for other programs.
+    ///
+    /// # Errors
+    ///
+    /// Those of the operating system. What was written is removed then.
+    pub(crate) fn write(servers: &[(&str, String, &KeyText)]) -> io::Result<Self> {
+        let mut random = [0_u8; 8];
+        getrandom::fill(&mut random)?;
+        let mut folder =
+            PrivateFolder::create(&format!("hedgerow-{:016x}", u64::from_be_bytes(random)))?;
+        let mut text = Zeroizing::new(String::with_capacity(4_096));
+        text.push_str(
+            "# Keys of one run of hedgerow's demonstration, for `hedgerow get --keys`.\n",
+        );
+        for (name, uri, key) in servers {
+            key_file::write_entry(&mut text, uri, IDENTITY, key);
+            folder.write(&format!("{name}.key"), key.as_bytes())?;
+        }
+        let all = folder.write("keys.toml", text.as_bytes())?;
+        Ok(Self { folder, all })
+    }
+
+    /// Returns the file for `--keys`.
+    pub(crate) fn all(&self) -> &Path {
+        &self.all
+    }
+
+    /// Returns the file with the bare key of one server.
+    pub(crate) fn of(&self, name: &str) -> PathBuf {
+        self.folder.path().join(format!("{name}.key"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hedgerow_coap::CoapUri;
+
+    use super::*;
+
+    #[test]
+    fn keys_are_drawn_anew_and_are_text_of_32_digits() {
+        let (one, other) = (draw().unwrap(), draw().unwrap());
+        assert_ne!(*one, *other);
+        assert!(one.len() == 32 && one.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    }
+
+    #[test]
+    fn what_is_written_is_found_again_and_removed_in_the_end() {
+        let key = draw().unwrap();
+        let uri = "coaps://127.0.0.1:4000";
+        let files = KeyFiles::write(&[("lamp", uri.to_owned(), &key)]).unwrap();
+        let found = key_file::find(files.all(), &CoapUri::parse(uri).unwrap()).unwrap();
+        assert_eq!(
+            (found.identity.as_str(), found.psk.expose()),
+            (IDENTITY, key.as_bytes())
+        );
+        let bare = files.of("lamp");
+        assert_eq!(std::fs::read(&bare).unwrap(), key.as_bytes());
+        let all = files.all().to_owned();
+        drop(files);
+        assert!(!all.exists() && !bare.exists() && !all.parent().unwrap().exists());
+    }
+}
