@@ -1,5 +1,12 @@
 //! The program as a child, and devices for it to talk to.
-#![allow(dead_code, unreachable_pub)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    dead_code,
+    unreachable_pub
+)]
+
+pub mod http;
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,0 +1,190 @@
+//! `hedgerow` and `hedgerow gateway` from start to end.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![cfg(unix)]
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use hedgerow::devices::Thermometer;
+use support::http::http_get;
+use support::{IDENTITY, KEY, Server, hedgerow, loopback};
+
+/// A program that runs until it is told to end. Dropping it kills it.
+struct Running(Child);
+
+impl Running {
+    fn start(arguments: &[&str], runtime_folder: &Path) -> Self {
+        let child = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
+            .args(arguments)
+            .env("XDG_RUNTIME_DIR", runtime_folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self(child)
+    }
+
+    /// Asks it to end as `signal` does, and returns its exit code.
+    fn end(&mut self, signal: &str) -> Option<i32> {
+        let kill = ["-c", "kill -s \"$1\" \"$2\"", "sh", signal];
+        let id = self.0.id().to_string();
+        let status = Command::new("sh").args(kill).arg(id).status().unwrap();
+        assert!(status.success());
+        self.0.wait().unwrap().code()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// An empty folder of this test's own.
+fn folder(name: &str) -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&path);
+    fs::create_dir(&path).unwrap();
+    path
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn demonstration_can_be_used_as_it_says_and_leaves_nothing_behind() {
+    for signal in ["INT", "TERM"] {
+        let place = folder(&format!("demonstration {signal}"));
+        let mut running = Running::start(&["--listen", "127.0.0.1:0"], &place);
+        let stdout = BufReader::new(running.0.stdout.take().unwrap());
+        let mut lines = stdout.lines().map(Result::unwrap);
+        let said: Vec<_> = lines
+            .by_ref()
+            .take_while(|it| it != "Ctrl-C ends it.")
+            .collect();
+        let word_after = |name: &str| {
+            let line = said.iter().find(|line| line.trim_start().starts_with(name));
+            let word = line
+                .unwrap()
+                .trim_start()
+                .strip_prefix(name)
+                .unwrap()
+                .trim();
+            word.trim_matches('\'').to_owned()
+        };
+
+        let http: SocketAddr = word_after("gateway")
+            .trim_start_matches("http://")
+            .trim_end_matches('/')
+            .parse()
+            .unwrap();
+        let read = http_get(http, "/devices/thermometer/temperature");
+        assert_eq!(read.status, 200);
+        let degrees: f64 = read.text().parse().unwrap();
+        assert!((18.0..=24.0).contains(&degrees));
+        assert_eq!(http_get(http, "/devices/lamp/state").text(), "off");
+        assert!(http_get(http, "/devices/meter/history").body.len() > 30_000);
+
+        let keys = PathBuf::from(word_after("keys"));
+        assert_eq!(mode(&keys), 0o600);
+        assert_eq!(mode(keys.parent().unwrap()), 0o700);
+        assert_eq!(keys.parent().unwrap().parent().unwrap(), place);
+        let uri = format!("{}/temperature", word_after("thermometer"));
+        let direct = hedgerow(&["get", "--keys", keys.to_str().unwrap(), &uri]);
+        assert_eq!((direct.code(), direct.stderr()), (0, ""));
+        // What is printed ends up in scroll-back and logs: no key is in it.
+        let text = fs::read_to_string(&keys).unwrap();
+        let key_of = |line: &str| {
+            line.strip_prefix("key = \"")?
+                .strip_suffix('"')
+                .map(str::to_owned)
+        };
+        let drawn: Vec<_> = text.lines().filter_map(key_of).collect();
+        assert_eq!(drawn.len(), 3);
+        assert!(
+            drawn
+                .iter()
+                .all(|key| !said.iter().any(|line| line.contains(key.as_str())))
+        );
+
+        assert_eq!(running.end(signal), Some(0));
+        assert_eq!(fs::read_dir(&place).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn port_that_is_taken_is_told_with_a_way_out() {
+    let taken = TcpListener::bind(loopback()).unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let place = folder("taken");
+    let refused = Running::start(&["--listen", &address], &place);
+    let mut child = refused;
+    assert_eq!(child.0.wait().unwrap().code(), Some(1));
+    let mut stderr = String::new();
+    let pipe = child.0.stderr.take().unwrap();
+    std::io::Read::read_to_string(&mut { pipe }, &mut stderr).unwrap();
+    assert!(stderr.contains(&format!("{address} is taken")), "{stderr}");
+    assert!(stderr.contains("--listen 127.0.0.1:"), "{stderr}");
+    assert_eq!(fs::read_dir(&place).unwrap().count(), 0);
+}
+
+/// Writes a configuration with one device, for its owner alone.
+fn configuration(place: &Path, listen: &str, uri: &str) -> String {
+    let path = place.join("hedgerow.toml");
+    let text = format!(
+        "[http]\nlisten = \"{listen}\"\n\n[[device]]\nname = \"thermometer\"\nuri = \"{uri}\"\n\
+         mode = \"terminate\"\nsecurity = \"psk\"\npsk_identity = \"{IDENTITY}\"\npsk = \"{KEY}\"\n"
+    );
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn gateway_serves_what_its_file_says_and_ends_in_order() {
+    let device = Server::device(Thermometer);
+    let place = folder("gateway");
+    let file = configuration(&place, "127.0.0.1:0", &device.uri(""));
+    let checked = hedgerow(&["gateway", "--config", &file, "--check"]);
+    assert_eq!((checked.code(), checked.stdout()), (0, ""), "{checked:?}");
+    let mut running = Running::start(&["gateway", "--config", &file], &place);
+    let stderr = BufReader::new(running.0.stderr.take().unwrap());
+    let mut lines = stderr.lines().map(Result::unwrap);
+    let listening = lines
+        .find(|line| line.contains("listening for HTTP"))
+        .unwrap();
+    let address = listening.rsplit("address=").next().unwrap().trim();
+    let read = http_get(address.parse().unwrap(), "/devices/thermometer/temperature");
+    assert_eq!((read.status, read.text()), (200, "21.0"));
+    assert_eq!(running.end("TERM"), Some(0));
+    let rest: Vec<_> = lines.collect();
+    assert!(!rest.iter().any(|line| line.contains(KEY)), "{rest:?}");
+}
+
+#[test]
+fn mistakes_in_a_configuration_are_placed_and_nothing_listens() {
+    let place = folder("mistakes");
+    let file = configuration(&place, "localhost", "coaps://127.0.0.1:1");
+    for arguments in [
+        vec!["gateway", "--config", &file],
+        vec!["gateway", "--config", &file, "--check"],
+    ] {
+        let refused = hedgerow(&arguments);
+        assert_eq!((refused.code(), refused.stdout()), (2, ""));
+        assert!(refused.stderr().contains("hedgerow.toml:2:"), "{refused:?}");
+        assert!(refused.stderr().contains("http.listen"), "{refused:?}");
+        assert!(!refused.stderr().contains(KEY));
+    }
+    let absent = hedgerow(&["gateway", "--config", "no-such-file.toml"]);
+    assert_eq!(absent.code(), 2);
+    assert!(absent.stderr().contains("no-such-file.toml"));
+}
