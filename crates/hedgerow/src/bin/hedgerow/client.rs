@@ -84,7 +84,8 @@ pub(crate) async fn run(
     };
     let asked = Instant::now();
     let outcome = timeout_at(deadline, node.request(&target, request)).await;
-    progress.requesting = Some(asked.elapsed());
+    let waited = asked.elapsed();
+    progress.requesting = Some(waited);
     let is_established = node.statistics().established > 0;
     node.close().await;
 
@@ -92,7 +93,7 @@ pub(crate) async fn run(
         address,
         others: addresses.len().saturating_sub(1),
         security: &security,
-        seconds: line.common.seconds,
+        waited,
     };
     match outcome {
         Ok(Ok(response)) => Ok(response),
@@ -108,7 +109,7 @@ struct Peer<'a> {
     address: SocketAddr,
     others: usize,
     security: &'a Security,
-    seconds: u32,
+    waited: Duration,
 }
 
 impl Peer<'_> {
@@ -142,7 +143,7 @@ impl Peer<'_> {
 
     /// Nobody was heard at all.
     fn silence(self) -> Failure {
-        let (name, seconds) = (self.name(), self.seconds);
+        let (name, seconds) = (self.name(), self.waited.as_secs_f64());
         let others = match self.others {
             0 => String::new(),
             others => format!("; {others} more addresses of this name were not asked"),
@@ -150,7 +151,7 @@ impl Peer<'_> {
         Failure::new(
             Class::Timeout,
             format!(
-                "no answer from {name} within {seconds} s: is the device there and awake, and is \
+                "no answer from {name} within {seconds:.0} s: is the device there and awake, and is \
                  the port right?{others}"
             ),
         )
@@ -158,10 +159,10 @@ impl Peer<'_> {
 
     /// The peer was heard, but didn't answer the request.
     fn no_response(self) -> Failure {
-        let (name, seconds) = (self.name(), self.seconds);
+        let (name, seconds) = (self.name(), self.waited.as_secs_f64());
         Failure::new(
             Class::Timeout,
-            format!("{name} is there, but sent no response within {seconds} s"),
+            format!("{name} is there, but sent no response within {seconds:.0} s"),
         )
     }
 

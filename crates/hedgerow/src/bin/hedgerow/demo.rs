@@ -202,8 +202,8 @@ mod tests {
     #[test]
     fn paths_are_quoted_for_a_shell() {
         assert_eq!(
-            quoted(Path::new("/tmp/hedgerow-0a/keys.toml")),
-            "/tmp/hedgerow-0a/keys.toml"
+            quoted(Path::new("/run/hedgerow-0a/keys.toml")),
+            "/run/hedgerow-0a/keys.toml"
         );
         assert_eq!(quoted(Path::new("/my files/it's")), r"'/my files/it'\''s'");
     }
