@@ -180,27 +180,38 @@ impl Registry {
             Host::Name(name) => resolve(name, port).await?,
         };
         let mut places = self.places.lock().await;
-        for address in candidates {
-            let permitted = self.proxy.check_address(&entry.destination, address.ip());
-            let is_free = places
-                .get(&address)
-                .is_none_or(|index| *index == entry.index);
-            if permitted.is_ok() && is_free {
-                places.retain(|_, index| *index != entry.index);
-                places.insert(address, entry.index);
-                *known = Some(address);
-                return Ok(address);
+        let address = candidates.into_iter().find(|address| {
+            let permitted = check_place(&self.proxy, &entry.destination, *address, |address| {
+                let index = places.get(&address);
+                index.is_none_or(|index| *index == entry.index)
+            });
+            if let Err(reason) = permitted {
+                let device = &entry.device.name;
+                warn!(target: "hedgerow::audit", %device, %address, reason, "destination denied");
             }
-            warn!(
-                target: "hedgerow::audit",
-                device = %entry.device.name,
-                %address,
-                reason = if is_free { "address not permitted" } else { "another device's address" },
-                "destination denied"
-            );
-        }
-        Err(Failure::Target(TargetError::DestinationDenied))
+            permitted.is_ok()
+        });
+        let address = address.ok_or(Failure::Target(TargetError::DestinationDenied))?;
+        places.retain(|_, index| *index != entry.index);
+        places.insert(address, entry.index);
+        *known = Some(address);
+        Ok(address)
     }
+}
+
+/// Says whether a device may be asked at an address that its host stands for.
+fn check_place(
+    proxy: &HcProxy,
+    destination: &Destination,
+    address: SocketAddr,
+    is_free: impl FnOnce(SocketAddr) -> bool,
+) -> Result<(), &'static str> {
+    proxy
+        .check_address(destination, address.ip())
+        .map_err(|_| "address not permitted")?;
+    is_free(address)
+        .then_some(())
+        .ok_or("another device's address")
 }
 
 async fn resolve(name: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
@@ -239,3 +250,40 @@ fn to_message(request: &CoapRequest) -> RequestMessage {
 
 /// How long a name's look-up may take.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use hedgerow_proxy::Methods;
+
+    use super::*;
+
+    #[test]
+    fn name_leads_neither_inwards_nor_to_another_device() {
+        let proxy = HcProxy::new()
+            .with_device("lamp", "coaps://lamp.example", Methods::GET)
+            .unwrap();
+        let destination = proxy.device_destination("lamp").unwrap();
+        let check = |address: &str, is_free| {
+            check_place(&proxy, destination, address.parse().unwrap(), |_| is_free)
+        };
+        assert_eq!(check("192.0.2.7:5684", true), Ok(()));
+        assert_eq!(
+            check("192.0.2.7:5684", false),
+            Err("another device's address")
+        );
+        for address in [
+            "127.0.0.1:5684",
+            "169.254.169.254:5684",
+            "0.0.0.0:5684",
+            "224.0.1.187:5684",
+            "[::1]:5684",
+            "[::ffff:127.0.0.1]:5684",
+        ] {
+            assert_eq!(
+                check(address, true),
+                Err("address not permitted"),
+                "{address}"
+            );
+        }
+    }
+}

@@ -117,6 +117,16 @@ async fn what_a_device_refuses_keeps_its_meaning() {
 }
 
 #[tokio::test]
+async fn device_is_asked_for_each_format_that_the_client_takes() {
+    let (gateway, _node, _) = with_device(|config| config).await;
+    let both = "GET /devices/meter/formats\r\naccept: application/json, text/plain;q=0.5";
+    let reply = send(&gateway, both, b"").await;
+    assert_eq!((reply.status, reply.text().as_str()), (200, "no JSON"));
+    let json = "GET /devices/meter/formats\r\naccept: application/json";
+    assert_eq!(send(&gateway, json, b"").await.status, 406);
+}
+
+#[tokio::test]
 async fn only_configured_methods_paths_and_devices_are_reached() {
     let (resources, _told) = Resources::new();
     let node = device(loopback(), resources).await;

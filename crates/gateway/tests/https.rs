@@ -18,6 +18,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use support::{Resources, device, loopback, psk_device, request_on, short_config, start};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -81,6 +82,28 @@ async fn https_serves_http1_and_http2() {
     assert_eq!(sender.send_request(put).await.unwrap().status(), 403);
     gateway.shutdown().await;
     connection.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn http2_client_that_falls_silent_is_cut_off() {
+    let pair = rcgen::generate_simple_self_signed(["gateway.example".to_owned()]).unwrap();
+    let (certificate, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
+    let mut config = short_config();
+    let https = Https::from_pem(loopback(), certificate.as_bytes(), key.as_bytes());
+    config.https = Some(https.unwrap());
+    config.timeouts.head = std::time::Duration::from_millis(50);
+    let gateway = start(config).await;
+    let mut stream = connect(&gateway, &pair, b"h2").await;
+    // The preface and empty SETTINGS (RFC 9113 §3.4), and then not even an answer to PING.
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    stream.write_all(preface).await.unwrap();
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest).await;
+    // A client that doesn't even begin is cut off alike.
+    let mut stream = TcpStream::connect(gateway.https_addr().unwrap())
+        .await
+        .unwrap();
+    let _ = stream.read_to_end(&mut rest).await;
 }
 
 #[test]

@@ -94,6 +94,14 @@ impl Resources {
             }
             (_, "temperature") => ResponseMessage::new(Code::METHOD_NOT_ALLOWED),
             (Code::GET, "history") => ResponseMessage::new(Code::CONTENT).payload(history()),
+            (Code::GET, "formats") => {
+                let json = ContentFormat::JSON.encode();
+                if message.values(OptionNumber::ACCEPT).next() == Some(json.as_bytes()) {
+                    ResponseMessage::new(Code::NOT_ACCEPTABLE)
+                } else {
+                    text("no JSON")
+                }
+            }
             (Code::GET, "slow") => {
                 let _ = self.begun.send(());
                 self.go_on.acquire().await.unwrap().forget();
