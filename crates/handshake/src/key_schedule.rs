@@ -4,7 +4,7 @@
 use hedgerow_core::{
     AeadAlgorithm, CryptoProvider, CryptoRng, MAX_PSK_LEN, Misuse, Psk, SHA256_LEN, Secret, Writer,
 };
-use hedgerow_record::{EpochNumber, Random, RecordOpener, RecordSealer, TrafficKeys};
+use hedgerow_record::{CipherSuite, EpochNumber, Random, RecordOpener, RecordSealer, TrafficKeys};
 
 use crate::prf::prf;
 
@@ -22,8 +22,45 @@ const HMAC_BLOCK_LEN: usize = 64;
 /// Two keys of up to 32 bytes and two fixed nonce parts of up to 12.
 const MAX_KEY_BLOCK_LEN: usize = 2 * 32 + 2 * 12;
 
+/// What both hellos settle.
+pub(crate) struct SecurityParameters {
+    pub(crate) client_random: Random,
+    pub(crate) server_random: Random,
+    pub(crate) suite: CipherSuite,
+    pub(crate) algorithm: AeadAlgorithm,
+    pub(crate) has_extended_master_secret: bool,
+}
+
+impl SecurityParameters {
+    /// Derives the master secret and the keys of `end`; `session_hash` is the digest of all
+    /// messages up to ClientKeyExchange.
+    pub(crate) fn derive_keys<P: CryptoProvider>(
+        &self,
+        provider: &P,
+        psk: &[u8],
+        session_hash: &[u8; SHA256_LEN],
+        end: ConnectionEnd,
+    ) -> Result<(MasterSecret<P>, EpochKeys<P::Aead>), Misuse> {
+        let (client_random, server_random) = (&self.client_random, &self.server_random);
+        let binding = if self.has_extended_master_secret {
+            Binding::SessionHash(session_hash)
+        } else {
+            Binding::Randoms
+        };
+        let master = MasterSecret::derive(provider, psk, client_random, server_random, &binding);
+        let keys = master.derive_traffic_keys(
+            provider,
+            self.algorithm,
+            client_random,
+            server_random,
+            end,
+        )?;
+        Ok((master, keys))
+    }
+}
+
 /// What the master secret is bound to.
-pub(crate) enum Binding<'a> {
+enum Binding<'a> {
     /// Both hellos' random bytes (RFC 5246 §8.1).
     Randoms,
     /// The digest of all messages up to ClientKeyExchange (RFC 7627 §4).
@@ -50,7 +87,7 @@ pub(crate) struct MasterSecret<P: CryptoProvider> {
 
 impl<P: CryptoProvider> MasterSecret<P> {
     /// Derives the master secret of plain PSK key exchange.
-    pub(crate) fn derive(
+    fn derive(
         provider: &P,
         psk: &[u8],
         client_random: &Random,
@@ -80,7 +117,7 @@ impl<P: CryptoProvider> MasterSecret<P> {
     }
 
     /// Derives the keys of epoch 1: what this end seals with and what it opens with.
-    pub(crate) fn derive_traffic_keys(
+    fn derive_traffic_keys(
         &self,
         provider: &P,
         algorithm: AeadAlgorithm,

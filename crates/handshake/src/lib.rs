@@ -89,6 +89,7 @@ mod cookie;
 mod handshake_state;
 mod incoming;
 mod key_schedule;
+mod machine;
 mod outgoing;
 mod prf;
 mod psk_messages;

@@ -2,12 +2,13 @@
 
 use core::time::Duration;
 
-use hedgerow_core::{Aead, ChannelError, EncodeError, Instant, Misuse, Writer};
+use hedgerow_core::{Aead, ChannelError, CryptoProvider, EncodeError, Instant, Misuse, Writer};
 use hedgerow_record::{
     Alert, ContentType, DTLS_1_2, EpochNumber, HANDSHAKE_HEADER_LEN, HandshakeType,
     RECORD_HEADER_LEN, RecordNumber, RecordSealer, encode_handshake_header, encode_record,
 };
 
+use crate::transcript::Transcript;
 use crate::{Settings, Timers};
 
 /// What a flight consists of. It stands in the buffer as kind(1), for a message msg_type(1)
@@ -39,18 +40,22 @@ pub(crate) struct Outgoing<B, A> {
     cursor: usize,
     body_cursor: usize,
     next_plain_number: u64,
+    next_message_seq: u16,
     sealer: Option<RecordSealer<A>>,
+    has_changed_cipher_spec: bool,
     alert: Option<Alert>,
     timer: FlightTimer,
     max_datagram_len: usize,
 }
 
 impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> Outgoing<B, A> {
-    /// Starts with nothing to send; the first record of epoch 0 gets `next_plain_number`.
+    /// Starts with nothing to send; the first record of epoch 0 gets `next_plain_number`, the first
+    /// message `next_message_seq`.
     pub(crate) fn new(
         settings: &Settings,
         buffer: B,
         next_plain_number: u64,
+        next_message_seq: u16,
         now: Instant,
     ) -> Self {
         Self {
@@ -59,7 +64,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> Outgoing<B, A> {
             cursor: 0,
             body_cursor: 0,
             next_plain_number,
+            next_message_seq,
             sealer: None,
+            has_changed_cipher_spec: false,
             alert: None,
             timer: FlightTimer::new(settings.timers, now),
             max_datagram_len: settings.max_datagram_len(),
@@ -74,14 +81,22 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> Outgoing<B, A> {
         self.timer.restart();
     }
 
-    /// Adds a message to the flight and lends its body.
-    pub(crate) fn push_message(
+    /// Takes the next number of this end's messages.
+    pub(crate) const fn take_message_seq(&mut self) -> u16 {
+        let message_seq = self.next_message_seq;
+        self.next_message_seq = message_seq.saturating_add(1);
+        message_seq
+    }
+
+    /// Adds a message to the flight and to the transcript.
+    pub(crate) fn push_message<P: CryptoProvider>(
         &mut self,
+        transcript: &mut Transcript<P>,
         epoch: EpochNumber,
         msg_type: HandshakeType,
-        message_seq: u16,
         body: impl FnOnce(&mut Writer<'_>) -> Result<(), EncodeError>,
-    ) -> Result<&[u8], EncodeError> {
+    ) -> Result<(), EncodeError> {
+        let message_seq = self.take_message_seq();
         let kind = match epoch {
             EpochNumber(0) => PLAIN_MESSAGE,
             _ => PROTECTED_MESSAGE,
@@ -95,17 +110,20 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> Outgoing<B, A> {
         writer.nested16(body)?;
         let end = writer.len();
         self.len = start.saturating_add(end);
-        Ok(self
+        let body = self
             .buffer
             .as_ref()
             .get(start.saturating_add(body_at)..self.len)
-            .unwrap_or_default())
+            .unwrap_or_default();
+        transcript.add(msg_type, message_seq, body);
+        Ok(())
     }
 
     /// Adds ChangeCipherSpec to the flight.
     pub(crate) fn push_change_cipher_spec(&mut self) -> Result<(), EncodeError> {
         let mut writer = Writer::new(self.buffer.as_mut().get_mut(self.len..).unwrap_or_default());
         writer.u8(CHANGE_CIPHER_SPEC)?;
+        self.has_changed_cipher_spec = true;
         self.len = self.len.saturating_add(1);
         Ok(())
     }
@@ -267,9 +285,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> Outgoing<B, A> {
     }
 
     fn write_alert(&mut self, alert: Alert, out: &mut [u8]) -> Result<usize, ChannelError> {
-        match self.sealer.as_mut() {
-            Some(sealer) => sealer.seal(ContentType::Alert, &alert.encode(), out),
-            None => {
+        match &mut self.sealer {
+            // RFC 5246 §7.1: what follows this end's ChangeCipherSpec is protected, and no more.
+            Some(sealer) if self.has_changed_cipher_spec => {
+                sealer.seal(ContentType::Alert, &alert.encode(), out)
+            }
+            _ => {
                 let mut writer = Writer::new(out);
                 let number = next_plain_number(&mut self.next_plain_number)?;
                 encode_plain(ContentType::Alert, number, &alert.encode(), &mut writer)?;
@@ -364,6 +385,14 @@ fn encode_message_part(
         record.bytes(part)
     })()
     .map_err(too_small)
+}
+
+/// The fields of a hello are made here and fit; what can fail is the room for them.
+pub(crate) fn not_encodable(error: hedgerow_record::Error) -> EncodeError {
+    match error {
+        hedgerow_record::Error::Encode(error) => error,
+        _ => EncodeError::TooLong { len: 0, max: 0 },
+    }
 }
 
 /// A caller's buffer was too small for what is written.
