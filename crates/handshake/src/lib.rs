@@ -86,6 +86,7 @@ mod acceptor;
 mod buffers;
 mod client;
 mod cookie;
+mod flight_timer;
 mod handshake_state;
 mod incoming;
 mod key_schedule;

@@ -10,9 +10,10 @@ use hedgerow_record::{
     EpochNumber, HandshakeType, RecordOpener, RecordSealer,
 };
 
+use crate::flight_timer::Due;
 use crate::incoming::{Incoming, Message};
 use crate::key_schedule::{ConnectionEnd, MasterSecret, VERIFY_DATA_LEN};
-use crate::outgoing::{Due, Outgoing};
+use crate::outgoing::Outgoing;
 use crate::session::{FINAL_FLIGHT_LIFETIME, FinalFlight};
 use crate::transcript::Transcript;
 use crate::{Buffers, Established, Session};

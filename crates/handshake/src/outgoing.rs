@@ -1,15 +1,14 @@
 //! The flight under way: its messages, their records and its timer (RFC 6347 §4.2.4).
 
-use core::time::Duration;
-
 use hedgerow_core::{Aead, ChannelError, CryptoProvider, EncodeError, Instant, Misuse, Writer};
 use hedgerow_record::{
     Alert, ContentType, DTLS_1_2, EpochNumber, HANDSHAKE_HEADER_LEN, HandshakeType,
     RECORD_HEADER_LEN, RecordNumber, RecordSealer, encode_handshake_header, encode_record,
 };
 
+use crate::Settings;
+use crate::flight_timer::{Due, FlightTimer};
 use crate::transcript::Transcript;
-use crate::{Settings, Timers};
 
 /// What a flight consists of. It stands in the buffer as kind(1), for a message msg_type(1)
 /// message_seq(2) length(2) body.
@@ -403,100 +402,4 @@ pub(crate) fn too_small(error: EncodeError) -> ChannelError {
         _ => (0, 0),
     };
     Misuse::BufferTooSmall { needed, available }.into()
-}
-
-/// What has become due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Due {
-    Nothing,
-    Retransmit,
-    GiveUp,
-}
-
-/// When a flight is sent again, and when the handshake is given up.
-#[derive(Debug)]
-pub(crate) struct FlightTimer {
-    timers: Timers,
-    timeout: Duration,
-    transmissions: u8,
-    last_sent: Option<Instant>,
-    retransmit_at: Option<Instant>,
-    deadline: Instant,
-    is_stopped: bool,
-    is_answer: bool,
-}
-
-impl FlightTimer {
-    fn new(timers: Timers, now: Instant) -> Self {
-        Self {
-            timers,
-            timeout: timers.initial_timeout,
-            transmissions: 0,
-            last_sent: None,
-            retransmit_at: None,
-            deadline: now + timers.deadline,
-            is_stopped: false,
-            is_answer: false,
-        }
-    }
-
-    fn restart(&mut self) {
-        self.timeout = self.timers.initial_timeout;
-        self.transmissions = 0;
-        self.last_sent = None;
-        self.retransmit_at = None;
-        self.is_stopped = false;
-        self.is_answer = false;
-    }
-
-    fn stop(&mut self) {
-        self.retransmit_at = None;
-        self.is_stopped = true;
-    }
-
-    const fn answering_duplicate(&mut self) {
-        self.is_answer = true;
-    }
-
-    fn flight_sent(&mut self, now: Instant) {
-        // An answer to a duplicate is the peer's attempt, not one of this end's.
-        if !core::mem::take(&mut self.is_answer) {
-            self.transmissions = self.transmissions.saturating_add(1);
-        }
-        self.last_sent = Some(now);
-        if !self.is_stopped {
-            self.retransmit_at = Some(now + self.timeout);
-        }
-    }
-
-    /// An answer to a duplicate doesn't come more often than every half initial timeout, so that a
-    /// burst of duplicates isn't multiplied.
-    fn may_answer_duplicate(&self, now: Instant) -> bool {
-        self.last_sent
-            .is_none_or(|sent| now.saturating_since(sent) >= self.timers.initial_timeout / 2)
-    }
-
-    fn handle_timeout(&mut self, now: Instant) -> Due {
-        if now >= self.deadline {
-            return Due::GiveUp;
-        }
-        match self.retransmit_at {
-            Some(at) if now >= at => {
-                if self.transmissions >= self.timers.max_transmissions {
-                    return Due::GiveUp;
-                }
-                // RFC 6347 §4.2.4.1: the timeout doubles, up to a cap.
-                self.timeout = self.timeout.saturating_mul(2).min(self.timers.max_timeout);
-                self.retransmit_at = None;
-                Due::Retransmit
-            }
-            _ => Due::Nothing,
-        }
-    }
-
-    /// Returns when [`Self::handle_timeout`] is due.
-    pub(crate) fn poll_timeout(&self) -> Instant {
-        self.retransmit_at
-            .map_or(self.deadline, |at| at.min(self.deadline))
-    }
 }
