@@ -46,7 +46,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Incoming<B> {
     ///
     /// What was held back came in the epoch before: a Finished that arrived in clear must not
     /// become one that counts.
-    pub(crate) fn change_epoch(&mut self, epoch: EpochNumber) {
+    fn change_epoch(&mut self, epoch: EpochNumber) {
         if self.epoch != epoch {
             self.reassembly.clear();
             self.epoch = epoch;
@@ -57,12 +57,13 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Incoming<B> {
         self.buffer
     }
 
-    /// Takes the messages of a record apart and gives `handle` those whose turn has come.
+    /// Takes the messages of a record apart and gives `handle` those whose turn has come; it returns
+    /// the epoch in which further ones are taken.
     pub(crate) fn handle_record(
         &mut self,
         epoch: EpochNumber,
         record: &[u8],
-        mut handle: impl FnMut(&Message<'_>) -> Result<(), AlertDescription>,
+        mut handle: impl FnMut(&Message<'_>) -> Result<EpochNumber, AlertDescription>,
     ) -> Result<Taken, AlertDescription> {
         let mut taken = Taken::default();
         let mut reader = Reader::new(record);
@@ -91,7 +92,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Incoming<B> {
                 continue;
             }
             if let (0, Some(body)) = (behind, part.whole()) {
-                handle(&Message {
+                let next_epoch = handle(&Message {
                     msg_type: part.msg_type,
                     message_seq: part.message_seq,
                     body,
@@ -100,13 +101,14 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Incoming<B> {
                     .release(part.message_seq, self.buffer.as_mut());
                 taken.advanced = true;
                 self.next_message_seq = self.next_message_seq.saturating_add(1);
+                self.change_epoch(next_epoch);
             } else if let Err(reason) = self.keep(&part) {
                 taken.dropped = Some(reason);
             }
             while let Some((msg_type, range)) = self.reassembly.whole(self.next_message_seq) {
                 let message_seq = self.next_message_seq;
                 let body = self.buffer.as_ref().get(range).unwrap_or_default();
-                handle(&Message {
+                let next_epoch = handle(&Message {
                     msg_type,
                     message_seq,
                     body,
@@ -114,6 +116,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Incoming<B> {
                 self.reassembly.release(message_seq, self.buffer.as_mut());
                 taken.advanced = true;
                 self.next_message_seq = self.next_message_seq.saturating_add(1);
+                self.change_epoch(next_epoch);
             }
         }
         Ok(taken)
@@ -157,7 +160,8 @@ mod tests {
         let taken = incoming
             .handle_record(EpochNumber(epoch), record, |message| {
                 handled.push((message.message_seq, message.body.to_vec()));
-                Ok(())
+                let is_last = message.body.starts_with(b"last");
+                Ok(EpochNumber(if is_last { 1 } else { epoch }))
             })
             .unwrap();
         (taken, handled)
@@ -192,15 +196,16 @@ mod tests {
         assert_eq!(handled, [(0, b"firstrests".to_vec())]);
     }
 
+    /// What is held for later, or stands behind in the same record, came in the epoch before.
     #[test]
-    fn message_held_in_clear_does_not_count_in_the_next_epoch() {
+    fn message_in_clear_does_not_count_once_the_epoch_has_ended() {
         let mut incoming = Incoming::new([0; 64], 0);
         take(&mut incoming, 0, &message(1, b"forged"));
-        incoming.change_epoch(EpochNumber(1));
-        let (taken, handled) = take(&mut incoming, 0, &message(0, b"clear"));
+        let record = [message(0, b"last"), message(1, b"forged")].concat();
+        let (taken, handled) = take(&mut incoming, 0, &record);
+        assert_eq!(handled, [(0, b"last".to_vec())]);
         assert_eq!(taken.dropped, Some(DropReason::UnexpectedEpoch));
-        assert!(handled.is_empty());
-        let (_, handled) = take(&mut incoming, 1, &message(0, b"sealed"));
-        assert_eq!(handled, [(0, b"sealed".to_vec())]);
+        let (_, handled) = take(&mut incoming, 1, &message(1, b"sealed"));
+        assert_eq!(handled, [(1, b"sealed".to_vec())]);
     }
 }

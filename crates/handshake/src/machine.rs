@@ -272,14 +272,14 @@ where
                     }
                     _ => return Err(AlertDescription::UNEXPECTED_MESSAGE),
                 };
-                Ok(())
+                // Nothing honest comes in clear any more once only ChangeCipherSpec is missing. A
+                // forged message must neither end the handshake nor wait for the next epoch.
+                Ok(match phase {
+                    Phase::ExpectChangeCipherSpec(_) => EpochNumber(1),
+                    _ => epoch,
+                })
             })
             .map_err(|description| self.fail(description))?;
-        if matches!(self.phase, Phase::ExpectChangeCipherSpec(_)) {
-            // Nothing honest comes in clear any more. A forged message must neither end the
-            // handshake nor wait for its turn in the next epoch.
-            self.incoming.change_epoch(EpochNumber(1));
-        }
         let lacks_flight = match R::END {
             // RFC 6347 §4.2.4: the server sends its flight again because it lacks ours.
             ConnectionEnd::Client => self.is_keyed(),

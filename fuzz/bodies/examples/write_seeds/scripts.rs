@@ -162,7 +162,7 @@ pub(crate) fn handshake_machine() -> Seeds {
         ],
     );
     add(
-        "client_breaks_off_before_its_finished_arrives",
+        "plain_message_to_client_before_its_finished_arrives",
         0,
         &[
             &TO_FINISHED,
@@ -180,7 +180,7 @@ pub(crate) fn handshake_machine() -> Seeds {
         ],
     );
     add(
-        "client_breaks_off_with_server_established",
+        "plain_message_to_client_with_server_established",
         0,
         &[
             &TO_FINISHED,

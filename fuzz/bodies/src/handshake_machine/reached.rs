@@ -71,8 +71,6 @@ reached! {
     ServerEstablished = "server_established",
     /// The server broke off before its deadline and sent an alert.
     ServerAlertSent = "server_alert_sent",
-    /// A verified alert ended the server's handshake.
-    ServerAlertVerified = "server_alert_verified",
     /// The server's deadline passed before the client used credentials.
     ServerHandshakeTimeout = "server_handshake_timeout",
     /// The server's deadline passed and the client's credentials hadn't verified.
@@ -87,8 +85,6 @@ reached! {
     SessionFinalFlightAgain = "session_final_flight_again",
     /// A session was closed by its peer.
     SessionClosed = "session_closed",
-    /// A fatal alert ended a session.
-    SessionAlertVerified = "session_alert_verified",
 }
 
 impl Reached {
