@@ -21,8 +21,8 @@ use super::peers::{free_address, wait_for_port};
 use crate::child::{Echo, Running};
 use crate::table::Table;
 
-const IDENTITY: &str = "Client_identity";
-const PSK: &str = "secretPSK";
+pub(super) const IDENTITY: &str = "Client_identity";
+pub(super) const PSK: &str = "secretPSK";
 const WRONG_PSK: &str = "otherwise";
 
 /// For one request, block-wise transfers included.
@@ -33,16 +33,16 @@ const BODY_LEN: usize = 30_000;
 
 /// Builds of libcoap 4.3 with their TLS library.
 #[derive(Clone, Copy)]
-enum Build {
+pub(super) enum Build {
     OpenSsl,
     GnuTls,
     NoTls,
 }
 
 impl Build {
-    const SECURE: [Self; 2] = [Self::OpenSsl, Self::GnuTls];
+    pub(super) const SECURE: [Self; 2] = [Self::OpenSsl, Self::GnuTls];
 
-    const fn suffix(self) -> &'static str {
+    pub(super) const fn suffix(self) -> &'static str {
         match self {
             Self::OpenSsl => "openssl",
             Self::GnuTls => "gnutls",
@@ -93,8 +93,15 @@ fn config(suite: Option<CipherSuite>) -> NodeConfig {
 }
 
 /// Starts libcoap's example server; its secure port is the one above the plain one.
-fn start_server(build: Build) -> Result<(Running, SocketAddr, SocketAddr), String> {
-    let plain = free_address()?;
+pub(super) fn start_server(build: Build) -> Result<(Running, SocketAddr, SocketAddr), String> {
+    start_server_at(build, free_address()?)
+}
+
+/// The same on a port that is known to be free.
+pub(super) fn start_server_at(
+    build: Build,
+    plain: SocketAddr,
+) -> Result<(Running, SocketAddr, SocketAddr), String> {
     let mut command = Command::new(format!("coap-server-{}", build.suffix()));
     command
         .args([

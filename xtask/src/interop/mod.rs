@@ -9,8 +9,10 @@ mod coap;
 mod dtls_end;
 mod handshakes;
 mod peers;
+mod program;
 
 use std::env;
+use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
@@ -21,7 +23,7 @@ use crate::table::Table;
 const INSIDE: &str = "--inside-namespace";
 
 /// For all cells together.
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_secs(1_200);
 
 /// Runs every cell in a namespace of its own and prints a table of them.
 ///
@@ -35,14 +37,20 @@ pub fn run(args: &[&str]) -> Result<Outcome, String> {
     if !args.is_empty() {
         return Err(format!("interop takes no argument: {args:?}"));
     }
+    // Peers' keys and what they exchange: gone with the run.
+    let folder = env::temp_dir().join(format!("hedgerow-interop-{}", std::process::id()));
+    fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let program = env::current_exe().map_err(|error| format!("own path: {error}"))?;
     let mut command = Command::new("unshare");
     command
         .args(["--map-root-user", "--net", "--", "sh", "-c"])
         .arg("ip link set lo up && exec \"$0\" interop \"$1\"")
         .arg(program)
-        .arg(INSIDE);
-    let finished = child::run(&mut command, LIMIT, Echo::Shown)?;
+        .arg(INSIDE)
+        .env("TMPDIR", &folder);
+    let finished = child::run(&mut command, LIMIT, Echo::Shown);
+    let _ = fs::remove_dir_all(&folder);
+    let finished = finished?;
     match finished.ending {
         Ending::Exited(0) => Ok(Outcome::Passed),
         _ => Err(format!("interop: {}", finished.ending_text())),
@@ -65,5 +73,6 @@ fn cells() -> Result<Table, String> {
     }
     handshakes::run(&mut table);
     coap::run(&mut table);
+    program::run(&mut table);
     Ok(table)
 }
