@@ -1,5 +1,6 @@
 //! The driver: which machine a datagram is for, and which one speaks next.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec;
@@ -32,7 +33,9 @@ pub struct Endpoint<A: Address, P: CryptoProvider, S, K> {
     pub(crate) provider: P,
     pub(crate) store: S,
     pub(crate) acceptor: Option<Acceptor<P>>,
-    pub(crate) associations: BTreeMap<AssociationId, Association<A, P::Aead, K>>,
+    /// Boxed: a table whose keys only ever grow keeps its nodes half full, which would cost each
+    /// association its own size once more.
+    pub(crate) associations: BTreeMap<AssociationId, Box<Association<A, P::Aead, K>>>,
     pub(crate) by_address: BTreeMap<A, AssociationId>,
     pub(crate) handshakes: BTreeMap<A, Entry<P, S, K>>,
     pub(crate) timers: BTreeSet<(Instant, Timer<A>)>,

@@ -10,7 +10,7 @@ use hedgerow_exchange::Received;
 use hedgerow_handshake::{Acceptance, ServerHandshake};
 use hedgerow_record::EpochNumber;
 
-use crate::association::{Association, Channel, Role};
+use crate::association::{Channel, Role};
 use crate::endpoint::Handled;
 use crate::handshaking::{Handshaking, buffers};
 use crate::peek::first_epoch;
@@ -102,7 +102,7 @@ where
         let is_open = self
             .associations
             .get(&association)
-            .is_some_and(Association::is_open);
+            .is_some_and(|found| found.is_open());
         if first_epoch(datagram) == Some(EpochNumber(0)) || !is_open {
             return self.drive_handshake(env, from, datagram);
         }

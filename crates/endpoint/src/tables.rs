@@ -98,7 +98,7 @@ where
             armed: None,
             is_queued: false,
         };
-        self.associations.insert(id, association);
+        self.associations.insert(id, Box::new(association));
         self.by_address.insert(address, id);
         self.touch(id);
         self.settle();
@@ -119,7 +119,7 @@ where
     }
 
     /// Takes an association out, with its timer and its handshake.
-    pub(crate) fn forget(&mut self, id: AssociationId) -> Option<Association<A, P::Aead, K>> {
+    pub(crate) fn forget(&mut self, id: AssociationId) -> Option<Box<Association<A, P::Aead, K>>> {
         let found = self.associations.remove(&id)?;
         self.by_address.remove(&found.address);
         if let Some(at) = found.armed {
