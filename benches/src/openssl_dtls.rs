@@ -1,0 +1,215 @@
+//! OpenSSL's DTLS 1.2 with both ends in memory, through the `openssl` crate.
+//!
+//! Objects of the library are made and freed for every handshake, its contexts are kept. The cookie
+//! is the same for all, which costs less than a real one. Sending a datagram copies it once.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::rc::Rc;
+
+use openssl::ssl::{
+    HandshakeError, MidHandshakeSslStream, Ssl, SslContext, SslMethod, SslOptions, SslStream,
+    SslVersion,
+};
+
+use crate::handshake::{IDENTITY, PSK};
+
+const COOKIE: [u8; 16] = [0xc0; 16];
+
+const MTU: u32 = 1_200;
+
+/// What outlives a handshake at both ends.
+pub struct Ends {
+    client: SslContext,
+    server: SslContext,
+}
+
+/// Both ends after the handshake.
+pub struct Streams {
+    /// The client's.
+    pub client: SslStream<Pipe>,
+    /// The server's.
+    pub server: SslStream<Pipe>,
+    suite: &'static str,
+}
+
+impl Ends {
+    /// Sets both ends up for one suite, by OpenSSL's name.
+    pub fn new(suite: &str) -> Self {
+        let context = |method| {
+            let mut context = SslContext::builder(method).unwrap();
+            context
+                .set_min_proto_version(Some(SslVersion::DTLS1_2))
+                .unwrap();
+            context.set_cipher_list(suite).unwrap();
+            // Level 1 and above refuse CCM_8 in some releases.
+            context.set_security_level(0);
+            context.set_options(SslOptions::NO_QUERY_MTU | SslOptions::NO_TICKET);
+            context
+        };
+        let mut client = context(SslMethod::dtls_client());
+        client.set_psk_client_callback(|_, _, identity, psk| {
+            identity[..IDENTITY.len()].copy_from_slice(IDENTITY.as_bytes());
+            identity[IDENTITY.len()] = 0;
+            psk[..PSK.len()].copy_from_slice(PSK);
+            Ok(PSK.len())
+        });
+        let mut server = context(SslMethod::dtls_server());
+        server.set_options(SslOptions::COOKIE_EXCHANGE);
+        server.set_cookie_generate_cb(|_, cookie| {
+            cookie[..COOKIE.len()].copy_from_slice(&COOKIE);
+            Ok(COOKIE.len())
+        });
+        server.set_cookie_verify_cb(|_, cookie| cookie == COOKIE);
+        server.set_psk_server_callback(|_, identity, psk| {
+            if identity != Some(IDENTITY.as_bytes()) {
+                return Ok(0);
+            }
+            psk[..PSK.len()].copy_from_slice(PSK);
+            Ok(PSK.len())
+        });
+        Self {
+            client: client.build(),
+            server: server.build(),
+        }
+    }
+
+    /// Runs a handshake with a cookie round trip.
+    pub fn run(&self) -> Streams {
+        let (up, down) = (Queue::default(), Queue::default());
+        let ssl = |context| {
+            let mut ssl = Ssl::new(context).unwrap();
+            ssl.set_mtu(MTU).unwrap();
+            ssl
+        };
+        let near = Pipe::new(&down, &up);
+        let far = Pipe::new(&up, &down);
+        let mut client = Step::new(ssl(&self.client).connect(near));
+        let mut server = Step::new(ssl(&self.server).accept(far));
+        loop {
+            (client, server) = match (client.go_on(), server.go_on()) {
+                (Step::Done(client), Step::Done(server)) => {
+                    let suite = server.ssl().current_cipher().unwrap().name();
+                    return Streams {
+                        client,
+                        server,
+                        suite,
+                    };
+                }
+                unfinished => unfinished,
+            };
+        }
+    }
+}
+
+impl Streams {
+    /// Returns the suite that was negotiated.
+    pub const fn suite(&self) -> &'static str {
+        self.suite
+    }
+
+    /// Sends `plaintext` up and returns what arrived.
+    pub fn pass(&mut self, plaintext: &[u8], out: &mut [u8]) -> usize {
+        self.client.ssl_write(plaintext).unwrap();
+        self.server.ssl_read(out).unwrap()
+    }
+}
+
+/// One end on its way.
+enum Step {
+    Waiting(MidHandshakeSslStream<Pipe>),
+    Done(SslStream<Pipe>),
+}
+
+impl Step {
+    fn new(result: Result<SslStream<Pipe>, HandshakeError<Pipe>>) -> Self {
+        match result {
+            Ok(stream) => Self::Done(stream),
+            Err(HandshakeError::WouldBlock(stream)) => Self::Waiting(stream),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn go_on(self) -> Self {
+        match self {
+            Self::Waiting(stream) => Self::new(stream.handshake()),
+            done @ Self::Done(_) => done,
+        }
+    }
+}
+
+/// Datagrams under way one way, and buffers to use again.
+#[derive(Clone, Debug, Default)]
+struct Queue(Rc<RefCell<Datagrams>>);
+
+#[derive(Debug, Default)]
+struct Datagrams {
+    waiting: VecDeque<Vec<u8>>,
+    free: Vec<Vec<u8>>,
+}
+
+/// One end's way to the other: a write is a datagram, and so is a read.
+#[derive(Debug)]
+pub struct Pipe {
+    incoming: Queue,
+    outgoing: Queue,
+    sent: usize,
+}
+
+impl Pipe {
+    fn new(incoming: &Queue, outgoing: &Queue) -> Self {
+        Self {
+            incoming: incoming.clone(),
+            outgoing: outgoing.clone(),
+            sent: 0,
+        }
+    }
+}
+
+impl Read for Pipe {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let datagrams = &mut *self.incoming.0.borrow_mut();
+        let mut datagram = datagrams.waiting.pop_front().ok_or(ErrorKind::WouldBlock)?;
+        let len = datagram.len().min(out.len());
+        out[..len].copy_from_slice(&datagram[..len]);
+        datagram.clear();
+        datagrams.free.push(datagram);
+        Ok(len)
+    }
+}
+
+impl Write for Pipe {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let datagrams = &mut *self.outgoing.0.borrow_mut();
+        let mut datagram = datagrams.free.pop().unwrap_or_default();
+        datagram.extend_from_slice(bytes);
+        datagrams.waiting.push_back(datagram);
+        self.sent += 1;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::suites::SUITES;
+
+    #[test]
+    fn handshakes_end_in_sessions_that_understand_each_other() {
+        for suite in SUITES {
+            let mut streams = Ends::new(suite.openssl).run();
+            assert_eq!(streams.suite(), suite.openssl);
+            // Three flights each way, so that the cookie went round.
+            let sent = [&streams.client, &streams.server].map(|stream| stream.get_ref().sent);
+            assert_eq!(sent, [3, 3]);
+            let mut out = [0; 64];
+            assert_eq!(streams.pass(b"text", &mut out), 4);
+            assert_eq!(&out[..4], b"text");
+        }
+    }
+}
