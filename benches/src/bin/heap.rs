@@ -8,11 +8,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use hedgerow_benches::endpoint::{Server, keys};
-use hedgerow_benches::suites::SUITES;
+use hedgerow_benches::suites::{SUITES, Suite};
 use hedgerow_benches::{codec, handshake};
 use hedgerow_core::{CryptoProvider, Env, Instant, SecureChannel};
 use hedgerow_crypto_ring::RingCrypto;
 use hedgerow_crypto_soft::SoftCrypto;
+use hedgerow_handshake::Session;
 use rand_core::UnwrapErr;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -43,13 +44,19 @@ fn main() -> ExitCode {
         forbidden += soft.1 + ring.1;
     }
     println!("\n### Heap of a server's session, {SESSIONS} held, in bytes each\n");
-    println!("| suite | provider | after one request | idle for 600 s |");
-    println!("| --- | --- | --- | --- |");
+    println!("| suite | provider | DTLS session alone | after one request | idle for 600 s |");
+    println!("| --- | --- | --- | --- | --- |");
     for suite in SUITES {
-        let (fresh, idle) = held(SoftCrypto, suite.suite);
-        println!("| {} | crypto-soft | {fresh} | {idle} |", suite.name);
-        let (fresh, idle) = held(RingCrypto, suite.suite);
-        println!("| {} | crypto-ring | {fresh} | {idle} |", suite.name);
+        let (alone, fresh, idle) = held(SoftCrypto, suite);
+        println!(
+            "| {} | crypto-soft | {alone} | {fresh} | {idle} |",
+            suite.name
+        );
+        let (alone, fresh, idle) = held(RingCrypto, suite);
+        println!(
+            "| {} | crypto-ring | {alone} | {fresh} | {idle} |",
+            suite.name
+        );
     }
     if forbidden == 0 {
         ExitCode::SUCCESS
@@ -73,14 +80,20 @@ fn jobs<P: CryptoProvider + Copy>(mut ends: handshake::Ends<P>) -> (usize, usize
     (handshake, record)
 }
 
-/// Returns the bytes of heap that a server has for each session: after its first request, and when
-/// everything that a request leaves behind has timed out.
-fn held<P: CryptoProvider + Copy>(
-    provider: P,
-    suite: hedgerow_record::CipherSuite,
-) -> (usize, usize) {
+/// Returns the bytes that a session takes by itself, and those of heap that a server has for each:
+/// after its first request, and when everything that a request leaves behind has timed out.
+fn held<P: CryptoProvider + Copy>(provider: P, suite: Suite) -> (usize, usize, usize) {
+    let region = Region::new(GLOBAL);
+    let ciphers = [0, 1].map(|_| {
+        let key = [7; 32];
+        provider
+            .aead(suite.algorithm, &key[..suite.algorithm.key_len()])
+            .unwrap()
+    });
+    let alone = size_of::<Session<P::Aead>>() + live(&region);
+    drop(ciphers);
     let keys = keys();
-    let mut server = Server::new(provider, suite, &keys);
+    let mut server = Server::new(provider, suite.suite, &keys);
     let region = Region::new(GLOBAL);
     for _ in 0..SESSIONS {
         server.meet_client();
@@ -88,7 +101,7 @@ fn held<P: CryptoProvider + Copy>(
     let fresh = live(&region);
     server.wait(Duration::from_secs(600));
     assert_eq!(server.sessions(), SESSIONS);
-    (fresh / SESSIONS, live(&region) / SESSIONS)
+    (alone, fresh / SESSIONS, live(&region) / SESSIONS)
 }
 
 fn live(region: &Region<'_, System>) -> usize {
