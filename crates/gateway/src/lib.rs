@@ -8,7 +8,7 @@
 //!   [`hedgerow_net`]. A name is looked up at the start and again once its device doesn't answer,
 //!   each address is checked against policy, and the address that was checked is the one used.
 //! - A device that was restarted is met again by a handshake beside the old session, which begins
-//!   after two transmissions without an answer: with RFC 7252's parameters 6 to 9 s after the
+//!   after three transmissions without an answer: with RFC 7252's parameters 8 to 12 s after the
 //!   request ([`Config::restart_bound`]). GET, PUT and DELETE are then sent anew; a POST ends in
 //!   504, for nobody knows whether it was carried out.
 //! - Failures are told by cause as `application/problem+json`: 502 for a wrong key, 504 for a

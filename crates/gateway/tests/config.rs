@@ -54,7 +54,7 @@ fn example_is_valid_and_says_the_defaults() {
     assert_eq!(config.hc_devices, ["thermometer"]);
     let names: Vec<_> = config.devices.iter().map(Device::name).collect();
     assert_eq!(names, ["thermometer", "lamp"]);
-    assert_eq!(config.restart_bound(), Duration::from_secs(9));
+    assert_eq!(config.restart_bound(), Duration::from_secs(12));
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn each_mistake_has_its_line_its_key_and_what_was_expected() {
             "[timeouts]\nrequest = \"9s\"\n",
             2,
             "timeouts.request",
-            "expected more than 10s: a devi",
+            "expected more than 13s: a devi",
         ),
         (
             "[dtls]\nsuites = [\"TLS_PSK\"]\n",

@@ -102,7 +102,7 @@ async fn the_gateways_own_time_ends_a_request() {
     let node = device(loopback(), resources).await;
     let mut config = short_config().with_device(psk_device("lamp", node.local_addr()));
     config.coap.transmission.ack_timeout = Duration::from_millis(50);
-    config.timeouts.request = Duration::from_millis(500);
+    config.timeouts.request = Duration::from_millis(600);
     let gateway = start(config).await;
     let reply = get(&gateway, "/devices/lamp/slow").await;
     assert!(told.try_recv().is_ok());
