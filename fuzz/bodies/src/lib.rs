@@ -36,9 +36,11 @@ mod coap_message;
 mod coap_uri;
 mod cursor;
 mod dtls_record;
+mod exchange;
 mod handshake_fragment;
 mod handshake_machine;
 mod hellos;
+mod http_request;
 
 pub use acceptor::acceptor;
 pub use coap_link_format::coap_link_format;
@@ -46,11 +48,13 @@ pub use coap_message::coap_message;
 pub use coap_uri::coap_uri;
 pub use cursor::cursor;
 pub use dtls_record::dtls_record;
+pub use exchange::exchange;
 pub use handshake_fragment::handshake_fragment;
 pub use handshake_machine::{
     Reached, handshake_machine, handshake_machine_reached, report_reached,
 };
 pub use hellos::hellos;
+pub use http_request::http_request;
 
 /// A target: its name and what it does with one input.
 #[derive(Clone, Copy, Debug)]
@@ -69,9 +73,11 @@ pub const BODIES: &[Body] = &[
     body("coap_uri", coap_uri),
     body("cursor", cursor),
     body("dtls_record", dtls_record),
+    body("exchange", exchange),
     body("handshake_fragment", handshake_fragment),
     body("handshake_machine", handshake_machine),
     body("hellos", hellos),
+    body("http_request", http_request),
 ];
 
 const fn body(name: &'static str, run: fn(&[u8])) -> Body {
