@@ -3,15 +3,17 @@
 use std::fs;
 
 /// The crates whose versions are told.
-const CRATES: [&str; 8] = [
+const CRATES: [&str; 10] = [
     "aes",
     "aes-gcm",
     "ccm",
     "chacha20poly1305",
     "coap-lite",
     "coap-message-implementations",
+    "hyper",
     "ring",
     "sha2",
+    "tokio",
 ];
 
 /// Features of a processor that ciphers look for.
