@@ -111,7 +111,15 @@ where
         let attempt = self.give_handshake(env, from, &mut copy);
         if !matches!(
             attempt.dropped,
-            Some(DropReason::AuthenticationFailed | DropReason::UnexpectedEpoch)
+            // Both sessions use epoch 1, so that a number may be old to one and new to the other, and
+            // their suites may differ, so that a record may be too short for one of them.
+            Some(
+                DropReason::AuthenticationFailed
+                    | DropReason::UnexpectedEpoch
+                    | DropReason::Malformed
+                    | DropReason::Replayed
+                    | DropReason::TooOld
+            )
         ) {
             return self.conclude(from, attempt);
         }
@@ -164,7 +172,7 @@ where
                 }
                 self.arm_handshake(from);
             }
-            Err(error) => self.fail_handshake(env, from, error),
+            Err(error) => self.break_off_handshake(env, from, error),
         }
         attempt
     }
@@ -252,13 +260,17 @@ where
         self.touch(id);
         let event = match event {
             Some(ChannelEvent::Plaintext(message)) => {
-                // The session lives after all.
-                let is_held = self
-                    .handshakes
-                    .get(&address)
-                    .is_some_and(|entry| entry.held_until.is_some());
-                if is_held {
+                // The session lives after all. Once a Finished has left it is too late to say so: the
+                // peer may have ended the session already.
+                let is_needless = self.handshakes.get(&address).is_some_and(|entry| {
+                    entry.handshake.association() == Some(id)
+                        && (entry.held_until.is_some() || !entry.handshake.is_committing())
+                });
+                if is_needless {
                     self.take_handshake(address);
+                    if let Some(found) = self.associations.get_mut(&id) {
+                        found.exchange.report_silence_again();
+                    }
                 }
                 self.handle_message(env, id, message)
             }

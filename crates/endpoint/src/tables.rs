@@ -111,8 +111,9 @@ where
         };
         if let Channel::Session(session) = &mut found.channel {
             session.close();
-            let mut record = [0; 64];
-            if let Ok(Some(len)) = session.poll_transmit(env, &mut record) {
+            // A last flight may be due before the close_notify.
+            let mut record = [0; 128];
+            while let Ok(Some(len)) = session.poll_transmit(env, &mut record) {
                 self.push_parting(found.address, record.get(..len).unwrap_or_default());
             }
         }
@@ -145,6 +146,31 @@ where
         }
     }
 
+    /// Ends a handshake that a message has broken off.
+    ///
+    /// Such a message comes in clear, and anybody can have sent it: a session that stands beside the
+    /// handshake outlives it, and the next silence asks for another one.
+    pub(crate) fn break_off_handshake(
+        &mut self,
+        env: &mut Env<'_>,
+        address: A,
+        error: ChannelError,
+    ) {
+        let beside = self
+            .handshakes
+            .get(&address)
+            .and_then(|entry| entry.handshake.association())
+            .and_then(|id| self.associations.get_mut(&id))
+            .filter(|found| found.is_open());
+        match beside {
+            Some(found) => {
+                found.exchange.report_silence_again();
+                self.take_handshake(address);
+            }
+            None => self.fail_handshake(env, address, error),
+        }
+    }
+
     /// Ends a handshake that can't go on, and the association that waits for it.
     pub(crate) fn fail_handshake(&mut self, env: &mut Env<'_>, address: A, error: ChannelError) {
         let Some(mut handshake) = self.take_handshake(address) else {
@@ -158,11 +184,12 @@ where
             self.push_event(Event::HandshakeFailed { address, error });
             return;
         };
-        // A session whose peer has answered in the meantime needs no new one.
-        let has_recovered = self
-            .associations
-            .get(&id)
-            .is_some_and(|found| found.is_open() && found.exchange.unanswered_transmissions() == 0);
+        // A session whose peer has answered in the meantime needs no new one, even if the next
+        // request is under way.
+        let threshold = self.config.exchange.unanswered_threshold;
+        let has_recovered = self.associations.get(&id).is_some_and(|found| {
+            found.is_open() && found.exchange.unanswered_transmissions() < threshold
+        });
         if !has_recovered {
             self.fail_association(id, error);
         }

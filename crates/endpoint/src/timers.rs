@@ -65,13 +65,13 @@ where
         else {
             return;
         };
-        if self.handshakes.contains_key(&address) {
-            return;
-        }
         let credentials = credentials.clone();
-        // A full pool leaves the session as it is; the requests run into their own timeouts.
-        if self.start_handshake(env, address, id, &credentials).is_ok() {
+        let is_free = !self.handshakes.contains_key(&address);
+        if is_free && self.start_handshake(env, address, id, &credentials).is_ok() {
             self.hold_handshake(env, address);
+        } else if let Some(found) = self.associations.get_mut(&id) {
+            // A full pool leaves the session as it is; the next silence asks for a place again.
+            found.exchange.report_silence_again();
         }
     }
 

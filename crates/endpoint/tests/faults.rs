@@ -112,6 +112,104 @@ fn post_during_a_restart_fails_and_is_not_repeated() {
     );
 }
 
+/// A session that stands beside a handshake outlives what anybody can send in clear.
+#[test]
+fn forged_alert_during_a_new_handshake_does_not_end_the_session() {
+    let mut world = World::new(3);
+    let pair = pair(&mut world, &SoftCrypto, &defaults());
+    let shown = shown();
+    world.act(pair.client, |host, env, out| {
+        host.ask(env, out, &shown, Code::GET, b"1");
+    });
+    world.run_for(SECOND).unwrap();
+    // What the client sends is lost for 12 s, long enough for a handshake beside the session.
+    let times = world.now()..world.now() + 12 * SECOND;
+    world.direction(CLIENT, SERVER).partition(times);
+    world.act(pair.client, |host, env, out| {
+        host.ask(env, out, &shown, Code::POST, b"toggle");
+    });
+    world
+        .run_until(|world| world.node(pair.client).endpoint.handshakes() == 1)
+        .unwrap();
+    let alert = *b"\x15\xfe\xfd\0\0\0\0\0\0\0\x09\0\x02\x02\x28";
+    world.send(SERVER, CLIENT, &alert);
+    world.run_for(SECOND / 10).unwrap();
+    assert_eq!(world.node(pair.client).endpoint.handshakes(), 0);
+    world.run_for(60 * SECOND).unwrap();
+    let client = world.node(pair.client);
+    assert_eq!(client.failed, []);
+    assert_eq!(client.failures, []);
+    assert_eq!(client.responses.len(), 2);
+    assert_eq!(client.established.len(), 1);
+    assert_eq!(world.node(pair.server).handled[b"toggle".as_slice()], 1);
+}
+
+/// Some stacks answer no ClientHello from the address of a live session. The handshake that loss
+/// began comes to nothing then, and the session goes on, whatever is under way at its deadline.
+#[test]
+fn session_outlives_a_handshake_that_its_peer_ignores() {
+    let mut world = World::new(3);
+    let pair = pair(&mut world, &SoftCrypto, &defaults());
+    let shown = shown();
+    world.act(pair.client, |host, env, out| {
+        host.ask(env, out, &shown, Code::GET, b"1");
+    });
+    world.run_for(SECOND).unwrap();
+    let mut lost = 0;
+    world
+        .direction(CLIENT, SERVER)
+        .fault_each(hedgerow_sim::Fault::Drop, move |datagram| {
+            let is_hello = datagram[0] == 22 && datagram[4] == 0;
+            lost += u32::from(!is_hello);
+            is_hello || lost <= 3
+        });
+    for second in 0..60_u32 {
+        world.act(pair.client, |host, env, out| {
+            host.ask(env, out, &shown, Code::GET, &second.to_be_bytes());
+        });
+        world.run_for(SECOND).unwrap();
+    }
+    world.run_for(60 * SECOND).unwrap();
+    let client = world.node(pair.client);
+    assert_eq!(client.failed, []);
+    assert_eq!(client.responses.len(), 61);
+    assert_eq!(client.established.len(), 1);
+    assert_eq!(world.node(pair.server).established.len(), 1);
+}
+
+/// A handshake that finds no place is asked for again: the device isn't lost for good.
+#[test]
+fn restarted_device_is_met_again_once_the_pool_has_a_place() {
+    let config = Config {
+        max_handshakes: 1,
+        ..defaults()
+    };
+    let mut world = World::new(3);
+    let pair = pair(&mut world, &SoftCrypto, &config);
+    let shown = shown();
+    world.act(pair.client, |host, env, out| {
+        host.ask(env, out, &shown, Code::GET, b"1");
+    });
+    world.run_for(SECOND).unwrap();
+    restart(&mut world, pair.server);
+    world.act(pair.client, |host, env, out| {
+        // Nobody is there: this handshake holds the only place for 31 s.
+        let silent = common::Place(Address::new(99, 5684));
+        host.endpoint.connect(env, silent, Some(&shown)).unwrap();
+        host.ask(env, out, &shown, Code::GET, b"2");
+    });
+    world.run_for(25 * SECOND).unwrap();
+    assert_eq!(world.node(pair.client).established.len(), 1);
+    world.run_for(40 * SECOND).unwrap();
+    world.act(pair.client, |host, env, out| {
+        host.ask(env, out, &shown, Code::GET, b"3");
+    });
+    world.run_for(60 * SECOND).unwrap();
+    let client = world.node(pair.client);
+    assert_eq!(client.established.len(), 2);
+    assert!(client.responses.len() >= 2);
+}
+
 /// Two lost transmissions are not a restart: the session lives, and nothing is asked twice.
 #[test]
 fn two_lost_transmissions_do_not_replace_a_living_session() {

@@ -286,6 +286,14 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
             .min()
     }
 
+    /// Asks to be told anew of a peer that still shows no sign of life: what was undertaken about it
+    /// came to nothing. The next timeout of a Confirmable message tells.
+    pub fn report_silence_again(&mut self) {
+        if self.liveness.report == Report::Done {
+            self.liveness.report = Report::None;
+        }
+    }
+
     /// Returns the next thing to know that isn't a message.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.release_lent();

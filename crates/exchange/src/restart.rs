@@ -3,7 +3,7 @@
 
 use core::borrow::Borrow;
 
-use hedgerow_coap::{Code, Message};
+use hedgerow_coap::{Code, Message, OptionNumber};
 use hedgerow_core::Env;
 
 use crate::block_message::fitting_szx;
@@ -21,7 +21,8 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
     ///
     /// Nothing that was sent under the old session is retransmitted (RFC 7252 §9.1.1). GET, PUT and
     /// DELETE requests are sent anew, with new message IDs and tokens and from their first block;
-    /// so are requests that never went out. Others, and pings, end with
+    /// so are requests that never went out. Others, writes under a condition (If-Match,
+    /// If-None-Match) and pings end with
     /// [`Event::RequestFailed`](crate::Event::RequestFailed) and
     /// [`RequestError::AssociationRestarted`]. Requests of the peer end with
     /// [`Event::ResponseFailed`](crate::Event::ResponseFailed), since their responses belong to the
@@ -50,10 +51,15 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         if entry.ended().is_some() {
             return;
         }
+        let bodies = &self.bodies;
         let transfer = match &mut entry.work {
             Work::Request(transfer)
                 if !transfer.was_sent
-                    || matches!(transfer.code, Code::GET | Code::PUT | Code::DELETE) =>
+                    || matches!(transfer.code, Code::GET | Code::PUT | Code::DELETE)
+                        && !is_conditional_write(
+                            transfer.code,
+                            bodies.bytes(transfer.template),
+                        ) =>
             {
                 transfer
             }
@@ -84,4 +90,16 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         };
         self.set_step(index, step);
     }
+}
+
+/// Says whether a write depends on the resource's state: carried out already, it would fail the
+/// second time, and the application would be told the wrong thing.
+fn is_conditional_write(code: Code, template: &[u8]) -> bool {
+    let conditions = [OptionNumber::IF_MATCH, OptionNumber::IF_NONE_MATCH];
+    code != Code::GET
+        && Message::decode(template).is_ok_and(|template| {
+            template
+                .options()
+                .any(|option| conditions.contains(&option.number()))
+        })
 }

@@ -145,26 +145,33 @@ impl Registry {
         if matches!(outcome, Err(RequestFailure::Closed)) && request.is_repeatable() {
             outcome = self.node.request(&target, to_message(request)).await;
         }
-        outcome.map_err(|failure| {
-            let failure = map_request_failure(failure, self.max_response);
-            if matches!(
-                failure,
-                Failure::DeviceTimeout
-                    | Failure::HandshakeTimeout
-                    | Failure::CredentialsRefused
-                    | Failure::Unreachable
-            ) {
-                self.forget(entry, target.address);
+        match outcome {
+            Ok(response) => Ok(response),
+            Err(failure) => {
+                let failure = map_request_failure(failure, self.max_response);
+                if matches!(
+                    failure,
+                    Failure::DeviceTimeout
+                        | Failure::HandshakeTimeout
+                        | Failure::CredentialsRefused
+                        | Failure::Unreachable
+                ) {
+                    self.forget(entry).await;
+                }
+                Err(failure)
             }
-            failure
-        })
+        }
     }
 
-    /// Makes the next request look a name up again, once it led nowhere.
-    fn forget(&self, entry: &Entry, address: SocketAddr) {
-        if let (Host::Name(_), Ok(mut known)) = (entry.destination.host(), entry.address.try_lock())
-        {
-            known.take_if(|known| *known == address);
+    /// Makes the next request look a name up again, once it led nowhere, and gives the address up
+    /// to the device that may have it now.
+    pub(crate) async fn forget(&self, entry: &Entry) {
+        if let Host::Name(_) = entry.destination.host() {
+            // The order of `locate`.
+            let mut known = entry.address.lock().await;
+            let mut places = self.places.lock().await;
+            places.retain(|_, index| *index != entry.index);
+            *known = None;
         }
     }
 

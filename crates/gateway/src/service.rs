@@ -144,16 +144,21 @@ impl Service {
             return Err(Refusal::PathDenied.into());
         }
         let _place = self.places.try_acquire().map_err(|_| Refusal::Busy)?;
-        let deadline = Instant::now() + self.timeouts.request;
         let max = front.proxy.limits().request_body;
         let body = read_body(request.into_body(), max, self.timeouts.body).await?;
+        // The device's time begins when there is something to ask it.
+        let deadline = Instant::now() + self.timeouts.request;
         coap.set_body(body)?;
         // Only now: a client that is slow with its body keeps nobody else from the device.
         let _device_place = entry.places.try_acquire().map_err(|_| TOO_MANY)?;
         let response = loop {
             let asked = timeout_at(deadline, self.registry.request(entry, &coap)).await;
             // The gateway's own time may be over before the message layer's.
-            let response = asked.map_err(|_| Failure::DeviceTimeout)??;
+            let Ok(response) = asked else {
+                self.registry.forget(entry).await;
+                return Err(Failure::DeviceTimeout.into());
+            };
+            let response = response?;
             // RFC 8075 §6.1: the client may take another format.
             if response.code != Code::NOT_ACCEPTABLE || !coap.next_accept() {
                 break response;
