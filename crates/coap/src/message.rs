@@ -254,7 +254,7 @@ fn split_token(len: u8, body: &[u8]) -> Result<(Token, &[u8]), FormatError> {
 #[inline]
 fn split_options(body: &[u8]) -> Result<(&[u8], &[u8]), FormatError> {
     let mut rest = body;
-    let mut previous = 0;
+    let mut previous = 0_u16;
     while let Some((&first, after)) = rest.split_first() {
         if first == PAYLOAD_MARKER {
             // MUST (RFC 7252 §3): a marker followed by a payload of length zero is a message
@@ -265,9 +265,20 @@ fn split_options(body: &[u8]) -> Result<(&[u8], &[u8]), FormatError> {
             let options_len = body.len().saturating_sub(rest.len());
             return Ok((body.get(..options_len).unwrap_or_default(), after));
         }
-        let (option, next) = split_option(first, after, previous)?;
-        previous = option.number().0;
-        rest = next;
+        let (delta, len) = (first >> 4, first & 0x0f);
+        if delta < 13 && len < 13 {
+            // Nothing of a short option needs to be kept here: it is read again by its iterator.
+            previous = previous
+                .checked_add(u16::from(delta))
+                .ok_or(FormatError::OptionNumberTooLarge)?;
+            rest = after
+                .get(usize::from(len)..)
+                .ok_or(FormatError::OptionCutOff)?;
+        } else {
+            let (option, next) = split_option(first, after, previous)?;
+            previous = option.number().0;
+            rest = next;
+        }
     }
     Ok((body, &[]))
 }
