@@ -88,6 +88,8 @@ fn demonstration(table: &mut Table, program: &Path) {
 /// Runs every command that the demonstration suggests, in a folder of its own.
 fn printed_lines(printed: &str) -> Result<String, String> {
     let folder = scratch("lines")?;
+    // Without a terminal curl reports its progress, which would stand in the middle of the answers.
+    fs::write(folder.join(".curlrc"), "silent\nshow-error\n").map_err(|error| error.to_string())?;
     let mut count = 0;
     for line in printed.lines() {
         let is_command = line.starts_with("  curl ")
@@ -451,6 +453,7 @@ fn shell(line: &str, folder: &Path) -> Result<Finished, String> {
     command
         .args(["-c", line])
         .current_dir(folder)
+        .env("CURL_HOME", folder)
         .stdin(Stdio::null());
     child::run(&mut command, LIMIT, Echo::Hidden)
 }
