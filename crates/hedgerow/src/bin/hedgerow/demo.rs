@@ -140,7 +140,7 @@ Through the gateway, which speaks DTLS with each device under that device's own 
   curl http://{http}/devices/meter/history
   head -c 100000 /dev/urandom > image
   curl -T image -H 'Content-Type: application/octet-stream' http://{http}/devices/meter/firmware
-  curl http://{http}/devices/meter/firmware; sha256sum image
+  curl http://{http}/devices/meter/firmware; echo; sha256sum image
 
 Straight to a device:
 
