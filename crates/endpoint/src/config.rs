@@ -16,7 +16,8 @@ pub struct Config {
     /// Associations at the same time. A full table refuses new peers.
     pub max_associations: usize,
     /// Handshakes under way at the same time. They are apart from each other: one that stalls
-    /// delays none, and the deadline in `handshake` frees its place.
+    /// delays none, and the deadline in `handshake` frees its place. A quarter is kept for those
+    /// that this end begins.
     pub max_handshakes: usize,
     /// Events waiting to be fetched. What happens beyond that is counted, and lost.
     pub max_events: usize,

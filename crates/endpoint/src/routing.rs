@@ -57,7 +57,9 @@ where
             Acceptance::Accept(hello) => hello,
         };
         let is_new = !self.handshakes.contains_key(&from);
-        if is_new && self.handshakes.len() >= self.config.max_handshakes {
+        // Whoever has an address and no key can fill its share of the pool, but not this end's own.
+        let max = self.config.max_handshakes;
+        if is_new && self.handshakes.len() >= max.saturating_sub(max / 4) {
             return self.drop_all(from, consumed, DropReason::HandshakePoolFull);
         }
         let known = self.by_address.get(&from);

@@ -9,7 +9,7 @@ use common::{CLIENT, Host, IDENTITY, Known, PSK, SERVER, Shown, defaults, pair, 
 use hedgerow_coap::Code;
 use hedgerow_core::{DropReason, Instant, Peer, PeerFault, PeerId};
 use hedgerow_crypto_soft::SoftCrypto;
-use hedgerow_endpoint::{Config, Endpoint};
+use hedgerow_endpoint::{Config, Endpoint, Error};
 use hedgerow_exchange::RequestError;
 use hedgerow_sim::{Address, TestRng, World};
 
@@ -272,12 +272,12 @@ fn restarted_client_from_the_same_address_is_let_in() {
     assert_eq!(server.established.len(), 2);
 }
 
-/// 255 clients prove their addresses and then fall silent; one more comes through at once.
+/// 191 clients prove their addresses and then fall silent; one more comes through at once.
 #[test]
 fn stalled_handshakes_delay_no_other() {
     let mut world = World::new(4);
     let pair = pair(&mut world, &SoftCrypto, &defaults());
-    for n in 0..255_u16 {
+    for n in 0..191_u16 {
         let address = Address::new(100, 10_000 + n);
         let endpoint = Endpoint::client(SoftCrypto, Known::new(&[]), defaults());
         let id = world.add(Host::new(address, endpoint), &[address]);
@@ -294,7 +294,7 @@ fn stalled_handshakes_delay_no_other() {
         });
     }
     world.run_for(SECOND / 10).unwrap();
-    assert_eq!(world.node(pair.server).endpoint.handshakes(), 255);
+    assert_eq!(world.node(pair.server).endpoint.handshakes(), 191);
     let started = world.now();
     world.act(pair.client, |host, env, out| {
         host.ask(env, out, &shown(), Code::GET, b"1");
@@ -334,8 +334,16 @@ fn full_pool_of_handshakes_refuses_with_a_reason_and_keeps_sessions() {
     }
     world.run_for(SECOND / 10).unwrap();
     let server = world.node(pair.server);
-    assert_eq!(server.endpoint.handshakes(), 4);
-    assert_eq!(server.endpoint.dropped(DropReason::HandshakePoolFull), 2);
+    assert_eq!(server.endpoint.handshakes(), 3);
+    assert_eq!(server.endpoint.dropped(DropReason::HandshakePoolFull), 3);
+    // The last place is kept for what this end begins itself.
+    world.act(pair.server, |host, env, _| {
+        let own = common::Place(Address::new(200, 5684));
+        host.endpoint.connect(env, own, Some(&shown())).unwrap();
+        let another = common::Place(Address::new(201, 5684));
+        let refused = host.endpoint.connect(env, another, Some(&shown()));
+        assert_eq!(refused, Err(Error::TooManyHandshakes { max: 4 }));
+    });
 }
 
 /// Another identity from the same address is another peer: nothing of the one before is its.
