@@ -26,8 +26,9 @@ pub fn exchange(input: &[u8]) {
 
 const MAX_OPERATIONS: usize = 200;
 
-/// Well below EXCHANGE_LIFETIME, after which message IDs may be used again.
-const MAX_TIME: Duration = Duration::from_secs(200);
+/// Below NON_LIFETIME of 145 s, after which the message ID of a Non-confirmable request may be used
+/// again, and a copy that is later still counts as a new request (RFC 7252 §4.8.2).
+const MAX_TIME: Duration = Duration::from_secs(140);
 
 /// Datagrams under way in one direction.
 const MAX_QUEUED: usize = 32;
