@@ -56,6 +56,8 @@ impl Pair {
             max_body_len: 2_048,
             max_outgoing: 6,
             max_incoming: 4,
+            // None is given up while its blocks are fetched: the handler would rightly run again.
+            max_representations: MAX_OPERATIONS,
             ..Config::new(TransmissionParameters {
                 nstart: 3,
                 ..TransmissionParameters::default()
