@@ -81,10 +81,7 @@ where
     /// unanswered in 13 % of all cases. The third leaves together with the ClientHello; if it is
     /// answered, the session lives and the handshake is given up before it has changed anything.
     fn hold_handshake(&mut self, env: &Env<'_>, address: A) {
-        let transmission = &self.config.exchange.transmission;
-        // ACK_TIMEOUT times ACK_RANDOM_FACTOR.
-        let percent = u32::from(transmission.ack_random_percent.max(100));
-        let hold = transmission.ack_timeout.saturating_mul(percent) / 100;
+        let hold = self.config.exchange.transmission.longest_timeout();
         if let Some(entry) = self.handshakes.get_mut(&address) {
             entry.held_until = Some(env.now + hold);
         }

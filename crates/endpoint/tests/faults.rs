@@ -272,26 +272,31 @@ fn restarted_client_from_the_same_address_is_let_in() {
     assert_eq!(server.established.len(), 2);
 }
 
+/// Adds a client that proves its address and then falls silent: the server's answers to its second
+/// hello, and all later ones, are lost.
+fn add_stalled_client(world: &mut World<Host<SoftCrypto>>, n: u16) {
+    let address = Address::new(100, 10_000 + n);
+    let endpoint = Endpoint::client(SoftCrypto, Known::new(&[]), defaults());
+    let id = world.add(Host::new(address, endpoint), &[address]);
+    let mut count = 0;
+    world
+        .direction(SERVER, address)
+        .fault_each(hedgerow_sim::Fault::Drop, move |_| {
+            count += 1;
+            count > 1
+        });
+    world.act(id, |host, env, out| {
+        host.ask(env, out, &shown(), Code::GET, b"1");
+    });
+}
+
 /// 191 clients prove their addresses and then fall silent; one more comes through at once.
 #[test]
 fn stalled_handshakes_delay_no_other() {
     let mut world = World::new(4);
     let pair = pair(&mut world, &SoftCrypto, &defaults());
     for n in 0..191_u16 {
-        let address = Address::new(100, 10_000 + n);
-        let endpoint = Endpoint::client(SoftCrypto, Known::new(&[]), defaults());
-        let id = world.add(Host::new(address, endpoint), &[address]);
-        // The server's answers to the second hello, and all later ones, are lost.
-        let mut count = 0;
-        world
-            .direction(SERVER, address)
-            .fault_each(hedgerow_sim::Fault::Drop, move |_| {
-                count += 1;
-                count > 1
-            });
-        world.act(id, |host, env, out| {
-            host.ask(env, out, &shown(), Code::GET, b"1");
-        });
+        add_stalled_client(&mut world, n);
     }
     world.run_for(SECOND / 10).unwrap();
     assert_eq!(world.node(pair.server).endpoint.handshakes(), 191);
@@ -318,19 +323,7 @@ fn full_pool_of_handshakes_refuses_with_a_reason_and_keeps_sessions() {
     let mut world = World::new(4);
     let pair = pair(&mut world, &SoftCrypto, &config);
     for n in 0..6 {
-        let address = Address::new(100, 10_000 + n);
-        let endpoint = Endpoint::client(SoftCrypto, Known::new(&[]), defaults());
-        let id = world.add(Host::new(address, endpoint), &[address]);
-        let mut count = 0;
-        world
-            .direction(SERVER, address)
-            .fault_each(hedgerow_sim::Fault::Drop, move |_| {
-                count += 1;
-                count > 1
-            });
-        world.act(id, |host, env, out| {
-            host.ask(env, out, &shown(), Code::GET, b"1");
-        });
+        add_stalled_client(&mut world, n);
     }
     world.run_for(SECOND / 10).unwrap();
     let server = world.node(pair.server);

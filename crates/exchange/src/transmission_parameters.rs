@@ -95,7 +95,9 @@ impl TransmissionParameters {
         Duration::from_secs(1).saturating_mul(len) / self.probing_rate.max(1)
     }
 
-    fn longest_timeout(&self) -> Duration {
+    /// Returns ACK_TIMEOUT times ACK_RANDOM_FACTOR: the longest first wait for an Acknowledgement
+    /// (RFC 7252 §4.2).
+    pub fn longest_timeout(&self) -> Duration {
         self.ack_timeout
             .saturating_mul(u32::from(self.ack_random_percent.max(100)))
             / 100

@@ -125,17 +125,6 @@ where
     fn note(&mut self, event: &Event<'_, Place>) {
         match event {
             Event::Established { peer, .. } => self.established.push(*peer),
-            Event::Response {
-                association,
-                request,
-                message,
-            } => {
-                let body = message.payload().to_vec();
-                let before = self
-                    .responses
-                    .insert((*association, *request), (message.code(), body));
-                assert!(before.is_none(), "a response came twice");
-            }
             Event::RequestFailed { error, .. } => self.failures.push(*error),
             Event::Failed { error, .. } => self.failed.push(*error),
             Event::HandshakeFailed { error, .. } => self.handshakes_failed.push(*error),

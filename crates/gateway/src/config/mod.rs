@@ -85,11 +85,9 @@ impl Config {
     /// handshake left out: two transmissions go unanswered, the wait after the second is twice the
     /// first (RFC 7252 §4.2), and the new handshake waits once more for the third. With the RFC's parameters it is 8 to 12 s.
     pub fn restart_bound(&self) -> Duration {
-        let first = self.coap.transmission.ack_timeout;
-        let percent = u32::from(self.coap.transmission.ack_random_percent.max(100));
         // Two transmissions without an answer, and the wait for the third one's before the new
         // handshake ends the old session.
-        first.saturating_mul(4).saturating_mul(percent) / 100
+        self.coap.transmission.longest_timeout().saturating_mul(4)
     }
 
     /// Returns the decisions that follow from a checked configuration.
