@@ -3,8 +3,8 @@
 use hedgerow_core::{AeadAlgorithm, Reader, Writer};
 use hedgerow_crypto_soft::SoftCrypto;
 use hedgerow_record::{
-    Alert, ClientHello, ContentType, DTLS_1_2, DtlsRecord, EpochNumber, HandshakeFragment,
-    HandshakeType, HelloVerifyRequest, RecordOpener, RecordSealer, ServerHello, TrafficKeys,
+    Alert, ClientHello, ContentType, DTLS_1_2, DtlsOpener, DtlsRecord, DtlsSealer, EpochNumber,
+    HandshakeFragment, HandshakeType, HelloVerifyRequest, Protocol, ServerHello, TrafficKeys,
     encode_handshake_header, encode_record,
 };
 
@@ -26,9 +26,9 @@ fn protect(algorithm: AeadAlgorithm, bytes: &mut [u8], out: &mut [u8]) -> Option
         TrafficKeys::new(&SoftCrypto, algorithm, key, iv).ok()
     };
     let (record, _) = DtlsRecord::decode(bytes).ok()?;
-    let mut opener = RecordOpener::new(keys()?, EpochNumber(1));
+    let mut opener = DtlsOpener::new(keys()?, EpochNumber(1));
     let opened = opener.open(record).ok()?;
-    let mut sealer = RecordSealer::new(keys()?, EpochNumber(1));
+    let mut sealer = DtlsSealer::new(keys()?, EpochNumber(1));
     sealer.seal(opened.content_type, opened.plaintext, out).ok()
 }
 
@@ -48,7 +48,9 @@ fn copy(bytes: &mut [u8], out: &mut [u8]) -> Option<usize> {
         encode_handshake_header(part.msg_type, part.length, seq, offset, 0, &mut writer).ok()?;
         let body = part.whole()?;
         match part.msg_type {
-            HandshakeType::ClientHello => ClientHello::decode_exact(body).ok()?.encode(&mut writer),
+            HandshakeType::ClientHello => ClientHello::decode_exact(Protocol::Dtls, body)
+                .ok()?
+                .encode(&mut writer),
             HandshakeType::ServerHello => ServerHello::decode_exact(body).ok()?.encode(&mut writer),
             HandshakeType::HelloVerifyRequest => HelloVerifyRequest::decode_exact(body)
                 .ok()?

@@ -1,14 +1,12 @@
 //! One record of application data sealed and opened again with `hedgerow-record`.
 
 use hedgerow_core::{Aead, AeadAlgorithm, CryptoProvider};
-use hedgerow_record::{
-    ContentType, DtlsRecord, EpochNumber, RecordOpener, RecordSealer, TrafficKeys,
-};
+use hedgerow_record::{ContentType, DtlsOpener, DtlsRecord, DtlsSealer, EpochNumber, TrafficKeys};
 
 /// Both ends of one direction.
 pub struct Records<A> {
-    sealer: RecordSealer<A>,
-    opener: RecordOpener<A>,
+    sealer: DtlsSealer<A>,
+    opener: DtlsOpener<A>,
     datagram: [u8; 1_200],
 }
 
@@ -23,8 +21,8 @@ impl<A: Aead> Records<A> {
             TrafficKeys::new(provider, algorithm, key, iv).unwrap()
         };
         Self {
-            sealer: RecordSealer::new(keys(), EpochNumber(1)),
-            opener: RecordOpener::new(keys(), EpochNumber(1)),
+            sealer: DtlsSealer::new(keys(), EpochNumber(1)),
+            opener: DtlsOpener::new(keys(), EpochNumber(1)),
             datagram: [0; 1_200],
         }
     }

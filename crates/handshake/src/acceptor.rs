@@ -4,7 +4,7 @@ use hedgerow_core::{AeadAlgorithm, CryptoProvider, DropReason, Env, Reader, Writ
 use hedgerow_record::{
     Alert, AlertDescription, CipherSuite, ClientHello, ContentType, DTLS_1_0, DTLS_1_2, DtlsRecord,
     EpochNumber, ExtensionType, HandshakeFragment, HandshakeType, HelloVerifyRequest,
-    MAX_SEQUENCE_NUMBER, Random, RecordNumber, encode_record,
+    MAX_SEQUENCE_NUMBER, Protocol, Random, RecordNumber, encode_record,
 };
 
 use crate::cookie::CookieKey;
@@ -97,10 +97,10 @@ impl<P: CryptoProvider> Acceptor<P> {
             Ok(found) => found,
             Err(reason) => return Acceptance::Drop(reason),
         };
-        let Ok(hello) = ClientHello::decode_exact(body) else {
+        let Ok(hello) = ClientHello::decode_exact(Protocol::Dtls, body) else {
             return Acceptance::Drop(DropReason::Malformed);
         };
-        if hello.cookie.is_empty() {
+        if hello.cookie.is_none_or(<[u8]>::is_empty) {
             let cookie = self.cookie_key.make(&self.provider, env.now, peer, &hello);
             return verify_address(record, message_seq, &cookie, datagram_len, out);
         }
@@ -199,7 +199,7 @@ pub fn peek_client_random(datagram: &[u8]) -> Option<Random> {
     if part.msg_type != HandshakeType::ClientHello {
         return None;
     }
-    ClientHello::decode_exact(part.whole()?)
+    ClientHello::decode_exact(Protocol::Dtls, part.whole()?)
         .ok()
         .map(|hello| *hello.random)
 }

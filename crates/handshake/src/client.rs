@@ -265,7 +265,7 @@ impl<P: CryptoProvider, C: PskCredentials> Client<P, C> {
             client_version: DTLS_1_2,
             random: &self.client_random,
             session_id: &[],
-            cookie,
+            cookie: Some(cookie),
             cipher_suites: CipherSuites::new(writer.written()).map_err(not_encodable)?,
             compression_methods: &[0],
             extensions: Extensions::from_block(&EXTENDED_MASTER_SECRET_EXTENSION)

@@ -40,7 +40,8 @@ impl CookieKey {
     ) -> bool {
         let current = period(now);
         let previous = current.wrapping_sub(1);
-        let Some(&first) = hello.cookie.first() else {
+        let cookie = hello.cookie.unwrap_or_default();
+        let Some(&first) = cookie.first() else {
             return false;
         };
         // The cookie's first byte only says which period to compute for; the HMAC covers it.
@@ -49,7 +50,7 @@ impl CookieKey {
             .find(|&period| low_byte(period) == first);
         claimed.is_some_and(|period| {
             let expected = self.make_in_period(provider, period, peer, hello);
-            ct_eq(&expected, hello.cookie)
+            ct_eq(&expected, cookie)
         })
     }
 

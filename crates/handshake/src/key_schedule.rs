@@ -4,7 +4,7 @@
 use hedgerow_core::{
     AeadAlgorithm, CryptoProvider, CryptoRng, MAX_PSK_LEN, Misuse, Psk, SHA256_LEN, Secret, Writer,
 };
-use hedgerow_record::{CipherSuite, EpochNumber, Random, RecordOpener, RecordSealer, TrafficKeys};
+use hedgerow_record::{CipherSuite, DtlsOpener, DtlsSealer, EpochNumber, Random, TrafficKeys};
 
 use crate::prf::prf;
 
@@ -76,8 +76,8 @@ pub(crate) enum ConnectionEnd {
 
 /// What one end seals and opens the records of epoch 1 with.
 pub(crate) struct EpochKeys<A> {
-    pub(crate) sealer: RecordSealer<A>,
-    pub(crate) opener: RecordOpener<A>,
+    pub(crate) sealer: DtlsSealer<A>,
+    pub(crate) opener: DtlsOpener<A>,
 }
 
 /// The master secret, ready to key the PRF.
@@ -148,8 +148,8 @@ impl<P: CryptoProvider> MasterSecret<P> {
             ConnectionEnd::Server => (server, client),
         };
         Ok(EpochKeys {
-            sealer: RecordSealer::new(write, EpochNumber(1)),
-            opener: RecordOpener::new(read, EpochNumber(1)),
+            sealer: DtlsSealer::new(write, EpochNumber(1)),
+            opener: DtlsOpener::new(read, EpochNumber(1)),
         })
     }
 

@@ -6,8 +6,8 @@ use hedgerow_core::{
     Received, ct_eq,
 };
 use hedgerow_record::{
-    Alert, AlertDescription, AlertLevel, CipherSuite, ContentType, DTLS_1_0, DTLS_1_2, DtlsRecord,
-    EpochNumber, HandshakeType, RecordOpener, RecordSealer,
+    Alert, AlertDescription, AlertLevel, CipherSuite, ContentType, DTLS_1_0, DTLS_1_2, DtlsOpener,
+    DtlsRecord, DtlsSealer, EpochNumber, HandshakeType,
 };
 
 use crate::flight_timer::Due;
@@ -44,15 +44,15 @@ pub(crate) struct Keyed<P: CryptoProvider> {
     /// All messages before the peer's Finished.
     pub(crate) transcript: Transcript<P>,
     pub(crate) master: MasterSecret<P>,
-    pub(crate) opener: RecordOpener<P::Aead>,
+    pub(crate) opener: DtlsOpener<P::Aead>,
 }
 
 /// What makes the session once the peer's Finished has verified.
 pub(crate) struct Done<P: CryptoProvider> {
     peer: PeerId,
     suite: CipherSuite,
-    sealer: RecordSealer<P::Aead>,
-    opener: RecordOpener<P::Aead>,
+    sealer: DtlsSealer<P::Aead>,
+    opener: DtlsOpener<P::Aead>,
     final_flight: Option<FinalFlight>,
 }
 

@@ -2,8 +2,8 @@
 
 use hedgerow_core::{Aead, ChannelError, CryptoProvider, EncodeError, Instant, Misuse, Writer};
 use hedgerow_record::{
-    Alert, ContentType, DTLS_1_2, EpochNumber, HANDSHAKE_HEADER_LEN, HandshakeType,
-    RECORD_HEADER_LEN, RecordNumber, RecordSealer, encode_handshake_header, encode_record,
+    Alert, ContentType, DTLS_1_2, DtlsSealer, EpochNumber, HANDSHAKE_HEADER_LEN, HandshakeType,
+    RECORD_HEADER_LEN, RecordNumber, encode_handshake_header, encode_record,
 };
 
 use crate::Settings;
@@ -40,7 +40,7 @@ pub(crate) struct Outgoing<B, A> {
     body_cursor: usize,
     next_plain_number: u64,
     next_message_seq: u16,
-    sealer: Option<RecordSealer<A>>,
+    sealer: Option<DtlsSealer<A>>,
     has_changed_cipher_spec: bool,
     alert: Option<Alert>,
     timer: FlightTimer,
@@ -128,7 +128,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> Outgoing<B, A> {
     }
 
     /// Sets what protects the records of epoch 1.
-    pub(crate) fn set_sealer(&mut self, sealer: RecordSealer<A>) {
+    pub(crate) fn set_sealer(&mut self, sealer: DtlsSealer<A>) {
         self.sealer = Some(sealer);
     }
 
@@ -169,7 +169,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> Outgoing<B, A> {
     }
 
     /// Hands over what protects the records of epoch 1, for the session to go on with.
-    pub(crate) const fn take_sealer(&mut self) -> Option<RecordSealer<A>> {
+    pub(crate) const fn take_sealer(&mut self) -> Option<DtlsSealer<A>> {
         self.sealer.take()
     }
 

@@ -7,9 +7,9 @@ use hedgerow_core::{
     SecureChannel, Writer,
 };
 use hedgerow_record::{
-    Alert, AlertDescription, AlertLevel, CipherSuite, ContentType, DtlsRecord, EpochNumber,
-    HANDSHAKE_HEADER_LEN, HandshakeFragment, HandshakeType, Opened, RECORD_HEADER_LEN,
-    RecordOpener, RecordSealer,
+    Alert, AlertDescription, AlertLevel, CipherSuite, ContentType, DtlsOpener, DtlsRecord,
+    DtlsSealer, EpochNumber, HANDSHAKE_HEADER_LEN, HandshakeFragment, HandshakeType, Opened,
+    RECORD_HEADER_LEN,
 };
 
 use crate::key_schedule::VERIFY_DATA_LEN;
@@ -25,8 +25,8 @@ pub(crate) const FINAL_FLIGHT_LIFETIME: Duration = Duration::from_secs(240);
 ///
 /// It holds two keyed ciphers, a replay window and a few numbers, and no buffer.
 pub struct Session<A> {
-    sealer: RecordSealer<A>,
-    opener: RecordOpener<A>,
+    sealer: DtlsSealer<A>,
+    opener: DtlsOpener<A>,
     next_plain_number: u64,
     final_flight: Option<FinalFlight>,
     alert: Option<Alert>,
@@ -58,8 +58,8 @@ pub(crate) struct FinalFlight {
 
 impl<A: Aead> Session<A> {
     pub(crate) const fn new(
-        sealer: RecordSealer<A>,
-        opener: RecordOpener<A>,
+        sealer: DtlsSealer<A>,
+        opener: DtlsOpener<A>,
         next_plain_number: u64,
         final_flight: Option<FinalFlight>,
         peer: Peer,

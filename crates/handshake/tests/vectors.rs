@@ -10,8 +10,8 @@ use hedgerow_core::{
 use hedgerow_crypto_soft::{SoftAead, SoftCrypto};
 use hedgerow_handshake::{Buffers, ClientHandshake, ExtendedMasterSecret, Session, Settings};
 use hedgerow_record::{
-    CipherSuite, ContentType, DTLS_1_0, DTLS_1_2, DtlsRecord, EpochNumber, RecordNumber,
-    RecordSealer, TrafficKeys, encode_record,
+    CipherSuite, ContentType, DTLS_1_0, DTLS_1_2, DtlsRecord, DtlsSealer, EpochNumber,
+    RecordNumber, TrafficKeys, encode_record,
 };
 
 type Case = BTreeMap<String, Vec<u8>>;
@@ -203,7 +203,7 @@ fn client_refuses_a_finished_over_another_transcript() {
     }
 }
 
-fn server_sealer(suite: CipherSuite, key_block: &[u8], next_number: u64) -> RecordSealer<SoftAead> {
+fn server_sealer(suite: CipherSuite, key_block: &[u8], next_number: u64) -> DtlsSealer<SoftAead> {
     let algorithm = suite.aead().unwrap();
     let (key_len, iv_len) = (
         algorithm.key_len(),
@@ -212,7 +212,7 @@ fn server_sealer(suite: CipherSuite, key_block: &[u8], next_number: u64) -> Reco
     let key = &key_block[key_len..2 * key_len];
     let iv = &key_block[2 * key_len + iv_len..2 * (key_len + iv_len)];
     let keys = TrafficKeys::new(&SoftCrypto, algorithm, key, iv).unwrap();
-    RecordSealer::starting_at(keys, EpochNumber(1), next_number)
+    DtlsSealer::starting_at(keys, EpochNumber(1), next_number)
 }
 
 /// RFC 5246 §7.2.2: what the server seals under its own keys reaches the machine. A HelloRequest is

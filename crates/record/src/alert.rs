@@ -45,6 +45,8 @@ impl AlertDescription {
     pub const UNEXPECTED_MESSAGE: Self = Self(10);
     /// A record that did not verify.
     pub const BAD_RECORD_MAC: Self = Self(20);
+    /// A record longer than agreed.
+    pub const RECORD_OVERFLOW: Self = Self(22);
     /// Nothing in the offer is acceptable.
     pub const HANDSHAKE_FAILURE: Self = Self(40);
     /// A field out of range or inconsistent with others.
@@ -63,6 +65,8 @@ impl AlertDescription {
     pub const UNSUPPORTED_EXTENSION: Self = Self(110);
     /// A PSK identity that the server doesn't know (RFC 4279 §6).
     pub const UNKNOWN_PSK_IDENTITY: Self = Self(115);
+    /// None of the application protocols offered is spoken here (RFC 7301 §3.2).
+    pub const NO_APPLICATION_PROTOCOL: Self = Self(120);
 }
 
 /// One alert.

@@ -1,8 +1,8 @@
-//! ClientHello (RFC 5246 §7.4.1.2, with the cookie of RFC 6347 §4.2.1).
+//! ClientHello (RFC 5246 §7.4.1.2, in DTLS with the cookie of RFC 6347 §4.2.1).
 
 use hedgerow_core::{Reader, Writer};
 
-use crate::{CipherSuite, Error, Extensions, ProtocolVersion, Random};
+use crate::{CipherSuite, Error, Extensions, Protocol, ProtocolVersion, Random};
 
 /// The longest session ID, in bytes (RFC 5246 §7.4.1.2).
 pub const MAX_SESSION_ID_LEN: usize = 32;
@@ -19,8 +19,9 @@ pub struct ClientHello<'a> {
     pub random: &'a Random,
     /// The session that the client wants to resume; empty for none.
     pub session_id: &'a [u8],
-    /// The cookie that the server asked for; empty in the first ClientHello.
-    pub cookie: &'a [u8],
+    /// The cookie that the server asked for; empty in the first ClientHello. `None` in TLS, which
+    /// has no such field.
+    pub cookie: Option<&'a [u8]>,
     /// What the client offers, best first.
     pub cipher_suites: CipherSuites<'a>,
     /// Compression methods; 0 is none.
@@ -35,12 +36,15 @@ impl<'a> ClientHello<'a> {
     /// # Errors
     ///
     /// [`Error`] by the field that is wrong.
-    pub fn decode_exact(body: &'a [u8]) -> Result<Self, Error> {
+    pub fn decode_exact(protocol: Protocol, body: &'a [u8]) -> Result<Self, Error> {
         let mut reader = Reader::new(body);
         let client_version = ProtocolVersion(reader.u16()?);
         let random = reader.array()?;
         let session_id = take_session_id(&mut reader)?;
-        let cookie = reader.vector8()?;
+        let cookie = match protocol {
+            Protocol::Dtls => Some(reader.vector8()?),
+            Protocol::Tls => None,
+        };
         let cipher_suites = CipherSuites::new(reader.vector16()?)?;
         let compression_methods = reader.vector8()?;
         if compression_methods.is_empty() {
@@ -67,7 +71,9 @@ impl<'a> ClientHello<'a> {
         out.u16(self.client_version.0)?;
         out.bytes(self.random)?;
         out.vector8(self.session_id)?;
-        out.vector8(self.cookie)?;
+        if let Some(cookie) = self.cookie {
+            out.vector8(cookie)?;
+        }
         out.vector16(self.cipher_suites.bytes)?;
         out.vector8(self.compression_methods)?;
         self.extensions.encode(out)?;
@@ -149,11 +155,11 @@ mod tests {
     #[test]
     fn fields_stand_where_the_rfcs_put_them() {
         let body = sample();
-        let hello = ClientHello::decode_exact(&body).unwrap();
+        let hello = ClientHello::decode_exact(Protocol::Dtls, &body).unwrap();
         assert_eq!(hello.client_version, crate::DTLS_1_2);
         assert_eq!(hello.random[31], 31);
         assert_eq!(hello.session_id, []);
-        assert_eq!(hello.cookie, [0xaa, 0xbb, 0xcc]);
+        assert_eq!(hello.cookie, Some([0xaa, 0xbb, 0xcc].as_slice()));
         assert!(
             hello
                 .cipher_suites
@@ -176,12 +182,12 @@ mod tests {
     fn body_cut_anywhere_is_refused_except_before_the_extensions() {
         let body = sample();
         for len in 0..body.len() {
-            let decoded = ClientHello::decode_exact(&body[..len]);
+            let decoded = ClientHello::decode_exact(Protocol::Dtls, &body[..len]);
             assert_eq!(decoded.is_ok(), len == body.len() - 6, "cut at {len}");
         }
         let mut longer = body;
         longer.push(0);
-        assert!(ClientHello::decode_exact(&longer).is_err());
+        assert!(ClientHello::decode_exact(Protocol::Dtls, &longer).is_err());
     }
 
     #[test]
@@ -192,14 +198,14 @@ mod tests {
         body[34] = 33;
         body.splice(35..35, [0; 33]);
         assert_eq!(
-            ClientHello::decode_exact(&body),
+            ClientHello::decode_exact(Protocol::Dtls, &body),
             Err(Error::SessionIdTooLong { len: 33 })
         );
         let mut body = sample();
         let at = body.len() - 8;
         body.splice(at..at + 2, [0]);
         assert_eq!(
-            ClientHello::decode_exact(&body),
+            ClientHello::decode_exact(Protocol::Dtls, &body),
             Err(Error::NoCompressionMethod)
         );
     }
@@ -217,7 +223,7 @@ mod tests {
                     *byte = value;
                 }
             }
-            if let Ok(hello) = ClientHello::decode_exact(&body) {
+            if let Ok(hello) = ClientHello::decode_exact(Protocol::Dtls, &body) {
                 let mut out = [0; 128];
                 let mut writer = Writer::new(&mut out);
                 hello.encode(&mut writer).unwrap();
@@ -229,7 +235,7 @@ mod tests {
         fn any_bytes_decode_or_are_refused(
             body in proptest::collection::vec(any::<u8>(), 0..200),
         ) {
-            let _ = ClientHello::decode_exact(&body);
+            let _ = ClientHello::decode_exact(Protocol::Dtls, &body);
         }
     }
 }

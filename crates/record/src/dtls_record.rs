@@ -2,66 +2,12 @@
 
 use hedgerow_core::{DecodeError, Writer};
 
-use crate::{Error, RecordNumber};
-
-/// A version field. Unknown versions are kept as they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ProtocolVersion(pub u16);
-
-/// DTLS 1.0, which first ClientHellos and HelloVerifyRequests carry (RFC 6347 §4.2.1).
-pub const DTLS_1_0: ProtocolVersion = ProtocolVersion(0xfeff);
-
-/// DTLS 1.2.
-pub const DTLS_1_2: ProtocolVersion = ProtocolVersion(0xfefd);
-
-/// The most plaintext that one record carries, in bytes (RFC 5246 §6.2.1).
-pub const MAX_PLAINTEXT_LEN: usize = 1 << 14;
-
-/// The longest protected fragment, in bytes (RFC 5246 §6.2.3).
-pub const MAX_CIPHERTEXT_LEN: usize = MAX_PLAINTEXT_LEN + 2048;
+use crate::{
+    ContentType, Error, MAX_CIPHERTEXT_LEN, MAX_PLAINTEXT_LEN, ProtocolVersion, RecordNumber,
+};
 
 /// type(1) version(2) epoch(2) sequence_number(6) length(2).
 pub const RECORD_HEADER_LEN: usize = 13;
-
-/// What a record carries (RFC 5246 §6.2.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ContentType {
-    /// 0x14
-    ChangeCipherSpec,
-    /// 0x15
-    Alert,
-    /// 0x16
-    Handshake,
-    /// 0x17
-    ApplicationData,
-    /// Any other code point.
-    Unknown(u8),
-}
-
-impl From<u8> for ContentType {
-    fn from(code: u8) -> Self {
-        match code {
-            0x14 => Self::ChangeCipherSpec,
-            0x15 => Self::Alert,
-            0x16 => Self::Handshake,
-            0x17 => Self::ApplicationData,
-            other => Self::Unknown(other),
-        }
-    }
-}
-
-impl From<ContentType> for u8 {
-    fn from(content_type: ContentType) -> Self {
-        match content_type {
-            ContentType::ChangeCipherSpec => 0x14,
-            ContentType::Alert => 0x15,
-            ContentType::Handshake => 0x16,
-            ContentType::ApplicationData => 0x17,
-            ContentType::Unknown(other) => other,
-        }
-    }
-}
 
 /// One record in the place where its datagram has it.
 #[derive(Debug, PartialEq, Eq)]
@@ -169,7 +115,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::EpochNumber;
+    use crate::{DTLS_1_0, DTLS_1_2, EpochNumber};
 
     #[test]
     fn header_stands_as_rfc_6347_draws_it() {

@@ -26,6 +26,12 @@ pub enum Error {
         /// The version as received.
         version: u16,
     },
+    /// A version whose major number isn't TLS's 3.
+    #[error("version {version:#06x} is not TLS")]
+    NotTls {
+        /// The version as received.
+        version: u16,
+    },
     /// A fragment reaches past the end of its message (RFC 6347 §4.2.2).
     #[error("fragment {offset}+{len} reaches past the message's end at {total}")]
     FragmentOutOfBounds {

@@ -1,9 +1,10 @@
-//! DTLS 1.2 on the wire: records and their protection (RFC 6347 §4.1), the replay window
-//! (§4.1.2.6), handshake framing (§4.2.2), HelloVerifyRequest (§4.2.1) and views of the hellos
-//! (RFC 5246 §7.4.1), alerts (RFC 5246 §7.2) and the cipher suites' record parameters.
+//! DTLS 1.2 and TLS 1.2 on the wire: records and their protection (RFC 6347 §4.1, RFC 5246 §6.2),
+//! the replay window (RFC 6347 §4.1.2.6), handshake framing (§4.2.2, RFC 5246 §7.4),
+//! HelloVerifyRequest (RFC 6347 §4.2.1) and views of the hellos (RFC 5246 §7.4.1), alerts (§7.2)
+//! and the cipher suites' record parameters.
 //!
 //! It holds no handshake state, no timer and no algorithm: sealing and opening take a cipher from
-//! a [`CryptoProvider`](hedgerow_core::CryptoProvider). TLS records, connection IDs and the group
+//! a [`CryptoProvider`](hedgerow_core::CryptoProvider). Connection IDs and the group
 //! record belong here and are not there yet.
 //!
 //! # Example
@@ -32,33 +33,44 @@ extern crate std;
 mod alert;
 mod cipher_suite;
 mod client_hello;
+mod content_type;
+mod dtls_protection;
 mod dtls_record;
 mod error;
 mod extensions;
 mod handshake_message;
 mod hello_verify_request;
-mod protection;
+mod protocol;
 mod record_number;
 mod replay_window;
 mod server_hello;
+mod tls_handshake_message;
+mod tls_protection;
+mod tls_record;
+mod traffic_keys;
 
 pub use alert::{Alert, AlertDescription, AlertLevel};
 pub use cipher_suite::CipherSuite;
 pub use client_hello::{CipherSuites, ClientHello, MAX_COOKIE_LEN, MAX_SESSION_ID_LEN};
-pub use dtls_record::{
-    ContentType, DTLS_1_0, DTLS_1_2, DtlsRecord, MAX_CIPHERTEXT_LEN, MAX_PLAINTEXT_LEN,
-    ProtocolVersion, RECORD_HEADER_LEN, encode_record,
-};
+pub use content_type::{ContentType, MAX_CIPHERTEXT_LEN, MAX_PLAINTEXT_LEN};
+pub use dtls_protection::{DtlsOpener, DtlsSealer, Opened};
+pub use dtls_record::{DtlsRecord, RECORD_HEADER_LEN, encode_record};
 pub use error::Error;
 pub use extensions::{Extension, ExtensionType, Extensions, MAX_EXTENSIONS};
 pub use handshake_message::{
     HANDSHAKE_HEADER_LEN, HandshakeFragment, HandshakeType, encode_handshake_header,
 };
 pub use hello_verify_request::HelloVerifyRequest;
-pub use protection::{Opened, RecordOpener, RecordSealer, TrafficKeys};
+pub use protocol::{DTLS_1_0, DTLS_1_2, Protocol, ProtocolVersion, TLS_1_2};
 pub use record_number::{EpochNumber, MAX_SEQUENCE_NUMBER, RecordNumber};
 pub use replay_window::{ReplayWindow, Verified};
 pub use server_hello::ServerHello;
+pub use tls_handshake_message::{
+    TLS_HANDSHAKE_HEADER_LEN, TlsHandshakeMessage, encode_tls_handshake_header,
+};
+pub use tls_protection::{TlsOpener, TlsSealer};
+pub use tls_record::{MAX_TLS_RECORD_LEN, TLS_RECORD_HEADER_LEN, TlsRecord, encode_tls_record};
+pub use traffic_keys::TrafficKeys;
 
 /// The fixed 32 bytes that each hello carries (RFC 5246 §7.4.1.2).
 pub type Random = [u8; 32];

@@ -7,7 +7,7 @@ use hedgerow_crypto_soft::SoftCrypto;
 use hedgerow_handshake::{Acceptance, Acceptor, Settings, peek_client_random};
 use hedgerow_record::{
     ClientHello, ContentType, DtlsRecord, HandshakeFragment, HandshakeType, HelloVerifyRequest,
-    MAX_PLAINTEXT_LEN, encode_handshake_header, encode_record,
+    MAX_PLAINTEXT_LEN, Protocol, encode_handshake_header, encode_record,
 };
 use hedgerow_sim::TestRng;
 
@@ -73,8 +73,8 @@ fn with_cookie(datagram: &[u8], cookie: &[u8]) -> Option<Vec<u8>> {
     let mut datagram = datagram.to_vec();
     let (record, _) = DtlsRecord::decode(&mut datagram).ok()?;
     let part = HandshakeFragment::decode(&mut Reader::new(record.fragment)).ok()?;
-    let mut hello = ClientHello::decode_exact(part.whole()?).ok()?;
-    hello.cookie = cookie;
+    let mut hello = ClientHello::decode_exact(Protocol::Dtls, part.whole()?).ok()?;
+    hello.cookie = Some(cookie);
     let mut body = vec![0; record.fragment.len().checked_add(cookie.len())?];
     let mut body = Writer::new(&mut body);
     hello.encode(&mut body).ok()?;
@@ -120,7 +120,7 @@ fn carries_own_cookie(acceptor: &Acceptor<SoftCrypto>, env: &mut Env<'_>, input:
     let mut carried = input.to_vec();
     let (carried, _) = DtlsRecord::decode(&mut carried).expect("a record");
     let part = HandshakeFragment::decode(&mut Reader::new(carried.fragment)).expect("a message");
-    let hello = ClientHello::decode_exact(part.fragment).expect("a hello");
+    let hello = ClientHello::decode_exact(Protocol::Dtls, part.fragment).expect("a hello");
     let mut out = [0; 64];
     let periods = [Duration::ZERO, Duration::from_secs(60)];
     let now = env.now;
@@ -131,7 +131,7 @@ fn carries_own_cookie(acceptor: &Acceptor<SoftCrypto>, env: &mut Env<'_>, input:
         let Acceptance::Answer(len) = answer else {
             return false;
         };
-        cookie_of(out.get_mut(..len).unwrap_or_default(), &bare) == hello.cookie
+        cookie_of(out.get_mut(..len).unwrap_or_default(), &bare) == hello.cookie.unwrap_or_default()
     });
     env.now = now;
     assert!(made, "accepted with a cookie that wasn't made here");

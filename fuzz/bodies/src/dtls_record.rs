@@ -3,8 +3,8 @@
 use hedgerow_core::{AeadAlgorithm, DropReason, Writer};
 use hedgerow_crypto_soft::SoftCrypto;
 use hedgerow_record::{
-    ContentType, DTLS_1_2, DtlsRecord, MAX_PLAINTEXT_LEN, RECORD_HEADER_LEN, RecordNumber,
-    RecordOpener, RecordSealer, TrafficKeys, encode_record,
+    ContentType, DTLS_1_2, DtlsOpener, DtlsRecord, DtlsSealer, MAX_PLAINTEXT_LEN,
+    RECORD_HEADER_LEN, RecordNumber, TrafficKeys, encode_record,
 };
 
 type Aead = hedgerow_crypto_soft::SoftAead;
@@ -57,7 +57,7 @@ fn stays_shut(algorithm: AeadAlgorithm, wire: &[u8]) {
     let mut wire = wire.to_vec();
     let (record, _) = DtlsRecord::decode(&mut wire).expect("it decoded before");
     let epoch = record.number.epoch();
-    let mut opener = RecordOpener::new(keys(algorithm, 0x55), epoch);
+    let mut opener = DtlsOpener::new(keys(algorithm, 0x55), epoch);
     assert!(opener.open(record).is_err());
 }
 
@@ -68,14 +68,14 @@ fn protected(
     plaintext: &[u8],
 ) {
     let (epoch, sequence_number) = (number.epoch(), number.sequence_number());
-    let mut sealer = RecordSealer::starting_at(keys(algorithm, 7), epoch, sequence_number);
+    let mut sealer = DtlsSealer::starting_at(keys(algorithm, 7), epoch, sequence_number);
     let mut sealed = vec![0; plaintext.len().saturating_add(sealer.overhead())];
     let Ok(len) = sealer.seal(content_type, plaintext, &mut sealed) else {
         assert!(plaintext.len() > MAX_PLAINTEXT_LEN);
         return;
     };
     assert_eq!(len, sealed.len());
-    let mut opener = RecordOpener::new(keys(algorithm, 7), epoch);
+    let mut opener = DtlsOpener::new(keys(algorithm, 7), epoch);
     // The bit that is changed follows from the input; a change in the header's length or major
     // version makes another record of it, which decodes or not.
     let bits = len.saturating_mul(8);

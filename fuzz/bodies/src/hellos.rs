@@ -1,23 +1,26 @@
 //! The hellos of `hedgerow-record`.
 
 use hedgerow_core::Writer;
-use hedgerow_record::{ClientHello, Error, Extensions, HelloVerifyRequest, ServerHello};
+use hedgerow_record::{ClientHello, Error, Extensions, HelloVerifyRequest, Protocol, ServerHello};
 
 /// Takes the input for the body of each kind of hello; what decodes must encode to the same bytes.
 pub fn hellos(input: &[u8]) {
-    if let Ok(hello) = ClientHello::decode_exact(input) {
-        same(input, |out| hello.encode(out));
-        extensions(&hello.extensions);
-        assert_eq!(
-            hello.cipher_suites.iter().count().checked_mul(2),
-            Some(hello.cipher_suites.as_bytes().len())
-        );
-        assert!(
-            hello
-                .cipher_suites
-                .iter()
-                .all(|suite| hello.cipher_suites.contains(suite))
-        );
+    for protocol in [Protocol::Dtls, Protocol::Tls] {
+        if let Ok(hello) = ClientHello::decode_exact(protocol, input) {
+            same(input, |out| hello.encode(out));
+            extensions(&hello.extensions);
+            assert_eq!(hello.cookie.is_some(), protocol == Protocol::Dtls);
+            assert_eq!(
+                hello.cipher_suites.iter().count().checked_mul(2),
+                Some(hello.cipher_suites.as_bytes().len())
+            );
+            assert!(
+                hello
+                    .cipher_suites
+                    .iter()
+                    .all(|suite| hello.cipher_suites.contains(suite))
+            );
+        }
     }
     if let Ok(hello) = ServerHello::decode_exact(input) {
         same(input, |out| hello.encode(out));

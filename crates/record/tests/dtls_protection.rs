@@ -4,8 +4,8 @@
 use hedgerow_core::{AeadAlgorithm, ChannelError, DropReason, Limit, Misuse};
 use hedgerow_crypto_soft::{SoftAead, SoftCrypto};
 use hedgerow_record::{
-    ContentType, DtlsRecord, EpochNumber, MAX_PLAINTEXT_LEN, MAX_SEQUENCE_NUMBER, RecordOpener,
-    RecordSealer, TrafficKeys,
+    ContentType, DtlsOpener, DtlsRecord, DtlsSealer, EpochNumber, MAX_PLAINTEXT_LEN,
+    MAX_SEQUENCE_NUMBER, Protocol, TrafficKeys,
 };
 
 const EPOCH: EpochNumber = EpochNumber(1);
@@ -16,14 +16,14 @@ fn keys(algorithm: AeadAlgorithm) -> TrafficKeys<SoftAead> {
     TrafficKeys::new(&SoftCrypto, algorithm, &key, &iv).unwrap()
 }
 
-fn seal(sealer: &mut RecordSealer<SoftAead>, text: &[u8]) -> Result<Vec<u8>, ChannelError> {
+fn seal(sealer: &mut DtlsSealer<SoftAead>, text: &[u8]) -> Result<Vec<u8>, ChannelError> {
     let mut out = vec![0; text.len() + sealer.overhead()];
     let len = sealer.seal(ContentType::ApplicationData, text, &mut out)?;
     assert_eq!(len, out.len());
     Ok(out)
 }
 
-fn open(opener: &mut RecordOpener<SoftAead>, record: &[u8]) -> Result<(Vec<u8>, bool), DropReason> {
+fn open(opener: &mut DtlsOpener<SoftAead>, record: &[u8]) -> Result<(Vec<u8>, bool), DropReason> {
     let mut datagram = record.to_vec();
     let (record, rest) = DtlsRecord::decode(&mut datagram).unwrap();
     assert!(rest.is_empty());
@@ -35,7 +35,7 @@ fn open(opener: &mut RecordOpener<SoftAead>, record: &[u8]) -> Result<(Vec<u8>, 
 /// The comparison draft's example for a 6-byte plaintext has 35 bytes; RFC 7925 §B for the nonce.
 #[test]
 fn ccm_8_record_has_its_published_length_and_explicit_nonce() {
-    let mut sealer = RecordSealer::starting_at(keys(AeadAlgorithm::Aes128Ccm8), EPOCH, 5);
+    let mut sealer = DtlsSealer::starting_at(keys(AeadAlgorithm::Aes128Ccm8), EPOCH, 5);
     let record = seal(&mut sealer, b"sixby!").unwrap();
     assert_eq!(record.len(), 35);
     assert_eq!(
@@ -46,7 +46,7 @@ fn ccm_8_record_has_its_published_length_and_explicit_nonce() {
 
 #[test]
 fn overhead_is_29_37_37_and_29_bytes() {
-    let overhead = |algorithm| TrafficKeys::<SoftAead>::record_overhead(algorithm);
+    let overhead = |algorithm| TrafficKeys::<SoftAead>::record_overhead(Protocol::Dtls, algorithm);
     assert_eq!(overhead(AeadAlgorithm::Aes128Ccm8), 29);
     assert_eq!(overhead(AeadAlgorithm::Aes128Ccm), 37);
     assert_eq!(overhead(AeadAlgorithm::Aes128Gcm), 37);
@@ -56,8 +56,8 @@ fn overhead_is_29_37_37_and_29_bytes() {
 #[test]
 fn sealed_record_opens_once_and_no_changed_one_does() {
     for algorithm in AeadAlgorithm::ALL {
-        let mut sealer = RecordSealer::new(keys(algorithm), EPOCH);
-        let mut opener = RecordOpener::new(keys(algorithm), EPOCH);
+        let mut sealer = DtlsSealer::new(keys(algorithm), EPOCH);
+        let mut opener = DtlsOpener::new(keys(algorithm), EPOCH);
         for text in [b"".as_slice(), b"one", &[5; 300]] {
             let record = seal(&mut sealer, text).unwrap();
             // All but the length, which decides where the record ends.
@@ -81,8 +81,8 @@ fn sealed_record_opens_once_and_no_changed_one_does() {
 fn key_out_of_numbers_seals_no_more() {
     for algorithm in AeadAlgorithm::ALL {
         let last = MAX_SEQUENCE_NUMBER;
-        let mut sealer = RecordSealer::starting_at(keys(algorithm), EPOCH, last - 1);
-        let mut opener = RecordOpener::new(keys(algorithm), EPOCH);
+        let mut sealer = DtlsSealer::starting_at(keys(algorithm), EPOCH, last - 1);
+        let mut opener = DtlsOpener::new(keys(algorithm), EPOCH);
         for _ in 0..2 {
             let record = seal(&mut sealer, b"last").unwrap();
             assert_eq!(open(&mut opener, &record), Ok((b"last".to_vec(), true)));
@@ -98,7 +98,7 @@ fn key_out_of_numbers_seals_no_more() {
 
 #[test]
 fn refused_seal_spends_no_number() {
-    let mut sealer = RecordSealer::new(keys(AeadAlgorithm::Aes128Ccm8), EPOCH);
+    let mut sealer = DtlsSealer::new(keys(AeadAlgorithm::Aes128Ccm8), EPOCH);
     let long = vec![0; MAX_PLAINTEXT_LEN + 1];
     let mut out = vec![0; 20_000];
     assert_eq!(
@@ -125,8 +125,8 @@ fn refused_seal_spends_no_number() {
 
 #[test]
 fn record_of_another_epoch_or_too_short_is_dropped() {
-    let mut sealer = RecordSealer::new(keys(AeadAlgorithm::Aes128Gcm), EpochNumber(2));
-    let mut opener = RecordOpener::new(keys(AeadAlgorithm::Aes128Gcm), EPOCH);
+    let mut sealer = DtlsSealer::new(keys(AeadAlgorithm::Aes128Gcm), EpochNumber(2));
+    let mut opener = DtlsOpener::new(keys(AeadAlgorithm::Aes128Gcm), EPOCH);
     let record = seal(&mut sealer, b"two").unwrap();
     assert_eq!(open(&mut opener, &record), Err(DropReason::UnexpectedEpoch));
     for len in 0_u8..24 {
