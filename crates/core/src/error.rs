@@ -46,6 +46,10 @@ pub enum PeerFault {
     /// told apart here, by design (`docs/THREATS.md`).
     #[error("credentials refused or not answered")]
     CredentialsRefused,
+    /// The stream below ended although the peer had not closed (RFC 5246 §7.2.1). Anybody on the path
+    /// can do that, so what came before may not be all.
+    #[error("stream cut off: the peer had not closed it")]
+    Truncated,
     /// The peer used this end's keys wrongly too often; the key is given up (RFC 9147 §4.5.3).
     #[error("too many records that did not verify")]
     TooManyForgeries,

@@ -1,5 +1,5 @@
 //! The seams that Hedgerow's rooms meet through: time, randomness, secrets, byte cursors, the
-//! [`SecureChannel`] and [`CryptoProvider`] traits, error groups and drop reasons.
+//! [`SecureChannel`], [`SecureStream`] and [`CryptoProvider`] traits, error groups and drop reasons.
 //!
 //! It holds no protocol and no algorithm. A protocol crate takes time and randomness from an
 //! [`Env`], algorithms from a [`CryptoProvider`], keys from a [`PskStore`], and hands bytes on
@@ -42,6 +42,7 @@ mod key_agreement;
 mod psk;
 mod secret;
 mod signature;
+mod stream;
 mod time;
 
 pub use channel::{Event, Peer, PeerId, Received, SecureChannel};
@@ -61,4 +62,5 @@ pub use psk::{
 pub use rand_core::CryptoRng;
 pub use secret::Secret;
 pub use signature::{SignatureScheme, Signatures, SigningKey};
+pub use stream::{SecureStream, StreamReceived};
 pub use time::Instant;

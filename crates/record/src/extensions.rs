@@ -15,6 +15,8 @@ pub const MAX_EXTENSIONS: usize = 64;
 pub struct ExtensionType(pub u16);
 
 impl ExtensionType {
+    /// RFC 7301 §3.1.
+    pub const APPLICATION_LAYER_PROTOCOL_NEGOTIATION: Self = Self(0x0010);
     /// RFC 7627 §5.1.
     pub const EXTENDED_MASTER_SECRET: Self = Self(0x0017);
     /// RFC 5746 §3.2.

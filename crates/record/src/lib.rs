@@ -41,6 +41,7 @@ mod extensions;
 mod handshake_message;
 mod hello_verify_request;
 mod protocol;
+mod protocol_names;
 mod record_number;
 mod replay_window;
 mod server_hello;
@@ -62,6 +63,7 @@ pub use handshake_message::{
 };
 pub use hello_verify_request::HelloVerifyRequest;
 pub use protocol::{DTLS_1_0, DTLS_1_2, Protocol, ProtocolVersion, TLS_1_2};
+pub use protocol_names::{ProtocolNames, encode_protocol_names};
 pub use record_number::{EpochNumber, MAX_SEQUENCE_NUMBER, RecordNumber};
 pub use replay_window::{ReplayWindow, Verified};
 pub use server_hello::ServerHello;
