@@ -1,16 +1,17 @@
 //! The stateless front of a server (RFC 6347 §4.2.1).
 
-use hedgerow_core::{AeadAlgorithm, CryptoProvider, DropReason, Env, Reader, Writer};
+use hedgerow_core::{CryptoProvider, DropReason, Env, Reader, Writer};
 use hedgerow_record::{
     Alert, AlertDescription, CipherSuite, ClientHello, ContentType, DTLS_1_0, DTLS_1_2, DtlsRecord,
-    EpochNumber, ExtensionType, HandshakeFragment, HandshakeType, HelloVerifyRequest,
-    MAX_SEQUENCE_NUMBER, Protocol, Random, RecordNumber, encode_record,
+    EpochNumber, HandshakeFragment, HandshakeType, HelloVerifyRequest, MAX_SEQUENCE_NUMBER,
+    Protocol, Random, RecordNumber, encode_record,
 };
 
+use crate::Settings;
 use crate::cookie::CookieKey;
-use crate::outgoing::encode_whole_message;
+use crate::dtls_outgoing::encode_whole_message;
+use crate::negotiation::{Negotiated, negotiate};
 use crate::transcript::Transcript;
-use crate::{ExtendedMasterSecret, Settings};
 
 /// Bytes out for bytes in before an address has proved itself.
 const MAX_AMPLIFICATION: usize = 3;
@@ -45,10 +46,7 @@ pub enum Acceptance<P: CryptoProvider> {
 pub struct AcceptedHello<P: CryptoProvider> {
     pub(crate) transcript: Transcript<P>,
     pub(crate) client_random: Random,
-    pub(crate) suite: CipherSuite,
-    pub(crate) algorithm: AeadAlgorithm,
-    pub(crate) has_extended_master_secret: bool,
-    pub(crate) signals_renegotiation: bool,
+    pub(crate) negotiated: Negotiated,
     pub(crate) message_seq: u16,
     pub(crate) record_number: RecordNumber,
 }
@@ -61,7 +59,7 @@ impl<P: CryptoProvider> AcceptedHello<P> {
 
     /// Returns the suite chosen.
     pub const fn suite(&self) -> CipherSuite {
-        self.suite
+        self.negotiated.suite
     }
 }
 
@@ -110,17 +108,14 @@ impl<P: CryptoProvider> Acceptor<P> {
             let cookie = self.cookie_key.make(&self.provider, env.now, peer, &hello);
             return verify_address(record, message_seq, &cookie, datagram_len, out);
         }
-        match self.negotiate(&hello) {
+        match negotiate(&self.settings, Protocol::Dtls, &hello) {
             Ok(negotiated) => {
-                let mut transcript = Transcript::new(&self.provider);
+                let mut transcript = Transcript::new(&self.provider, Protocol::Dtls);
                 transcript.add(HandshakeType::ClientHello, message_seq, body);
                 Acceptance::Accept(AcceptedHello {
                     transcript,
                     client_random: *hello.random,
-                    suite: negotiated.suite,
-                    algorithm: negotiated.algorithm,
-                    has_extended_master_secret: negotiated.has_extended_master_secret,
-                    signals_renegotiation: negotiated.signals_renegotiation,
+                    negotiated,
                     message_seq,
                     record_number: record,
                 })
@@ -128,58 +123,6 @@ impl<P: CryptoProvider> Acceptor<P> {
             Err(description) => refuse(record, description, out),
         }
     }
-
-    /// Chooses from the offer, by this end's order of preference.
-    fn negotiate(&self, hello: &ClientHello<'_>) -> Result<Negotiated, AlertDescription> {
-        // DTLS versions count downwards: anything above 1.2's number is older.
-        let [major, minor] = hello.client_version.0.to_be_bytes();
-        let [dtls, dtls_1_2] = DTLS_1_2.0.to_be_bytes();
-        if major != dtls || minor > dtls_1_2 {
-            return Err(AlertDescription::PROTOCOL_VERSION);
-        }
-        // MUST (RFC 5246 §7.4.1.2): a client offers null compression.
-        if !hello.compression_methods.contains(&0) {
-            return Err(AlertDescription::ILLEGAL_PARAMETER);
-        }
-        let extended = hello.extensions.find(ExtensionType::EXTENDED_MASTER_SECRET);
-        if extended.is_some_and(|data| !data.is_empty()) {
-            return Err(AlertDescription::DECODE_ERROR);
-        }
-        if extended.is_none()
-            && self.settings.extended_master_secret == ExtendedMasterSecret::Required
-        {
-            return Err(AlertDescription::HANDSHAKE_FAILURE);
-        }
-        let renegotiation = hello.extensions.find(ExtensionType::RENEGOTIATION_INFO);
-        // MUST (RFC 5746 §3.6): on a first handshake the field is empty.
-        if renegotiation.is_some_and(|data| data != [0]) {
-            return Err(AlertDescription::HANDSHAKE_FAILURE);
-        }
-        let signals_renegotiation = renegotiation.is_some()
-            || hello
-                .cipher_suites
-                .contains(CipherSuite::TLS_EMPTY_RENEGOTIATION_INFO_SCSV);
-        self.settings
-            .suites()
-            .iter()
-            .filter(|&&suite| hello.cipher_suites.contains(suite))
-            .find_map(|&suite| {
-                Some(Negotiated {
-                    suite,
-                    algorithm: suite.aead()?,
-                    has_extended_master_secret: extended.is_some(),
-                    signals_renegotiation,
-                })
-            })
-            .ok_or(AlertDescription::HANDSHAKE_FAILURE)
-    }
-}
-
-struct Negotiated {
-    suite: CipherSuite,
-    algorithm: AeadAlgorithm,
-    has_extended_master_secret: bool,
-    signals_renegotiation: bool,
 }
 
 /// Returns the random bytes of the ClientHello that `datagram` begins with, if it does.

@@ -1,57 +1,30 @@
-//! The client's side of a PSK handshake.
-//!
-//! ```text
-//! Client                                   Server          timer
-//! ClientHello                 -------->                    client's, flight 1
-//!                             <--------    HelloVerifyRequest   none: stateless
-//! ClientHello (cookie)        -------->                    client's, flight 3
-//!                                          ServerHello
-//!                                          [ServerKeyExchange]
-//!                             <--------    ServerHelloDone server's, flight 4
-//! ClientKeyExchange
-//! [ChangeCipherSpec]
-//! Finished                    -------->                    client's, flight 5
-//!                                          [ChangeCipherSpec]
-//!                             <--------    Finished        none: sent again on request
-//! ```
-//!
-//! A server that asks for no cookie answers the first ClientHello with its ServerHello.
+//! The client's side of a PSK handshake, in either protocol.
 
-use hedgerow_core::{
-    ChannelError, CryptoProvider, EncodeError, Env, Instant, Misuse, PskCredentials, Received,
-    Writer,
-};
+use hedgerow_core::{CryptoProvider, EncodeError, Env, Misuse, PskCredentials, Writer};
 use hedgerow_record::{
-    AlertDescription, CipherSuite, CipherSuites, ClientHello, DTLS_1_2, EpochNumber, ExtensionType,
-    Extensions, HandshakeType, HelloVerifyRequest, MAX_COOKIE_LEN, Random, ServerHello,
+    AlertDescription, CipherSuite, CipherSuites, ClientHello, ExtensionType, Extensions,
+    HandshakeType, HelloVerifyRequest, MAX_COOKIE_LEN, Protocol, ProtocolNames, Random,
+    ServerHello, encode_protocol_names,
 };
 
-use crate::incoming::{Incoming, Message};
-use crate::key_schedule::{ConnectionEnd, EpochKeys, SecurityParameters};
-use crate::machine::{Keyed, Machine, Phase, Role};
+use crate::key_schedule::{ConnectionEnd, SecurityParameters};
+use crate::message::Message;
 use crate::outgoing::{Outgoing, not_encodable};
+use crate::phase::{Keyed, Phase, Role};
 use crate::psk_messages::{decode_server_key_exchange, encode_client_key_exchange};
-use crate::settings::MAX_SUITES;
+use crate::settings::{MAX_APPLICATION_PROTOCOLS_LEN, MAX_SUITES};
 use crate::transcript::Transcript;
-use crate::{Buffers, ClientState, Established, ExtendedMasterSecret, Settings};
+use crate::{ExtendedMasterSecret, Settings};
 
 /// How many HelloVerifyRequests one handshake answers: one, and two more for cookies that a server
 /// no longer accepts when they come back.
 const MAX_COOKIES: u8 = 3;
 
-/// Extension type and an empty body.
-const EXTENDED_MASTER_SECRET_EXTENSION: [u8; 4] = [0x00, 0x17, 0x00, 0x00];
-
-/// A client's handshake with one server.
-///
-/// `C` gives identity and key once the server has spoken; `B` is a buffer of the caller's, of the
-/// length that [`Buffers`] names.
-pub struct ClientHandshake<P: CryptoProvider, C, B> {
-    machine: Machine<P, Client<P, C>, Expect<P>, B>,
-}
+/// Room for the extensions of a ClientHello.
+const MAX_EXTENSIONS_LEN: usize = 4 + 4 + 2 + MAX_APPLICATION_PROTOCOLS_LEN;
 
 /// What stays the same through all states.
-struct Client<P, C> {
+pub(crate) struct Client<P, C> {
     provider: P,
     credentials: C,
     settings: Settings,
@@ -64,159 +37,30 @@ struct Client<P, C> {
     clippy::enum_variant_names,
     reason = "the messages' names, all of which begin with their sender's"
 )]
-enum Expect<P: CryptoProvider> {
+pub(crate) enum Expect<P: CryptoProvider> {
     ServerHello(Transcript<P>),
     ServerKeyExchange(SecurityParameters, Transcript<P>),
     ServerHelloDone(SecurityParameters, Transcript<P>),
 }
 
-impl<P, C, B> ClientHandshake<P, C, B>
-where
-    P: CryptoProvider,
-    C: PskCredentials,
-    B: AsRef<[u8]> + AsMut<[u8]>,
-{
-    /// Starts a handshake; its first flight is there to be sent.
-    ///
-    /// # Errors
-    ///
-    /// [`Misuse::BufferTooSmall`] if a buffer is shorter than [`Buffers`] asks for,
-    /// [`Misuse::PskIdentityLength`] for an identity longer than 128 bytes, [`Misuse::NotOffered`]
-    /// if the settings name no suite.
-    pub fn new(
-        provider: P,
-        credentials: C,
-        settings: Settings,
-        buffers: Buffers<B>,
-        env: &mut Env<'_>,
-    ) -> Result<Self, Misuse> {
-        let identity_len = credentials.psk_identity().len();
-        if identity_len > hedgerow_core::MAX_PSK_IDENTITY_LEN {
-            return Err(Misuse::PskIdentityLength {
-                len: identity_len,
-                max: hedgerow_core::MAX_PSK_IDENTITY_LEN,
-            });
-        }
-        if settings.suites().is_empty() {
-            return Err(Misuse::NotOffered);
-        }
-        let Buffers { incoming, outgoing } = buffers.checked()?;
-        let mut client_random = [0; 32];
-        // DEVIATES (RFC 5246 §7.4.1.2): all 32 bytes are random; the time in the first four says
-        // nothing to a peer and something to an observer.
-        env.rng.fill_bytes(&mut client_random);
-        let client = Client {
-            provider,
-            credentials,
-            settings,
-            client_random,
-            cookies: 0,
-        };
-        let mut outgoing = Outgoing::new(&settings, outgoing, 0, 0, env.now);
-        let transcript = client
-            .start_client_hello(&mut outgoing, &[])
-            .map_err(|_| Misuse::NotOffered)?;
-        Ok(Self {
-            machine: Machine::new(
-                Incoming::new(incoming, 0),
-                outgoing,
-                Expect::ServerHello(transcript),
-                client,
-            ),
-        })
-    }
-
-    /// Takes in the first record of `datagram`; see
-    /// [`SecureChannel::handle_datagram`](hedgerow_core::SecureChannel::handle_datagram).
-    ///
-    /// After [`Event::Established`](hedgerow_core::Event::Established), [`Self::into_session`] has
-    /// the session, to which the rest of the datagram belongs.
-    ///
-    /// # Errors
-    ///
-    /// [`ChannelError::Peer`] where the server broke the protocol or sent a fatal alert. What
-    /// [`Self::poll_transmit`] then writes is still to be sent.
-    pub fn handle_datagram<'d>(
-        &mut self,
-        env: &mut Env<'_>,
-        datagram: &'d mut [u8],
-    ) -> Result<Received<'d>, ChannelError> {
-        self.machine.handle_datagram(env, datagram)
-    }
-
-    /// Sends the flight again, or gives the handshake up.
-    ///
-    /// # Errors
-    ///
-    /// [`PeerFault::HandshakeTimeout`](hedgerow_core::PeerFault::HandshakeTimeout) if the server
-    /// never came as far as asking for credentials,
-    /// [`PeerFault::CredentialsRefused`](hedgerow_core::PeerFault::CredentialsRefused) if it has
-    /// been silent since.
-    pub fn handle_timeout(&mut self, env: &mut Env<'_>) -> Result<(), ChannelError> {
-        self.machine.handle_timeout(env.now)
-    }
-
-    /// Writes the next datagram to send, if any; `out` needs room for
-    /// [`MIN_DATAGRAM_LEN`](crate::MIN_DATAGRAM_LEN) bytes.
-    ///
-    /// # Errors
-    ///
-    /// [`Misuse::BufferTooSmall`] if not even one record fits.
-    pub fn poll_transmit(
-        &mut self,
-        env: &mut Env<'_>,
-        out: &mut [u8],
-    ) -> Result<Option<usize>, ChannelError> {
-        self.machine.poll_transmit(env.now, out)
-    }
-
-    /// Returns when [`Self::handle_timeout`] is due.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        self.machine.poll_timeout()
-    }
-
-    /// Returns what the handshake waits for.
-    pub const fn state(&self) -> ClientState {
-        match self.machine.phase() {
-            Phase::Early(Expect::ServerHello(_)) => ClientState::ExpectServerHello {
-                has_cookie: self.machine.role.cookies > 0,
-            },
-            Phase::Early(Expect::ServerKeyExchange(..)) => ClientState::ExpectServerKeyExchange,
-            Phase::Early(Expect::ServerHelloDone(..)) => ClientState::ExpectServerHelloDone,
-            Phase::ExpectChangeCipherSpec(_) => ClientState::ExpectChangeCipherSpec,
-            Phase::ExpectFinished(_) => ClientState::ExpectFinished,
-            Phase::Established(_) => ClientState::Established,
-            Phase::Failed => ClientState::Failed,
-        }
-    }
-
-    /// Says whether the handshake is over and [`Self::into_session`] has the session.
-    pub const fn is_established(&self) -> bool {
-        self.machine.is_established()
-    }
-
-    /// Returns the session and the buffers once the handshake is over; `None` before.
-    pub fn into_session(self) -> Option<Established<P::Aead, B>> {
-        self.machine.into_session()
-    }
-}
-
 impl<P: CryptoProvider, C: PskCredentials> Role<P, Expect<P>> for Client<P, C> {
     const END: ConnectionEnd = ConnectionEnd::Client;
 
-    fn handle_message<B: AsRef<[u8]> + AsMut<[u8]>>(
+    fn handle_message<O: Outgoing<P>>(
         &mut self,
         state: Expect<P>,
-        outgoing: &mut Outgoing<B, P::Aead>,
+        outgoing: &mut O,
         message: &Message<'_>,
-    ) -> Result<Phase<P, Expect<P>>, AlertDescription> {
+    ) -> Result<Phase<P, Expect<P>, O::Opener>, AlertDescription> {
         let body = message.body;
         let next = match (state, message.msg_type) {
-            (Expect::ServerHello(_), HandshakeType::HelloVerifyRequest) => {
+            (Expect::ServerHello(_), HandshakeType::HelloVerifyRequest)
+                if O::PROTOCOL == Protocol::Dtls =>
+            {
                 self.handle_hello_verify_request(outgoing, body)?
             }
             (Expect::ServerHello(mut transcript), HandshakeType::ServerHello) => {
-                let parameters = self.handle_server_hello(body)?;
+                let parameters = self.handle_server_hello(O::PROTOCOL, body)?;
                 transcript.add_message(message);
                 Expect::ServerKeyExchange(parameters, transcript)
             }
@@ -248,10 +92,56 @@ impl<P: CryptoProvider, C: PskCredentials> Role<P, Expect<P>> for Client<P, C> {
 }
 
 impl<P: CryptoProvider, C: PskCredentials> Client<P, C> {
+    /// Draws the client's random bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Misuse::PskIdentityLength`], or [`Misuse::NotOffered`] if the settings name no suite.
+    pub(crate) fn new(
+        provider: P,
+        credentials: C,
+        settings: Settings,
+        env: &mut Env<'_>,
+    ) -> Result<Self, Misuse> {
+        let identity_len = credentials.psk_identity().len();
+        if identity_len > hedgerow_core::MAX_PSK_IDENTITY_LEN {
+            return Err(Misuse::PskIdentityLength {
+                len: identity_len,
+                max: hedgerow_core::MAX_PSK_IDENTITY_LEN,
+            });
+        }
+        if settings.suites().is_empty() {
+            return Err(Misuse::NotOffered);
+        }
+        let mut client_random = [0; 32];
+        // DEVIATES (RFC 5246 §7.4.1.2): all 32 bytes are random; the time in the first four says
+        // nothing to a peer and something to an observer.
+        env.rng.fill_bytes(&mut client_random);
+        Ok(Self {
+            provider,
+            credentials,
+            settings,
+            client_random,
+            cookies: 0,
+        })
+    }
+
+    /// Says whether the ClientHello carries a cookie.
+    pub(crate) const fn has_cookie(&self) -> bool {
+        self.cookies > 0
+    }
+
+    /// Puts the first ClientHello into a flight.
+    pub(crate) fn start<O: Outgoing<P>>(&self, outgoing: &mut O) -> Result<Expect<P>, Misuse> {
+        self.start_client_hello(outgoing, &[])
+            .map(Expect::ServerHello)
+            .map_err(|_| Misuse::NotOffered)
+    }
+
     /// Puts a ClientHello into a new flight and starts the transcript with it.
-    fn start_client_hello<B: AsRef<[u8]> + AsMut<[u8]>>(
+    fn start_client_hello<O: Outgoing<P>>(
         &self,
-        outgoing: &mut Outgoing<B, P::Aead>,
+        outgoing: &mut O,
         cookie: &[u8],
     ) -> Result<Transcript<P>, EncodeError> {
         let mut suites = [0; 2 * (MAX_SUITES + 1)];
@@ -261,31 +151,45 @@ impl<P: CryptoProvider, C: PskCredentials> Client<P, C> {
         }
         // MUST (RFC 5746 §3.4): the signal stands in every ClientHello that isn't a renegotiation.
         writer.u16(CipherSuite::TLS_EMPTY_RENEGOTIATION_INFO_SCSV.0)?;
+        let mut block = [0; MAX_EXTENSIONS_LEN];
+        let mut extensions = Writer::new(&mut block);
+        self.encode_extensions(O::PROTOCOL, &mut extensions)?;
         let hello = ClientHello {
-            client_version: DTLS_1_2,
+            client_version: O::PROTOCOL.version(),
             random: &self.client_random,
             session_id: &[],
-            cookie: Some(cookie),
+            cookie: (O::PROTOCOL == Protocol::Dtls).then_some(cookie),
             cipher_suites: CipherSuites::new(writer.written()).map_err(not_encodable)?,
             compression_methods: &[0],
-            extensions: Extensions::from_block(&EXTENDED_MASTER_SECRET_EXTENSION)
-                .map_err(not_encodable)?,
+            extensions: Extensions::from_block(extensions.written()).map_err(not_encodable)?,
         };
         outgoing.start_flight();
         // MUST (RFC 6347 §4.2.6): only the ClientHello that the server goes on with counts.
-        let mut transcript = Transcript::new(&self.provider);
-        outgoing.push_message(
-            &mut transcript,
-            EpochNumber(0),
-            HandshakeType::ClientHello,
-            |out| hello.encode(out).map_err(not_encodable),
-        )?;
+        let mut transcript = Transcript::new(&self.provider, O::PROTOCOL);
+        outgoing.push_message(&mut transcript, HandshakeType::ClientHello, |out| {
+            hello.encode(out).map_err(not_encodable)
+        })?;
         Ok(transcript)
     }
 
-    fn handle_hello_verify_request<B: AsRef<[u8]> + AsMut<[u8]>>(
+    fn encode_extensions(
+        &self,
+        protocol: Protocol,
+        out: &mut Writer<'_>,
+    ) -> Result<(), EncodeError> {
+        out.u16(ExtensionType::EXTENDED_MASTER_SECRET.0)?;
+        out.u16(0)?;
+        let names = self.settings.application_protocols(protocol);
+        if !names.is_empty() {
+            out.u16(ExtensionType::APPLICATION_LAYER_PROTOCOL_NEGOTIATION.0)?;
+            out.nested16(|out| encode_protocol_names(names, out))?;
+        }
+        Ok(())
+    }
+
+    fn handle_hello_verify_request<O: Outgoing<P>>(
         &mut self,
-        outgoing: &mut Outgoing<B, P::Aead>,
+        outgoing: &mut O,
         body: &[u8],
     ) -> Result<Expect<P>, AlertDescription> {
         // MUST (RFC 6347 §4.2.1): its version says nothing about the one that is negotiated.
@@ -306,9 +210,13 @@ impl<P: CryptoProvider, C: PskCredentials> Client<P, C> {
         Ok(Expect::ServerHello(transcript))
     }
 
-    fn handle_server_hello(&self, body: &[u8]) -> Result<SecurityParameters, AlertDescription> {
+    fn handle_server_hello(
+        &self,
+        protocol: Protocol,
+        body: &[u8],
+    ) -> Result<SecurityParameters, AlertDescription> {
         let hello = ServerHello::decode_exact(body).map_err(|_| AlertDescription::DECODE_ERROR)?;
-        if hello.server_version != DTLS_1_2 {
+        if hello.server_version != protocol.version() {
             return Err(AlertDescription::PROTOCOL_VERSION);
         }
         let algorithm = self
@@ -318,6 +226,8 @@ impl<P: CryptoProvider, C: PskCredentials> Client<P, C> {
         if hello.compression_method != 0 {
             return Err(AlertDescription::ILLEGAL_PARAMETER);
         }
+        let offered = self.settings.application_protocols(protocol);
+        let mut application_protocol = None;
         for extension in hello.extensions.iter() {
             match (extension.extension_type, extension.data) {
                 (ExtensionType::EXTENDED_MASTER_SECRET, [])
@@ -328,6 +238,11 @@ impl<P: CryptoProvider, C: PskCredentials> Client<P, C> {
                 // MUST (RFC 5746 §3.4): a first handshake has nothing to be bound to.
                 (ExtensionType::RENEGOTIATION_INFO, _) => {
                     return Err(AlertDescription::HANDSHAKE_FAILURE);
+                }
+                (ExtensionType::APPLICATION_LAYER_PROTOCOL_NEGOTIATION, data)
+                    if !offered.is_empty() =>
+                {
+                    application_protocol = Some(answered_protocol(offered, data)?);
                 }
                 // MUST (RFC 5246 §7.4.1.4): a server answers only what was offered.
                 _ => return Err(AlertDescription::UNSUPPORTED_EXTENSION),
@@ -348,31 +263,29 @@ impl<P: CryptoProvider, C: PskCredentials> Client<P, C> {
             suite: hello.cipher_suite,
             algorithm,
             has_extended_master_secret,
+            application_protocol,
         })
     }
 
     /// Sends ClientKeyExchange, ChangeCipherSpec and Finished.
-    fn send_finished<B: AsRef<[u8]> + AsMut<[u8]>>(
+    fn send_finished<O: Outgoing<P>>(
         &self,
-        outgoing: &mut Outgoing<B, P::Aead>,
+        outgoing: &mut O,
         parameters: &SecurityParameters,
         mut transcript: Transcript<P>,
-    ) -> Result<Keyed<P>, AlertDescription> {
+    ) -> Result<Keyed<P, O::Opener>, AlertDescription> {
         let internal = |_| AlertDescription::INTERNAL_ERROR;
 
         outgoing.start_flight();
         let identity = self.credentials.psk_identity();
         outgoing
-            .push_message(
-                &mut transcript,
-                EpochNumber(0),
-                HandshakeType::ClientKeyExchange,
-                |out| encode_client_key_exchange(identity, out),
-            )
+            .push_message(&mut transcript, HandshakeType::ClientKeyExchange, |out| {
+                encode_client_key_exchange(identity, out)
+            })
             .map_err(internal)?;
 
         let session_hash = transcript.hash();
-        let (master, EpochKeys { sealer, opener }) = parameters
+        let (master, keys) = parameters
             .derive_keys(
                 &self.provider,
                 self.credentials.psk().expose(),
@@ -383,21 +296,32 @@ impl<P: CryptoProvider, C: PskCredentials> Client<P, C> {
         let verify_data = master.derive_verify_data(Self::END, &session_hash);
 
         outgoing.push_change_cipher_spec().map_err(internal)?;
-        outgoing.set_sealer(sealer);
+        let opener = outgoing.set_keys(keys);
         outgoing
-            .push_message(
-                &mut transcript,
-                EpochNumber(1),
-                HandshakeType::Finished,
-                |out| out.bytes(&verify_data),
-            )
+            .push_message(&mut transcript, HandshakeType::Finished, |out| {
+                out.bytes(&verify_data)
+            })
             .map_err(internal)?;
         Ok(Keyed {
             peer: Some(self.credentials.peer()),
             suite: parameters.suite,
+            application_protocol: parameters.application_protocol,
             transcript,
             master,
             opener,
         })
     }
+}
+
+/// MUST (RFC 7301 §3.1): a server answers with exactly one name, and §3.2: with one of the client's.
+fn answered_protocol(
+    offered: &'static [&'static [u8]],
+    data: &[u8],
+) -> Result<&'static [u8], AlertDescription> {
+    let names = ProtocolNames::decode_exact(data).map_err(|_| AlertDescription::DECODE_ERROR)?;
+    names
+        .only()
+        .and_then(|answer| offered.iter().find(|&&name| name == answer))
+        .copied()
+        .ok_or(AlertDescription::ILLEGAL_PARAMETER)
 }

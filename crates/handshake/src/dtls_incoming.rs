@@ -3,22 +3,15 @@
 use hedgerow_core::{DropReason, Reader};
 use hedgerow_record::{AlertDescription, EpochNumber, HandshakeFragment, HandshakeType};
 
+use crate::message::Message;
 use crate::reassembly::Reassembly;
 
 /// Receives handshake messages in the order of their numbers.
-pub(crate) struct Incoming<B> {
+pub(crate) struct DtlsIncoming<B> {
     buffer: B,
     reassembly: Reassembly,
     next_message_seq: u16,
     epoch: EpochNumber,
-}
-
-/// A whole message whose turn has come.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Message<'a> {
-    pub(crate) msg_type: HandshakeType,
-    pub(crate) message_seq: u16,
-    pub(crate) body: &'a [u8],
 }
 
 /// What one record of handshake messages came to.
@@ -32,7 +25,7 @@ pub(crate) struct Taken {
     pub(crate) dropped: Option<DropReason>,
 }
 
-impl<B: AsRef<[u8]> + AsMut<[u8]>> Incoming<B> {
+impl<B: AsRef<[u8]> + AsMut<[u8]>> DtlsIncoming<B> {
     pub(crate) fn new(buffer: B, next_message_seq: u16) -> Self {
         Self {
             buffer,
@@ -152,7 +145,7 @@ mod tests {
     }
 
     fn take(
-        incoming: &mut Incoming<[u8; 64]>,
+        incoming: &mut DtlsIncoming<[u8; 64]>,
         epoch: u16,
         record: &[u8],
     ) -> (Taken, Vec<(u16, Vec<u8>)>) {
@@ -169,7 +162,7 @@ mod tests {
 
     #[test]
     fn messages_are_handled_in_order_and_once() {
-        let mut incoming = Incoming::new([0; 64], 0);
+        let mut incoming = DtlsIncoming::new([0; 64], 0);
         let (taken, handled) = take(&mut incoming, 0, &message(1, b"b"));
         assert!(!taken.advanced && handled.is_empty());
         let (_, handled) = take(&mut incoming, 0, &message(0, b"a"));
@@ -183,7 +176,7 @@ mod tests {
 
     #[test]
     fn message_whose_turn_it_is_gets_the_room_of_later_ones() {
-        let mut incoming = Incoming::new([0; 64], 0);
+        let mut incoming = DtlsIncoming::new([0; 64], 0);
         let part = |seq: u8, length: u8, offset: u8, bytes: &[u8]| {
             let len = u8::try_from(bytes.len()).unwrap();
             let mut part = vec![2, 0, 0, length, 0, seq, 0, 0, offset, 0, 0, len];
@@ -199,7 +192,7 @@ mod tests {
     /// What is held for later, or stands behind in the same record, came in the epoch before.
     #[test]
     fn message_in_clear_does_not_count_once_the_epoch_has_ended() {
-        let mut incoming = Incoming::new([0; 64], 0);
+        let mut incoming = DtlsIncoming::new([0; 64], 0);
         take(&mut incoming, 0, &message(1, b"forged"));
         let record = [message(0, b"last"), message(1, b"forged")].concat();
         let (taken, handled) = take(&mut incoming, 0, &record);

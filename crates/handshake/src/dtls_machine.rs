@@ -1,104 +1,46 @@
-//! What both ends' handshakes have in common: records to messages, the order of the phases from
-//! the keys on, alerts, the timer and the end.
+//! A handshake over datagrams: records to messages and back, the timer, and what is dropped.
 
 use hedgerow_core::{
-    ChannelError, CryptoProvider, DropReason, Env, Event, Instant, Peer, PeerFault, PeerId,
-    Received, ct_eq,
+    ChannelError, CryptoProvider, DropReason, Env, Event, Instant, Peer, PeerFault, Received,
 };
 use hedgerow_record::{
-    Alert, AlertDescription, AlertLevel, CipherSuite, ContentType, DTLS_1_0, DTLS_1_2, DtlsOpener,
-    DtlsRecord, DtlsSealer, EpochNumber, HandshakeType,
+    Alert, AlertDescription, ContentType, DTLS_1_0, DTLS_1_2, DtlsOpener, DtlsRecord, EpochNumber,
+    HandshakeType,
 };
 
+use crate::dtls_incoming::DtlsIncoming;
+use crate::dtls_outgoing::DtlsOutgoing;
+use crate::dtls_session::{FINAL_FLIGHT_LIFETIME, FinalFlight};
 use crate::flight_timer::Due;
-use crate::incoming::{Incoming, Message};
-use crate::key_schedule::{ConnectionEnd, MasterSecret, VERIFY_DATA_LEN};
+use crate::key_schedule::ConnectionEnd;
 use crate::outgoing::Outgoing;
-use crate::session::{FINAL_FLIGHT_LIFETIME, FinalFlight};
-use crate::transcript::Transcript;
+use crate::phase::{self, Phase, Role};
 use crate::{Buffers, Established, Session};
 
 /// The handshake of the end `R`, whose states before the keys are `E`.
-pub(crate) struct Machine<P: CryptoProvider, R, E, B> {
-    incoming: Incoming<B>,
-    outgoing: Outgoing<B, P::Aead>,
-    phase: Phase<P, E>,
+pub(crate) struct DtlsMachine<P: CryptoProvider, R, E, B> {
+    incoming: DtlsIncoming<B>,
+    outgoing: DtlsOutgoing<B, P::Aead>,
+    phase: Phase<P, E, DtlsOpener<P::Aead>>,
+    final_flight: Option<FinalFlight>,
     pub(crate) role: R,
 }
 
-/// How far a handshake has come, and what is valid then.
-pub(crate) enum Phase<P: CryptoProvider, E> {
-    /// The messages before the keys, which differ between the ends.
-    Early(E),
-    ExpectChangeCipherSpec(Keyed<P>),
-    ExpectFinished(Keyed<P>),
-    Established(Done<P>),
-    Failed,
-}
-
-/// What there is once the keys are derived, beside the sealer, which the flights have.
-pub(crate) struct Keyed<P: CryptoProvider> {
-    /// Whom the peer's Finished proves. `None` where the key is the dummy.
-    pub(crate) peer: Option<PeerId>,
-    pub(crate) suite: CipherSuite,
-    /// All messages before the peer's Finished.
-    pub(crate) transcript: Transcript<P>,
-    pub(crate) master: MasterSecret<P>,
-    pub(crate) opener: DtlsOpener<P::Aead>,
-}
-
-/// What makes the session once the peer's Finished has verified.
-pub(crate) struct Done<P: CryptoProvider> {
-    peer: PeerId,
-    suite: CipherSuite,
-    sealer: DtlsSealer<P::Aead>,
-    opener: DtlsOpener<P::Aead>,
-    final_flight: Option<FinalFlight>,
-}
-
-/// One end up to the keys. From there on the ends differ by [`Self::END`] alone.
-pub(crate) trait Role<P: CryptoProvider, E> {
-    const END: ConnectionEnd;
-
-    /// Handles the message whose turn it is and returns the next phase.
-    fn handle_message<B: AsRef<[u8]> + AsMut<[u8]>>(
-        &mut self,
-        state: E,
-        outgoing: &mut Outgoing<B, P::Aead>,
-        message: &Message<'_>,
-    ) -> Result<Phase<P, E>, AlertDescription>;
-}
-
-impl<P: CryptoProvider, R, E, B> Machine<P, R, E, B> {
-    pub(crate) const fn phase(&self) -> &Phase<P, E> {
+impl<P: CryptoProvider, R, E, B> DtlsMachine<P, R, E, B> {
+    pub(crate) const fn phase(&self) -> &Phase<P, E, DtlsOpener<P::Aead>> {
         &self.phase
     }
-
-    pub(crate) const fn is_established(&self) -> bool {
-        matches!(self.phase, Phase::Established(_))
-    }
-
-    const fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Established(_) | Phase::Failed)
-    }
-
-    const fn is_keyed(&self) -> bool {
-        matches!(
-            self.phase,
-            Phase::ExpectChangeCipherSpec(_) | Phase::ExpectFinished(_)
-        )
-    }
 }
 
-impl<P, R, E, B> Machine<P, R, E, B>
+impl<P, R, E, B> DtlsMachine<P, R, E, B>
 where
     P: CryptoProvider,
     R: Role<P, E>,
     B: AsRef<[u8]> + AsMut<[u8]>,
 {
     pub(crate) const fn new(
-        incoming: Incoming<B>,
-        outgoing: Outgoing<B, P::Aead>,
+        incoming: DtlsIncoming<B>,
+        outgoing: DtlsOutgoing<B, P::Aead>,
         state: E,
         role: R,
     ) -> Self {
@@ -106,6 +48,7 @@ where
             incoming,
             outgoing,
             phase: Phase::Early(state),
+            final_flight: None,
             role,
         }
     }
@@ -118,7 +61,7 @@ where
         let Ok((record, rest)) = DtlsRecord::decode(datagram) else {
             return Ok(Received::dropped(DropReason::Malformed, &mut []));
         };
-        if self.is_over() {
+        if self.phase.is_over() {
             return Ok(Received::dropped(DropReason::AfterClose, rest));
         }
         let (dropped, newest) = match record.number.epoch() {
@@ -138,12 +81,12 @@ where
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> Result<(), ChannelError> {
-        if self.is_over() {
+        if self.phase.is_over() {
             return Ok(());
         }
         match self.outgoing.handle_timeout(now) {
             Due::Nothing | Due::Retransmit => Ok(()),
-            Due::GiveUp if !self.is_keyed() => Err(self.end(PeerFault::HandshakeTimeout)),
+            Due::GiveUp if !self.phase.is_keyed() => Err(self.end(PeerFault::HandshakeTimeout)),
             Due::GiveUp => Err(match R::END {
                 ConnectionEnd::Client => self.end(PeerFault::CredentialsRefused),
                 ConnectionEnd::Server => self.fail(AlertDescription::DECRYPT_ERROR),
@@ -160,20 +103,22 @@ where
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        (!self.is_over()).then(|| self.outgoing.timer().poll_timeout())
+        (!self.phase.is_over()).then(|| self.outgoing.timer().poll_timeout())
     }
 
     pub(crate) fn into_session(self) -> Option<Established<P::Aead, B>> {
         let Phase::Established(done) = self.phase else {
             return None;
         };
-        let (next_plain_number, outgoing) = self.outgoing.into_parts();
+        let mut outgoing = self.outgoing;
+        let sealer = outgoing.take_sealer()?;
+        let (next_plain_number, outgoing) = outgoing.into_parts();
         Some(Established {
             session: Session::new(
-                done.sealer,
+                sealer,
                 done.opener,
                 next_plain_number,
-                done.final_flight,
+                self.final_flight,
                 Peer::Psk(done.peer),
                 done.suite,
             ),
@@ -259,6 +204,7 @@ where
             incoming,
             outgoing,
             phase,
+            final_flight,
             role,
         } = self;
         let taken = incoming
@@ -268,7 +214,16 @@ where
                 *phase = match (before, message.msg_type) {
                     (Phase::Early(state), _) => role.handle_message(state, outgoing, message)?,
                     (Phase::ExpectFinished(keyed), HandshakeType::Finished) => {
-                        Phase::Established(keyed.handle_finished(now, R::END, outgoing, message)?)
+                        let done = keyed.handle_finished(R::END, message)?;
+                        Outgoing::<P>::stop_retransmission(outgoing);
+                        *final_flight = done.verify_data.map(|verify_data| FinalFlight {
+                            verify_data,
+                            message_seq: outgoing.take_message_seq(),
+                            peer_message_seq: message.message_seq,
+                            until: now + FINAL_FLIGHT_LIFETIME,
+                            is_due: true,
+                        });
+                        Phase::Established(done)
                     }
                     _ => return Err(AlertDescription::UNEXPECTED_MESSAGE),
                 };
@@ -282,7 +237,7 @@ where
             .map_err(|description| self.fail(description))?;
         let lacks_flight = match R::END {
             // RFC 6347 §4.2.4: the server sends its flight again because it lacks ours.
-            ConnectionEnd::Client => self.is_keyed(),
+            ConnectionEnd::Client => self.phase.is_keyed(),
             // RFC 6347 §4.2.4: the client sends its hello again because it lacks ours.
             ConnectionEnd::Server => matches!(self.phase, Phase::Early(_)),
         };
@@ -292,8 +247,6 @@ where
         Ok(taken.dropped)
     }
 
-    /// Handles an alert. A server's is under the client's keys, so the client can only have
-    /// sent it after its Finished.
     fn handle_alert(
         &mut self,
         fragment: &[u8],
@@ -302,26 +255,8 @@ where
         let Ok(alert) = Alert::decode_exact(fragment) else {
             return Ok(DropReason::Malformed);
         };
-        let description = alert.description;
-        if alert.level == AlertLevel::Warning && description != AlertDescription::CLOSE_NOTIFY {
-            return Ok(DropReason::IgnoredAlert);
-        }
-        let refuses_credentials = matches!(
-            description,
-            AlertDescription::BAD_RECORD_MAC
-                | AlertDescription::DECRYPT_ERROR
-                | AlertDescription::UNKNOWN_PSK_IDENTITY
-        );
-        let has_used_credentials = R::END == ConnectionEnd::Client && self.is_keyed();
-        let fault = if refuses_credentials && has_used_credentials {
-            PeerFault::CredentialsRefused
-        } else {
-            PeerFault::AlertReceived {
-                description: description.0,
-                authenticated,
-            }
-        };
-        Err(self.end(fault))
+        phase::handle_alert(alert, R::END, self.phase.is_keyed(), authenticated)
+            .map_err(|fault| self.end(fault))
     }
 
     /// Ends the handshake with an alert to the peer.
@@ -336,54 +271,5 @@ where
     fn end(&mut self, fault: PeerFault) -> ChannelError {
         self.phase = Phase::Failed;
         fault.into()
-    }
-}
-
-impl<P: CryptoProvider> Keyed<P> {
-    /// Ends the handshake of `end` with its peer's Finished.
-    fn handle_finished<B: AsRef<[u8]> + AsMut<[u8]>>(
-        mut self,
-        now: Instant,
-        end: ConnectionEnd,
-        outgoing: &mut Outgoing<B, P::Aead>,
-        message: &Message<'_>,
-    ) -> Result<Done<P>, AlertDescription> {
-        if message.body.len() != VERIFY_DATA_LEN {
-            return Err(AlertDescription::DECODE_ERROR);
-        }
-        let peer_end = match end {
-            ConnectionEnd::Client => ConnectionEnd::Server,
-            ConnectionEnd::Server => ConnectionEnd::Client,
-        };
-        let expected = self
-            .master
-            .derive_verify_data(peer_end, &self.transcript.hash());
-        // MUST (RFC 5246 §7.4.9): a Finished that doesn't fit ends the handshake.
-        if !ct_eq(message.body, &expected) {
-            return Err(AlertDescription::DECRYPT_ERROR);
-        }
-        let peer = self.peer.ok_or(AlertDescription::DECRYPT_ERROR)?;
-        outgoing.stop_retransmission();
-        let sealer = outgoing.take_sealer();
-        let final_flight = match end {
-            ConnectionEnd::Client => None,
-            ConnectionEnd::Server => {
-                self.transcript.add_message(message);
-                Some(FinalFlight {
-                    verify_data: self.master.derive_verify_data(end, &self.transcript.hash()),
-                    message_seq: outgoing.take_message_seq(),
-                    peer_message_seq: message.message_seq,
-                    until: now + FINAL_FLIGHT_LIFETIME,
-                    is_due: true,
-                })
-            }
-        };
-        Ok(Done {
-            peer,
-            suite: self.suite,
-            sealer: sealer.ok_or(AlertDescription::INTERNAL_ERROR)?,
-            opener: self.opener,
-            final_flight,
-        })
     }
 }

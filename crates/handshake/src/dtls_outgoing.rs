@@ -2,52 +2,72 @@
 
 use hedgerow_core::{Aead, ChannelError, CryptoProvider, EncodeError, Instant, Misuse, Writer};
 use hedgerow_record::{
-    Alert, ContentType, DTLS_1_2, DtlsSealer, EpochNumber, HANDSHAKE_HEADER_LEN, HandshakeType,
-    RECORD_HEADER_LEN, RecordNumber, encode_handshake_header, encode_record,
+    Alert, ContentType, DTLS_1_2, DtlsOpener, DtlsSealer, EpochNumber, HANDSHAKE_HEADER_LEN,
+    HandshakeType, Protocol, RECORD_HEADER_LEN, RecordNumber, encode_handshake_header,
+    encode_record,
 };
 
 use crate::Settings;
+use crate::flight_buffer::{CHANGE_CIPHER_SPEC_BODY, FlightBuffer, Item};
 use crate::flight_timer::{Due, FlightTimer};
+use crate::outgoing::{ConnectionKeys, Outgoing, too_small};
 use crate::transcript::Transcript;
-
-/// What a flight consists of. It stands in the buffer as kind(1), for a message msg_type(1)
-/// message_seq(2) length(2) body.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Item {
-    ChangeCipherSpec,
-    Message {
-        epoch: EpochNumber,
-        msg_type: HandshakeType,
-        message_seq: u16,
-    },
-}
-
-const CHANGE_CIPHER_SPEC: u8 = 0;
-const PLAIN_MESSAGE: u8 = 1;
-const PROTECTED_MESSAGE: u8 = 2;
 
 /// Room for the longest message that this crate protects: a Finished.
 const MAX_PROTECTED_MESSAGE_LEN: usize = HANDSHAKE_HEADER_LEN + 12;
 
-/// The body of ChangeCipherSpec (RFC 5246 §7.1).
-pub(crate) const CHANGE_CIPHER_SPEC_BODY: [u8; 1] = [1];
-
 /// Sends a flight, and sends it again until it is answered.
-pub(crate) struct Outgoing<B, A> {
-    buffer: B,
-    len: usize,
+pub(crate) struct DtlsOutgoing<B, A> {
+    flight: FlightBuffer<B>,
     cursor: usize,
     body_cursor: usize,
     next_plain_number: u64,
     next_message_seq: u16,
     sealer: Option<DtlsSealer<A>>,
-    has_changed_cipher_spec: bool,
     alert: Option<Alert>,
     timer: FlightTimer,
     max_datagram_len: usize,
 }
 
-impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> Outgoing<B, A> {
+impl<P, B> Outgoing<P> for DtlsOutgoing<B, P::Aead>
+where
+    P: CryptoProvider,
+    B: AsRef<[u8]> + AsMut<[u8]>,
+{
+    const PROTOCOL: Protocol = Protocol::Dtls;
+
+    type Opener = DtlsOpener<P::Aead>;
+
+    fn start_flight(&mut self) {
+        self.forget_flight();
+    }
+
+    fn push_message(
+        &mut self,
+        transcript: &mut Transcript<P>,
+        msg_type: HandshakeType,
+        body: impl FnOnce(&mut Writer<'_>) -> Result<(), EncodeError>,
+    ) -> Result<(), EncodeError> {
+        let message_seq = self.take_message_seq();
+        self.flight
+            .push_message(transcript, msg_type, message_seq, body)
+    }
+
+    fn push_change_cipher_spec(&mut self) -> Result<(), EncodeError> {
+        self.flight.push_change_cipher_spec()
+    }
+
+    fn set_keys(&mut self, keys: ConnectionKeys<P::Aead>) -> Self::Opener {
+        self.sealer = Some(DtlsSealer::new(keys.write, EpochNumber(1)));
+        DtlsOpener::new(keys.read, EpochNumber(1))
+    }
+
+    fn stop_retransmission(&mut self) {
+        self.timer.stop();
+    }
+}
+
+impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> DtlsOutgoing<B, A> {
     /// Starts with nothing to send; the first record of epoch 0 gets `next_plain_number`, the first
     /// message `next_message_seq`.
     pub(crate) fn new(
@@ -58,23 +78,21 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> Outgoing<B, A> {
         now: Instant,
     ) -> Self {
         Self {
-            buffer,
-            len: 0,
+            flight: FlightBuffer::new(buffer),
             cursor: 0,
             body_cursor: 0,
             next_plain_number,
             next_message_seq,
             sealer: None,
-            has_changed_cipher_spec: false,
             alert: None,
             timer: FlightTimer::new(settings.timers, now),
             max_datagram_len: settings.max_datagram_len(),
         }
     }
 
-    /// Forgets the flight before, which has been answered, and stops its timer.
-    pub(crate) fn start_flight(&mut self) {
-        self.len = 0;
+    /// Forgets the flight before and stops its timer.
+    fn forget_flight(&mut self) {
+        self.flight.clear();
         self.cursor = 0;
         self.body_cursor = 0;
         self.timer.restart();
@@ -87,54 +105,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> Outgoing<B, A> {
         message_seq
     }
 
-    /// Adds a message to the flight and to the transcript.
-    pub(crate) fn push_message<P: CryptoProvider>(
-        &mut self,
-        transcript: &mut Transcript<P>,
-        epoch: EpochNumber,
-        msg_type: HandshakeType,
-        body: impl FnOnce(&mut Writer<'_>) -> Result<(), EncodeError>,
-    ) -> Result<(), EncodeError> {
-        let message_seq = self.take_message_seq();
-        let kind = match epoch {
-            EpochNumber(0) => PLAIN_MESSAGE,
-            _ => PROTECTED_MESSAGE,
-        };
-        let start = self.len;
-        let mut writer = Writer::new(self.buffer.as_mut().get_mut(start..).unwrap_or_default());
-        writer.u8(kind)?;
-        writer.u8(msg_type.into())?;
-        writer.u16(message_seq)?;
-        let body_at = writer.len().saturating_add(2);
-        writer.nested16(body)?;
-        let end = writer.len();
-        self.len = start.saturating_add(end);
-        let body = self
-            .buffer
-            .as_ref()
-            .get(start.saturating_add(body_at)..self.len)
-            .unwrap_or_default();
-        transcript.add(msg_type, message_seq, body);
-        Ok(())
-    }
-
-    /// Adds ChangeCipherSpec to the flight.
-    pub(crate) fn push_change_cipher_spec(&mut self) -> Result<(), EncodeError> {
-        let mut writer = Writer::new(self.buffer.as_mut().get_mut(self.len..).unwrap_or_default());
-        writer.u8(CHANGE_CIPHER_SPEC)?;
-        self.has_changed_cipher_spec = true;
-        self.len = self.len.saturating_add(1);
-        Ok(())
-    }
-
-    /// Sets what protects the records of epoch 1.
-    pub(crate) fn set_sealer(&mut self, sealer: DtlsSealer<A>) {
-        self.sealer = Some(sealer);
-    }
-
     /// Sets an alert to be sent instead of anything else, and ends the flight.
     pub(crate) fn set_alert(&mut self, alert: Alert) {
-        self.start_flight();
+        self.forget_flight();
         self.timer.stop();
         self.alert = Some(alert);
     }
@@ -142,16 +115,14 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> Outgoing<B, A> {
     /// Sends the whole flight again because the peer has sent its own again, unless it was sent a
     /// moment ago.
     pub(crate) fn answer_duplicate(&mut self, now: Instant) {
-        if self.len > 0 && self.cursor >= self.len && self.timer.may_answer_duplicate(now) {
+        if self.flight.len() > 0
+            && self.cursor >= self.flight.len()
+            && self.timer.may_answer_duplicate(now)
+        {
             self.cursor = 0;
             self.body_cursor = 0;
             self.timer.answering_duplicate();
         }
-    }
-
-    /// Stops sending the flight again: its answer has begun to arrive. The deadline stays.
-    pub(crate) fn stop_retransmission(&mut self) {
-        self.timer.stop();
     }
 
     pub(crate) fn timer(&self) -> &FlightTimer {
@@ -175,7 +146,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> Outgoing<B, A> {
 
     /// Gives back the next number of epoch 0 and the buffer.
     pub(crate) fn into_parts(self) -> (u64, B) {
-        (self.next_plain_number, self.buffer)
+        (self.next_plain_number, self.flight.into_buffer())
     }
 
     /// Writes the next datagram of the flight, as many records as fit.
@@ -189,13 +160,13 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> Outgoing<B, A> {
             self.alert = None;
             return Ok(Some(len));
         }
-        if self.cursor >= self.len {
+        if self.cursor >= self.flight.len() {
             return Ok(None);
         }
         let limit = out.len().min(self.max_datagram_len);
         let available = out.len();
         let mut datagram = Writer::new(out.get_mut(..limit).unwrap_or_default());
-        while self.cursor < self.len && self.write_next_record(&mut datagram)? {}
+        while self.cursor < self.flight.len() && self.write_next_record(&mut datagram)? {}
         if datagram.is_empty() {
             return Err(Misuse::BufferTooSmall {
                 needed: crate::settings::MIN_DATAGRAM_LEN,
@@ -203,7 +174,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> Outgoing<B, A> {
             }
             .into());
         }
-        if self.cursor >= self.len {
+        if self.cursor >= self.flight.len() {
             self.timer.flight_sent(now);
         }
         Ok(Some(datagram.len()))
@@ -211,9 +182,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> Outgoing<B, A> {
 
     /// Writes the next record, or returns `false` if it has to wait for the next datagram.
     fn write_next_record(&mut self, datagram: &mut Writer<'_>) -> Result<bool, ChannelError> {
-        let flight = self.buffer.as_ref().get(..self.len).unwrap_or_default();
-        let Some((item, body, next)) = decode_item(flight, self.cursor) else {
-            self.cursor = self.len;
+        let Some((item, next)) = self.flight.item_at(self.cursor) else {
+            self.cursor = self.flight.len();
             return Ok(false);
         };
         match item {
@@ -230,9 +200,10 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> Outgoing<B, A> {
                 )?;
             }
             Item::Message {
-                epoch: EpochNumber(0),
+                is_protected: false,
                 msg_type,
                 message_seq,
+                body,
             } => {
                 let headers = RECORD_HEADER_LEN.saturating_add(HANDSHAKE_HEADER_LEN);
                 let rest = body.get(self.body_cursor..).unwrap_or_default();
@@ -259,9 +230,10 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> Outgoing<B, A> {
                 }
             }
             Item::Message {
+                is_protected: true,
                 msg_type,
                 message_seq,
-                ..
+                body,
             } => {
                 let Some(sealer) = self.sealer.as_mut() else {
                     return Err(Misuse::NotEstablished.into());
@@ -286,7 +258,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> Outgoing<B, A> {
     fn write_alert(&mut self, alert: Alert, out: &mut [u8]) -> Result<usize, ChannelError> {
         match &mut self.sealer {
             // RFC 5246 §7.1: what follows this end's ChangeCipherSpec is protected, and no more.
-            Some(sealer) if self.has_changed_cipher_spec => {
+            Some(sealer) if self.flight.has_changed_cipher_spec() => {
                 sealer.seal(ContentType::Alert, &alert.encode(), out)
             }
             _ => {
@@ -297,28 +269,6 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> Outgoing<B, A> {
             }
         }
     }
-}
-
-/// Reads the item at `at` and returns it with its body and where the next one begins.
-fn decode_item(flight: &[u8], at: usize) -> Option<(Item, &[u8], usize)> {
-    let mut reader = hedgerow_core::Reader::new(flight.get(at..)?);
-    let epoch = match reader.u8().ok()? {
-        CHANGE_CIPHER_SPEC => {
-            return Some((Item::ChangeCipherSpec, &[], at.saturating_add(1)));
-        }
-        PLAIN_MESSAGE => EpochNumber(0),
-        _ => EpochNumber(1),
-    };
-    let msg_type = HandshakeType::from(reader.u8().ok()?);
-    let message_seq = reader.u16().ok()?;
-    let body = reader.vector16().ok()?;
-    let next = flight.len().saturating_sub(reader.len());
-    let item = Item::Message {
-        epoch,
-        msg_type,
-        message_seq,
-    };
-    Some((item, body, next))
 }
 
 /// Takes the next record number of epoch 0.
@@ -352,7 +302,7 @@ pub(crate) fn encode_whole_message(
     let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
     encode_handshake_header(msg_type, length, message_seq, 0, length, out)
         .and_then(|()| out.bytes(body))
-        .map_err(too_small)
+        .map_err(|error| too_small(error).into())
 }
 
 fn encode_message_part(
@@ -383,23 +333,5 @@ fn encode_message_part(
         )?;
         record.bytes(part)
     })()
-    .map_err(too_small)
-}
-
-/// The fields of a hello are made here and fit; what can fail is the room for them.
-pub(crate) fn not_encodable(error: hedgerow_record::Error) -> EncodeError {
-    match error {
-        hedgerow_record::Error::Encode(error) => error,
-        _ => EncodeError::TooLong { len: 0, max: 0 },
-    }
-}
-
-/// A caller's buffer was too small for what is written.
-pub(crate) fn too_small(error: EncodeError) -> ChannelError {
-    let (needed, available) = match error {
-        EncodeError::BufferTooSmall { needed, available } => (needed, available),
-        EncodeError::TooLong { len, max } => (len, max),
-        _ => (0, 0),
-    };
-    Misuse::BufferTooSmall { needed, available }.into()
+    .map_err(|error| too_small(error).into())
 }

@@ -12,10 +12,9 @@ use hedgerow_record::{
     RECORD_HEADER_LEN,
 };
 
+use crate::dtls_outgoing::{encode_plain, encode_whole_message, next_plain_number};
+use crate::flight_buffer::CHANGE_CIPHER_SPEC_BODY;
 use crate::key_schedule::VERIFY_DATA_LEN;
-use crate::outgoing::{
-    CHANGE_CIPHER_SPEC_BODY, encode_plain, encode_whole_message, next_plain_number,
-};
 
 /// How long the final flight is kept for a peer that has not received it: twice the maximum
 /// segment lifetime of 120 s (RFC 6347 §4.2.4, RFC 793).

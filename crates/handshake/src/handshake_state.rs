@@ -1,6 +1,7 @@
 //! The states of both handshakes by name, for those who watch: logs, counters, tests.
 
-/// What a [`ClientHandshake`](crate::ClientHandshake) waits for.
+/// What a client's handshake waits for, be it a [`ClientHandshake`](crate::ClientHandshake) or a
+/// [`TlsClientHandshake`](crate::TlsClientHandshake).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ClientState {
@@ -23,10 +24,13 @@ pub enum ClientState {
     Failed,
 }
 
-/// What a [`ServerHandshake`](crate::ServerHandshake) waits for.
+/// What a server's handshake waits for, be it a [`ServerHandshake`](crate::ServerHandshake) or a
+/// [`TlsServerHandshake`](crate::TlsServerHandshake).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ServerState {
+    /// ClientHello: only in TLS, since DTLS's acceptor has it before there is a handshake.
+    ExpectClientHello,
     /// ClientKeyExchange.
     ExpectClientKeyExchange,
     /// ChangeCipherSpec.

@@ -1,11 +1,12 @@
-//! From a pre-shared key to the keys of one association (RFC 4279 §2, RFC 5246 §8.1 and §6.3,
+//! From a pre-shared key to the keys of one connection (RFC 4279 §2, RFC 5246 §8.1 and §6.3,
 //! RFC 7627 §4).
 
 use hedgerow_core::{
     AeadAlgorithm, CryptoProvider, CryptoRng, MAX_PSK_LEN, Misuse, Psk, SHA256_LEN, Secret, Writer,
 };
-use hedgerow_record::{CipherSuite, DtlsOpener, DtlsSealer, EpochNumber, Random, TrafficKeys};
+use hedgerow_record::{CipherSuite, Random, TrafficKeys};
 
+use crate::outgoing::ConnectionKeys;
 use crate::prf::prf;
 
 /// Length of a Finished message's body, in bytes (RFC 5246 §7.4.9).
@@ -29,6 +30,8 @@ pub(crate) struct SecurityParameters {
     pub(crate) suite: CipherSuite,
     pub(crate) algorithm: AeadAlgorithm,
     pub(crate) has_extended_master_secret: bool,
+    /// The application protocol that both ends speak, if they have agreed on one (RFC 7301).
+    pub(crate) application_protocol: Option<&'static [u8]>,
 }
 
 impl SecurityParameters {
@@ -40,7 +43,7 @@ impl SecurityParameters {
         psk: &[u8],
         session_hash: &[u8; SHA256_LEN],
         end: ConnectionEnd,
-    ) -> Result<(MasterSecret<P>, EpochKeys<P::Aead>), Misuse> {
+    ) -> Result<(MasterSecret<P>, ConnectionKeys<P::Aead>), Misuse> {
         let (client_random, server_random) = (&self.client_random, &self.server_random);
         let binding = if self.has_extended_master_secret {
             Binding::SessionHash(session_hash)
@@ -74,10 +77,14 @@ pub(crate) enum ConnectionEnd {
     Server,
 }
 
-/// What one end seals and opens the records of epoch 1 with.
-pub(crate) struct EpochKeys<A> {
-    pub(crate) sealer: DtlsSealer<A>,
-    pub(crate) opener: DtlsOpener<A>,
+impl ConnectionEnd {
+    /// Returns the other end.
+    pub(crate) const fn peer(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
 }
 
 /// The master secret, ready to key the PRF.
@@ -116,7 +123,7 @@ impl<P: CryptoProvider> MasterSecret<P> {
         }
     }
 
-    /// Derives the keys of epoch 1: what this end seals with and what it opens with.
+    /// Derives the keys of the connection: what this end seals with and what it opens with.
     fn derive_traffic_keys(
         &self,
         provider: &P,
@@ -124,7 +131,7 @@ impl<P: CryptoProvider> MasterSecret<P> {
         client_random: &Random,
         server_random: &Random,
         end: ConnectionEnd,
-    ) -> Result<EpochKeys<P::Aead>, Misuse> {
+    ) -> Result<ConnectionKeys<P::Aead>, Misuse> {
         let key_len = algorithm.key_len();
         let iv_len = TrafficKeys::<P::Aead>::iv_len(algorithm);
         let mut block = Secret::<MAX_KEY_BLOCK_LEN>::zeroed();
@@ -147,10 +154,7 @@ impl<P: CryptoProvider> MasterSecret<P> {
             ConnectionEnd::Client => (client, server),
             ConnectionEnd::Server => (server, client),
         };
-        Ok(EpochKeys {
-            sealer: DtlsSealer::new(write, EpochNumber(1)),
-            opener: DtlsOpener::new(read, EpochNumber(1)),
-        })
+        Ok(ConnectionKeys { write, read })
     }
 
     /// Derives the body of the Finished message that `sender` sends (RFC 5246 §7.4.9).

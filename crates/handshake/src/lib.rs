@@ -1,9 +1,11 @@
-//! DTLS 1.2 handshakes with pre-shared keys (RFC 6347 §4.2, RFC 4279, RFC 7627, RFC 5746) as
-//! machines without socket, clock or allocator: the stateless [`Acceptor`], the
-//! [`ClientHandshake`], the [`ServerHandshake`] and the [`Session`] that is left of them.
+//! DTLS 1.2 and TLS 1.2 handshakes with pre-shared keys (RFC 6347 §4.2, RFC 5246 §7, RFC 4279, RFC
+//! 7627, RFC 5746) as machines without socket, clock or allocator. Over datagrams: the stateless
+//! [`Acceptor`], the [`ClientHandshake`], the [`ServerHandshake`] and the [`Session`] that is left
+//! of them; over a stream the [`TlsClientHandshake`], the [`TlsServerHandshake`] and the
+//! [`TlsSession`]. Messages, transcript and key schedule are the same code for both.
 //!
-//! Certificates, raw public keys, forward secrecy, TLS over a stream, connection IDs and resumption
-//! belong here and are not there yet. Renegotiation never will be: it is refused (RFC 5246 §7.2.2).
+//! Certificates, raw public keys, forward secrecy, connection IDs and resumption belong here and
+//! are not there yet. Renegotiation never will be: it is refused (RFC 5246 §7.2.2).
 //!
 //! # Example
 //!
@@ -86,26 +88,42 @@ mod acceptor;
 mod buffers;
 mod client;
 mod cookie;
+mod dtls_client;
+mod dtls_incoming;
+mod dtls_machine;
+mod dtls_outgoing;
+mod dtls_server;
+mod dtls_session;
+mod flight_buffer;
 mod flight_timer;
 mod handshake_state;
-mod incoming;
 mod key_schedule;
-mod machine;
+mod message;
+mod negotiation;
 mod outgoing;
+mod phase;
 mod prf;
 mod psk_messages;
 mod reassembly;
 mod server;
-mod session;
 mod settings;
+mod tls_client;
+mod tls_incoming;
+mod tls_machine;
+mod tls_outgoing;
+mod tls_server;
+mod tls_session;
 mod transcript;
 
 pub use acceptor::{Acceptance, AcceptedHello, Acceptor, peek_client_random};
 pub use buffers::Buffers;
-pub use client::ClientHandshake;
+pub use dtls_client::ClientHandshake;
+pub use dtls_server::ServerHandshake;
+pub use dtls_session::{Established, Session};
 pub use handshake_state::{ClientState, ServerState};
-pub use server::ServerHandshake;
-pub use session::{Established, Session};
 pub use settings::{
     DEFAULT_SUITES, ExtendedMasterSecret, MAX_SUITES, MIN_DATAGRAM_LEN, Settings, Timers,
 };
+pub use tls_client::TlsClientHandshake;
+pub use tls_server::TlsServerHandshake;
+pub use tls_session::{TlsEstablished, TlsSession};

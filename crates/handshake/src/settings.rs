@@ -3,10 +3,13 @@
 use core::time::Duration;
 
 use hedgerow_core::AeadAlgorithm;
-use hedgerow_record::{CipherSuite, RECORD_HEADER_LEN};
+use hedgerow_record::{CipherSuite, Protocol, RECORD_HEADER_LEN};
 
 /// The most suites that one end offers or accepts.
 pub const MAX_SUITES: usize = 8;
+
+/// Room for the names of application protocols, each with its length, in bytes.
+pub(crate) const MAX_APPLICATION_PROTOCOLS_LEN: usize = 4 * 33;
 
 /// The smallest datagram in which every flight of this crate can be sent, in bytes.
 ///
@@ -70,6 +73,7 @@ pub struct Settings {
     /// Timers of the handshake.
     pub timers: Timers,
     max_datagram_len: usize,
+    application_protocols: &'static [&'static [u8]],
 }
 
 impl Default for Settings {
@@ -91,6 +95,7 @@ impl Settings {
             extended_master_secret: ExtendedMasterSecret::default(),
             timers: Timers::default(),
             max_datagram_len: 1_200,
+            application_protocols: &[],
         };
         let known = suites.iter().filter(|suite| suite.aead().is_some());
         for (place, suite) in settings.suites.iter_mut().zip(known) {
@@ -120,6 +125,25 @@ impl Settings {
     pub const fn with_extended_master_secret(mut self, mode: ExtendedMasterSecret) -> Self {
         self.extended_master_secret = mode;
         self
+    }
+
+    /// Sets the application protocols that a TLS client offers and a TLS server chooses from, best
+    /// first (RFC 7301); at most four, with names of at most 32 bytes. By default there are none. DTLS
+    /// ignores them: over datagrams CoAP needs no name (RFC 7252 §9).
+    ///
+    /// A server without any ignores what clients offer; a client's offer that has none of the
+    /// server's is refused.
+    #[must_use]
+    pub const fn with_application_protocols(mut self, names: &'static [&'static [u8]]) -> Self {
+        self.application_protocols = names;
+        self
+    }
+
+    pub(crate) fn application_protocols(&self, protocol: Protocol) -> &'static [&'static [u8]] {
+        match protocol {
+            Protocol::Dtls => &[],
+            Protocol::Tls => self.application_protocols,
+        }
     }
 
     /// Returns the suites, best first.

@@ -2,8 +2,10 @@
 //! (`vectors/dtls12_psk.py`), without a look at this crate.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-use std::collections::BTreeMap;
+#[path = "common/vectors.rs"]
+mod common;
 
+use common::{Case, Counting, cases};
 use hedgerow_core::{
     Credentials, DropReason, Env, Event, Instant, PeerFault, PeerId, Psk, SecureChannel, Writer,
 };
@@ -14,53 +16,7 @@ use hedgerow_record::{
     RecordNumber, TrafficKeys, encode_record,
 };
 
-type Case = BTreeMap<String, Vec<u8>>;
-
-fn cases() -> Vec<(String, Case)> {
-    let mut cases = Vec::new();
-    for line in include_str!("vectors/dtls12_psk.hex").lines() {
-        if let Some(name) = line.strip_prefix("case ") {
-            cases.push((name.to_owned(), Case::new()));
-        } else if let Some((key, hex)) = line.split_once(" = ") {
-            let bytes = (0..hex.len())
-                .step_by(2)
-                .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
-                .collect();
-            let (_, case) = cases.last_mut().unwrap();
-            case.insert(key.to_owned(), bytes);
-        }
-    }
-    cases
-}
-
-/// Gives the bytes 0, 1, 2, ..., which the vectors have as the client's random.
-struct Counting(u8);
-
-impl rand_core::TryRng for Counting {
-    type Error = core::convert::Infallible;
-
-    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
-        let mut bytes = [0; 4];
-        self.try_fill_bytes(&mut bytes)?;
-        Ok(u32::from_be_bytes(bytes))
-    }
-
-    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
-        let mut bytes = [0; 8];
-        self.try_fill_bytes(&mut bytes)?;
-        Ok(u64::from_be_bytes(bytes))
-    }
-
-    fn try_fill_bytes(&mut self, dst: &mut [u8]) -> Result<(), Self::Error> {
-        for byte in dst {
-            *byte = self.0;
-            self.0 = self.0.wrapping_add(1);
-        }
-        Ok(())
-    }
-}
-
-impl rand_core::TryCryptoRng for Counting {}
+const VECTORS: &str = include_str!("vectors/dtls12_psk.hex");
 
 fn plain_record(number: u64, content_type: ContentType, fragment: &[u8]) -> Vec<u8> {
     let mut out = [0; 512];
@@ -138,7 +94,7 @@ fn client_after_server_hello_done<'c>(
 /// RFC 6347 §4.2.6, RFC 5246 §6.3 and §7.4.9, RFC 7925 §B, RFC 5746 §3.4, RFC 6347 §4.2.1.
 #[test]
 fn client_computes_what_the_second_reader_computed() {
-    let cases = cases();
+    let cases = cases(VECTORS);
     assert_eq!(cases.len(), 5);
     for (name, case) in cases {
         let mut rng = Counting(0);
@@ -176,7 +132,7 @@ fn client_computes_what_the_second_reader_computed() {
 /// transcript, ends the handshake.
 #[test]
 fn client_refuses_a_finished_over_another_transcript() {
-    for (name, case) in cases() {
+    for (name, case) in cases(VECTORS) {
         let mut rng = Counting(0);
         let env = &mut Env::new(Instant::ZERO, &mut rng);
         let psk = Psk::new(b"secretPSK").unwrap();

@@ -1,0 +1,139 @@
+//! The client's side of a DTLS handshake.
+//!
+//! ```text
+//! Client                                   Server          timer
+//! ClientHello                 -------->                    client's, flight 1
+//!                             <--------    HelloVerifyRequest   none: stateless
+//! ClientHello (cookie)        -------->                    client's, flight 3
+//!                                          ServerHello
+//!                                          [ServerKeyExchange]
+//!                             <--------    ServerHelloDone server's, flight 4
+//! ClientKeyExchange
+//! [ChangeCipherSpec]
+//! Finished                    -------->                    client's, flight 5
+//!                                          [ChangeCipherSpec]
+//!                             <--------    Finished        none: sent again on request
+//! ```
+//!
+//! A server that asks for no cookie answers the first ClientHello with its ServerHello.
+
+use hedgerow_core::{ChannelError, CryptoProvider, Env, Instant, Misuse, PskCredentials, Received};
+
+use crate::client::{Client, Expect};
+use crate::dtls_incoming::DtlsIncoming;
+use crate::dtls_machine::DtlsMachine;
+use crate::dtls_outgoing::DtlsOutgoing;
+use crate::phase::Phase;
+use crate::{Buffers, ClientState, Established, Settings};
+
+/// A client's handshake with one server.
+///
+/// `C` gives identity and key once the server has spoken; `B` is a buffer of the caller's, of the
+/// length that [`Buffers`] names.
+pub struct ClientHandshake<P: CryptoProvider, C, B> {
+    machine: DtlsMachine<P, Client<P, C>, Expect<P>, B>,
+}
+
+impl<P, C, B> ClientHandshake<P, C, B>
+where
+    P: CryptoProvider,
+    C: PskCredentials,
+    B: AsRef<[u8]> + AsMut<[u8]>,
+{
+    /// Starts a handshake; its first flight is there to be sent.
+    ///
+    /// # Errors
+    ///
+    /// [`Misuse::BufferTooSmall`] if a buffer is shorter than [`Buffers`] asks for,
+    /// [`Misuse::PskIdentityLength`] for an identity longer than 128 bytes, [`Misuse::NotOffered`]
+    /// if the settings name no suite.
+    pub fn new(
+        provider: P,
+        credentials: C,
+        settings: Settings,
+        buffers: Buffers<B>,
+        env: &mut Env<'_>,
+    ) -> Result<Self, Misuse> {
+        let Buffers { incoming, outgoing } = buffers.checked()?;
+        let client = Client::new(provider, credentials, settings, env)?;
+        let mut outgoing = DtlsOutgoing::new(&settings, outgoing, 0, 0, env.now);
+        let state = client.start(&mut outgoing)?;
+        Ok(Self {
+            machine: DtlsMachine::new(DtlsIncoming::new(incoming, 0), outgoing, state, client),
+        })
+    }
+
+    /// Takes in the first record of `datagram`; see
+    /// [`SecureChannel::handle_datagram`](hedgerow_core::SecureChannel::handle_datagram).
+    ///
+    /// After [`Event::Established`](hedgerow_core::Event::Established), [`Self::into_session`] has
+    /// the session, to which the rest of the datagram belongs.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError::Peer`] where the server broke the protocol or sent a fatal alert. What
+    /// [`Self::poll_transmit`] then writes is still to be sent.
+    pub fn handle_datagram<'d>(
+        &mut self,
+        env: &mut Env<'_>,
+        datagram: &'d mut [u8],
+    ) -> Result<Received<'d>, ChannelError> {
+        self.machine.handle_datagram(env, datagram)
+    }
+
+    /// Sends the flight again, or gives the handshake up.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerFault::HandshakeTimeout`](hedgerow_core::PeerFault::HandshakeTimeout) if the server
+    /// never came as far as asking for credentials,
+    /// [`PeerFault::CredentialsRefused`](hedgerow_core::PeerFault::CredentialsRefused) if it has
+    /// been silent since.
+    pub fn handle_timeout(&mut self, env: &mut Env<'_>) -> Result<(), ChannelError> {
+        self.machine.handle_timeout(env.now)
+    }
+
+    /// Writes the next datagram to send, if any; `out` needs room for
+    /// [`MIN_DATAGRAM_LEN`](crate::MIN_DATAGRAM_LEN) bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Misuse::BufferTooSmall`] if not even one record fits.
+    pub fn poll_transmit(
+        &mut self,
+        env: &mut Env<'_>,
+        out: &mut [u8],
+    ) -> Result<Option<usize>, ChannelError> {
+        self.machine.poll_transmit(env.now, out)
+    }
+
+    /// Returns when [`Self::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.machine.poll_timeout()
+    }
+
+    /// Returns what the handshake waits for.
+    pub const fn state(&self) -> ClientState {
+        match self.machine.phase() {
+            Phase::Early(Expect::ServerHello(_)) => ClientState::ExpectServerHello {
+                has_cookie: self.machine.role.has_cookie(),
+            },
+            Phase::Early(Expect::ServerKeyExchange(..)) => ClientState::ExpectServerKeyExchange,
+            Phase::Early(Expect::ServerHelloDone(..)) => ClientState::ExpectServerHelloDone,
+            Phase::ExpectChangeCipherSpec(_) => ClientState::ExpectChangeCipherSpec,
+            Phase::ExpectFinished(_) => ClientState::ExpectFinished,
+            Phase::Established(_) => ClientState::Established,
+            Phase::Failed => ClientState::Failed,
+        }
+    }
+
+    /// Says whether the handshake is over and [`Self::into_session`] has the session.
+    pub const fn is_established(&self) -> bool {
+        self.machine.phase().is_established()
+    }
+
+    /// Returns the session and the buffers once the handshake is over; `None` before.
+    pub fn into_session(self) -> Option<Established<P::Aead, B>> {
+        self.machine.into_session()
+    }
+}

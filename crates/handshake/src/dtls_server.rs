@@ -1,0 +1,151 @@
+//! The server's side of a DTLS handshake, from a verified cookie on.
+//!
+//! The flights are drawn in the client's module. A server that can't go on with a client's
+//! identity, because it doesn't know it or policy forbids it, goes on with a dummy key: each step
+//! is then the same as for a key that differs, until the deadline ends it with one alert.
+
+use hedgerow_core::{ChannelError, CryptoProvider, Env, Instant, Misuse, PskStore, Received};
+use hedgerow_record::Random;
+
+use crate::dtls_incoming::DtlsIncoming;
+use crate::dtls_machine::DtlsMachine;
+use crate::dtls_outgoing::DtlsOutgoing;
+use crate::phase::Phase;
+use crate::server::{Expect, Server};
+use crate::{AcceptedHello, Buffers, Established, ServerState, Settings};
+
+/// A server's handshake with one client that has proved its address.
+///
+/// `S` finds the client's key once it has named itself; `B` is a buffer of the caller's, of the
+/// length that [`Buffers`] names.
+pub struct ServerHandshake<P: CryptoProvider, S, B> {
+    machine: DtlsMachine<P, Server<P, S>, Expect<P>, B>,
+    client_random: Random,
+}
+
+impl<P, S, B> ServerHandshake<P, S, B>
+where
+    P: CryptoProvider,
+    S: PskStore,
+    B: AsRef<[u8]> + AsMut<[u8]>,
+{
+    /// Answers a ClientHello that an [`Acceptor`](crate::Acceptor) has accepted; its first flight
+    /// is there to be sent.
+    ///
+    /// # Errors
+    ///
+    /// [`Misuse::BufferTooSmall`] if a buffer is shorter than [`Buffers`] asks for.
+    pub fn new(
+        provider: P,
+        store: S,
+        settings: Settings,
+        hello: AcceptedHello<P>,
+        buffers: Buffers<B>,
+        env: &mut Env<'_>,
+    ) -> Result<Self, Misuse> {
+        let Buffers { incoming, outgoing } = buffers.checked()?;
+        let AcceptedHello {
+            transcript,
+            client_random,
+            negotiated,
+            message_seq,
+            record_number,
+        } = hello;
+        let server = Server::new(provider, store, settings, env);
+        // MUST (RFC 6347 §4.2.1): the ServerHello's record takes up the ClientHello's number.
+        let mut outgoing = DtlsOutgoing::new(
+            &settings,
+            outgoing,
+            record_number.sequence_number(),
+            // RFC 6347 §4.2.2: the HelloVerifyRequest had the first hello's number, so the
+            // ServerHello has the second one's.
+            message_seq,
+            env.now,
+        );
+        let state = server
+            .answer_hello(&mut outgoing, transcript, client_random, &negotiated)
+            .map_err(|_| Misuse::NotOffered)?;
+        let incoming = DtlsIncoming::new(incoming, message_seq.saturating_add(1));
+        Ok(Self {
+            machine: DtlsMachine::new(incoming, outgoing, state, server),
+            client_random,
+        })
+    }
+
+    /// Returns the random bytes of the ClientHello that this handshake answers.
+    pub const fn client_random(&self) -> &Random {
+        &self.client_random
+    }
+
+    /// Takes in the first record of `datagram`; see
+    /// [`SecureChannel::handle_datagram`](hedgerow_core::SecureChannel::handle_datagram).
+    ///
+    /// After [`Event::Established`](hedgerow_core::Event::Established), [`Self::into_session`] has
+    /// the session, which sends the last flight and to which the rest of the datagram belongs.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError::Peer`] where the client broke the protocol. What [`Self::poll_transmit`]
+    /// then writes is still to be sent.
+    pub fn handle_datagram<'d>(
+        &mut self,
+        env: &mut Env<'_>,
+        datagram: &'d mut [u8],
+    ) -> Result<Received<'d>, ChannelError> {
+        self.machine.handle_datagram(env, datagram)
+    }
+
+    /// Sends the flight again, or gives the handshake up.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerFault::AlertSent`](hedgerow_core::PeerFault::AlertSent) with decrypt_error if the
+    /// client has used credentials that didn't verify by the deadline, whatever was wrong with
+    /// them; [`PeerFault::HandshakeTimeout`](hedgerow_core::PeerFault::HandshakeTimeout) if it
+    /// never came that far. What [`Self::poll_transmit`] then writes is still to be sent.
+    pub fn handle_timeout(&mut self, env: &mut Env<'_>) -> Result<(), ChannelError> {
+        self.machine.handle_timeout(env.now)
+    }
+
+    /// Writes the next datagram to send, if any; `out` needs room for
+    /// [`MIN_DATAGRAM_LEN`](crate::MIN_DATAGRAM_LEN) bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Misuse::BufferTooSmall`] if not even one record fits.
+    pub fn poll_transmit(
+        &mut self,
+        env: &mut Env<'_>,
+        out: &mut [u8],
+    ) -> Result<Option<usize>, ChannelError> {
+        self.machine.poll_transmit(env.now, out)
+    }
+
+    /// Returns when [`Self::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.machine.poll_timeout()
+    }
+
+    /// Returns what the handshake waits for.
+    pub const fn state(&self) -> ServerState {
+        match self.machine.phase() {
+            Phase::Early(Expect::ClientHello) => ServerState::ExpectClientHello,
+            Phase::Early(Expect::ClientKeyExchange(..)) => ServerState::ExpectClientKeyExchange,
+            Phase::ExpectChangeCipherSpec(_) => ServerState::ExpectChangeCipherSpec,
+            Phase::ExpectFinished(_) => ServerState::ExpectFinished,
+            Phase::Established(_) => ServerState::Established,
+            Phase::Failed => ServerState::Failed,
+        }
+    }
+
+    /// Says whether the handshake is over and [`Self::into_session`] has the session.
+    pub const fn is_established(&self) -> bool {
+        self.machine.phase().is_established()
+    }
+
+    /// Returns the session, which has the last flight to send, and the buffers once the handshake
+    /// is over; `None` before.
+    pub fn into_session(self) -> Option<Established<P::Aead, B>> {
+        self.machine.into_session()
+    }
+}

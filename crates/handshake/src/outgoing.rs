@@ -1,0 +1,59 @@
+//! What a role sends its messages through, whichever framing carries them.
+
+use hedgerow_core::{CryptoProvider, EncodeError, Misuse, Writer};
+use hedgerow_record::{HandshakeType, Protocol, TrafficKeys};
+
+use crate::transcript::Transcript;
+
+/// The way out of a handshake: DTLS's, which sends a flight until it is answered, or TLS's.
+pub(crate) trait Outgoing<P: CryptoProvider> {
+    /// Which protocol it is.
+    const PROTOCOL: Protocol;
+
+    /// What opens the peer's records under the new keys.
+    type Opener;
+
+    /// Forgets the flight before, which has been answered.
+    fn start_flight(&mut self);
+
+    /// Adds a message to the flight and to the transcript. Behind ChangeCipherSpec it is protected.
+    fn push_message(
+        &mut self,
+        transcript: &mut Transcript<P>,
+        msg_type: HandshakeType,
+        body: impl FnOnce(&mut Writer<'_>) -> Result<(), EncodeError>,
+    ) -> Result<(), EncodeError>;
+
+    /// Adds ChangeCipherSpec to the flight.
+    fn push_change_cipher_spec(&mut self) -> Result<(), EncodeError>;
+
+    /// Takes the keys that this end seals with, and makes an opener of the others.
+    fn set_keys(&mut self, keys: ConnectionKeys<P::Aead>) -> Self::Opener;
+
+    /// The peer's answer to the flight has begun to arrive.
+    fn stop_retransmission(&mut self);
+}
+
+/// What one end seals with and what it opens with.
+pub(crate) struct ConnectionKeys<A> {
+    pub(crate) write: TrafficKeys<A>,
+    pub(crate) read: TrafficKeys<A>,
+}
+
+/// The fields of a hello are made here and fit; what can fail is the room for them.
+pub(crate) fn not_encodable(error: hedgerow_record::Error) -> EncodeError {
+    match error {
+        hedgerow_record::Error::Encode(error) => error,
+        _ => EncodeError::TooLong { len: 0, max: 0 },
+    }
+}
+
+/// A caller's buffer was too small for what is written.
+pub(crate) const fn too_small(error: EncodeError) -> Misuse {
+    let (needed, available) = match error {
+        EncodeError::BufferTooSmall { needed, available } => (needed, available),
+        EncodeError::TooLong { len, max } => (len, max),
+        _ => (0, 0),
+    };
+    Misuse::BufferTooSmall { needed, available }
+}

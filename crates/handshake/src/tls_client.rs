@@ -1,0 +1,151 @@
+//! The client's side of a TLS handshake.
+//!
+//! ```text
+//! Client                                   Server
+//! ClientHello                 -------->
+//!                                          ServerHello
+//!                                          [ServerKeyExchange]
+//!                             <--------    ServerHelloDone
+//! ClientKeyExchange
+//! [ChangeCipherSpec]
+//! Finished                    -------->
+//!                                          [ChangeCipherSpec]
+//!                             <--------    Finished
+//! ```
+
+use hedgerow_core::{
+    ChannelError, CryptoProvider, Env, Instant, Misuse, PskCredentials, StreamReceived,
+};
+
+use crate::client::{Client, Expect};
+use crate::phase::Phase;
+use crate::tls_machine::TlsMachine;
+use crate::tls_outgoing::TlsOutgoing;
+use crate::{Buffers, ClientState, Settings, TlsEstablished};
+
+/// A client's handshake with one server over a stream.
+///
+/// `C` gives identity and key once the server has spoken; `B` is a buffer of the caller's, of the
+/// length that [`Buffers`] names.
+pub struct TlsClientHandshake<P: CryptoProvider, C, B> {
+    machine: TlsMachine<P, Client<P, C>, Expect<P>, B>,
+}
+
+impl<P, C, B> TlsClientHandshake<P, C, B>
+where
+    P: CryptoProvider,
+    C: PskCredentials,
+    B: AsRef<[u8]> + AsMut<[u8]>,
+{
+    /// Starts a handshake; its first flight is there to be sent. Of the timers of `settings` only
+    /// the deadline counts.
+    ///
+    /// # Errors
+    ///
+    /// [`Misuse::BufferTooSmall`] if a buffer is shorter than [`Buffers`] asks for,
+    /// [`Misuse::PskIdentityLength`] for an identity longer than 128 bytes, [`Misuse::NotOffered`]
+    /// if the settings name no suite, or more application protocols than
+    /// [`Settings::with_application_protocols`] allows.
+    pub fn new(
+        provider: P,
+        credentials: C,
+        settings: Settings,
+        buffers: Buffers<B>,
+        env: &mut Env<'_>,
+    ) -> Result<Self, Misuse> {
+        let Buffers { incoming, outgoing } = buffers.checked()?;
+        let client = Client::new(provider, credentials, settings, env)?;
+        let mut outgoing = TlsOutgoing::new(outgoing);
+        let state = client.start(&mut outgoing)?;
+        let deadline = env.now + settings.timers.deadline;
+        Ok(Self {
+            machine: TlsMachine::new(incoming, outgoing, state, client, deadline),
+        })
+    }
+
+    /// Takes in the first record of `bytes`; see
+    /// [`SecureStream::handle_bytes`](hedgerow_core::SecureStream::handle_bytes).
+    ///
+    /// After [`Event::Established`](hedgerow_core::Event::Established), [`Self::into_session`] has
+    /// the session, to which the rest of the bytes belongs.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError::Peer`] where the server broke the protocol or sent a fatal alert. What
+    /// [`Self::poll_transmit`] then writes is still to be sent.
+    pub fn handle_bytes<'d>(
+        &mut self,
+        _env: &mut Env<'_>,
+        bytes: &'d mut [u8],
+    ) -> Result<Option<StreamReceived<'d>>, ChannelError> {
+        self.machine.handle_bytes(bytes)
+    }
+
+    /// Takes in the end of the stream below.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerFault::CredentialsRefused`](hedgerow_core::PeerFault::CredentialsRefused) if
+    /// credentials were just shown, [`PeerFault::Truncated`](hedgerow_core::PeerFault::Truncated)
+    /// before.
+    pub fn handle_end(&mut self) -> Result<(), ChannelError> {
+        self.machine.handle_end()
+    }
+
+    /// Gives the handshake up if its deadline has come.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerFault::HandshakeTimeout`](hedgerow_core::PeerFault::HandshakeTimeout) if the server
+    /// never came as far as asking for credentials,
+    /// [`PeerFault::CredentialsRefused`](hedgerow_core::PeerFault::CredentialsRefused) if it has
+    /// been silent since.
+    pub fn handle_timeout(&mut self, env: &mut Env<'_>) -> Result<(), ChannelError> {
+        self.machine.handle_timeout(env)
+    }
+
+    /// Writes the next bytes to send, if any; `out` needs room for
+    /// [`MIN_DATAGRAM_LEN`](crate::MIN_DATAGRAM_LEN) bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Misuse::BufferTooSmall`] if not even one record fits.
+    pub fn poll_transmit(
+        &mut self,
+        _env: &mut Env<'_>,
+        out: &mut [u8],
+    ) -> Result<Option<usize>, ChannelError> {
+        self.machine.poll_transmit(out)
+    }
+
+    /// Returns when [`Self::handle_timeout`] is due.
+    pub const fn poll_timeout(&self) -> Option<Instant> {
+        self.machine.poll_timeout()
+    }
+
+    /// Returns what the handshake waits for.
+    pub const fn state(&self) -> ClientState {
+        match self.machine.phase() {
+            Phase::Early(Expect::ServerHello(_)) => {
+                ClientState::ExpectServerHello { has_cookie: false }
+            }
+            Phase::Early(Expect::ServerKeyExchange(..)) => ClientState::ExpectServerKeyExchange,
+            Phase::Early(Expect::ServerHelloDone(..)) => ClientState::ExpectServerHelloDone,
+            Phase::ExpectChangeCipherSpec(_) => ClientState::ExpectChangeCipherSpec,
+            Phase::ExpectFinished(_) => ClientState::ExpectFinished,
+            Phase::Established(_) => ClientState::Established,
+            Phase::Failed => ClientState::Failed,
+        }
+    }
+
+    /// Says whether the handshake is over and [`Self::into_session`] has the session.
+    pub const fn is_established(&self) -> bool {
+        self.machine.phase().is_established()
+    }
+
+    /// Returns the session and the buffers once the handshake is over and everything is sent;
+    /// `None` before.
+    pub fn into_session(self) -> Option<TlsEstablished<P::Aead, B>> {
+        self.machine.into_session()
+    }
+}

@@ -1,0 +1,129 @@
+//! The server's side of a TLS handshake.
+//!
+//! The flights are drawn in the client's module. A server that can't go on with a client's
+//! identity, because it doesn't know it or policy forbids it, goes on with a dummy key: the
+//! client's Finished then doesn't open, and the alert is the one for a key that differs.
+
+use hedgerow_core::{ChannelError, CryptoProvider, Env, Instant, Misuse, PskStore, StreamReceived};
+
+use crate::phase::Phase;
+use crate::server::{Expect, Server};
+use crate::tls_machine::TlsMachine;
+use crate::tls_outgoing::TlsOutgoing;
+use crate::{Buffers, ServerState, Settings, TlsEstablished};
+
+/// A server's handshake with one client over a stream.
+///
+/// `S` finds the client's key once it has named itself; `B` is a buffer of the caller's, of the
+/// length that [`Buffers`] names. The stream below has proved the client's address (TCP's own
+/// handshake), so there is no acceptor.
+pub struct TlsServerHandshake<P: CryptoProvider, S, B> {
+    machine: TlsMachine<P, Server<P, S>, Expect<P>, B>,
+}
+
+impl<P, S, B> TlsServerHandshake<P, S, B>
+where
+    P: CryptoProvider,
+    S: PskStore,
+    B: AsRef<[u8]> + AsMut<[u8]>,
+{
+    /// Waits for a ClientHello. Of the timers of `settings` only the deadline counts.
+    ///
+    /// # Errors
+    ///
+    /// [`Misuse::BufferTooSmall`] if a buffer is shorter than [`Buffers`] asks for.
+    pub fn new(
+        provider: P,
+        store: S,
+        settings: Settings,
+        buffers: Buffers<B>,
+        env: &mut Env<'_>,
+    ) -> Result<Self, Misuse> {
+        let Buffers { incoming, outgoing } = buffers.checked()?;
+        let server = Server::new(provider, store, settings, env);
+        let outgoing = TlsOutgoing::new(outgoing);
+        let deadline = env.now + settings.timers.deadline;
+        Ok(Self {
+            machine: TlsMachine::new(incoming, outgoing, Expect::ClientHello, server, deadline),
+        })
+    }
+
+    /// Takes in the first record of `bytes`; see
+    /// [`SecureStream::handle_bytes`](hedgerow_core::SecureStream::handle_bytes).
+    ///
+    /// After [`Event::Established`](hedgerow_core::Event::Established), [`Self::into_session`] has
+    /// the session, which sends the last flight and to which the rest of the bytes belongs.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError::Peer`] where the client broke the protocol. An identity that isn't known, a
+    /// key that differs and a policy that forbids end alike, with bad_record_mac. What
+    /// [`Self::poll_transmit`] then writes is still to be sent.
+    pub fn handle_bytes<'d>(
+        &mut self,
+        _env: &mut Env<'_>,
+        bytes: &'d mut [u8],
+    ) -> Result<Option<StreamReceived<'d>>, ChannelError> {
+        self.machine.handle_bytes(bytes)
+    }
+
+    /// Takes in the end of the stream below.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerFault::Truncated`](hedgerow_core::PeerFault::Truncated) if the handshake isn't over.
+    pub fn handle_end(&mut self) -> Result<(), ChannelError> {
+        self.machine.handle_end()
+    }
+
+    /// Gives the handshake up if its deadline has come.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerFault::HandshakeTimeout`](hedgerow_core::PeerFault::HandshakeTimeout).
+    pub fn handle_timeout(&mut self, env: &mut Env<'_>) -> Result<(), ChannelError> {
+        self.machine.handle_timeout(env)
+    }
+
+    /// Writes the next bytes to send, if any; `out` needs room for
+    /// [`MIN_DATAGRAM_LEN`](crate::MIN_DATAGRAM_LEN) bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Misuse::BufferTooSmall`] if not even one record fits.
+    pub fn poll_transmit(
+        &mut self,
+        _env: &mut Env<'_>,
+        out: &mut [u8],
+    ) -> Result<Option<usize>, ChannelError> {
+        self.machine.poll_transmit(out)
+    }
+
+    /// Returns when [`Self::handle_timeout`] is due.
+    pub const fn poll_timeout(&self) -> Option<Instant> {
+        self.machine.poll_timeout()
+    }
+
+    /// Returns what the handshake waits for.
+    pub const fn state(&self) -> ServerState {
+        match self.machine.phase() {
+            Phase::Early(Expect::ClientHello) => ServerState::ExpectClientHello,
+            Phase::Early(Expect::ClientKeyExchange(..)) => ServerState::ExpectClientKeyExchange,
+            Phase::ExpectChangeCipherSpec(_) => ServerState::ExpectChangeCipherSpec,
+            Phase::ExpectFinished(_) => ServerState::ExpectFinished,
+            Phase::Established(_) => ServerState::Established,
+            Phase::Failed => ServerState::Failed,
+        }
+    }
+
+    /// Says whether the handshake is over and [`Self::into_session`] has the session.
+    pub const fn is_established(&self) -> bool {
+        self.machine.phase().is_established()
+    }
+
+    /// Returns the session, which has the last flight to send, and the buffers once the handshake
+    /// is over; `None` before.
+    pub fn into_session(self) -> Option<TlsEstablished<P::Aead, B>> {
+        self.machine.into_session()
+    }
+}
