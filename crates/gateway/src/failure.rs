@@ -104,4 +104,20 @@ mod tests {
             assert_eq!(mapped.status().as_u16(), status, "{failure}");
         }
     }
+
+    #[test]
+    fn unknown_outcome_names_no_cause_that_was_not_seen() {
+        for failure in [
+            RequestFailure::Closed,
+            RequestFailure::Exchange(RequestError::AssociationRestarted),
+        ] {
+            let text = map_request_failure(failure, 10).to_string();
+            assert!(
+                !text.contains("restart") && !text.contains("clos"),
+                "{text}"
+            );
+            assert!(text.contains("broke off before it answered"), "{text}");
+            assert!(text.contains("not known"), "{text}");
+        }
+    }
 }

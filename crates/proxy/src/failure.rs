@@ -84,9 +84,12 @@ pub enum Failure {
     /// The device didn't answer in time: 504.
     #[error("the device did not answer in time")]
     DeviceTimeout,
-    /// The device restarted, and nobody can tell whether it had carried out a request that must
-    /// not be repeated: 504.
-    #[error("the device restarted; whether it carried out the request is not known")]
+    /// The device restarted, or its session was closed, before it answered, and nobody can tell
+    /// whether it had carried out a request that must not be repeated: 504.
+    #[error(
+        "contact with the device broke off before it answered; whether it carried out the request \
+         is not known"
+    )]
     OutcomeUnknown,
     /// Too many requests wait for the device or its network (RFC 8075 §8.1): 503.
     #[error("too many requests are waiting for this device")]
