@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
+use crate::clients::Clients;
 use crate::config::{Config, ConfigError, Http};
 use crate::registry::Registry;
 use crate::server::Server;
@@ -72,6 +73,8 @@ impl Gateway {
             )?),
             timeouts: config.timeouts,
             places: Arc::new(Semaphore::new(config.limits.requests)),
+            bodies: Semaphore::new(config.limits.requests),
+            clients: Arc::new(Clients::new(config.limits.requests_per_client)),
         });
         service.registry.locate_all().await;
         let (stop, stopped) = watch::channel(false);

@@ -13,7 +13,10 @@
 //!   504, for nobody knows whether it was carried out.
 //! - Failures are told by cause as `application/problem+json`: 502 for a wrong key, 504 for a
 //!   device that sleeps, 403 for a destination that isn't configured, 503 with `Retry-After` where
-//!   too much goes on.
+//!   too much goes on, 429 where one client has too much of it.
+//! - A request takes its place once its body is there, and gives it back once its answer has been
+//!   read; [`Limits`] says what that takes of memory. Bodies that don't come, answers that nobody
+//!   reads and connections that ask for nothing end after the times of [`Timeouts`].
 //! - A listener for plain HTTP answers to `localhost`, addresses and configured names only, and no
 //!   listener lets a page of another site change a device.
 //!
@@ -64,6 +67,7 @@
 //! None. The crate needs an operating system and a tokio runtime.
 
 mod access_log;
+mod clients;
 mod config;
 mod failure;
 mod gateway;

@@ -7,12 +7,11 @@ use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderValue, Response, StatusCode};
-use http_body_util::Full;
 
 use crate::failure::RETRY_AFTER_SECS;
 
 /// A whole response.
-pub(crate) type Answer = Response<Full<Bytes>>;
+pub(crate) type Answer = Response<Bytes>;
 
 /// Why the gateway doesn't even ask what a request wants of a device. Everything that can be said
 /// about a target or a device is the proxy crate's.
@@ -37,6 +36,8 @@ pub(crate) enum Refusal {
     BodyBroken,
     #[error("the gateway has as many requests under way as it is configured for")]
     Busy,
+    #[error("this client has as many requests under way as the gateway lets one client have")]
+    ClientBusy,
 }
 
 impl Refusal {
@@ -48,6 +49,7 @@ impl Refusal {
             Self::OwnPageMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ClientBusy => StatusCode::TOO_MANY_REQUESTS,
         }
     }
 
@@ -61,6 +63,7 @@ impl Refusal {
             Self::BodyTimeout => ("/problems/body-timeout", "Request body too slow"),
             Self::BodyBroken => ("/problems/body-broken", "Request body broken"),
             Self::Busy => ("/problems/gateway-busy", "Gateway busy"),
+            Self::ClientBusy => ("/problems/client-busy", "Too many requests of this client"),
         }
     }
 
@@ -75,7 +78,7 @@ impl Refusal {
         let mut answer = own_answer(self.status(), "application/problem+json", json);
         let headers = answer.headers_mut();
         match self {
-            Self::Busy => {
+            Self::Busy | Self::ClientBusy => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECS));
             }
             Self::OwnPageMethod => {
@@ -97,7 +100,7 @@ pub(crate) fn own_answer(
         Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
         Cow::Owned(text) => Bytes::from(text),
     };
-    let mut answer = Response::new(Full::new(body));
+    let mut answer = Response::new(body);
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     for (name, value) in [
@@ -130,6 +133,7 @@ mod tests {
             Refusal::BodyTimeout,
             Refusal::BodyBroken,
             Refusal::Busy,
+            Refusal::ClientBusy,
         ] {
             let text = refusal.to_string();
             assert!(!text.contains(['"', '\\']) && !text.contains(char::is_control));

@@ -2,16 +2,19 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::pin;
 use tokio::sync::{Semaphore, watch};
@@ -20,8 +23,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
-use crate::problem::Answer;
-use crate::progress::{Activity, Watched};
+use crate::progress::{Activity, Overdue, RequestGuard, hold};
 use crate::service::{Front, Service};
 
 /// One bound listener.
@@ -70,6 +72,7 @@ impl Server {
             tls: self.tls.clone(),
             front: Arc::clone(&self.front),
             service: Arc::clone(&self.service),
+            client: from.ip(),
             stop: self.stop.clone(),
         };
         connections.spawn(async move {
@@ -85,6 +88,7 @@ struct Connection {
     tls: Option<TlsAcceptor>,
     front: Arc<Front>,
     service: Arc<Service>,
+    client: IpAddr,
     stop: watch::Receiver<bool>,
 }
 
@@ -92,80 +96,87 @@ impl Connection {
     async fn serve(self, stream: TcpStream) -> io::Result<()> {
         // Answers are written whole, so waiting for more to send only delays them.
         stream.set_nodelay(true)?;
-        let activity = Arc::new(Activity::default());
-        let stream = Watched::new(stream, Arc::clone(&activity));
         let Some(tls) = &self.tls else {
-            return self.serve_http1(TokioIo::new(stream), &activity).await;
+            return self.serve_http1(stream).await;
         };
         let accepted = timeout(self.service.timeouts.head, tls.accept(stream)).await;
         let stream = accepted.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         if is_http2 {
-            self.serve_http2(TokioIo::new(stream), &activity).await
+            self.serve_http2(stream).await
         } else {
-            self.serve_http1(TokioIo::new(stream), &activity).await
+            self.serve_http1(stream).await
         }
     }
 
-    async fn serve_http1<I>(&self, io: I, activity: &Arc<Activity>) -> io::Result<()>
+    async fn serve_http1<S>(&self, stream: S) -> io::Result<()>
     where
-        I: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
+        let activity = Arc::new(Activity::new());
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.service.timeouts.head)
             .max_buf_size(MAX_HEAD_LEN)
             .max_headers(MAX_FIELDS)
-            .serve_connection(io, service_fn(|request| self.answer(activity, request)));
-        self.drive(connection, activity).await
+            .serve_connection(
+                TokioIo::new(stream),
+                service_fn(|request| self.answer(activity.request(), request)),
+            );
+        self.drive(connection, &activity).await
     }
 
-    async fn serve_http2<I>(&self, io: I, activity: &Arc<Activity>) -> io::Result<()>
+    async fn serve_http2<S>(&self, stream: S) -> io::Result<()>
     where
-        I: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let (front, service) = (Arc::clone(&self.front), Arc::clone(&self.service));
-        let on_request = Arc::clone(activity);
-        let answer = move |request| {
-            let (front, service) = (Arc::clone(&front), Arc::clone(&service));
-            let guard = on_request.request();
-            async move {
-                let _guard = guard;
-                Ok::<_, Infallible>(service.answer(&front, request).await)
-            }
-        };
+        let activity = Arc::new(Activity::new());
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
             .max_header_list_size(MAX_HEADER_LIST_LEN)
-            .serve_connection(io, service_fn(answer));
-        self.drive(connection, activity).await
+            .serve_connection(
+                TokioIo::new(stream),
+                service_fn(|request| self.answer(activity.request(), request)),
+            );
+        self.drive(connection, &activity).await
     }
 
-    async fn answer(
+    /// Answers a request in a task of its own or not, as the version of HTTP has it. The body owns
+    /// the guard, so that the request isn't over before its answer has been read.
+    fn answer(
         &self,
-        activity: &Arc<Activity>,
+        guard: RequestGuard,
         request: Request<Incoming>,
-    ) -> Result<Answer, Infallible> {
-        let _guard = activity.request();
-        Ok(self.service.answer(&self.front, request).await)
+    ) -> impl Future<Output = Result<Response<Full<Bytes>>, Infallible>> + Send + use<> {
+        let (front, service) = (Arc::clone(&self.front), Arc::clone(&self.service));
+        let client = self.client;
+        async move {
+            let answer = service.answer(&front, client, request).await;
+            let guard = guard.answered();
+            Ok(answer.map(|body| Full::new(hold(body, guard))))
+        }
     }
 
-    /// Drives a connection until it ends, is idle for too long, or the gateway stops. Then it may
-    /// finish what it has begun, and is cut off if nothing moves any more.
+    /// Drives a connection until it ends, nothing is asked for too long, an answer isn't read, or
+    /// the gateway stops. What has been begun may end then, unless nobody reads it.
     async fn drive<C>(&self, connection: C, activity: &Activity) -> io::Result<()>
     where
         C: GracefulConnection<Error = hyper::Error>,
     {
         pin!(connection);
         let mut stop = self.stop.clone();
+        let timeouts = self.service.timeouts;
         let (mut is_closing, mut is_stopping) = (false, false);
         loop {
             tokio::select! {
                 outcome = connection.as_mut() => return outcome.map_err(io::Error::other),
-                () = stopped(&mut stop), if !is_stopping => is_stopping = true,
-                () = idle(activity, self.service.timeouts.head) => {
-                    if is_closing {
+                () = stopped(&mut stop), if !is_stopping => {
+                    is_stopping = true;
+                    activity.begin_anew();
+                }
+                overdue = activity.overdue(timeouts.head, timeouts.answer) => {
+                    if is_closing || overdue == Overdue::Reader {
                         return Err(io::Error::from(io::ErrorKind::TimedOut));
                     }
                 }
@@ -179,18 +190,6 @@ impl Connection {
 /// Waits until the gateway stops, in order or because nobody holds it any more.
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
-}
-
-/// Waits until no byte has moved for `period`, or twice as long at most, and no request is under
-/// way.
-async fn idle(activity: &Activity, period: Duration) {
-    let mut seen = activity.moved();
-    loop {
-        sleep(period).await;
-        if activity.is_idle_since(&mut seen) {
-            return;
-        }
-    }
 }
 
 /// How long nothing is accepted after an error.
@@ -207,3 +206,6 @@ const MAX_HEADER_LIST_LEN: u32 = 16 * 1_024;
 
 /// The most requests under way on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 32;
+
+#[cfg(test)]
+mod tests;

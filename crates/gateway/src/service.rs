@@ -1,7 +1,7 @@
 //! One HTTP request: from its head to the answer.
 
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use hedgerow_coap::{Code, MessageOption};
@@ -10,16 +10,18 @@ use hedgerow_proxy::{
     CoapResponse, Failure, HcProxy, HttpRequest, MappedRequest, ReasonPhrase, TargetError,
 };
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::access_log::AccessRecord;
+use crate::clients::Clients;
 use crate::config::Timeouts;
 use crate::failure::TOO_MANY;
 use crate::page::page;
 use crate::problem::{Answer, Refusal, own_answer};
+use crate::progress::hold;
 use crate::registry::Registry;
 use crate::site::{HostNames, check_site};
 
@@ -27,8 +29,13 @@ use crate::site::{HostNames, check_site};
 pub(crate) struct Service {
     pub(crate) registry: Arc<Registry>,
     pub(crate) timeouts: Timeouts,
-    /// Requests to devices that may still begin.
+    /// Requests that may still begin. Each keeps its place until its answer has been read.
     pub(crate) places: Arc<Semaphore>,
+    /// Request bodies that may still begin to be read. They have no place among the requests yet,
+    /// so whoever is slow with them keeps none from the others.
+    pub(crate) bodies: Semaphore,
+    /// What each client may still begin.
+    pub(crate) clients: Arc<Clients>,
 }
 
 /// What a listener's own requests have in common.
@@ -63,7 +70,12 @@ impl From<Refusal> for Ended {
 
 impl Service {
     /// Answers a request, and leaves one line in the log.
-    pub(crate) async fn answer(&self, front: &Front, request: Request<Incoming>) -> Answer {
+    pub(crate) async fn answer(
+        &self,
+        front: &Front,
+        client: IpAddr,
+        request: Request<Incoming>,
+    ) -> Answer {
         let start = Instant::now();
         let mut record = AccessRecord::new(&request);
         let answer = match check_site(&request, &front.host_names) {
@@ -71,8 +83,11 @@ impl Service {
             Ok(host) => {
                 let host = host.map(|host| host.to_string());
                 match own_resource(&request) {
-                    Some(resource) => self.answer_itself(resource, front, host, &request),
-                    None => self.forward(front, request, &mut record).await,
+                    Some(resource) => {
+                        let answer = self.answer_itself(resource, front, host, client, &request);
+                        answer.unwrap_or_else(|refusal| refuse(refusal, &mut record))
+                    }
+                    None => self.forward(front, client, request, &mut record).await,
                 }
             }
         };
@@ -85,38 +100,57 @@ impl Service {
         resource: OwnResource,
         front: &Front,
         host: Option<String>,
+        client: IpAddr,
         request: &Request<Incoming>,
-    ) -> Answer {
+    ) -> Result<Answer, Refusal> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return Refusal::OwnPageMethod.to_answer();
+            return Ok(Refusal::OwnPageMethod.to_answer());
         }
         match resource {
-            OwnResource::Health => own_answer(StatusCode::OK, "text/plain;charset=utf-8", "ok\n"),
+            OwnResource::Health => {
+                let text = "text/plain;charset=utf-8";
+                Ok(own_answer(StatusCode::OK, text, "ok\n"))
+            }
             OwnResource::Page => {
+                // A page is as long as the configuration makes it, so it counts as a device's
+                // answer does.
+                let entered = self.clients.enter(client).ok_or(Refusal::ClientBusy)?;
+                let place = self.take_place()?;
                 let scheme = if front.is_https { "https" } else { "http" };
                 let base = host.map_or(front.base.clone(), |host| format!("{scheme}://{host}"));
                 let devices = self.registry.entries().iter().map(|entry| &entry.device);
                 let html = page(&base, devices);
-                own_answer(StatusCode::OK, "text/html;charset=utf-8", html)
+                let answer = own_answer(StatusCode::OK, "text/html;charset=utf-8", html);
+                Ok(answer.map(|body| hold(body, (entered, place))))
             }
         }
+    }
+
+    fn take_place(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        let taken = Arc::clone(&self.places).try_acquire_owned();
+        taken.map_err(|_| Refusal::Busy)
     }
 
     async fn forward(
         &self,
         front: &Front,
+        client: IpAddr,
         request: Request<Incoming>,
         record: &mut AccessRecord,
     ) -> Answer {
+        let Some(entered) = self.clients.enter(client) else {
+            return refuse(Refusal::ClientBusy, record);
+        };
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        match self.try_forward(front, request, record).await {
+        let answer = match self.try_forward(front, request, record).await {
             Ok(answer) => answer,
             Err(Ended::Refused(refusal)) => refuse(refusal, record),
             Err(Ended::Failed(failure)) => {
                 record.failure(failure);
                 to_answer(failure.to_response(&method, &path))
             }
-        }
+        };
+        answer.map(|body| hold(body, entered))
     }
 
     async fn try_forward(
@@ -143,13 +177,12 @@ impl Service {
         if !entry.device.permits(coap.target().uri_path()) {
             return Err(Refusal::PathDenied.into());
         }
-        let _place = self.places.try_acquire().map_err(|_| Refusal::Busy)?;
-        let max = front.proxy.limits().request_body;
-        let body = read_body(request.into_body(), max, self.timeouts.body).await?;
+        let body = self.read_body(front, request.into_body()).await?;
+        // Only now: a client that is slow with its body keeps nobody from asking.
+        let place = self.take_place()?;
         // The device's time begins when there is something to ask it.
         let deadline = Instant::now() + self.timeouts.request;
         coap.set_body(body)?;
-        // Only now: a client that is slow with its body keeps nobody else from the device.
         let _device_place = entry.places.try_acquire().map_err(|_| TOO_MANY)?;
         let response = loop {
             let asked = timeout_at(deadline, self.registry.request(entry, &coap)).await;
@@ -164,7 +197,18 @@ impl Service {
                 break response;
             }
         };
-        Ok(to_answer(map(front, &context, &response)))
+        let answer = to_answer(map(front, &context, &response));
+        Ok(answer.map(|body| hold(body, place)))
+    }
+
+    async fn read_body(&self, front: &Front, body: Incoming) -> Result<Vec<u8>, Ended> {
+        if body.is_end_stream() {
+            return Ok(Vec::new());
+        }
+        let _place = self.bodies.try_acquire().map_err(|_| Refusal::Busy)?;
+        let max = front.proxy.limits().request_body;
+        let read = timeout(self.timeouts.body, collect(body, max)).await;
+        read.map_err(|_| Refusal::BodyTimeout)?
     }
 }
 
@@ -188,7 +232,7 @@ fn map<'r>(
 
 /// Takes a response over whose body may be borrowed, with its reason phrase where hyper wants it.
 fn to_answer(response: Response<hedgerow_proxy::Body<'_>>) -> Answer {
-    let mut answer = response.map(|body| Full::new(Bytes::from(body.into_owned())));
+    let mut answer = response.map(|body| Bytes::from(body.into_owned()));
     let phrase = answer.extensions_mut().remove::<ReasonPhrase>();
     let phrase =
         phrase.and_then(|phrase| hyper::ext::ReasonPhrase::try_from(phrase.0.as_bytes()).ok());
@@ -198,19 +242,23 @@ fn to_answer(response: Response<hedgerow_proxy::Body<'_>>) -> Answer {
     answer
 }
 
-/// Reads a body of bounded length in bounded time.
-async fn read_body(body: Incoming, max: usize, within: Duration) -> Result<Vec<u8>, Ended> {
-    if body.is_end_stream() {
-        return Ok(Vec::new());
-    }
-    let collected = timeout(within, Limited::new(body, max).collect()).await;
-    match collected.map_err(|_| Refusal::BodyTimeout)? {
-        Ok(collected) => Ok(collected.to_bytes().to_vec()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            Err(Failure::RequestBodyTooLarge { max }.into())
+/// Reads a body of bounded length. Its bytes are copied out as they come: kept as they are, frames
+/// of one byte each would cost many times what they carry.
+async fn collect(mut body: Incoming, max: usize) -> Result<Vec<u8>, Ended> {
+    let declared = body.size_hint().exact();
+    let declared = declared.and_then(|len| usize::try_from(len).ok());
+    let mut whole = Vec::with_capacity(declared.unwrap_or_default().min(max));
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Refusal::BodyBroken)?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if data.len() > max.saturating_sub(whole.len()) {
+            return Err(Failure::RequestBodyTooLarge { max }.into());
         }
-        Err(_) => Err(Refusal::BodyBroken.into()),
+        whole.extend_from_slice(&data);
     }
+    Ok(whole)
 }
 
 /// What the gateway answers itself.

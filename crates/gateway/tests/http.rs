@@ -243,6 +243,7 @@ async fn client_that_goes_away_frees_its_place() {
 #[tokio::test]
 async fn slow_body_keeps_nobody_else_from_the_device() {
     let (gateway, _node, _) = with_device(|mut config| {
+        config.limits.requests = 1;
         config.limits.requests_per_device = 1;
         config
     })

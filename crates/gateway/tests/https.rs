@@ -85,6 +85,41 @@ async fn https_serves_http1_and_http2() {
 }
 
 #[tokio::test]
+async fn devices_answer_keeps_its_place_until_it_is_read() {
+    let pair = rcgen::generate_simple_self_signed(["gateway.example".to_owned()]).unwrap();
+    let (certificate, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
+    let (resources, _told) = Resources::new();
+    let node = device(loopback(), resources).await;
+    let mut config = short_config().with_device(psk_device("meter", node.local_addr()));
+    let https = Https::from_pem(loopback(), certificate.as_bytes(), key.as_bytes());
+    config.https = Some(https.unwrap());
+    config.limits.requests = 1;
+    let gateway = start(config).await;
+    let stream = connect(&gateway, &pair, b"h2").await;
+    let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(100)
+        .handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let get = Request::get("https://gateway.example/devices/meter/history");
+    let get = get.body(Full::new(Bytes::new())).unwrap();
+    let unread = sender.send_request(get).await.unwrap();
+    assert_eq!(unread.status(), 200);
+    let reply = support::get(&gateway, "/devices/meter/temperature").await;
+    assert_eq!(reply.status, 503, "{reply:?}");
+    assert_eq!(
+        unread.collect().await.unwrap().to_bytes(),
+        support::history()
+    );
+    while support::get(&gateway, "/devices/meter/temperature")
+        .await
+        .status
+        == 503
+    {}
+}
+
+#[tokio::test]
 async fn http2_client_that_falls_silent_is_cut_off() {
     let pair = rcgen::generate_simple_self_signed(["gateway.example".to_owned()]).unwrap();
     let (certificate, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());

@@ -73,6 +73,7 @@ impl Config {
         let limits = self.limits;
         for (name, number) in [
             ("requests", limits.requests),
+            ("requests_per_client", limits.requests_per_client),
             ("requests_per_device", limits.requests_per_device),
             ("connections", limits.connections),
         ] {
@@ -85,6 +86,7 @@ impl Config {
             ("timeouts", "request", timeouts.request),
             ("timeouts", "head", timeouts.head),
             ("timeouts", "body", timeouts.body),
+            ("timeouts", "answer", timeouts.answer),
             ("dtls", "initial_timeout", timers.initial_timeout),
             ("dtls", "deadline", timers.deadline),
             ("dtls", "idle_timeout", self.dtls.idle_timeout),

@@ -218,6 +218,7 @@ impl Reader<'_, '_> {
         set(&mut limits.response_body, body);
         for (name, place) in [
             ("requests", &mut limits.requests),
+            ("requests_per_client", &mut limits.requests_per_client),
             ("requests_per_device", &mut limits.requests_per_device),
             ("connections", &mut limits.connections),
         ] {
@@ -232,6 +233,7 @@ impl Reader<'_, '_> {
             ("request", &mut timeouts.request),
             ("head", &mut timeouts.head),
             ("body", &mut timeouts.body),
+            ("answer", &mut timeouts.answer),
             ("shutdown", &mut timeouts.shutdown),
         ] {
             set(place, table.duration(self.findings, name, DURATIONS));

@@ -172,16 +172,26 @@ pub enum CoapsOverHttp {
     Never,
 }
 
-/// What requests may take. The most memory that bodies take is `requests` times the sum of both
-/// bodies.
+/// What requests may take.
+///
+/// At most `requests` request bodies are being read, and besides them `requests` requests are under
+/// way, each with one body of a request and one of a response, until the client has read its
+/// answer. So the bodies take at most `requests` x (2 x `request_body` + `response_body`) bytes,
+/// 384 MiB with the defaults. That counts each body once; while it is handed between HTTP and CoAP
+/// there are up to two further copies of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The longest request body, in bytes.
     pub request_body: usize,
     /// The longest response body, in bytes.
     pub response_body: usize,
-    /// Requests under way at the same time; more are answered with 503.
+    /// Requests under way at the same time, and as many more whose bodies are being read; beyond
+    /// that they are answered with 503.
     pub requests: usize,
+    /// Requests of one client at the same time, from the head until the answer has been read; more
+    /// are answered with 429. A client is an IPv4 address or an IPv6 network of 64 bits, so behind
+    /// a reverse proxy all clients are one: set it to `requests` there.
+    pub requests_per_client: usize,
     /// Requests under way at the same time for one device; more are answered with 503.
     pub requests_per_device: usize,
     /// Connections at the same time; more are closed at once.
@@ -189,12 +199,13 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 1 MiB each way, 128 requests, 16 a device, 1,024 connections.
+    /// 1 MiB each way, 128 requests, 64 a client, 16 a device, 1,024 connections.
     fn default() -> Self {
         Self {
             request_body: 1 << 20,
             response_body: 1 << 20,
             requests: 128,
+            requests_per_client: 64,
             requests_per_device: 16,
             connections: 1_024,
         }
@@ -208,21 +219,25 @@ pub struct Timeouts {
     /// [`Config::restart_bound`] and a handshake.
     pub request: Duration,
     /// For the head of a request, or the next one on the same connection, and for a TLS handshake.
+    /// Only requests keep a connection: bytes that ask for nothing, such as HTTP/2's PING, don't.
     pub head: Duration,
     /// For the body of a request.
     pub body: Duration,
+    /// For the client to read an answer. After that its connection is cut.
+    pub answer: Duration,
     /// For requests under way when the gateway shuts down.
     pub shutdown: Duration,
 }
 
 impl Default for Timeouts {
     /// 120 s, above the 93 s after which RFC 7252's parameters give a device up; 15 s for a head,
-    /// 30 s for a body, 10 s to shut down.
+    /// 30 s for a body, 60 s to read an answer, 10 s to shut down.
     fn default() -> Self {
         Self {
             request: Duration::from_secs(120),
             head: Duration::from_secs(15),
             body: Duration::from_secs(30),
+            answer: Duration::from_secs(60),
             shutdown: Duration::from_secs(10),
         }
     }
