@@ -163,7 +163,7 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartErr
 }
 
 /// Binds the socket for all devices, of both IP versions where the host has both.
-async fn bind_node(config: &Config) -> io::Result<Node> {
+pub(crate) async fn bind_node(config: &Config) -> io::Result<Node> {
     let settings = config.endpoint();
     let node = NodeConfig {
         endpoint: hedgerow_endpoint::Config {
