@@ -71,6 +71,7 @@ mod clients;
 mod config;
 mod failure;
 mod gateway;
+mod key;
 mod page;
 mod problem;
 mod progress;
@@ -84,3 +85,4 @@ pub use config::{
     Mistake, Mode, PathPattern, PathPatternError, Position, Security, Timeouts,
 };
 pub use gateway::{Gateway, Running, StartError};
+pub use key::{KeyError, parse_key, parse_key_file};

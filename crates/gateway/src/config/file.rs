@@ -13,8 +13,9 @@ use super::mistake::{ConfigError, Mistake, Position};
 use super::table::{Findings, Table, full_name};
 use super::{
     Coap, CoapsOverHttp, Config, Device, Dtls, Http, Https, Limits, Mode, PathPattern, Security,
-    Timeouts, units,
+    Timeouts,
 };
+use crate::key::parse_key;
 
 impl Config {
     /// Reads and checks a configuration file. Files that it names are relative to its own folder.
@@ -397,7 +398,7 @@ impl Reader<'_, '_> {
                 table.wrong(self.findings, "psk", message);
                 return None;
             }
-            (Some(text), _) => units::key(text.as_bytes()).map_err(|error| error.to_string()),
+            (Some(text), _) => parse_key(text.as_bytes()).map_err(|error| error.to_string()),
             (None, Some(path)) => read_key(&self.folder.join(path)),
             (None, None) => return None,
         };

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use hedgerow_core::{Psk, Secret};
 
-use super::units;
+use crate::key::parse_key_file;
 
 /// Reads a file of bounded length, and what the file system says of the very file that was read.
 pub(super) fn read(path: &Path, max: u64) -> std::io::Result<(Vec<u8>, Metadata)> {
@@ -56,14 +56,7 @@ pub(super) fn read_key(path: &Path) -> Result<Psk, String> {
         ));
     }
     let content = content.expose().get(..len).unwrap_or_default();
-    let line = content.strip_suffix(b"\n").unwrap_or(content);
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    if line.contains(&b'\n') {
-        return Err(format!(
-            "{path:?} has more than one line: expected the key alone"
-        ));
-    }
-    units::key(line).map_err(|error| format!("{path:?}: {error}"))
+    parse_key_file(content).map_err(|error| format!("{path:?}: {error}"))
 }
 
 /// Says whether others than its owner may read or write a file.

@@ -9,11 +9,12 @@ use std::path::Path;
 
 use hedgerow_coap::{CoapUri, Scheme};
 use hedgerow_core::Psk;
+use hedgerow_gateway::parse_key;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::exit::Failure;
-use crate::{key_text, private_file};
+use crate::private_file;
 
 /// What to show one server.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ fn find_in(text: &str, uri: &CoapUri<'_>) -> Result<Entry, String> {
             return Err(format!("{}: expected coaps://HOST:PORT", table.uri));
         }
         if authority(&server) == authority(uri) {
-            let psk = key_text::parse(table.key.as_bytes())
+            let psk = parse_key(table.key.as_bytes())
                 .map_err(|error| format!("{}: {error}", table.uri))?;
             return Ok(Entry {
                 identity: table.identity,
