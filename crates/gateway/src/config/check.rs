@@ -56,9 +56,12 @@ impl Config {
             let is_known = self.devices.iter().any(|device| device.name == *name);
             let is_first = self.hc_devices.iter().position(|other| other == name) == Some(index);
             if !is_known || !is_first {
-                let message = match is_known {
-                    true => format!("{name:?} stands here twice"),
-                    false => format!("{name:?} found, expected the name of a [[device]]"),
+                let message = if is_known {
+                    format!("{name:?} stands here twice")
+                } else {
+                    // What else stands there isn't repeated: it may be a key in the wrong line.
+                    let place = index.saturating_add(1);
+                    format!("entry {place} is another text, expected the name of a [[device]]")
                 };
                 faults.push((("hc", 0, "devices"), message));
             }

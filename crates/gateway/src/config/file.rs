@@ -1,14 +1,17 @@
 //! Reading `hedgerow.toml`.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::time::Duration;
 
 use hedgerow_handshake::ExtendedMasterSecret;
 use hedgerow_proxy::Methods;
 use hedgerow_record::CipherSuite;
-use toml::de::DeTable;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+use zeroize::{Zeroize, Zeroizing};
 
-use super::files::{EXPOSED, MAX_FILE_LEN, has_mode, is_exposed, read, read_key};
+use super::files::{EXPOSED, MAX_FILE_LEN, has_mode, is_exposed, read, read_key, unreadable};
 use super::mistake::{ConfigError, Mistake, Position};
 use super::table::{Findings, Table, full_name};
 use super::{
@@ -38,14 +41,14 @@ impl Config {
         };
         let (bytes, metadata) =
             read(path, MAX_FILE_LEN).map_err(|error| fail(None, error.to_string()))?;
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let valid = error.utf8_error().valid_up_to();
-            let before = String::from_utf8_lossy(error.as_bytes().get(..valid).unwrap_or_default());
-            let position = Position::of(&before, before.len());
+        let text = str::from_utf8(&bytes).map_err(|error| {
+            let valid = bytes.get(..error.valid_up_to()).unwrap_or_default();
+            let before = str::from_utf8(valid).unwrap_or_default();
+            let position = Position::of(before, before.len());
             fail(Some(position), "not UTF-8, which TOML has to be".to_owned())
         })?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        read_config(&text, &name, folder, is_exposed(&metadata))
+        read_config(text, &name, folder, is_exposed(&metadata))
     }
 
     /// Reads and checks a configuration that is a text already. `name` stands for the file in
@@ -71,6 +74,7 @@ fn read_config(
     };
     let mut findings = Findings::new(text);
     let (root, errors) = DeTable::parse_recoverable(text);
+    let root = Parsed(root);
     if !errors.is_empty() {
         // What was recovered from a broken text would only raise mistakes that aren't there.
         for error in errors {
@@ -84,7 +88,7 @@ fn read_config(
         folder,
         is_exposed,
     };
-    let config = reader.config(Table::root(&root));
+    let config = reader.config(Table::root(&root.0));
     if findings.is_empty() {
         for (place, message) in config.faults() {
             findings.add_at(place, message);
@@ -94,6 +98,31 @@ fn read_config(
         Ok(config)
     } else {
         Err(fail(findings))
+    }
+}
+
+/// What TOML made of a text, zeroed on drop. A text with escapes in it, and so a key, is a copy;
+/// the copies that the parser makes while it undoes the escapes are out of reach.
+struct Parsed<'t>(Spanned<DeTable<'t>>);
+
+impl Drop for Parsed<'_> {
+    fn drop(&mut self) {
+        wipe_table(self.0.get_mut());
+    }
+}
+
+fn wipe_table(table: &mut DeTable<'_>) {
+    for (_, value) in table.iter_mut() {
+        wipe(value.get_mut());
+    }
+}
+
+fn wipe(value: &mut DeValue<'_>) {
+    match value {
+        DeValue::String(Cow::Owned(text)) => text.zeroize(),
+        DeValue::Array(array) => array.iter_mut().for_each(|value| wipe(value.get_mut())),
+        DeValue::Table(table) => wipe_table(table),
+        _ => {}
     }
 }
 
@@ -187,7 +216,7 @@ impl Reader<'_, '_> {
         name: &'static str,
         expected: &str,
         is_secret: bool,
-    ) -> Option<Vec<u8>> {
+    ) -> Option<Zeroizing<Vec<u8>>> {
         if !table.is_present(name) {
             table.missing(self.findings, name, expected);
         }
@@ -202,8 +231,7 @@ impl Reader<'_, '_> {
             }
             Ok((bytes, _)) => Some(bytes),
             Err(error) => {
-                let message = format!("{path:?} can't be read: {error}");
-                table.wrong(self.findings, name, message);
+                table.wrong(self.findings, name, unreadable(error));
                 None
             }
         }

@@ -1,62 +1,70 @@
 //! Files that a configuration is read from: bounded in length, and those with keys their owner's.
 
 use std::fs::{File, Metadata};
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
-use hedgerow_core::{Psk, Secret};
+use hedgerow_core::Psk;
+use zeroize::Zeroizing;
 
 use crate::key::parse_key_file;
 
-/// Reads a file of bounded length, and what the file system says of the very file that was read.
-pub(super) fn read(path: &Path, max: u64) -> std::io::Result<(Vec<u8>, Metadata)> {
+/// Reads a file of at most `max` bytes into memory that is zeroed afterwards, and what the file
+/// system says of the very file that was read.
+pub(super) fn read(path: &Path, max: usize) -> io::Result<(Zeroizing<Vec<u8>>, Metadata)> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
-        return Err(std::io::Error::other("not a file"));
+        return Err(io::Error::other("not a file"));
     }
-    let mut bytes = Vec::new();
-    file.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
-    if u64::try_from(bytes.len()).is_ok_and(|len| len > max) {
-        return Err(std::io::Error::other("longer than 1 MiB"));
-    }
-    Ok((bytes, metadata))
+    let expected = usize::try_from(metadata.len()).unwrap_or(max);
+    Ok((read_all(file, expected, max)?, metadata))
 }
 
-/// Reads a key from a file of its own, into memory that is zeroed afterwards.
-pub(super) fn read_key(path: &Path) -> Result<Psk, String> {
-    let open = || {
-        let file = File::open(path)?;
-        let metadata = file.metadata()?;
-        Ok::<_, std::io::Error>((file, metadata))
-    };
-    let unreadable = |error| format!("{path:?} can't be read: {error}");
-    let (mut file, metadata) = open().map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err(format!("{path:?} is not a file"));
+/// Reads to the end, which may come later than expected. A vector that grows by itself would leave
+/// what it held where it was.
+fn read_all(mut from: impl Read, expected: usize, max: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    // One byte more, so that the end is seen without growing.
+    let most = max.saturating_add(1);
+    let mut bytes = Zeroizing::new(vec![0; expected.saturating_add(1).min(most)]);
+    let mut len = 0_usize;
+    loop {
+        if len == bytes.len() {
+            if len == most {
+                let message = format!("too long: expected {max} bytes at most");
+                return Err(io::Error::other(message));
+            }
+            let larger = len.saturating_mul(2).min(most);
+            let mut larger = Zeroizing::new(vec![0; larger]);
+            for (to, from) in larger.iter_mut().zip(bytes.iter()) {
+                *to = *from;
+            }
+            bytes = larger;
+        }
+        match from.read(bytes.get_mut(len..).unwrap_or_default()) {
+            Ok(0) => break,
+            Ok(read) => len = len.saturating_add(read),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
+    bytes.truncate(len);
+    Ok(bytes)
+}
+
+/// Reads a key from a file of its own.
+pub(super) fn read_key(path: &Path) -> Result<Psk, String> {
+    let (content, metadata) = read(path, MAX_KEY_FILE_LEN).map_err(unreadable)?;
     if is_exposed(&metadata) {
         return Err(EXPOSED.to_owned());
     }
-    let mut content = Secret::<MAX_KEY_FILE_LEN>::zeroed();
-    let mut len = 0_usize;
-    while let Some(space) = content
-        .expose_mut()
-        .get_mut(len..)
-        .filter(|it| !it.is_empty())
-    {
-        match file.read(space).map_err(unreadable)? {
-            0 => break,
-            read => len = len.saturating_add(read),
-        }
-    }
-    if len == MAX_KEY_FILE_LEN {
-        return Err(format!(
-            "{path:?} is too long: expected one line with the key"
-        ));
-    }
-    let content = content.expose().get(..len).unwrap_or_default();
-    parse_key_file(content).map_err(|error| format!("{path:?}: {error}"))
+    parse_key_file(&content).map_err(|error| error.to_string())
+}
+
+/// Says why a file can't be read. The path isn't repeated: it may be the key itself, in the line of
+/// the file that should hold it.
+pub(super) fn unreadable(error: io::Error) -> String {
+    format!("can't be read: {error}; expected a path as seen from the configuration's folder")
 }
 
 /// Says whether others than its owner may read or write a file.
@@ -81,7 +89,35 @@ pub(super) const EXPOSED: &str =
     "others than its owner may read or write the file that holds the key: expected chmod 600";
 
 /// The longest file of configuration, certificates or keys for TLS, in bytes.
-pub(super) const MAX_FILE_LEN: u64 = 1 << 20;
+pub(super) const MAX_FILE_LEN: usize = 1 << 20;
 
 /// More than the longest key in hexadecimal digits, in bytes.
 const MAX_KEY_FILE_LEN: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives a byte at a time.
+    struct Slow(&'static [u8]);
+
+    impl Read for Slow {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let len = buffer.len().min(1);
+            self.0.read(&mut buffer[..len])
+        }
+    }
+
+    #[test]
+    fn whole_file_is_read_whatever_was_expected() {
+        for expected in [0, 1, 9, 10, 11, 1_000] {
+            for read in [
+                read_all(Slow(b"0123456789"), expected, 10),
+                read_all(b"0123456789".as_slice(), expected, 100),
+            ] {
+                assert_eq!(read.unwrap().as_slice(), b"0123456789");
+            }
+            assert!(read_all(Slow(b"0123456789"), expected, 9).is_err());
+        }
+    }
+}

@@ -1,17 +1,29 @@
 //! Certificate and key of the HTTPS listener.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
+use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{Error, InconsistentKeys, ServerConfig};
+use zeroize::Zeroize;
 
 /// The listener for HTTPS: TLS 1.2 and 1.3, HTTP/1.1 and HTTP/2.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Https {
     pub(crate) listen: SocketAddr,
     pub(crate) tls: Arc<ServerConfig>,
+}
+
+impl fmt::Debug for Https {
+    /// Leaves out what TLS holds, the private key with it.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut https = formatter.debug_struct("Https");
+        https.field("listen", &self.listen).finish_non_exhaustive()
+    }
 }
 
 /// Why there can be no HTTPS. The texts hold nothing of what was read.
@@ -47,14 +59,23 @@ impl Https {
         if chain.is_empty() {
             return Err(HttpsError::Certificate);
         }
-        let key = PrivateKeyDer::from_pem_slice(private_key).map_err(|_| HttpsError::PrivateKey)?;
+        let mut key =
+            PrivateKeyDer::from_pem_slice(private_key).map_err(|_| HttpsError::PrivateKey)?;
+        // By reference, for whoever takes a key over here drops it without zeroing it.
+        let signing_key = any_supported_type(&key);
+        key.zeroize();
+        let certified = CertifiedKey::new(chain, signing_key.map_err(HttpsError::Unusable)?);
+        match certified.keys_match() {
+            // Of some kinds of keys it can't be known before they sign.
+            Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
+            Err(error) => return Err(HttpsError::Unusable(error)),
+        }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut tls = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(HttpsError::Unusable)?
             .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .map_err(HttpsError::Unusable)?;
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Self {
             listen,

@@ -154,6 +154,7 @@ impl<'t> Table<'t> {
             message.push_str(&known.join(", "));
             // What stands there may be anything, also a key of a device's in the wrong place.
             let is_word = name.len() <= 24
+                && !name.starts_with("0x")
                 && name
                     .bytes()
                     .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
@@ -321,8 +322,7 @@ impl<'t> Table<'t> {
     ) -> Option<Duration> {
         let text = self.text(findings, name, units::DURATION)?;
         let Some(found) = units::duration(text) else {
-            let message = format!("{text:?} found, expected {}", units::DURATION);
-            self.wrong(findings, name, message);
+            self.wrong(findings, name, another_text(units::DURATION));
             return None;
         };
         if !range.contains(&found) {
@@ -371,11 +371,7 @@ impl<'t> Table<'t> {
         let text = self.text(findings, name, expected)?;
         let found = text.parse().ok();
         if found.is_none() {
-            self.wrong(
-                findings,
-                name,
-                format!("{text:?} found, expected {expected}"),
-            );
+            self.wrong(findings, name, another_text(expected));
         }
         found
     }
@@ -437,6 +433,11 @@ fn unknown_word<T>(text: &str, words: &[(&'static str, T)]) -> String {
     let hint = meant.map_or(String::new(), |meant| format!(": did you mean {meant:?}?"));
     // The text isn't repeated: it may be a key that slipped into the wrong line.
     format!("another word found, expected {}{hint}", one_of(words))
+}
+
+/// The text isn't repeated, as with [`unknown_word`].
+fn another_text(expected: &str) -> String {
+    format!("another text found, expected {expected}")
 }
 
 fn one_of<T>(words: &[(&'static str, T)]) -> String {
