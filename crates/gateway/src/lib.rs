@@ -5,8 +5,9 @@
 //! - `/devices/NAME/path?query` asks a configured device, `/hc/coaps://HOST:PORT/path` one that may
 //!   be named by its URI, `/healthz` the gateway itself. Nothing else is ever asked.
 //! - What a request becomes is decided by [`hedgerow_proxy`], sessions are kept by
-//!   [`hedgerow_net`]. A name is looked up at the start and again once its device doesn't answer,
-//!   each address is checked against policy, and the address that was checked is the one used.
+//!   [`hedgerow_net`]. A name is looked up at the start, and again for the request after one that
+//!   its device didn't answer or something else than the device did; each address is checked
+//!   against policy, and the address that was checked is the one used.
 //! - A device that was restarted is met again by a handshake beside the old session, which begins
 //!   after three transmissions without an answer: with RFC 7252's parameters 8 to 12 s after the
 //!   request ([`Config::restart_bound`]). GET, PUT and DELETE are then sent anew; a POST ends in

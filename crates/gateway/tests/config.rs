@@ -459,7 +459,7 @@ fn devices_share_no_name_no_destination_and_no_key() {
         (
             [own_uri, own_name],
             "device.psk",
-            "the same key as of device \"lamp\"",
+            "the same key in the devices \"lamp\" (line 7), \"two\" (line 14), so",
         ),
     ];
     for (lines, key, message) in cases {
@@ -484,6 +484,53 @@ fn devices_share_no_name_no_destination_and_no_key() {
         device(&[own_uri, own_name, shared])
     );
     assert!(parse(&both).is_ok());
+}
+
+#[test]
+fn shared_key_is_reported_once_with_all_who_have_it() {
+    let folder = Folder::new("shared");
+    folder.write("third.key", SECRET, 0o600);
+    let named = |index: usize, rest: &[&str]| {
+        let (name, uri) = (
+            format!("name = \"lamp-{index}\""),
+            format!("uri = \"coaps://[2001:db8::7]:{index}\""),
+        );
+        device(&[&[name.as_str(), uri.as_str()], rest].concat())
+    };
+    let mut text = String::new();
+    for index in 1..=16 {
+        // Three have another key in common.
+        let other = "psk = \"another key\"";
+        let rest = match index {
+            2 | 5 => &[other][..],
+            7 => &[other, "shared_key = true"],
+            _ => &[],
+        };
+        text.push_str(&named(index, rest));
+    }
+    let from_file =
+        named(17, &[]).replace(&format!("psk = \"{SECRET}\""), "psk_file = \"third.key\"");
+    text.push_str(&from_file);
+    let error = Config::from_toml(&text, "hedgerow.toml", &folder.0).unwrap_err();
+    let [common, other] = error.mistakes() else {
+        panic!("{error}")
+    };
+    // A device has 7 lines, and one more says that it shares its key.
+    assert_eq!(common.position.unwrap().line, 2 * 7 + 7, "{error}");
+    assert!(
+        common
+            .message
+            .contains("\"lamp-1\" (line 7), \"lamp-3\" (line 21), "),
+        "{error}"
+    );
+    assert!(
+        common.message.contains(", \"lamp-17\" (line 120), so"),
+        "{error}"
+    );
+    assert_eq!(common.message.matches("lamp-").count(), 14);
+    assert_eq!(other.position.unwrap().line, 4 * 7 + 4, "{error}");
+    let others = "\"lamp-2\" (line 11), \"lamp-5\" (line 32), \"lamp-7\" (line 46), so";
+    assert!(other.message.contains(others), "{error}");
 }
 
 #[test]

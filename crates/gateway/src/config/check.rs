@@ -19,7 +19,7 @@ impl Config {
     /// [`ConfigError`] with every mistake; none of them has a position.
     pub fn check(&self) -> Result<(), ConfigError> {
         let mistakes: Vec<_> = self
-            .faults()
+            .faults(|_| None)
             .into_iter()
             .map(|((table, index, name), message)| {
                 let device = self.devices.get(index).filter(|_| table == "device");
@@ -43,8 +43,12 @@ impl Config {
         })
     }
 
-    /// Returns what is wrong, each with the place of its key.
-    pub(super) fn faults(&self) -> Vec<(Place, String)> {
+    /// Returns what is wrong, each with the place of its key. The key of the device at an index
+    /// stands at the line that `line_of_key` says.
+    pub(super) fn faults(
+        &self,
+        line_of_key: impl Fn(usize) -> Option<usize>,
+    ) -> Vec<(Place, String)> {
         let mut faults = Vec::new();
         if self.http.is_none() && self.https.is_none() {
             let message = "nothing listens: expected [http] enabled, or [https]";
@@ -52,6 +56,7 @@ impl Config {
         }
         self.check_numbers(&mut faults);
         self.check_devices(&mut faults);
+        self.check_shared_keys(line_of_key, &mut faults);
         for (index, name) in self.hc_devices.iter().enumerate() {
             let is_known = self.devices.iter().any(|device| device.name == *name);
             let is_first = self.hc_devices.iter().position(|other| other == name) == Some(index);
@@ -165,50 +170,64 @@ impl Config {
                     "expected paths that begin with a slash".to_owned(),
                 );
             }
-            self.check_key(index, device, &mut fault);
+            check_identity(device, &mut fault);
         }
     }
 
     /// A device that knows another one's key can play that other one, whatever its own identity
     /// is. Both roles of a key can't meet in a gateway: it is a client to every device, and has no
     /// server's keys.
-    fn check_key(
+    ///
+    /// Each key is reported once, at the first device that repeats it.
+    fn check_shared_keys(
         &self,
-        index: usize,
-        device: &Device,
-        fault: &mut impl FnMut(&'static str, String),
+        line_of_key: impl Fn(usize) -> Option<usize>,
+        faults: &mut Vec<(Place, String)>,
     ) {
-        let Security::Psk {
-            identity,
-            key,
-            is_shared,
-        } = &device.security
-        else {
-            return;
-        };
-        if !(1..=MAX_PSK_IDENTITY_LEN).contains(&identity.len()) {
-            let len = identity.len();
-            let message = format!("{len} bytes found, expected 1 to {MAX_PSK_IDENTITY_LEN}");
-            fault("psk_identity", message);
-        }
-        for other in self.devices.iter().take(index) {
-            let Security::Psk {
-                key: other_key,
-                is_shared: other_is,
-                ..
-            } = &other.security
-            else {
+        let keys = self
+            .devices
+            .iter()
+            .enumerate()
+            .filter_map(|(index, device)| {
+                let Security::Psk { key, is_shared, .. } = &device.security else {
+                    return None;
+                };
+                Some((index, device, key, *is_shared))
+            });
+        let mut left: Vec<_> = keys.collect();
+        while let Some((_, _, key, _)) = left.first().copied() {
+            let (same, others): (Vec<_>, Vec<_>) = left
+                .into_iter()
+                .partition(|(_, _, other, _)| ct_eq(key.expose(), other.expose()));
+            left = others;
+            let Some((repeated, ..)) = same.get(1) else {
                 continue;
             };
-            if ct_eq(key.expose(), other_key.expose()) && !(*is_shared && *other_is) {
-                let message = format!(
-                    "the same key as of device {:?}, so that each can play the other: expected a \
-                     key of its own, or shared_key = true in both",
-                    other.name
-                );
-                fault("psk", message);
+            if same.iter().all(|(_, _, _, is_shared)| *is_shared) {
+                continue;
             }
+            let named = same.iter().map(|(index, device, ..)| {
+                let line = line_of_key(*index).map(|line| format!(" (line {line})"));
+                format!("{:?}{}", device.name, line.unwrap_or_default())
+            });
+            let named = named.collect::<Vec<_>>().join(", ");
+            let message = format!(
+                "the same key in the devices {named}, so that each can play the others: expected \
+                 a key of its own for each, or shared_key = true in all of them"
+            );
+            faults.push((("device", *repeated, "psk"), message));
         }
+    }
+}
+
+fn check_identity(device: &Device, fault: &mut impl FnMut(&'static str, String)) {
+    let Security::Psk { identity, .. } = &device.security else {
+        return;
+    };
+    if !(1..=MAX_PSK_IDENTITY_LEN).contains(&identity.len()) {
+        let len = identity.len();
+        let message = format!("{len} bytes found, expected 1 to {MAX_PSK_IDENTITY_LEN}");
+        fault("psk_identity", message);
     }
 }
 

@@ -90,7 +90,7 @@ fn read_config(
     };
     let config = reader.config(Table::root(&root.0));
     if findings.is_empty() {
-        for (place, message) in config.faults() {
+        for (place, message) in config.faults(|device| findings.line(("device", device, "psk"))) {
             findings.add_at(place, message);
         }
     }

@@ -42,13 +42,38 @@ impl<'t> Findings<'t> {
 
     /// Notes a mistake at a key, or at its table if the key isn't there.
     pub(super) fn add_at(&mut self, place: Place, message: String) {
-        let (table, index, name) = place;
-        let span = self.span(place).or_else(|| self.span((table, index, "")));
-        self.add(&span.unwrap_or(0..0), &full_name(table, name), message);
+        let place = self.written(place);
+        let span = self.span_or_table(place).unwrap_or(0..0);
+        let (table, _, name) = place;
+        self.add(&span, &full_name(table, name), message);
     }
 
-    pub(super) fn span(&self, place: Place) -> Option<Range<usize>> {
-        self.places.get(&place).cloned()
+    /// Returns the line of a key, or of its table.
+    pub(super) fn line(&self, place: Place) -> Option<usize> {
+        let span = self.span_or_table(self.written(place))?;
+        Some(Position::of(self.text, span.start).line)
+    }
+
+    /// Returns the place in which a device's key stands: in the line itself or in a file.
+    fn written(&self, place: Place) -> Place {
+        match place {
+            (table, index, "psk") if !self.places.contains_key(&place) => {
+                let file = (table, index, "psk_file");
+                if self.places.contains_key(&file) {
+                    file
+                } else {
+                    place
+                }
+            }
+            _ => place,
+        }
+    }
+
+    fn span_or_table(&self, place: Place) -> Option<Range<usize>> {
+        let (table, index, _) = place;
+        let span = self.places.get(&place);
+        span.or_else(|| self.places.get(&(table, index, "")))
+            .cloned()
     }
 
     pub(super) fn is_empty(&self) -> bool {
