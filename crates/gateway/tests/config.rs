@@ -671,6 +671,13 @@ fn file_with_a_key_belongs_to_its_owner_alone() {
     assert!(Config::from_file(&path).is_ok());
     let error = Config::from_file(&folder.0.join("none.toml")).unwrap_err();
     assert_eq!(error.mistakes()[0].position, None);
+    let path = folder.write("latin.toml", "", 0o600);
+    std::fs::write(&path, [device(&[]).as_bytes(), b"# caf\xe9"].concat()).unwrap();
+    let error = Config::from_file(&path).unwrap_err().to_string();
+    assert!(
+        error.ends_with("latin.toml:8:6: not UTF-8, which TOML has to be"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -473,3 +473,17 @@ fn hundredths(factor: f64) -> u16 {
 
 const DURATIONS: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(10)..=Duration::from_secs(24 * 3_600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_toml_copied_of_a_key_is_wiped() {
+        let text = "psk = \"\\u0041bc\"\n[[device]]\npsk = [\"\\u0041bc\"]\n";
+        let (mut root, _) = DeTable::parse_recoverable(text);
+        assert!(format!("{root:?}").contains("Abc"));
+        wipe_table(root.get_mut());
+        assert!(!format!("{root:?}").contains("Abc"));
+    }
+}

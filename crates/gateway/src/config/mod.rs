@@ -219,7 +219,8 @@ pub struct Timeouts {
     /// [`Config::restart_bound`] and a handshake.
     pub request: Duration,
     /// For the head of a request, or the next one on the same connection, and for a TLS handshake.
-    /// Only requests keep a connection: bytes that ask for nothing, such as HTTP/2's PING, don't.
+    /// Only requests keep a connection: bytes that ask for nothing, such as HTTP/2's PING, don't. A
+    /// client that doesn't go when it is told so is cut off after as long again.
     pub head: Duration,
     /// For the body of a request.
     pub body: Duration,
