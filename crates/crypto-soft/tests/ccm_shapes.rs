@@ -169,6 +169,33 @@ fn additional_data_of_both_length_encodings_is_bound() {
     }
 }
 
+/// RFC 3610 §2.5: of a packet that isn't what was sealed, nothing is to be had.
+#[test]
+fn every_flipped_bit_is_refused_and_leaves_zeros() {
+    let ccm = AesCcm::<8, 12>::new(&[7; 16]).unwrap();
+    let mut sealed = *b"a message of 37 bytes, not of 2 or 48";
+    let mut tag = [0; 8];
+    ccm.seal_in_place(&[1; 12], b"13 bytes long", &mut sealed, &mut tag)
+        .unwrap();
+    let packet = [&[1; 12], &b"13 bytes long"[..], &sealed, &tag].concat();
+    let opened = |packet: &[u8]| {
+        let (nonce, rest) = packet.split_at(12);
+        let (data, rest) = rest.split_at(13);
+        let (ciphertext, tag) = rest.split_at(37);
+        let mut in_out = ciphertext.to_vec();
+        let opened = ccm.open_in_place(nonce, data, &mut in_out, tag);
+        (opened, in_out)
+    };
+    let plaintext = b"a message of 37 bytes, not of 2 or 48".to_vec();
+    assert_eq!(opened(&packet), (Ok(()), plaintext));
+    for bit in 0..8 * packet.len() {
+        let mut packet = packet.clone();
+        packet[bit / 8] ^= 1 << (bit % 8);
+        let refused = (Err(CryptoError::AuthenticationFailed), vec![0; 37]);
+        assert_eq!(opened(&packet), refused, "bit {bit}");
+    }
+}
+
 #[test]
 fn lengths_are_refused_in_the_order_key_nonce_tag() {
     assert_eq!(
