@@ -3,10 +3,9 @@
 use std::fs;
 
 /// The crates whose versions are told.
-const CRATES: [&str; 10] = [
+const CRATES: [&str; 9] = [
     "aes",
     "aes-gcm",
-    "ccm",
     "chacha20poly1305",
     "coap-lite",
     "coap-message-implementations",

@@ -1,12 +1,17 @@
 //! AES-128 in CCM (RFC 3610) with every nonce and tag length that the RFC allows.
+//!
+//! The block cipher is a library's, the mode is ours: docs/PERFORMANCE.md says why.
+
+mod one_pass;
 
 use core::fmt;
 
 use aes::Aes128Enc;
-use ccm::aead::array::{Array, ArraySize};
-use ccm::{AeadInOut, Ccm, KeyInit, consts};
-use hedgerow_core::CryptoError;
+use aes::cipher::{BlockCipherEncrypt, KeyInit};
+use hedgerow_core::{CryptoError, ct_eq};
 use zeroize::Zeroize;
+
+use one_pass::{AdditionalData, BLOCK_LEN, Direction, OnePass};
 
 /// AES-128-CCM with a tag of `TAG` bytes (4, 6, ... 16) and a nonce of `NONCE` bytes (7 to 13).
 ///
@@ -19,7 +24,7 @@ where
     CcmLength<TAG>: CcmTagLength,
     CcmLength<NONCE>: CcmNonceLength,
 {
-    ccm: Ccm<Aes128Enc, TagSize<TAG>, NonceSize<NONCE>>,
+    cipher: Aes128Enc,
 }
 
 impl<const TAG: usize, const NONCE: usize> AesCcm<TAG, NONCE>
@@ -52,9 +57,7 @@ where
             len: key.len(),
             expected: Self::KEY_LEN,
         })?;
-        Ok(Self {
-            ccm: Ccm::from(cipher),
-        })
+        Ok(Self { cipher })
     }
 
     /// Encrypts `in_out` in place and writes the tag.
@@ -70,13 +73,19 @@ where
         in_out: &mut [u8],
         tag: &mut [u8],
     ) -> Result<(), CryptoError> {
-        let nonce = Self::check(nonce, tag, in_out)?;
-        let len = in_out.len();
-        let sealed = self
-            .ccm
-            .encrypt_inout_detached(nonce, additional_data, in_out.into())
-            .map_err(|_| CryptoError::InputTooLong { len })?;
-        tag.copy_from_slice(&sealed);
+        let mut computed = [0; BLOCK_LEN];
+        let nonce = Self::check(nonce, tag)?;
+        self.pass(
+            Direction::Seal,
+            nonce,
+            additional_data,
+            in_out,
+            &mut computed,
+        )?;
+        for (to, from) in tag.iter_mut().zip(&computed) {
+            *to = *from;
+        }
+        computed.as_mut_slice().zeroize();
         Ok(())
     }
 
@@ -93,29 +102,31 @@ where
         in_out: &mut [u8],
         tag: &[u8],
     ) -> Result<(), CryptoError> {
-        // The length has to be checked before the library is called: it decrypts first, and for an
-        // input that is too long it would return with the plaintext left in the buffer.
-        let nonce = Self::check(nonce, tag, in_out)?;
-        let tag = fit(tag).ok_or(CryptoError::TagLength {
-            len: tag.len(),
-            expected: TAG,
-        })?;
-        let opened =
-            self.ccm
-                .decrypt_inout_detached(nonce, additional_data, (&mut *in_out).into(), tag);
-        opened.map_err(|_| {
+        let mut computed = [0; BLOCK_LEN];
+        let nonce = Self::check(nonce, tag)?;
+        self.pass(
+            Direction::Open,
+            nonce,
+            additional_data,
+            in_out,
+            &mut computed,
+        )?;
+        let authentic = computed
+            .first_chunk::<TAG>()
+            .is_some_and(|computed| ct_eq(computed, tag));
+        // MUST (RFC 3610 §2.5): neither the message nor the right tag outlives a wrong tag.
+        computed.as_mut_slice().zeroize();
+        if authentic {
+            Ok(())
+        } else {
             in_out.zeroize();
-            CryptoError::AuthenticationFailed
-        })
+            Err(CryptoError::AuthenticationFailed)
+        }
     }
 
-    /// Checks the lengths, nonce first, then tag, then input, and returns the nonce in its type.
-    fn check<'n>(
-        nonce: &'n [u8],
-        tag: &[u8],
-        input: &[u8],
-    ) -> Result<&'n Array<u8, NonceSize<NONCE>>, CryptoError> {
-        let nonce = fit(nonce).ok_or(CryptoError::NonceLength {
+    /// Checks the lengths of nonce and tag, in this order, and returns the nonce in its type.
+    fn check<'n>(nonce: &'n [u8], tag: &[u8]) -> Result<&'n [u8; NONCE], CryptoError> {
+        let nonce = nonce.try_into().map_err(|_| CryptoError::NonceLength {
             len: nonce.len(),
             expected: NONCE,
         })?;
@@ -125,10 +136,47 @@ where
                 expected: TAG,
             });
         }
-        match u64::try_from(input.len()) {
-            Ok(len) if len <= Self::MAX_INPUT_LEN => Ok(nonce),
-            _ => Err(CryptoError::InputTooLong { len: input.len() }),
+        Ok(nonce)
+    }
+
+    /// Encrypts or decrypts `in_out` and writes the right tag in its whole length, once the lengths
+    /// of the input and of the additional data are checked.
+    fn pass(
+        &self,
+        direction: Direction,
+        nonce: &[u8; NONCE],
+        additional_data: &[u8],
+        in_out: &mut [u8],
+        tag: &mut [u8; BLOCK_LEN],
+    ) -> Result<(), CryptoError> {
+        let len = match u64::try_from(in_out.len()) {
+            Ok(len) if len <= Self::MAX_INPUT_LEN => len,
+            _ => return Err(CryptoError::InputTooLong { len: in_out.len() }),
+        };
+        let data_len = additional_data.len();
+        let additional_data = AdditionalData::new(additional_data)
+            .ok_or(CryptoError::InputTooLong { len: data_len })?;
+
+        // RFC 3610 §2.2 and §2.3: a byte of flags and the nonce begin the first block and the
+        // counter blocks alike; a length or a counter fills them up.
+        let mut block = [0; BLOCK_LEN];
+        for (to, from) in block.iter_mut().skip(1).zip(nonce) {
+            *to = *from;
         }
+        let nonce = u128::from_be_bytes(block);
+        let data_flag = if additional_data.is_empty() { 0 } else { 64 };
+        let tag_flags = 8 * ((<CcmLength<TAG> as sealed::Tag>::LEN - 2) / 2);
+        let length_flags = 15 - <CcmLength<NONCE> as sealed::Nonce>::LEN - 1;
+        self.cipher.encrypt_with_backend(OnePass {
+            direction,
+            b_0: (data_flag + tag_flags + length_flags) << 120 | nonce | u128::from(len),
+            a_0: length_flags << 120 | nonce,
+            blocks: len.div_ceil(16),
+            additional_data,
+            in_out,
+            tag,
+        });
+        Ok(())
     }
 }
 
@@ -153,25 +201,22 @@ pub trait CcmTagLength: sealed::Tag {}
 pub trait CcmNonceLength: sealed::Nonce {}
 
 mod sealed {
-    use super::ArraySize;
-
+    /// `M` of RFC 3610 §2.1.
     pub trait Tag {
-        type Size: ArraySize + ccm::TagSize;
+        const LEN: u128;
     }
 
+    /// 15 less `L` of RFC 3610 §2.1.
     pub trait Nonce {
-        type Size: ArraySize + ccm::NonceSize;
+        const LEN: u128;
     }
 }
 
-type TagSize<const N: usize> = <CcmLength<N> as sealed::Tag>::Size;
-type NonceSize<const N: usize> = <CcmLength<N> as sealed::Nonce>::Size;
-
 macro_rules! lengths {
-    ($public:ident, $sealed:ident: $($len:literal = $size:ident),+) => {
+    ($public:ident, $sealed:ident: $($len:literal),+) => {
         $(
             impl sealed::$sealed for CcmLength<$len> {
-                type Size = consts::$size;
+                const LEN: u128 = $len;
             }
 
             impl $public for CcmLength<$len> {}
@@ -179,10 +224,5 @@ macro_rules! lengths {
     };
 }
 
-lengths!(CcmTagLength, Tag: 4 = U4, 6 = U6, 8 = U8, 10 = U10, 12 = U12, 14 = U14, 16 = U16);
-lengths!(CcmNonceLength, Nonce: 7 = U7, 8 = U8, 9 = U9, 10 = U10, 11 = U11, 12 = U12, 13 = U13);
-
-/// Returns `bytes` as an array if it has the array's length.
-fn fit<Size: ArraySize>(bytes: &[u8]) -> Option<&Array<u8, Size>> {
-    bytes.try_into().ok()
-}
+lengths!(CcmTagLength, Tag: 4, 6, 8, 10, 12, 14, 16);
+lengths!(CcmNonceLength, Nonce: 7, 8, 9, 10, 11, 12, 13);

@@ -1,6 +1,6 @@
 //! Hedgerow's [`CryptoProvider`] on the RustCrypto crates: AES-128-CCM and CCM_8 (RFC 3610,
 //! RFC 6655), AES-128-GCM (RFC 5288), ChaCha20-Poly1305 (RFC 8439), SHA-256, HMAC (RFC 2104) and
-//! HKDF (RFC 5869).
+//! HKDF (RFC 5869). Of these CCM alone is a mode of our own, over the `aes` crate.
 //!
 //! It holds no protocol: nonces, additional data and key schedules are the callers'. It draws no
 //! randomness and keeps no counter. [`AesCcm`] stands apart from the provider for formats whose
