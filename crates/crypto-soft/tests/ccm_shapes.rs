@@ -127,8 +127,8 @@ where
     }
 }
 
-/// 65,536 bytes are too many for two bytes of length. Who finds that out after decrypting leaves the
-/// plaintext in the buffer.
+/// 65,536 bytes are too many for two bytes of length. Found out after decrypting, that would leave
+/// the plaintext in the buffer.
 #[test]
 fn input_too_long_for_a_13_byte_nonce_is_left_as_it_was() {
     let ccm = AesCcm::<8, 13>::new(&[7; 16]).unwrap();
