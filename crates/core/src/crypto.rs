@@ -1,5 +1,7 @@
 //! Where algorithms come in.
 
+use crate::{KeyAgreement, Signatures};
+
 /// Length of a SHA-256 digest and of an HMAC-SHA-256 tag, in bytes.
 pub const SHA256_LEN: usize = 32;
 
@@ -233,7 +235,11 @@ pub trait HmacSha256: Clone {
 /// A set of algorithms.
 ///
 /// It is passed as a value, so that a wrapper can carry a ledger or a recorder.
-pub trait CryptoProvider {
+///
+/// Key agreement and signatures are traits of their own because few callers need them; a provider
+/// without them says so ([`NoAgreementKey`](crate::NoAgreementKey),
+/// [`NoSigningKey`](crate::NoSigningKey)).
+pub trait CryptoProvider: KeyAgreement + Signatures {
     /// The authenticated ciphers.
     type Aead: Aead;
     /// SHA-256.

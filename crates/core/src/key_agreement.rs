@@ -1,5 +1,5 @@
-//! Where key agreement comes in. It stands apart from `CryptoProvider`, so that a PSK-only build
-//! brings no curves in.
+//! Where key agreement comes in. A provider without it has [`NoAgreementKey`] for its keys, so that a
+//! PSK-only build brings no curves in.
 
 use rand_core::CryptoRng;
 
@@ -7,6 +7,9 @@ use crate::{CryptoError, Secret};
 
 /// Length of the shared secret of every [`NamedGroup`], in bytes.
 pub const SHARED_SECRET_LEN: usize = 32;
+
+/// Length of the longest public key, in bytes.
+pub const MAX_PUBLIC_KEY_LEN: usize = 65;
 
 /// A group that two parties agree on a secret in, by its name in TLS (RFC 8422 §5.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,6 +25,21 @@ pub enum NamedGroup {
 impl NamedGroup {
     /// Every group.
     pub const ALL: [Self; 2] = [Self::Secp256r1, Self::X25519];
+
+    /// Returns the group's code point (RFC 8422 §5.1.1).
+    pub const fn code_point(self) -> u16 {
+        match self {
+            Self::Secp256r1 => 0x0017,
+            Self::X25519 => 0x001d,
+        }
+    }
+
+    /// Returns the group of a code point, if there is one.
+    pub fn from_code_point(code_point: u16) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|group| group.code_point() == code_point)
+    }
 
     /// Returns the length of a public key, in bytes.
     pub const fn public_key_len(self) -> usize {
@@ -65,6 +83,9 @@ pub trait KeyAgreement {
     /// A private key in one of the groups.
     type AgreementKey: AgreementKey;
 
+    /// Says whether keys of `group` can be had.
+    fn offers_group(&self, group: NamedGroup) -> bool;
+
     /// Draws a private key.
     ///
     /// # Errors
@@ -90,8 +111,30 @@ pub trait KeyAgreement {
     ) -> Result<Self::AgreementKey, CryptoError>;
 }
 
+/// The key of a provider that has no key agreement: there is none.
+#[derive(Clone, Copy, Debug)]
+pub enum NoAgreementKey {}
+
+impl AgreementKey for NoAgreementKey {
+    fn group(&self) -> NamedGroup {
+        match *self {}
+    }
+
+    fn write_public_key(&self, _out: &mut [u8]) -> Result<usize, CryptoError> {
+        match *self {}
+    }
+
+    fn agree(&self, _peer_public_key: &[u8]) -> Result<Secret<SHARED_SECRET_LEN>, CryptoError> {
+        match *self {}
+    }
+}
+
 impl<P: KeyAgreement> KeyAgreement for &P {
     type AgreementKey = P::AgreementKey;
+
+    fn offers_group(&self, group: NamedGroup) -> bool {
+        (**self).offers_group(group)
+    }
 
     fn generate_agreement_key(
         &self,

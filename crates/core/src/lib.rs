@@ -54,13 +54,15 @@ pub use cursor::{DecodeError, EncodeError, Reader, Writer};
 pub use drop_reason::DropReason;
 pub use env::Env;
 pub use error::{ChannelError, Limit, Misuse, PeerFault};
-pub use key_agreement::{AgreementKey, KeyAgreement, NamedGroup, SHARED_SECRET_LEN};
+pub use key_agreement::{
+    AgreementKey, KeyAgreement, MAX_PUBLIC_KEY_LEN, NamedGroup, NoAgreementKey, SHARED_SECRET_LEN,
+};
 pub use psk::{
     Credentials, MAX_PSK_IDENTITY_LEN, MAX_PSK_LEN, Psk, PskCredentials, PskEntry, PskRequest,
     PskStore,
 };
 pub use rand_core::CryptoRng;
 pub use secret::Secret;
-pub use signature::{SignatureScheme, Signatures, SigningKey};
+pub use signature::{NoSigningKey, SignatureScheme, Signatures, SigningKey};
 pub use stream::{SecureStream, StreamReceived};
 pub use time::Instant;

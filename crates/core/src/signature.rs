@@ -1,9 +1,9 @@
-//! Where signatures come in. They stand apart from `CryptoProvider`, so that a PSK-only build
-//! brings no curves in.
+//! Where signatures come in. A provider without them has [`NoSigningKey`] for its keys, so that a
+//! PSK-only build brings no curves in.
 
 use rand_core::CryptoRng;
 
-use crate::CryptoError;
+use crate::{CryptoError, SHA256_LEN};
 
 /// A kind of signature, with its encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,6 +71,41 @@ pub trait SigningKey {
     ///
     /// [`CryptoError::BufferTooShort`]; `out` is then as it was.
     fn sign(&self, message: &[u8], out: &mut [u8]) -> Result<usize, CryptoError>;
+
+    /// Signs the message whose SHA-256 digest is given, like [`Self::sign`]: for messages that are
+    /// not kept, such as a handshake's.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::sign`]; [`CryptoError::NotOffered`] for Ed25519, which hashes a message
+    /// twice.
+    fn sign_digest(&self, digest: &[u8; SHA256_LEN], out: &mut [u8]) -> Result<usize, CryptoError>;
+}
+
+/// The key of a provider that has no signatures: there is none.
+#[derive(Clone, Copy, Debug)]
+pub enum NoSigningKey {}
+
+impl SigningKey for NoSigningKey {
+    fn scheme(&self) -> SignatureScheme {
+        match *self {}
+    }
+
+    fn write_public_key(&self, _out: &mut [u8]) -> Result<usize, CryptoError> {
+        match *self {}
+    }
+
+    fn sign(&self, _message: &[u8], _out: &mut [u8]) -> Result<usize, CryptoError> {
+        match *self {}
+    }
+
+    fn sign_digest(
+        &self,
+        _digest: &[u8; SHA256_LEN],
+        _out: &mut [u8],
+    ) -> Result<usize, CryptoError> {
+        match *self {}
+    }
 }
 
 /// A set of signature schemes.
@@ -115,6 +150,19 @@ pub trait Signatures {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), CryptoError>;
+
+    /// Verifies that the owner of `public_key` signed the message whose SHA-256 digest is given.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::verify`]; [`CryptoError::NotOffered`] for Ed25519.
+    fn verify_digest(
+        &self,
+        scheme: SignatureScheme,
+        public_key: &[u8],
+        digest: &[u8; SHA256_LEN],
+        signature: &[u8],
+    ) -> Result<(), CryptoError>;
 }
 
 impl<P: Signatures> Signatures for &P {
@@ -144,5 +192,15 @@ impl<P: Signatures> Signatures for &P {
         signature: &[u8],
     ) -> Result<(), CryptoError> {
         (**self).verify(scheme, public_key, message, signature)
+    }
+
+    fn verify_digest(
+        &self,
+        scheme: SignatureScheme,
+        public_key: &[u8],
+        digest: &[u8; SHA256_LEN],
+        signature: &[u8],
+    ) -> Result<(), CryptoError> {
+        (**self).verify_digest(scheme, public_key, digest, signature)
     }
 }

@@ -28,8 +28,8 @@
 //!
 //! # Features
 //!
-//! - `curves`: verification of signatures by ring; key agreement and signing, whose randomness ring
-//!   would draw from the operating system itself, come from `hedgerow-crypto-soft`.
+//! - `curves`: key agreement and signing, whose randomness ring would draw from the operating system
+//!   itself, from `hedgerow-crypto-soft`. Verification is ring's, with or without it.
 //!
 //! [`CryptoProvider`]: hedgerow_core::CryptoProvider
 #![no_std]
@@ -39,7 +39,6 @@ extern crate alloc;
 extern crate std;
 
 mod aead;
-#[cfg(feature = "curves")]
 mod curves;
 mod hash;
 mod provider;

@@ -21,6 +21,10 @@ enum Private {
 impl KeyAgreement for SoftCrypto {
     type AgreementKey = SoftAgreementKey;
 
+    fn offers_group(&self, group: NamedGroup) -> bool {
+        matches!(group, NamedGroup::Secp256r1 | NamedGroup::X25519)
+    }
+
     fn generate_agreement_key(
         &self,
         group: NamedGroup,

@@ -53,6 +53,8 @@ mod aead;
 mod agreement;
 mod ccm;
 mod hash;
+#[cfg(not(feature = "curves"))]
+mod no_curves;
 #[cfg(feature = "curves")]
 mod p256_key;
 mod provider;

@@ -3,9 +3,12 @@
 use core::fmt;
 
 use ed25519_dalek::Verifier;
-use hedgerow_core::{CryptoError, CryptoRng, Secret, SignatureScheme, Signatures, SigningKey};
+use hedgerow_core::{
+    CryptoError, CryptoRng, SHA256_LEN, Secret, SignatureScheme, Signatures, SigningKey,
+};
 use p256::ecdsa;
 use p256::ecdsa::signature::Signer;
+use p256::ecdsa::signature::hazmat::{PrehashSigner, PrehashVerifier};
 
 use crate::{SoftCrypto, p256_key, write};
 
@@ -87,6 +90,25 @@ impl Signatures for SoftCrypto {
         };
         verified.ok_or(CryptoError::InvalidSignature)
     }
+
+    fn verify_digest(
+        &self,
+        scheme: SignatureScheme,
+        public_key: &[u8],
+        digest: &[u8; SHA256_LEN],
+        signature: &[u8],
+    ) -> Result<(), CryptoError> {
+        let signature = match scheme {
+            SignatureScheme::EcdsaSecp256r1Sha256 => ecdsa::Signature::from_der(signature),
+            SignatureScheme::EcdsaSecp256r1Sha256Fixed => ecdsa::Signature::from_slice(signature),
+            _ => return Err(CryptoError::NotOffered),
+        };
+        (|| {
+            let key = ecdsa::VerifyingKey::from(p256_key::public(public_key).ok()?);
+            key.verify_prehash(digest, &signature.ok()?).ok()
+        })()
+        .ok_or(CryptoError::InvalidSignature)
+    }
 }
 
 impl SigningKey for SoftSigningKey {
@@ -127,6 +149,19 @@ impl SigningKey for SoftSigningKey {
                     .map_err(|_| CryptoError::InvalidPrivateKey)?;
                 write(&signature.to_bytes(), out)
             }
+        }
+    }
+
+    fn sign_digest(&self, digest: &[u8; SHA256_LEN], out: &mut [u8]) -> Result<usize, CryptoError> {
+        let (Private::EcdsaDer(key) | Private::EcdsaFixed(key)) = &self.0 else {
+            return Err(CryptoError::NotOffered);
+        };
+        let signature: ecdsa::Signature = key
+            .sign_prehash(digest)
+            .map_err(|_| CryptoError::InvalidPrivateKey)?;
+        match self.0 {
+            Private::EcdsaDer(_) => write(signature.to_der().as_bytes(), out),
+            _ => write(&signature.to_bytes(), out),
         }
     }
 }

@@ -67,8 +67,8 @@ impl<P: CryptoProvider> Acceptor<P> {
     /// Draws the key that cookies are made with.
     pub fn new(provider: P, settings: Settings, env: &mut Env<'_>) -> Self {
         Self {
+            settings: settings.within(&provider),
             provider,
-            settings,
             cookie_key: CookieKey::draw(env.rng),
         }
     }

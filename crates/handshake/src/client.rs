@@ -3,16 +3,19 @@
 use hedgerow_core::{CryptoProvider, EncodeError, Env, Misuse, PskCredentials, Writer};
 use hedgerow_record::{
     AlertDescription, CipherSuite, CipherSuites, ClientHello, ExtensionType, Extensions,
-    HandshakeType, HelloVerifyRequest, MAX_COOKIE_LEN, Protocol, ProtocolNames, Random,
-    ServerHello, encode_protocol_names,
+    HandshakeType, HelloVerifyRequest, KeyExchange, MAX_COOKIE_LEN, Protocol, ProtocolNames,
+    Random, ServerHello, UNCOMPRESSED_POINT_FORMAT, encode_protocol_names, encode_supported_groups,
+    offers_uncompressed_points,
 };
 
-use crate::key_schedule::{ConnectionEnd, SecurityParameters};
+use crate::key_exchange::{
+    PublicKey, agree, decode_server_key_exchange, encode_client_key_exchange,
+};
+use crate::key_schedule::{ConnectionEnd, Secrets, SecurityParameters};
 use crate::message::Message;
 use crate::outgoing::{Outgoing, not_encodable};
 use crate::phase::{Keyed, Phase, Role};
-use crate::psk_messages::{decode_server_key_exchange, encode_client_key_exchange};
-use crate::settings::{MAX_APPLICATION_PROTOCOLS_LEN, MAX_SUITES};
+use crate::settings::{DEFAULT_GROUPS, MAX_APPLICATION_PROTOCOLS_LEN, MAX_SUITES};
 use crate::transcript::Transcript;
 use crate::{ExtendedMasterSecret, Settings};
 
@@ -21,7 +24,8 @@ use crate::{ExtendedMasterSecret, Settings};
 const MAX_COOKIES: u8 = 3;
 
 /// Room for the extensions of a ClientHello.
-const MAX_EXTENSIONS_LEN: usize = 4 + 4 + 2 + MAX_APPLICATION_PROTOCOLS_LEN;
+const MAX_EXTENSIONS_LEN: usize =
+    4 + (6 + 2 * DEFAULT_GROUPS.len()) + 6 + (6 + MAX_APPLICATION_PROTOCOLS_LEN);
 
 /// What stays the same through all states.
 pub(crate) struct Client<P, C> {
@@ -40,7 +44,7 @@ pub(crate) struct Client<P, C> {
 pub(crate) enum Expect<P: CryptoProvider> {
     ServerHello(Transcript<P>),
     ServerKeyExchange(SecurityParameters, Transcript<P>),
-    ServerHelloDone(SecurityParameters, Transcript<P>),
+    ServerHelloDone(SecurityParameters, Transcript<P>, Option<PublicKey>),
 }
 
 impl<P: CryptoProvider, C: PskCredentials> Role<P, Expect<P>> for Client<P, C> {
@@ -49,6 +53,7 @@ impl<P: CryptoProvider, C: PskCredentials> Role<P, Expect<P>> for Client<P, C> {
     fn handle_message<O: Outgoing<P>>(
         &mut self,
         state: Expect<P>,
+        env: &mut Env<'_>,
         outgoing: &mut O,
         message: &Message<'_>,
     ) -> Result<Phase<P, Expect<P>, O::Opener>, AlertDescription> {
@@ -68,21 +73,29 @@ impl<P: CryptoProvider, C: PskCredentials> Role<P, Expect<P>> for Client<P, C> {
                 Expect::ServerKeyExchange(parameters, mut transcript),
                 HandshakeType::ServerKeyExchange,
             ) => {
-                // RFC 4279 §5.2: the hint helps to choose among identities; the caller has chosen.
-                decode_server_key_exchange(body).map_err(|_| AlertDescription::DECODE_ERROR)?;
+                let is_offered = |group| self.settings.groups().any(|offered| offered == group);
+                let public_key =
+                    decode_server_key_exchange(parameters.key_exchange, is_offered, body)?;
                 transcript.add_message(message);
-                Expect::ServerHelloDone(parameters, transcript)
+                Expect::ServerHelloDone(parameters, transcript, public_key)
+            }
+            (Expect::ServerKeyExchange(parameters, transcript), HandshakeType::ServerHelloDone)
+                // RFC 4279 §2: without a hint there is no ServerKeyExchange. With an ephemeral key
+                // there is one (RFC 5489 §2).
+                if parameters.key_exchange == KeyExchange::Psk =>
+            {
+                let keyed =
+                    self.handle_server_hello_done(env, outgoing, &parameters, transcript, None, message)?;
+                return Ok(Phase::ExpectChangeCipherSpec(keyed));
             }
             (
-                Expect::ServerKeyExchange(parameters, mut transcript)
-                | Expect::ServerHelloDone(parameters, mut transcript),
+                Expect::ServerHelloDone(parameters, transcript, public_key),
                 HandshakeType::ServerHelloDone,
             ) => {
-                if !body.is_empty() {
-                    return Err(AlertDescription::DECODE_ERROR);
-                }
-                transcript.add_message(message);
-                let keyed = self.send_finished(outgoing, &parameters, transcript)?;
+                let public_key = public_key.as_ref();
+                let keyed = self.handle_server_hello_done(
+                    env, outgoing, &parameters, transcript, public_key, message,
+                )?;
                 return Ok(Phase::ExpectChangeCipherSpec(keyed));
             }
             _ => return Err(AlertDescription::UNEXPECTED_MESSAGE),
@@ -110,6 +123,7 @@ impl<P: CryptoProvider, C: PskCredentials> Client<P, C> {
                 max: hedgerow_core::MAX_PSK_IDENTITY_LEN,
             });
         }
+        let settings = settings.within(&provider);
         if settings.suites().is_empty() {
             return Err(Misuse::NotOffered);
         }
@@ -179,6 +193,13 @@ impl<P: CryptoProvider, C: PskCredentials> Client<P, C> {
     ) -> Result<(), EncodeError> {
         out.u16(ExtensionType::EXTENDED_MASTER_SECRET.0)?;
         out.u16(0)?;
+        if self.settings.offers_agreement() {
+            out.u16(ExtensionType::SUPPORTED_GROUPS.0)?;
+            out.nested16(|out| encode_supported_groups(self.settings.groups(), out))?;
+            // MUST (RFC 8422 §5.1): if this is sent, it names the uncompressed format.
+            out.u16(ExtensionType::EC_POINT_FORMATS.0)?;
+            out.vector16(&UNCOMPRESSED_POINT_FORMAT)?;
+        }
         let names = self.settings.application_protocols(protocol);
         if !names.is_empty() {
             out.u16(ExtensionType::APPLICATION_LAYER_PROTOCOL_NEGOTIATION.0)?;
@@ -239,6 +260,15 @@ impl<P: CryptoProvider, C: PskCredentials> Client<P, C> {
                 (ExtensionType::RENEGOTIATION_INFO, _) => {
                     return Err(AlertDescription::HANDSHAKE_FAILURE);
                 }
+                (ExtensionType::EC_POINT_FORMATS, data) if self.settings.offers_agreement() => {
+                    // RFC 8422 §5.2: without the uncompressed format the key that follows couldn't
+                    // be read.
+                    if !offers_uncompressed_points(data)
+                        .map_err(|_| AlertDescription::DECODE_ERROR)?
+                    {
+                        return Err(AlertDescription::ILLEGAL_PARAMETER);
+                    }
+                }
                 (ExtensionType::APPLICATION_LAYER_PROTOCOL_NEGOTIATION, data)
                     if !offered.is_empty() =>
                 {
@@ -261,34 +291,54 @@ impl<P: CryptoProvider, C: PskCredentials> Client<P, C> {
             client_random: self.client_random,
             server_random: *hello.random,
             suite: hello.cipher_suite,
+            key_exchange: hello
+                .cipher_suite
+                .key_exchange()
+                .ok_or(AlertDescription::ILLEGAL_PARAMETER)?,
             algorithm,
             has_extended_master_secret,
             application_protocol,
         })
     }
 
-    /// Sends ClientKeyExchange, ChangeCipherSpec and Finished.
-    fn send_finished<O: Outgoing<P>>(
+    /// Answers the server's flight with ClientKeyExchange, ChangeCipherSpec and Finished.
+    fn handle_server_hello_done<O: Outgoing<P>>(
         &self,
+        env: &mut Env<'_>,
         outgoing: &mut O,
         parameters: &SecurityParameters,
         mut transcript: Transcript<P>,
+        server_key: Option<&PublicKey>,
+        message: &Message<'_>,
     ) -> Result<Keyed<P, O::Opener>, AlertDescription> {
         let internal = |_| AlertDescription::INTERNAL_ERROR;
+        if !message.body.is_empty() {
+            return Err(AlertDescription::DECODE_ERROR);
+        }
+        transcript.add_message(message);
+        let agreement = match server_key {
+            Some(server_key) => Some(agree(&self.provider, env, server_key)?),
+            None => None,
+        };
+        let (public_key, agreed) = match &agreement {
+            Some((public_key, agreed)) => (Some(public_key), Some(agreed)),
+            None => (None, None),
+        };
 
         outgoing.start_flight();
         let identity = self.credentials.psk_identity();
         outgoing
             .push_message(&mut transcript, HandshakeType::ClientKeyExchange, |out| {
-                encode_client_key_exchange(identity, out)
+                encode_client_key_exchange(identity, public_key, out)
             })
             .map_err(internal)?;
 
         let session_hash = transcript.hash();
+        let psk = self.credentials.psk().expose();
         let (master, keys) = parameters
             .derive_keys(
                 &self.provider,
-                self.credentials.psk().expose(),
+                &Secrets { psk, agreed },
                 &session_hash,
                 Self::END,
             )

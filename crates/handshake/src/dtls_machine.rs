@@ -65,8 +65,8 @@ where
             return Ok(Received::dropped(DropReason::AfterClose, rest));
         }
         let (dropped, newest) = match record.number.epoch() {
-            EpochNumber(0) => (self.handle_plain(env.now, &record)?, false),
-            EpochNumber(1) => self.handle_protected(env.now, record)?,
+            EpochNumber(0) => (self.handle_plain(env, &record)?, false),
+            EpochNumber(1) => self.handle_protected(env, record)?,
             _ => (Some(DropReason::UnexpectedEpoch), false),
         };
         let event = match &self.phase {
@@ -131,14 +131,14 @@ where
 
     fn handle_plain(
         &mut self,
-        now: Instant,
+        env: &mut Env<'_>,
         record: &DtlsRecord<'_>,
     ) -> Result<Option<DropReason>, ChannelError> {
         if record.version != DTLS_1_0 && record.version != DTLS_1_2 {
             return Ok(Some(DropReason::UnsupportedVersion));
         }
         match record.content_type {
-            ContentType::Handshake => self.handle_messages(now, EpochNumber(0), record.fragment),
+            ContentType::Handshake => self.handle_messages(env, EpochNumber(0), record.fragment),
             ContentType::ChangeCipherSpec if *record.fragment != [1] => {
                 Ok(Some(DropReason::Malformed))
             }
@@ -168,7 +168,7 @@ where
 
     fn handle_protected(
         &mut self,
-        now: Instant,
+        env: &mut Env<'_>,
         record: DtlsRecord<'_>,
     ) -> Result<(Option<DropReason>, bool), ChannelError> {
         let Phase::ExpectFinished(keyed) = &mut self.phase else {
@@ -184,7 +184,7 @@ where
         }
         let dropped = match opened.content_type {
             ContentType::Handshake => {
-                self.handle_messages(now, EpochNumber(1), opened.plaintext)?
+                self.handle_messages(env, EpochNumber(1), opened.plaintext)?
             }
             ContentType::Alert => Some(self.handle_alert(opened.plaintext, true)?),
             ContentType::ApplicationData => Some(DropReason::NotEstablished),
@@ -196,7 +196,7 @@ where
     /// Handles a record of handshake messages and draws its consequences.
     fn handle_messages(
         &mut self,
-        now: Instant,
+        env: &mut Env<'_>,
         epoch: EpochNumber,
         fragment: &[u8],
     ) -> Result<Option<DropReason>, ChannelError> {
@@ -212,7 +212,9 @@ where
                 // What returns early leaves the handshake failed.
                 let before = core::mem::replace(phase, Phase::Failed);
                 *phase = match (before, message.msg_type) {
-                    (Phase::Early(state), _) => role.handle_message(state, outgoing, message)?,
+                    (Phase::Early(state), _) => {
+                        role.handle_message(state, env, outgoing, message)?
+                    }
                     (Phase::ExpectFinished(keyed), HandshakeType::Finished) => {
                         let done = keyed.handle_finished(R::END, message)?;
                         Outgoing::<P>::stop_retransmission(outgoing);
@@ -220,7 +222,7 @@ where
                             verify_data,
                             message_seq: outgoing.take_message_seq(),
                             peer_message_seq: message.message_seq,
-                            until: now + FINAL_FLIGHT_LIFETIME,
+                            until: env.now + FINAL_FLIGHT_LIFETIME,
                             is_due: true,
                         });
                         Phase::Established(done)
@@ -242,7 +244,7 @@ where
             ConnectionEnd::Server => matches!(self.phase, Phase::Early(_)),
         };
         if taken.flight_again && !taken.advanced && lacks_flight {
-            self.outgoing.answer_duplicate(now);
+            self.outgoing.answer_duplicate(env.now);
         }
         Ok(taken.dropped)
     }

@@ -63,7 +63,7 @@ where
             env.now,
         );
         let state = server
-            .answer_hello(&mut outgoing, transcript, client_random, &negotiated)
+            .answer_hello(env, &mut outgoing, transcript, client_random, &negotiated)
             .map_err(|_| Misuse::NotOffered)?;
         let incoming = DtlsIncoming::new(incoming, message_seq.saturating_add(1));
         Ok(Self {

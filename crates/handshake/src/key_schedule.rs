@@ -2,9 +2,10 @@
 //! RFC 7627 §4).
 
 use hedgerow_core::{
-    AeadAlgorithm, CryptoProvider, CryptoRng, MAX_PSK_LEN, Misuse, Psk, SHA256_LEN, Secret, Writer,
+    AeadAlgorithm, CryptoProvider, CryptoRng, MAX_PSK_LEN, Misuse, Psk, SHA256_LEN,
+    SHARED_SECRET_LEN, Secret, Writer,
 };
-use hedgerow_record::{CipherSuite, Random, TrafficKeys};
+use hedgerow_record::{CipherSuite, KeyExchange, Random, TrafficKeys};
 
 use crate::outgoing::ConnectionKeys;
 use crate::prf::prf;
@@ -12,8 +13,11 @@ use crate::prf::prf;
 /// Length of a Finished message's body, in bytes (RFC 5246 §7.4.9).
 pub(crate) const VERIFY_DATA_LEN: usize = 12;
 
-/// other_secret and psk, each with its length (RFC 4279 §2).
+/// other_secret and psk, each with its length (RFC 4279 §2); what is agreed on isn't longer than the
+/// longest psk.
 const MAX_PREMASTER_SECRET_LEN: usize = 2 * (2 + MAX_PSK_LEN);
+
+const _: () = assert!(SHARED_SECRET_LEN <= MAX_PSK_LEN);
 
 const MASTER_SECRET_LEN: usize = 48;
 
@@ -28,6 +32,7 @@ pub(crate) struct SecurityParameters {
     pub(crate) client_random: Random,
     pub(crate) server_random: Random,
     pub(crate) suite: CipherSuite,
+    pub(crate) key_exchange: KeyExchange,
     pub(crate) algorithm: AeadAlgorithm,
     pub(crate) has_extended_master_secret: bool,
     /// The application protocol that both ends speak, if they have agreed on one (RFC 7301).
@@ -40,7 +45,7 @@ impl SecurityParameters {
     pub(crate) fn derive_keys<P: CryptoProvider>(
         &self,
         provider: &P,
-        psk: &[u8],
+        secrets: &Secrets<'_>,
         session_hash: &[u8; SHA256_LEN],
         end: ConnectionEnd,
     ) -> Result<(MasterSecret<P>, ConnectionKeys<P::Aead>), Misuse> {
@@ -50,7 +55,8 @@ impl SecurityParameters {
         } else {
             Binding::Randoms
         };
-        let master = MasterSecret::derive(provider, psk, client_random, server_random, &binding);
+        let master =
+            MasterSecret::derive(provider, secrets, client_random, server_random, &binding);
         let keys = master.derive_traffic_keys(
             provider,
             self.algorithm,
@@ -93,16 +99,16 @@ pub(crate) struct MasterSecret<P: CryptoProvider> {
 }
 
 impl<P: CryptoProvider> MasterSecret<P> {
-    /// Derives the master secret of plain PSK key exchange.
+    /// Derives the master secret.
     fn derive(
         provider: &P,
-        psk: &[u8],
+        secrets: &Secrets<'_>,
         client_random: &Random,
         server_random: &Random,
         binding: &Binding<'_>,
     ) -> Self {
         let mut premaster = Secret::<MAX_PREMASTER_SECRET_LEN>::zeroed();
-        let len = write_premaster_secret(psk, premaster.expose_mut());
+        let len = write_premaster_secret(secrets, premaster.expose_mut());
         // HMAC fills a short key up with zeros itself. Filled up here, keys of up to 30 bytes cost
         // the same calls, so that a known identity's can't be told from the dummy.
         let len = len.max(HMAC_BLOCK_LEN);
@@ -173,14 +179,28 @@ impl<P: CryptoProvider> MasterSecret<P> {
     }
 }
 
-/// Writes `N ‖ N zeros ‖ N ‖ psk` (RFC 4279 §2) and returns its length in bytes.
-fn write_premaster_secret(psk: &[u8], out: &mut [u8; MAX_PREMASTER_SECRET_LEN]) -> usize {
+/// What the premaster secret is made of.
+pub(crate) struct Secrets<'a> {
+    pub(crate) psk: &'a [u8],
+    /// What both ends agreed on, in an ephemeral exchange.
+    pub(crate) agreed: Option<&'a Secret<SHARED_SECRET_LEN>>,
+}
+
+/// Writes other_secret and psk, each with its length (RFC 4279 §2), and returns how many bytes they
+/// take. other_secret is what was agreed on (RFC 5489 §2), or as many zeros as the psk has bytes.
+fn write_premaster_secret(
+    secrets: &Secrets<'_>,
+    out: &mut [u8; MAX_PREMASTER_SECRET_LEN],
+) -> usize {
     const ZEROS: [u8; MAX_PSK_LEN] = [0; MAX_PSK_LEN];
     let mut writer = Writer::new(out);
-    let zeros = ZEROS.get(..psk.len()).unwrap_or(&ZEROS);
+    let other: &[u8] = match secrets.agreed {
+        Some(agreed) => agreed.expose(),
+        None => ZEROS.get(..secrets.psk.len()).unwrap_or(&ZEROS),
+    };
     let written = writer
-        .vector16(zeros)
-        .and_then(|()| writer.vector16(psk))
+        .vector16(other)
+        .and_then(|()| writer.vector16(secrets.psk))
         .map(|()| writer.len());
     // A `Psk` is at most MAX_PSK_LEN bytes long, for which the buffer is made.
     written.unwrap_or_default()

@@ -97,13 +97,13 @@ mod dtls_session;
 mod flight_buffer;
 mod flight_timer;
 mod handshake_state;
+mod key_exchange;
 mod key_schedule;
 mod message;
 mod negotiation;
 mod outgoing;
 mod phase;
 mod prf;
-mod psk_messages;
 mod reassembly;
 mod server;
 mod settings;
@@ -122,7 +122,8 @@ pub use dtls_server::ServerHandshake;
 pub use dtls_session::{Established, Session};
 pub use handshake_state::{ClientState, ServerState};
 pub use settings::{
-    DEFAULT_SUITES, ExtendedMasterSecret, MAX_SUITES, MIN_DATAGRAM_LEN, Settings, Timers,
+    DEFAULT_GROUPS, DEFAULT_SUITES, ExtendedMasterSecret, MAX_SUITES, MIN_DATAGRAM_LEN, Settings,
+    Timers,
 };
 pub use tls_client::TlsClientHandshake;
 pub use tls_server::TlsServerHandshake;

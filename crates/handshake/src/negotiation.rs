@@ -1,8 +1,9 @@
 //! What a server makes of a ClientHello, in either protocol.
 
-use hedgerow_core::AeadAlgorithm;
+use hedgerow_core::{AeadAlgorithm, NamedGroup};
 use hedgerow_record::{
-    AlertDescription, CipherSuite, ClientHello, ExtensionType, Protocol, ProtocolNames,
+    AlertDescription, CipherSuite, ClientHello, ExtensionType, KeyExchange, Protocol,
+    ProtocolNames, SupportedGroups, offers_uncompressed_points,
 };
 
 use crate::{ExtendedMasterSecret, Settings};
@@ -12,6 +13,10 @@ use crate::{ExtendedMasterSecret, Settings};
 pub(crate) struct Negotiated {
     pub(crate) suite: CipherSuite,
     pub(crate) algorithm: AeadAlgorithm,
+    pub(crate) key_exchange: KeyExchange,
+    /// The group to agree in, where the suite wants one.
+    pub(crate) group: Option<NamedGroup>,
+    pub(crate) has_point_formats: bool,
     pub(crate) has_extended_master_secret: bool,
     pub(crate) signals_renegotiation: bool,
     pub(crate) application_protocol: Option<&'static [u8]>,
@@ -47,14 +52,28 @@ pub(crate) fn negotiate(
             .cipher_suites
             .contains(CipherSuite::TLS_EMPTY_RENEGOTIATION_INFO_SCSV);
     let application_protocol = choose_application_protocol(settings, protocol, hello)?;
+    let point_formats = hello.extensions.find(ExtensionType::EC_POINT_FORMATS);
+    let has_uncompressed_points = point_formats
+        .map_or(Ok(true), offers_uncompressed_points)
+        .map_err(|_| AlertDescription::DECODE_ERROR)?;
+    let group = choose_group(settings, hello)?.filter(|_| has_uncompressed_points);
     settings
         .suites()
         .iter()
         .filter(|&&suite| hello.cipher_suites.contains(suite))
         .find_map(|&suite| {
+            let key_exchange = suite.key_exchange()?;
+            let is_ephemeral = key_exchange != KeyExchange::Psk;
+            // MUST (RFC 8422 §4): a suite that wants a group isn't chosen without a common one.
+            if is_ephemeral && group.is_none() {
+                return None;
+            }
             Some(Negotiated {
                 suite,
                 algorithm: suite.aead()?,
+                key_exchange,
+                group: group.filter(|_| is_ephemeral),
+                has_point_formats: is_ephemeral && point_formats.is_some(),
                 has_extended_master_secret: extended.is_some(),
                 signals_renegotiation,
                 application_protocol,
@@ -72,6 +91,22 @@ const fn is_at_least_1_2(protocol: Protocol, hello: &ClientHello<'_>) -> bool {
             Protocol::Dtls => minor <= wanted_minor,
             Protocol::Tls => minor >= wanted_minor,
         }
+}
+
+/// Chooses by this end's preference among the groups that the client has.
+fn choose_group(
+    settings: &Settings,
+    hello: &ClientHello<'_>,
+) -> Result<Option<NamedGroup>, AlertDescription> {
+    let Some(data) = hello.extensions.find(ExtensionType::SUPPORTED_GROUPS) else {
+        // RFC 8422 §4: a client that says nothing leaves the choice; P-256 is the one that RFC 7925
+        // §4.4 has everybody know.
+        return Ok(settings
+            .groups()
+            .find(|&group| group == NamedGroup::Secp256r1));
+    };
+    let groups = SupportedGroups::decode_exact(data).map_err(|_| AlertDescription::DECODE_ERROR)?;
+    Ok(settings.groups().find(|&group| groups.contains(group)))
 }
 
 /// RFC 7301 §3.2: by this end's preference, and a fatal alert if nothing offered is spoken here. An

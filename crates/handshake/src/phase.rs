@@ -1,7 +1,7 @@
 //! What the handshakes of both ends and both framings have in common: the order of the phases from
 //! the keys on, Finished, and what alerts mean.
 
-use hedgerow_core::{CryptoProvider, DropReason, PeerFault, PeerId, ct_eq};
+use hedgerow_core::{CryptoProvider, DropReason, Env, PeerFault, PeerId, ct_eq};
 use hedgerow_record::{Alert, AlertDescription, AlertLevel, CipherSuite};
 
 use crate::key_schedule::{ConnectionEnd, MasterSecret, VERIFY_DATA_LEN};
@@ -67,6 +67,7 @@ pub(crate) trait Role<P: CryptoProvider, E> {
     fn handle_message<O: Outgoing<P>>(
         &mut self,
         state: E,
+        env: &mut Env<'_>,
         outgoing: &mut O,
         message: &Message<'_>,
     ) -> Result<Phase<P, E, O::Opener>, AlertDescription>;

@@ -2,11 +2,11 @@
 
 use core::time::Duration;
 
-use hedgerow_core::AeadAlgorithm;
-use hedgerow_record::{CipherSuite, Protocol, RECORD_HEADER_LEN};
+use hedgerow_core::{AeadAlgorithm, KeyAgreement, NamedGroup};
+use hedgerow_record::{CipherSuite, KeyExchange, Protocol, RECORD_HEADER_LEN};
 
 /// The most suites that one end offers or accepts.
-pub const MAX_SUITES: usize = 8;
+pub const MAX_SUITES: usize = 12;
 
 /// Room for the names of application protocols, each with its length, in bytes.
 pub(crate) const MAX_APPLICATION_PROTOCOLS_LEN: usize = 4 * 33;
@@ -15,16 +15,24 @@ pub(crate) const MAX_APPLICATION_PROTOCOLS_LEN: usize = 4 * 33;
 ///
 /// The longest record that can't be split is a protected Finished: header, explicit nonce,
 /// handshake header, verify data and tag come to 61 bytes. A ClientHello has to be whole in one
-/// datagram for a server that keeps no state; with a cookie of 32 bytes it takes 126.
-pub const MIN_DATAGRAM_LEN: usize = 128;
+/// datagram for a server that keeps no state; with all suites and a cookie of 32 bytes it takes 158.
+pub const MIN_DATAGRAM_LEN: usize = 192;
 
-/// Suites in order of preference: full tags first, CCM_8 for peers that have nothing else.
-pub const DEFAULT_SUITES: [CipherSuite; 4] = [
+/// Suites in order of preference: forward secrecy and full tags first, CCM_8 for peers that have
+/// nothing else.
+pub const DEFAULT_SUITES: [CipherSuite; 8] = [
+    CipherSuite::TLS_ECDHE_PSK_WITH_AES_128_GCM_SHA256,
+    CipherSuite::TLS_ECDHE_PSK_WITH_AES_128_CCM_SHA256,
+    CipherSuite::TLS_ECDHE_PSK_WITH_CHACHA20_POLY1305_SHA256,
     CipherSuite::TLS_PSK_WITH_AES_128_GCM_SHA256,
     CipherSuite::TLS_PSK_WITH_AES_128_CCM,
     CipherSuite::TLS_PSK_WITH_CHACHA20_POLY1305_SHA256,
+    CipherSuite::TLS_ECDHE_PSK_WITH_AES_128_CCM_8_SHA256,
     CipherSuite::TLS_PSK_WITH_AES_128_CCM_8,
 ];
+
+/// Groups in order of preference.
+pub const DEFAULT_GROUPS: [NamedGroup; 2] = [NamedGroup::X25519, NamedGroup::Secp256r1];
 
 /// Whether the master secret must cover the whole handshake (RFC 7627).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -68,6 +76,7 @@ impl Default for Timers {
 pub struct Settings {
     suites: [CipherSuite; MAX_SUITES],
     suite_count: usize,
+    groups: [Option<NamedGroup>; DEFAULT_GROUPS.len()],
     /// Whether peers without the extended master secret are refused.
     pub extended_master_secret: ExtendedMasterSecret,
     /// Timers of the handshake.
@@ -92,6 +101,7 @@ impl Settings {
         let mut settings = Self {
             suites: [CipherSuite(0); MAX_SUITES],
             suite_count: 0,
+            groups: DEFAULT_GROUPS.map(Some),
             extended_master_secret: ExtendedMasterSecret::default(),
             timers: Timers::default(),
             max_datagram_len: 1_200,
@@ -103,6 +113,16 @@ impl Settings {
             settings.suite_count = settings.suite_count.saturating_add(1);
         }
         settings
+    }
+
+    /// Sets the groups for ephemeral key agreement, best first; without any, no suite with forward
+    /// secrecy is offered or accepted. What goes beyond the number of groups that there are is left
+    /// out.
+    #[must_use]
+    pub fn with_groups(mut self, groups: &[NamedGroup]) -> Self {
+        let mut chosen = groups.iter().copied();
+        self.groups = [(); DEFAULT_GROUPS.len()].map(|()| chosen.next());
+        self
     }
 
     /// Sets the longest datagram that a flight is packed into, in bytes; at least
@@ -154,6 +174,38 @@ impl Settings {
     /// Returns the longest datagram that a flight is packed into, in bytes.
     pub const fn max_datagram_len(&self) -> usize {
         self.max_datagram_len
+    }
+
+    /// Returns the groups, best first.
+    pub fn groups(&self) -> impl Iterator<Item = NamedGroup> + '_ {
+        self.groups.iter().flatten().copied()
+    }
+
+    /// Says whether a suite with an ephemeral key is among those offered.
+    pub(crate) fn offers_agreement(&self) -> bool {
+        self.suites()
+            .iter()
+            .any(|suite| suite.key_exchange() != Some(KeyExchange::Psk))
+    }
+
+    /// Leaves out the groups and suites that `provider` can't do.
+    pub(crate) fn within(mut self, provider: &impl KeyAgreement) -> Self {
+        self.groups = self
+            .groups
+            .map(|group| group.filter(|&group| provider.offers_group(group)));
+        let has_groups = self.groups().next().is_some();
+        let suites = self.suites;
+        let kept = suites
+            .iter()
+            .take(self.suite_count)
+            .filter(|suite| has_groups || suite.key_exchange() == Some(KeyExchange::Psk));
+        let mut count = 0_usize;
+        for (place, suite) in self.suites.iter_mut().zip(kept) {
+            *place = *suite;
+            count = count.saturating_add(1);
+        }
+        self.suite_count = count;
+        self
     }
 
     pub(crate) fn accepts(&self, suite: CipherSuite) -> Option<AeadAlgorithm> {

@@ -61,6 +61,7 @@ where
 
     pub(crate) fn handle_bytes<'d>(
         &mut self,
+        env: &mut Env<'_>,
         bytes: &'d mut [u8],
     ) -> Result<Option<StreamReceived<'d>>, ChannelError> {
         if self.phase.is_over() {
@@ -75,8 +76,8 @@ where
             Err(_) => return Err(self.fail(AlertDescription::PROTOCOL_VERSION)),
         };
         let dropped = match &self.phase {
-            Phase::ExpectFinished(_) => self.handle_protected(record)?,
-            _ => self.handle_plain(&record)?,
+            Phase::ExpectFinished(_) => self.handle_protected(env, record)?,
+            _ => self.handle_plain(env, &record)?,
         };
         if dropped.is_none() {
             self.useless_records = 0;
@@ -143,7 +144,11 @@ where
         }
     }
 
-    fn handle_plain(&mut self, record: &TlsRecord<'_>) -> Result<Option<DropReason>, ChannelError> {
+    fn handle_plain(
+        &mut self,
+        env: &mut Env<'_>,
+        record: &TlsRecord<'_>,
+    ) -> Result<Option<DropReason>, ChannelError> {
         // MUST (RFC 5246 §E.1): a first ClientHello's record may name any version of TLS. Whatever
         // comes before a ServerHello may do the same, since nothing is settled yet.
         if self.has_peer_hello && record.version != TLS_1_2 {
@@ -154,7 +159,7 @@ where
             return Err(self.fail(AlertDescription::RECORD_OVERFLOW));
         }
         match record.content_type {
-            ContentType::Handshake => self.handle_messages(record.fragment),
+            ContentType::Handshake => self.handle_messages(env, record.fragment),
             ContentType::ChangeCipherSpec => self.handle_change_cipher_spec(record.fragment),
             ContentType::Alert => self.handle_alert(record.fragment, false),
             // MUST (RFC 5246 §6): a record of an unexpected type ends the connection.
@@ -164,6 +169,7 @@ where
 
     fn handle_protected(
         &mut self,
+        env: &mut Env<'_>,
         record: TlsRecord<'_>,
     ) -> Result<Option<DropReason>, ChannelError> {
         let Phase::ExpectFinished(keyed) = &mut self.phase else {
@@ -178,7 +184,7 @@ where
             Err(description) => return Err(self.fail(description)),
         };
         match content_type {
-            ContentType::Handshake => self.handle_messages(plaintext),
+            ContentType::Handshake => self.handle_messages(env, plaintext),
             ContentType::Alert => self.handle_alert(plaintext, true),
             _ => Err(self.fail(AlertDescription::UNEXPECTED_MESSAGE)),
         }
@@ -200,7 +206,11 @@ where
     }
 
     /// Handles a record of handshake messages.
-    fn handle_messages(&mut self, fragment: &[u8]) -> Result<Option<DropReason>, ChannelError> {
+    fn handle_messages(
+        &mut self,
+        env: &mut Env<'_>,
+        fragment: &[u8],
+    ) -> Result<Option<DropReason>, ChannelError> {
         // MUST (RFC 5246 §6.2.1): nobody sends handshake records without content.
         if fragment.is_empty() {
             return Err(self.fail(AlertDescription::UNEXPECTED_MESSAGE));
@@ -225,7 +235,9 @@ where
                 // What returns early leaves the handshake failed.
                 let before = core::mem::replace(phase, Phase::Failed);
                 *phase = match (before, message.msg_type) {
-                    (Phase::Early(state), _) => role.handle_message(state, outgoing, message)?,
+                    (Phase::Early(state), _) => {
+                        role.handle_message(state, env, outgoing, message)?
+                    }
                     (Phase::ExpectFinished(keyed), HandshakeType::Finished) => {
                         Phase::Established(keyed.handle_finished(R::END, message)?)
                     }

@@ -61,10 +61,10 @@ where
     /// [`Self::poll_transmit`] then writes is still to be sent.
     pub fn handle_bytes<'d>(
         &mut self,
-        _env: &mut Env<'_>,
+        env: &mut Env<'_>,
         bytes: &'d mut [u8],
     ) -> Result<Option<StreamReceived<'d>>, ChannelError> {
-        self.machine.handle_bytes(bytes)
+        self.machine.handle_bytes(env, bytes)
     }
 
     /// Takes in the end of the stream below.

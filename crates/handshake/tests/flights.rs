@@ -248,10 +248,10 @@ fn offer_without_common_suite_or_extended_master_secret_is_refused_with_an_alert
 fn strip_extended_master_secret(world: &mut Net<SoftCrypto>) {
     world.direction(CLIENT, SERVER).rewrite(|datagram| {
         let at = datagram
-            .windows(6)
-            .position(|window| window == [0, 4, 0, 0x17, 0, 0]);
+            .windows(4)
+            .position(|window| window == [0, 0x17, 0, 0]);
         if let Some(at) = at {
-            datagram[at + 3] = 0x99;
+            datagram[at + 1] = 0x99;
         }
         at.is_some()
     });

@@ -9,6 +9,14 @@ use hedgerow_core::AeadAlgorithm;
 pub struct CipherSuite(pub u16);
 
 impl CipherSuite {
+    /// 0xD001 (RFC 8442 §3).
+    pub const TLS_ECDHE_PSK_WITH_AES_128_GCM_SHA256: Self = Self(0xd001);
+    /// 0xD003 (RFC 8442 §3).
+    pub const TLS_ECDHE_PSK_WITH_AES_128_CCM_8_SHA256: Self = Self(0xd003);
+    /// 0xD005 (RFC 8442 §3).
+    pub const TLS_ECDHE_PSK_WITH_AES_128_CCM_SHA256: Self = Self(0xd005);
+    /// 0xCCAC (RFC 7905 §2).
+    pub const TLS_ECDHE_PSK_WITH_CHACHA20_POLY1305_SHA256: Self = Self(0xccac);
     /// 0x00A8 (RFC 5487 §2).
     pub const TLS_PSK_WITH_AES_128_GCM_SHA256: Self = Self(0x00a8);
     /// 0xC0A4 (RFC 6655 §4).
@@ -22,25 +30,80 @@ impl CipherSuite {
 
     /// Returns the cipher that protects this suite's records; `None` for what isn't implemented.
     pub const fn aead(self) -> Option<AeadAlgorithm> {
-        match self {
-            Self::TLS_PSK_WITH_AES_128_GCM_SHA256 => Some(AeadAlgorithm::Aes128Gcm),
-            Self::TLS_PSK_WITH_AES_128_CCM => Some(AeadAlgorithm::Aes128Ccm),
-            Self::TLS_PSK_WITH_AES_128_CCM_8 => Some(AeadAlgorithm::Aes128Ccm8),
-            Self::TLS_PSK_WITH_CHACHA20_POLY1305_SHA256 => Some(AeadAlgorithm::Chacha20Poly1305),
-            _ => None,
+        match self.parameters() {
+            Some((_, algorithm, _)) => Some(algorithm),
+            None => None,
+        }
+    }
+
+    /// Returns how this suite's secret comes about; `None` for what isn't implemented.
+    pub const fn key_exchange(self) -> Option<KeyExchange> {
+        match self.parameters() {
+            Some((key_exchange, ..)) => Some(key_exchange),
+            None => None,
         }
     }
 
     /// Returns the registered name of a suite that is implemented.
     pub const fn name(self) -> Option<&'static str> {
-        match self {
-            Self::TLS_PSK_WITH_AES_128_GCM_SHA256 => Some("TLS_PSK_WITH_AES_128_GCM_SHA256"),
-            Self::TLS_PSK_WITH_AES_128_CCM => Some("TLS_PSK_WITH_AES_128_CCM"),
-            Self::TLS_PSK_WITH_AES_128_CCM_8 => Some("TLS_PSK_WITH_AES_128_CCM_8"),
-            Self::TLS_PSK_WITH_CHACHA20_POLY1305_SHA256 => {
-                Some("TLS_PSK_WITH_CHACHA20_POLY1305_SHA256")
+        match self.parameters() {
+            Some((.., name)) => Some(name),
+            None => None,
+        }
+    }
+
+    const fn parameters(self) -> Option<(KeyExchange, AeadAlgorithm, &'static str)> {
+        use AeadAlgorithm::{Aes128Ccm, Aes128Ccm8, Aes128Gcm, Chacha20Poly1305};
+        use KeyExchange::{EcdhePsk, Psk};
+
+        Some(match self {
+            Self::TLS_ECDHE_PSK_WITH_AES_128_GCM_SHA256 => {
+                (EcdhePsk, Aes128Gcm, "TLS_ECDHE_PSK_WITH_AES_128_GCM_SHA256")
             }
-            _ => None,
+            Self::TLS_ECDHE_PSK_WITH_AES_128_CCM_8_SHA256 => (
+                EcdhePsk,
+                Aes128Ccm8,
+                "TLS_ECDHE_PSK_WITH_AES_128_CCM_8_SHA256",
+            ),
+            Self::TLS_ECDHE_PSK_WITH_AES_128_CCM_SHA256 => {
+                (EcdhePsk, Aes128Ccm, "TLS_ECDHE_PSK_WITH_AES_128_CCM_SHA256")
+            }
+            Self::TLS_ECDHE_PSK_WITH_CHACHA20_POLY1305_SHA256 => (
+                EcdhePsk,
+                Chacha20Poly1305,
+                "TLS_ECDHE_PSK_WITH_CHACHA20_POLY1305_SHA256",
+            ),
+            Self::TLS_PSK_WITH_AES_128_GCM_SHA256 => {
+                (Psk, Aes128Gcm, "TLS_PSK_WITH_AES_128_GCM_SHA256")
+            }
+            Self::TLS_PSK_WITH_AES_128_CCM => (Psk, Aes128Ccm, "TLS_PSK_WITH_AES_128_CCM"),
+            Self::TLS_PSK_WITH_AES_128_CCM_8 => (Psk, Aes128Ccm8, "TLS_PSK_WITH_AES_128_CCM_8"),
+            Self::TLS_PSK_WITH_CHACHA20_POLY1305_SHA256 => (
+                Psk,
+                Chacha20Poly1305,
+                "TLS_PSK_WITH_CHACHA20_POLY1305_SHA256",
+            ),
+            _ => return None,
+        })
+    }
+}
+
+/// How the ends come to a secret, and what proves them to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum KeyExchange {
+    /// The pre-shared key alone (RFC 4279 §2): no forward secrecy.
+    Psk,
+    /// The pre-shared key and an ephemeral agreement (RFC 5489 §2).
+    EcdhePsk,
+}
+
+impl KeyExchange {
+    /// Says whether a recording stays secret when a long-term key becomes known later.
+    pub const fn has_forward_secrecy(self) -> bool {
+        match self {
+            Self::Psk => false,
+            Self::EcdhePsk => true,
         }
     }
 }

@@ -57,6 +57,12 @@ pub enum Error {
     /// No compression method at all (RFC 5246 §7.4.1.2).
     #[error("no compression method")]
     NoCompressionMethod,
+    /// Parameters of a curve without a name, which RFC 8422 §5.4 has deprecated.
+    #[error("curve type {curve_type} isn't named_curve")]
+    NotNamedCurve {
+        /// The type received.
+        curve_type: u8,
+    },
     /// The same extension twice (RFC 5246 §7.4.1.4).
     #[error("extension {extension_type} twice")]
     DuplicateExtension {

@@ -15,6 +15,10 @@ pub const MAX_EXTENSIONS: usize = 64;
 pub struct ExtensionType(pub u16);
 
 impl ExtensionType {
+    /// RFC 8422 §5.1.1, there still with its name elliptic_curves in RFC 4492.
+    pub const SUPPORTED_GROUPS: Self = Self(0x000a);
+    /// RFC 8422 §5.1.2.
+    pub const EC_POINT_FORMATS: Self = Self(0x000b);
     /// RFC 7301 §3.1.
     pub const APPLICATION_LAYER_PROTOCOL_NEGOTIATION: Self = Self(0x0010);
     /// RFC 7627 §5.1.

@@ -36,6 +36,7 @@ mod client_hello;
 mod content_type;
 mod dtls_protection;
 mod dtls_record;
+mod ecdh;
 mod error;
 mod extensions;
 mod handshake_message;
@@ -51,11 +52,15 @@ mod tls_record;
 mod traffic_keys;
 
 pub use alert::{Alert, AlertDescription, AlertLevel};
-pub use cipher_suite::CipherSuite;
+pub use cipher_suite::{CipherSuite, KeyExchange};
 pub use client_hello::{CipherSuites, ClientHello, MAX_COOKIE_LEN, MAX_SESSION_ID_LEN};
 pub use content_type::{ContentType, MAX_CIPHERTEXT_LEN, MAX_PLAINTEXT_LEN};
 pub use dtls_protection::{DtlsOpener, DtlsSealer, Opened};
 pub use dtls_record::{DtlsRecord, RECORD_HEADER_LEN, encode_record};
+pub use ecdh::{
+    ServerEcdhParams, SupportedGroups, UNCOMPRESSED_POINT_FORMAT, decode_public_key,
+    encode_supported_groups, offers_uncompressed_points,
+};
 pub use error::Error;
 pub use extensions::{Extension, ExtensionType, Extensions, MAX_EXTENSIONS};
 pub use handshake_message::{

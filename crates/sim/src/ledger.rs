@@ -5,7 +5,10 @@ use std::fmt;
 use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hedgerow_core::{Aead, AeadAlgorithm, CryptoError, CryptoProvider, SHA256_LEN};
+use hedgerow_core::{
+    Aead, AeadAlgorithm, CryptoError, CryptoProvider, CryptoRng, KeyAgreement, NamedGroup,
+    SHA256_LEN, SignatureScheme, Signatures,
+};
 
 /// Every pair of key and nonce that sealed in one world. Clones share it.
 ///
@@ -130,6 +133,71 @@ impl<P: CryptoProvider> CryptoProvider for NonceLedger<P> {
         output: &mut [u8],
     ) -> Result<(), CryptoError> {
         self.provider.hkdf_expand(key, info, output)
+    }
+}
+
+impl<P: CryptoProvider> KeyAgreement for NonceLedger<P> {
+    type AgreementKey = P::AgreementKey;
+
+    fn offers_group(&self, group: NamedGroup) -> bool {
+        self.provider.offers_group(group)
+    }
+
+    fn generate_agreement_key(
+        &self,
+        group: NamedGroup,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Self::AgreementKey, CryptoError> {
+        self.provider.generate_agreement_key(group, rng)
+    }
+
+    fn agreement_key(
+        &self,
+        group: NamedGroup,
+        private_key: &[u8],
+    ) -> Result<Self::AgreementKey, CryptoError> {
+        self.provider.agreement_key(group, private_key)
+    }
+}
+
+impl<P: CryptoProvider> Signatures for NonceLedger<P> {
+    type SigningKey = P::SigningKey;
+
+    fn generate_signing_key(
+        &self,
+        scheme: SignatureScheme,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Self::SigningKey, CryptoError> {
+        self.provider.generate_signing_key(scheme, rng)
+    }
+
+    fn signing_key(
+        &self,
+        scheme: SignatureScheme,
+        private_key: &[u8],
+    ) -> Result<Self::SigningKey, CryptoError> {
+        self.provider.signing_key(scheme, private_key)
+    }
+
+    fn verify(
+        &self,
+        scheme: SignatureScheme,
+        public_key: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), CryptoError> {
+        self.provider.verify(scheme, public_key, message, signature)
+    }
+
+    fn verify_digest(
+        &self,
+        scheme: SignatureScheme,
+        public_key: &[u8],
+        digest: &[u8; SHA256_LEN],
+        signature: &[u8],
+    ) -> Result<(), CryptoError> {
+        self.provider
+            .verify_digest(scheme, public_key, digest, signature)
     }
 }
 

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hedgerow_core::{
-    Aead, AeadAlgorithm, CryptoError, CryptoProvider, HmacSha256, SHA256_LEN, Sha256,
+    Aead, AeadAlgorithm, AgreementKey, CryptoError, CryptoProvider, CryptoRng, HmacSha256,
+    KeyAgreement, NamedGroup, SHA256_LEN, SHARED_SECRET_LEN, Secret, Sha256, SignatureScheme,
+    Signatures,
 };
 
 /// A call of a provider, or of something that it made: its kind and its lengths in bytes. Keys,
@@ -70,6 +72,21 @@ pub enum Call {
         info_len: usize,
         /// Length asked for.
         output_len: usize,
+    },
+    /// [`KeyAgreement::generate_agreement_key`].
+    GenerateAgreementKey {
+        /// The group.
+        group: NamedGroup,
+    },
+    /// [`AgreementKey::agree`], whatever came of it.
+    Agree {
+        /// The group.
+        group: NamedGroup,
+    },
+    /// [`Signatures::verify`] or [`Signatures::verify_digest`], whatever came of it.
+    Verify {
+        /// The scheme.
+        scheme: SignatureScheme,
     },
 }
 
@@ -141,6 +158,93 @@ impl<P: CryptoProvider> CryptoProvider for Recorder<P> {
             output_len: output.len(),
         });
         self.provider.hkdf_expand(key, info, output)
+    }
+}
+
+impl<P: CryptoProvider> KeyAgreement for Recorder<P> {
+    type AgreementKey = Recorded<P::AgreementKey>;
+
+    fn offers_group(&self, group: NamedGroup) -> bool {
+        self.provider.offers_group(group)
+    }
+
+    fn generate_agreement_key(
+        &self,
+        group: NamedGroup,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Self::AgreementKey, CryptoError> {
+        self.calls.push(Call::GenerateAgreementKey { group });
+        let inner = self.provider.generate_agreement_key(group, rng)?;
+        Ok(self.calls.record(inner))
+    }
+
+    fn agreement_key(
+        &self,
+        group: NamedGroup,
+        private_key: &[u8],
+    ) -> Result<Self::AgreementKey, CryptoError> {
+        let inner = self.provider.agreement_key(group, private_key)?;
+        Ok(self.calls.record(inner))
+    }
+}
+
+impl<P: CryptoProvider> Signatures for Recorder<P> {
+    type SigningKey = P::SigningKey;
+
+    fn generate_signing_key(
+        &self,
+        scheme: SignatureScheme,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Self::SigningKey, CryptoError> {
+        self.provider.generate_signing_key(scheme, rng)
+    }
+
+    fn signing_key(
+        &self,
+        scheme: SignatureScheme,
+        private_key: &[u8],
+    ) -> Result<Self::SigningKey, CryptoError> {
+        self.provider.signing_key(scheme, private_key)
+    }
+
+    fn verify(
+        &self,
+        scheme: SignatureScheme,
+        public_key: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), CryptoError> {
+        self.calls.push(Call::Verify { scheme });
+        self.provider.verify(scheme, public_key, message, signature)
+    }
+
+    fn verify_digest(
+        &self,
+        scheme: SignatureScheme,
+        public_key: &[u8],
+        digest: &[u8; SHA256_LEN],
+        signature: &[u8],
+    ) -> Result<(), CryptoError> {
+        self.calls.push(Call::Verify { scheme });
+        self.provider
+            .verify_digest(scheme, public_key, digest, signature)
+    }
+}
+
+impl<K: AgreementKey> AgreementKey for Recorded<K> {
+    fn group(&self) -> NamedGroup {
+        self.inner.group()
+    }
+
+    fn write_public_key(&self, out: &mut [u8]) -> Result<usize, CryptoError> {
+        self.inner.write_public_key(out)
+    }
+
+    fn agree(&self, peer_public_key: &[u8]) -> Result<Secret<SHARED_SECRET_LEN>, CryptoError> {
+        self.calls.push(Call::Agree {
+            group: self.inner.group(),
+        });
+        self.inner.agree(peer_public_key)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Key agreement and signatures: known answers, Wycheproof's sets, refusals.
 
 use hedgerow_core::{
-    AgreementKey, CryptoError, KeyAgreement, NamedGroup, SignatureScheme, Signatures, SigningKey,
+    AgreementKey, CryptoError, CryptoProvider, KeyAgreement, NamedGroup, Sha256, SignatureScheme,
+    Signatures, SigningKey,
 };
 use hex_literal::hex;
 use rand_core::{TryCryptoRng, TryRng};
@@ -274,6 +275,39 @@ fn signs(
         provider.verify(scheme, public_key, message, signature),
         Ok(())
     );
+    digest_stands_for_its_message(provider, &key, public_key, message, signature);
+}
+
+/// The same signature comes from the digest alone, where the scheme has one.
+fn digest_stands_for_its_message<S: Signatures>(
+    provider: &S,
+    key: &S::SigningKey,
+    public_key: &[u8],
+    message: &[u8],
+    signature: &[u8],
+) {
+    let scheme = key.scheme();
+    let mut digest = sha256(message);
+    let mut out = [0; 72];
+    if scheme == SignatureScheme::Ed25519 {
+        let signed = key.sign_digest(&digest, &mut out);
+        assert_eq!(signed, Err(CryptoError::NotOffered));
+        let verified = provider.verify_digest(scheme, public_key, &digest, signature);
+        assert_eq!(verified, Err(CryptoError::NotOffered));
+        return;
+    }
+    let len = key.sign_digest(&digest, &mut out).unwrap();
+    assert_eq!(&out[..len], signature);
+    let verify = |digest| provider.verify_digest(scheme, public_key, digest, signature);
+    assert_eq!(verify(&digest), Ok(()));
+    digest[31] ^= 1;
+    assert_eq!(verify(&digest), Err(CryptoError::InvalidSignature));
+}
+
+fn sha256(message: &[u8]) -> [u8; 32] {
+    let mut digest = hedgerow_crypto_soft::SoftCrypto.sha256();
+    digest.update(message);
+    digest.finish()
 }
 
 pub(crate) fn drawn_keys_sign_and_every_flipped_bit_is_refused(provider: &impl Signatures) {

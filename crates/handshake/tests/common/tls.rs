@@ -65,17 +65,30 @@ impl End {
         credentials: &'static Credentials<'static>,
         env: &mut Env<'_>,
     ) -> Self {
-        let client = TlsClientHandshake::new(SoftCrypto, credentials, settings, buffers(), env);
-        Self::at(Stage::Client(Box::new(client.unwrap())))
+        Self::client_with(SoftCrypto, settings, credentials, env)
     }
 
     pub fn server(settings: Settings, known: Known, env: &mut Env<'_>) -> Self {
-        let server = TlsServerHandshake::new(SoftCrypto, known, settings, buffers(), env);
-        Self::at(Stage::Server(Box::new(server.unwrap())))
+        Self::server_with(SoftCrypto, settings, known, env)
     }
 }
 
 impl<P: CryptoProvider> End<P> {
+    pub fn client_with(
+        provider: P,
+        settings: Settings,
+        credentials: &'static Credentials<'static>,
+        env: &mut Env<'_>,
+    ) -> Self {
+        let client = TlsClientHandshake::new(provider, credentials, settings, buffers(), env);
+        Self::at(Stage::Client(Box::new(client.unwrap())))
+    }
+
+    pub fn server_with(provider: P, settings: Settings, known: Known, env: &mut Env<'_>) -> Self {
+        let server = TlsServerHandshake::new(provider, known, settings, buffers(), env);
+        Self::at(Stage::Server(Box::new(server.unwrap())))
+    }
+
     pub fn at(stage: Stage<P>) -> Self {
         Self {
             stage,

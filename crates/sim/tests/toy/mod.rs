@@ -1,7 +1,8 @@
 //! A provider without any security, to see the wrappers at work.
 
 use hedgerow_core::{
-    Aead, AeadAlgorithm, CryptoError, CryptoProvider, HmacSha256, SHA256_LEN, Sha256,
+    Aead, AeadAlgorithm, CryptoError, CryptoProvider, CryptoRng, HmacSha256, KeyAgreement,
+    NamedGroup, NoAgreementKey, NoSigningKey, SHA256_LEN, Sha256, SignatureScheme, Signatures,
 };
 
 /// Offers all but ChaCha20-Poly1305. Its "cipher" adds the key's first byte, its "tag" is zeros.
@@ -79,6 +80,70 @@ impl HmacSha256 for ToyMac {
 
     fn finish(self) -> [u8; SHA256_LEN] {
         self.0.finish()
+    }
+}
+
+impl KeyAgreement for Toy {
+    type AgreementKey = NoAgreementKey;
+
+    fn offers_group(&self, _group: NamedGroup) -> bool {
+        false
+    }
+
+    fn generate_agreement_key(
+        &self,
+        _group: NamedGroup,
+        _rng: &mut dyn CryptoRng,
+    ) -> Result<NoAgreementKey, CryptoError> {
+        Err(CryptoError::NotOffered)
+    }
+
+    fn agreement_key(
+        &self,
+        _group: NamedGroup,
+        _private_key: &[u8],
+    ) -> Result<NoAgreementKey, CryptoError> {
+        Err(CryptoError::NotOffered)
+    }
+}
+
+impl Signatures for Toy {
+    type SigningKey = NoSigningKey;
+
+    fn generate_signing_key(
+        &self,
+        _scheme: SignatureScheme,
+        _rng: &mut dyn CryptoRng,
+    ) -> Result<NoSigningKey, CryptoError> {
+        Err(CryptoError::NotOffered)
+    }
+
+    fn signing_key(
+        &self,
+        _scheme: SignatureScheme,
+        _private_key: &[u8],
+    ) -> Result<NoSigningKey, CryptoError> {
+        Err(CryptoError::NotOffered)
+    }
+
+    fn verify(
+        &self,
+        _scheme: SignatureScheme,
+        _public_key: &[u8],
+        _message: &[u8],
+        _signature: &[u8],
+    ) -> Result<(), CryptoError> {
+        Err(CryptoError::NotOffered)
+    }
+
+    fn verify_digest(
+        &self,
+        _scheme: SignatureScheme,
+        _public_key: &[u8],
+        _digest: &[u8; SHA256_LEN],
+        _signature: &[u8],
+    ) -> Result<(), CryptoError> {
+        Err(CryptoError::NotOffered)
     }
 }
 
