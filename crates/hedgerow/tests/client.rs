@@ -209,7 +209,10 @@ fn json_describes_a_response() {
     assert_eq!(json["uri"], uri);
     assert_eq!(json["security"]["mode"], "dtls-psk");
     assert_eq!(json["security"]["identity"], IDENTITY);
-    assert_eq!(json["security"]["suite"], "TLS_PSK_WITH_AES_128_GCM_SHA256");
+    assert_eq!(
+        json["security"]["suite"],
+        "TLS_ECDHE_PSK_WITH_AES_128_GCM_SHA256"
+    );
     assert_eq!(json["code"], "2.05");
     assert_eq!(json["code_name"], "Content");
     assert_eq!(json["content_format"], "application/json");

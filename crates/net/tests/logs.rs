@@ -96,7 +96,7 @@ fn log_tells_what_happened_and_no_secret() {
         .collect();
     for expected in [
         "association established",
-        "suite=TLS_PSK_WITH_AES_128_GCM_SHA256",
+        "suite=TLS_ECDHE_PSK_WITH_AES_128_GCM_SHA256",
         "mode=\"dtls-psk\"",
         "peer=Psk(PeerId(7))",
         "association failed",

@@ -298,7 +298,7 @@ fn digest_stands_for_its_message<S: Signatures>(
     }
     let len = key.sign_digest(&digest, &mut out).unwrap();
     assert_eq!(&out[..len], signature);
-    let verify = |digest| provider.verify_digest(scheme, public_key, digest, signature);
+    let verify = |digest: &[u8; 32]| provider.verify_digest(scheme, public_key, digest, signature);
     assert_eq!(verify(&digest), Ok(()));
     digest[31] ^= 1;
     assert_eq!(verify(&digest), Err(CryptoError::InvalidSignature));
