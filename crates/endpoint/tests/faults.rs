@@ -6,11 +6,11 @@ mod common;
 use std::time::Duration;
 
 use common::{CLIENT, Host, IDENTITY, Known, PSK, SERVER, Shown, defaults, pair, shown};
-use hedgerow_coap::Code;
+use hedgerow_coap::{Code, MessageOption, OptionNumber};
 use hedgerow_core::{DropReason, Instant, Peer, PeerFault, PeerId};
 use hedgerow_crypto_soft::SoftCrypto;
 use hedgerow_endpoint::{Config, Endpoint, Error};
-use hedgerow_exchange::RequestError;
+use hedgerow_exchange::{Request, RequestError};
 use hedgerow_sim::{Address, TestRng, World};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -83,6 +83,69 @@ fn restarted_device_is_met_again_within_13_seconds() {
         assert_eq!(client.endpoint.associations(), 1);
         assert_eq!(client.failures, []);
     }
+}
+
+/// A client that sends a Non-confirmable GET a minute and nothing else: the second one whose response
+/// doesn't come within EXCHANGE_LIFETIME, 247 s, begins a handshake, which is held back for 3 s.
+#[test]
+fn restarted_device_is_met_again_by_nonconfirmable_requests_within_311_seconds() {
+    for seed in 0..20 {
+        let mut world = World::new(seed);
+        let pair = pair(&mut world, &SoftCrypto, &defaults());
+        let shown = shown();
+        let ask = |world: &mut World<Host<SoftCrypto>>| {
+            world.act(pair.client, |host, env, out| {
+                let request = Request::new(Code::GET).payload(b"1").non_confirmable();
+                host.send(env, out, &shown, &request);
+            });
+        };
+        ask(&mut world);
+        world.run_for(SECOND).unwrap();
+        assert_eq!(world.node(pair.client).responses.len(), 1);
+
+        restart(&mut world, pair.server);
+        let started = world.now();
+        while world.node(pair.client).responses.len() == 1 {
+            let took = world.now().saturating_since(started);
+            assert!(took <= 311 * SECOND, "{took:?}");
+            if took.as_secs().is_multiple_of(60) {
+                ask(&mut world);
+            }
+            world.run_for(SECOND).unwrap();
+        }
+        let client = world.node(pair.client);
+        assert_eq!(client.established.len(), 2);
+        assert_eq!(client.endpoint.associations(), 1);
+        assert_eq!(client.failures, [RequestError::ResponseTimeout; 2]);
+    }
+}
+
+/// Who asks for no response (RFC 7967) learns nothing from getting none: the session stays.
+#[test]
+fn silence_that_was_asked_for_begins_no_handshake() {
+    let mut world = World::new(3);
+    let pair = pair(&mut world, &SoftCrypto, &defaults());
+    let shown = shown();
+    world.act(pair.client, |host, env, out| {
+        host.ask(env, out, &shown, Code::GET, b"1");
+    });
+    world.run_for(SECOND).unwrap();
+    let times = world.now()..Instant::from_micros(u64::MAX);
+    world.direction(SERVER, CLIENT).partition(times);
+    for _ in 0..10 {
+        world.act(pair.client, |host, env, out| {
+            let options = [MessageOption::new(OptionNumber::NO_RESPONSE, b"\x1a")];
+            let request = Request::new(Code::POST).options(&options);
+            host.send(env, out, &shown, &request.non_confirmable());
+        });
+        world.run_for(60 * SECOND).unwrap();
+        assert_eq!(world.node(pair.client).endpoint.handshakes(), 0);
+    }
+    world.run_for(300 * SECOND).unwrap();
+    let client = world.node(pair.client);
+    assert_eq!(client.failures, [RequestError::ResponseTimeout; 10]);
+    assert_eq!(client.endpoint.handshakes(), 0);
+    assert_eq!(client.endpoint.associations(), 1);
 }
 
 /// A POST may have been done before the restart: it is not sent twice but fails.
@@ -402,7 +465,6 @@ fn association_with_a_server_is_not_taken_over_by_a_client() {
 fn tokens_without_security_are_long_and_differ() {
     use hedgerow_coap::Message;
     use hedgerow_core::Env;
-    use hedgerow_exchange::Request;
 
     let mut rng = hedgerow_sim::TestRng::new(1);
     let env = &mut Env::new(Instant::ZERO, &mut rng);

@@ -16,6 +16,7 @@ use crate::block_message::{AddedOptions, Head, write_message};
 use crate::client_blocks::Step;
 use crate::deduplication::Answer;
 use crate::exchange::Outcome;
+use crate::liveness::Heard;
 use crate::message_content::Content;
 use crate::retransmission::{Expiry, Retransmission};
 use crate::storage::{Bodies, BodyId, List, Storage};
@@ -67,11 +68,25 @@ pub(crate) enum Phase {
         /// Until when it counts as outstanding; `None` if it doesn't any more.
         outstanding_until: Option<Instant>,
         until: Instant,
+        /// What had been heard of the peer when the message was sent or acknowledged.
+        heard: Heard,
     },
     /// The ping was answered.
     Pong,
     /// Ended without a response.
     Failed(RequestError),
+}
+
+/// For what a request, or a ping, has waited in vain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expired {
+    Nothing,
+    /// For the Acknowledgement of one transmission.
+    Acknowledgement,
+    /// For the response. `heard` is what had been heard of the peer when the wait began.
+    Response {
+        heard: Heard,
+    },
 }
 
 /// By what the current message is recognised in its answers.
@@ -101,31 +116,36 @@ impl Phase {
         }
     }
 
-    /// Does what is due; it says whether the wait for an Acknowledgement was in vain.
-    pub(crate) fn expire(&mut self, now: Instant, max_retransmit: u8) -> bool {
+    /// Does what is due, and says what was waited for in vain.
+    pub(crate) fn expire(&mut self, now: Instant, max_retransmit: u8) -> Expired {
         match self {
             Self::ExpectAcknowledgement { retransmission, .. } => {
                 match retransmission.expire(now, max_retransmit) {
-                    Expiry::Waiting => false,
-                    Expiry::Due => true,
+                    Expiry::Waiting => Expired::Nothing,
+                    Expiry::Due => Expired::Acknowledgement,
                     Expiry::GivenUp => {
                         *self = Self::Failed(RequestError::AcknowledgementTimeout);
-                        true
+                        Expired::Acknowledgement
                     }
                 }
             }
             Self::ExpectResponse {
                 outstanding_until,
                 until,
+                heard,
                 ..
             } => {
                 *outstanding_until = outstanding_until.filter(|instant| *instant > now);
-                if *until <= now {
-                    *self = Self::Failed(RequestError::ResponseTimeout);
+                if *until > now {
+                    return Expired::Nothing;
                 }
-                false
+                let heard = *heard;
+                *self = Self::Failed(RequestError::ResponseTimeout);
+                Expired::Response { heard }
             }
-            Self::Queued | Self::NonConfirmableDue { .. } | Self::Pong | Self::Failed(_) => false,
+            Self::Queued | Self::NonConfirmableDue { .. } | Self::Pong | Self::Failed(_) => {
+                Expired::Nothing
+            }
         }
     }
 

@@ -22,7 +22,8 @@ pub struct Config {
     /// How long a response is waited for once its request needn't be retransmitted any more.
     pub response_timeout: Duration,
     /// After how many transmissions in a row without any sign of life from the peer
-    /// [`Event::PeerUnresponsive`](crate::Event::PeerUnresponsive) comes.
+    /// [`Event::PeerUnresponsive`](crate::Event::PeerUnresponsive) comes. A Non-confirmable request
+    /// counts once its `response_timeout` is over.
     pub unanswered_threshold: u8,
     /// The longest message sent, in bytes; [`poll_transmit`](crate::Exchange::poll_transmit) needs
     /// room for it.

@@ -6,9 +6,10 @@ use core::fmt;
 use hedgerow_coap::{Header, Message, MessageId, MessageType};
 use hedgerow_core::{DropReason, Env, Instant};
 
-use crate::client::{Outgoing, Phase, Work};
+use crate::client::{Expired, Outgoing, Phase, Work};
 use crate::deduplication::Deduplication;
 use crate::keyed_hash::HashKey;
+use crate::liveness::Liveness;
 use crate::message_ids::MessageIds;
 use crate::reassembly::Reassembly;
 use crate::representation::Representation;
@@ -54,29 +55,6 @@ pub(crate) enum Reply {
     Empty(Header),
     /// What the deduplication table has stored for this message of the peer.
     Stored(MessageId),
-}
-
-/// What is known of the peer being there.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Liveness {
-    /// Transmissions of Confirmable messages since anything came from the peer.
-    pub(crate) unanswered: u8,
-    pub(crate) report: Report,
-}
-
-/// How far the application knows of a silent peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Report {
-    None,
-    Pending,
-    Done,
-}
-
-impl Liveness {
-    pub(crate) const ALIVE: Self = Self {
-        unanswered: 0,
-        report: Report::None,
-    };
 }
 
 /// What a message turned out to be, before its view is lent.
@@ -142,7 +120,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
                 return Received::Dropped(reason);
             }
         };
-        self.liveness = Liveness::ALIVE;
+        self.liveness.hear();
         let lent = |this: &'a Self, body| Message::decode(this.bodies.bytes(body)).ok();
         match self.dispatch(env, &message) {
             Outcome::Handled => Received::Handled,
@@ -198,6 +176,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
             return Outcome::Handled;
         }
         let until = now.saturating_add(self.config().response_timeout);
+        let heard = self.liveness.heard();
         let outgoing = self.outgoing.as_mut_slice().iter_mut();
         for entry in outgoing {
             if let Phase::ExpectAcknowledgement { sent, .. } = entry.phase
@@ -210,6 +189,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
                         sent,
                         outstanding_until: None,
                         until,
+                        heard,
                     },
                 };
                 return Outcome::Handled;
@@ -255,14 +235,22 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
             }
         }
         for entry in self.outgoing.as_mut_slice() {
-            has_expired |= entry.phase.expire(env.now, max_retransmit);
+            has_expired |= match entry.phase.expire(env.now, max_retransmit) {
+                Expired::Nothing => false,
+                Expired::Acknowledgement => true,
+                Expired::Response { heard } => {
+                    let is_in_vain = self.liveness.is_silent_since(heard)
+                        && entry.work.counts_as_unanswered(&self.bodies);
+                    if is_in_vain {
+                        self.liveness.count_unanswered();
+                    }
+                    is_in_vain
+                }
+            };
         }
-        let threshold = self.config().unanswered_threshold;
-        if has_expired
-            && self.liveness.unanswered >= threshold
-            && self.liveness.report == Report::None
-        {
-            self.liveness.report = Report::Pending;
+        if has_expired {
+            let threshold = self.config().unanswered_threshold;
+            self.liveness.judge(threshold);
         }
         self.expire_blocks(env.now);
     }
@@ -286,22 +274,11 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
             .min()
     }
 
-    /// Asks to be told anew of a peer that still shows no sign of life: what was undertaken about it
-    /// came to nothing. The next timeout of a Confirmable message tells.
-    pub fn report_silence_again(&mut self) {
-        if self.liveness.report == Report::Done {
-            self.liveness.report = Report::None;
-        }
-    }
-
     /// Returns the next thing to know that isn't a message.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.release_lent();
-        if self.liveness.report == Report::Pending {
-            self.liveness.report = Report::Done;
-            return Some(Event::PeerUnresponsive {
-                transmissions: self.liveness.unanswered,
-            });
+        if let Some(transmissions) = self.liveness.poll_report() {
+            return Some(Event::PeerUnresponsive { transmissions });
         }
         let outgoing = self.outgoing.as_slice().iter();
         let ended = outgoing
@@ -324,12 +301,6 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         }
         self.poll_expired_reassembly()
             .then_some(Event::ReassemblyExpired)
-    }
-
-    /// Returns the number of transmissions of Confirmable messages since anything came from the
-    /// peer.
-    pub const fn unanswered_transmissions(&self) -> u8 {
-        self.liveness.unanswered
     }
 
     /// Says whether nothing is under way and nothing but message IDs is remembered.
@@ -408,7 +379,7 @@ impl<S: Storage, C: Borrow<Config>> fmt::Debug for Exchange<S, C> {
         formatter
             .debug_struct("Exchange")
             .field("usage", &self.usage())
-            .field("unanswered", &self.liveness.unanswered)
+            .field("unanswered", &self.unanswered_transmissions())
             .finish_non_exhaustive()
     }
 }

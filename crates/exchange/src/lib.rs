@@ -76,6 +76,7 @@ mod error;
 mod event;
 mod exchange;
 mod keyed_hash;
+mod liveness;
 mod message_content;
 mod message_ids;
 mod reassembly;

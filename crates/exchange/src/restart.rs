@@ -10,7 +10,7 @@ use crate::block_message::fitting_szx;
 use crate::client::{Phase, Work};
 use crate::client_blocks::Step;
 use crate::deduplication::Deduplication;
-use crate::exchange::Liveness;
+use crate::liveness::Liveness;
 use crate::message_ids::MessageIds;
 use crate::server::IncomingPhase;
 use crate::storage::{Bodies, List, Storage};

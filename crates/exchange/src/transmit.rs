@@ -127,7 +127,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
                 } if retransmission.is_due() => {
                     retransmission.sent(now);
                     let len = copy(message.as_slice(), out);
-                    self.liveness.unanswered = self.liveness.unanswered.saturating_add(1);
+                    self.liveness.count_unanswered();
                     return len;
                 }
                 IncomingPhase::NonConfirmableDue(message) => {
@@ -166,7 +166,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
             match &mut entry.phase {
                 Phase::ExpectAcknowledgement { retransmission, .. } => {
                     retransmission.sent(now);
-                    self.liveness.unanswered = self.liveness.unanswered.saturating_add(1);
+                    self.liveness.count_unanswered();
                 }
                 phase => {
                     // MUST (RFC 7252 §4.7): to a peer that doesn't respond, no more than
@@ -175,6 +175,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
                         sent,
                         outstanding_until: Some(now.saturating_add(probing)),
                         until: now.saturating_add(config.response_timeout),
+                        heard: self.liveness.heard(),
                     };
                 }
             }

@@ -218,13 +218,24 @@ where
         code: Code,
         payload: &[u8],
     ) -> (AssociationId, OutgoingRequest) {
+        let path = [MessageOption::new(OptionNumber::URI_PATH, b"x")];
+        let request = Request::new(code).options(&path).payload(payload);
+        self.send(env, out, shown, &request)
+    }
+
+    /// Sends any request to the server over DTLS and returns its name.
+    pub fn send(
+        &mut self,
+        env: &mut Env<'_>,
+        out: &mut Outbox,
+        shown: &Shown,
+        request: &Request<'_>,
+    ) -> (AssociationId, OutgoingRequest) {
         let association = self
             .endpoint
             .connect(env, Place(SERVER), Some(shown))
             .unwrap();
-        let path = [MessageOption::new(OptionNumber::URI_PATH, b"x")];
-        let request = Request::new(code).options(&path).payload(payload);
-        let name = self.endpoint.request(env, association, &request).unwrap();
+        let name = self.endpoint.request(env, association, request).unwrap();
         self.flush(env, out);
         (association, name)
     }
