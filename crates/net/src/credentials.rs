@@ -15,7 +15,7 @@ pub struct Credentials {
 
 impl Credentials {
     /// Puts an identity of up to [`MAX_PSK_IDENTITY_LEN`] bytes, its key, and the application's own
-    /// number for the server together.
+    /// number for the server together: [`Requester::Server`](crate::Requester::Server) names it.
     ///
     /// # Errors
     ///

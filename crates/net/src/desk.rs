@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
+use hedgerow_core::Peer;
 use hedgerow_endpoint::AssociationId;
 use hedgerow_exchange::OutgoingRequest;
+use hedgerow_record::CipherSuite;
 
-use crate::RequestFailure;
 use crate::path::Path;
 use crate::shared::{RequestKey, Waiting};
+use crate::{RequestFailure, Requester};
 
 /// The node's own tables. They follow the endpoint's by its events.
 #[derive(Default)]
@@ -23,7 +25,8 @@ struct Known {
     path: Path,
     /// Whether this end began it.
     is_own: bool,
-    is_established: bool,
+    /// The suite of its session, once there is one.
+    suite: Option<CipherSuite>,
     requests: BTreeMap<OutgoingRequest, Waiting>,
 }
 
@@ -74,8 +77,8 @@ impl Desk {
     }
 
     /// Notes that an association is established.
-    pub(crate) fn establish(&mut self, association: AssociationId, path: Path) {
-        self.entry(association, path, false).is_established = true;
+    pub(crate) fn establish(&mut self, association: AssociationId, path: Path, suite: CipherSuite) {
+        self.entry(association, path, false).suite = Some(suite);
     }
 
     fn entry(&mut self, association: AssociationId, path: Path, is_own: bool) -> &mut Known {
@@ -85,7 +88,7 @@ impl Desk {
             .or_insert_with(|| Known {
                 path,
                 is_own,
-                is_established: false,
+                suite: None,
                 requests: BTreeMap::new(),
             })
     }
@@ -108,7 +111,22 @@ impl Desk {
     pub(crate) fn is_established(&self, association: AssociationId) -> bool {
         self.associations
             .get(&association)
-            .is_some_and(|known| known.is_established)
+            .is_some_and(|known| known.suite.is_some())
+    }
+
+    /// Returns the suite of the session with a peer, if there is one.
+    pub(crate) fn suite(&self, remote: SocketAddr) -> Option<CipherSuite> {
+        let found = self.find(remote)?;
+        self.associations.get(&found.association)?.suite
+    }
+
+    /// Says in which role the peer of an association asks.
+    pub(crate) fn requester(&self, association: AssociationId, peer: Peer) -> Option<Requester> {
+        let known = self.associations.get(&association)?;
+        Some(match known.is_own {
+            true => Requester::Server(peer),
+            false => Requester::Client(peer),
+        })
     }
 
     pub(crate) fn associations(&self) -> Vec<AssociationId> {

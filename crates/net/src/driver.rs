@@ -15,7 +15,7 @@ use crate::clock::{Clock, os_random};
 use crate::credentials::SharedCredentials;
 use crate::desk::Desk;
 use crate::handlers::Handlers;
-use crate::path::Path;
+use crate::path::{Path, canonical};
 use crate::shared::{Command, Shared};
 use crate::socket::{NodeSocket, ReceiveBuffers};
 use crate::statistics::count;
@@ -99,6 +99,9 @@ where
                         let is_closed = self.disconnect(target);
                         // Whoever has stopped waiting needs no answer.
                         let _ = done.send(is_closed);
+                    }
+                    Some(Command::Suite { remote, answer }) => {
+                        let _ = answer.send(self.desk.suite(canonical(remote)));
                     }
                     None => break,
                 },

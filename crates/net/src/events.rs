@@ -29,7 +29,7 @@ impl Desk {
                 let remote = address.remote;
                 info!(%remote, ?peer, %suite, mode = "dtls-psk", "association established");
                 count(&counters.established);
-                self.establish(association, address);
+                self.establish(association, address, suite);
             }
             Event::Request {
                 association,
@@ -41,12 +41,13 @@ impl Desk {
                     association,
                     request,
                 };
-                let Some(from) = self.remote(association).filter(|_| !handlers.is_full()) else {
+                let found = self.remote(association).filter(|_| !handlers.is_full());
+                let Some((from, requester)) = found.zip(self.requester(association, peer)) else {
                     return Some(asked);
                 };
                 let message = RequestMessage::from_message(&message);
                 let request = ServerRequest {
-                    peer,
+                    requester,
                     from,
                     message,
                 };

@@ -12,11 +12,27 @@ use crate::{RequestMessage, ResponseMessage};
 #[derive(Clone, Debug)]
 pub struct ServerRequest {
     /// Who asks, by the key that was proved.
-    pub peer: Peer,
+    pub requester: Requester,
     /// Where the peer is. It proves nothing.
     pub from: SocketAddr,
     /// The whole request.
     pub message: RequestMessage,
+}
+
+/// Who sends a request, by which end began the association that it came over.
+///
+/// The numbers of clients and those of servers are given apart: whoever checks one has to know
+/// which it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Requester {
+    /// A client that called this node. The number is that of its key in the node's
+    /// [`PskStore`](hedgerow_core::PskStore).
+    Client(Peer),
+    /// A server that this node called, which may ask in its turn (RFC 7252 §2.2). The number is
+    /// that of the [`Credentials`](crate::Credentials) it was called with; in clear it is
+    /// [`Peer::Anonymous`].
+    Server(Peer),
 }
 
 /// The application of a server: it answers requests.

@@ -29,7 +29,8 @@ impl KeyStore {
         }
     }
 
-    /// Adds a key, or replaces the one that the identity had.
+    /// Adds a key, or replaces the one that the identity had. `peer` is the application's own number
+    /// for the client that holds it: [`Requester::Client`](crate::Requester::Client) names it.
     ///
     /// # Errors
     ///

@@ -83,7 +83,7 @@ mod statistics;
 pub use config::NodeConfig;
 pub use credentials::{Credentials, Target};
 pub use error::RequestFailure;
-pub use handler::{Handler, ServerRequest};
+pub use handler::{Handler, Requester, ServerRequest};
 pub use key_store::KeyStore;
 pub use message::{OwnedOption, RequestMessage, ResponseMessage};
 pub use node::Node;

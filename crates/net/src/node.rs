@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hedgerow_core::{Env, PskStore};
 use hedgerow_crypto_ring::RingCrypto;
 use hedgerow_endpoint::Endpoint;
+use hedgerow_record::CipherSuite;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -175,6 +176,18 @@ impl Node {
             return false;
         }
         outcome.await.unwrap_or(false)
+    }
+
+    /// Returns the suite that protects the session with the peer at `address`: `None` if there is
+    /// no session, or nothing protects it.
+    pub async fn suite(&self, address: SocketAddr) -> Option<CipherSuite> {
+        let (answer, suite) = oneshot::channel();
+        let command = Command::Suite {
+            remote: address,
+            answer,
+        };
+        self.inner.commands.send(command).await.ok()?;
+        suite.await.ok().flatten()
     }
 
     /// Returns the address of the node's socket.

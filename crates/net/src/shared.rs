@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use hedgerow_record::CipherSuite;
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 
 use crate::statistics::Counters;
@@ -65,6 +66,10 @@ pub(crate) enum Command {
     Disconnect {
         target: std::net::SocketAddr,
         done: oneshot::Sender<bool>,
+    },
+    Suite {
+        remote: std::net::SocketAddr,
+        answer: oneshot::Sender<Option<CipherSuite>>,
     },
 }
 

@@ -9,11 +9,12 @@
 
 mod support;
 
-use hedgerow_coap::{Code, Message, MessageType, MessageWriter, OptionNumber, Token};
-use hedgerow_core::DropReason;
-use hedgerow_net::{RequestFailure, Target};
+use hedgerow_coap::{Code, Message, MessageId, MessageType, MessageWriter, OptionNumber, Token};
+use hedgerow_core::{DropReason, Peer};
+use hedgerow_net::{RequestFailure, Requester, ServerRequest, Target};
 use support::*;
 use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
 
 /// Answers one request, first with `forged` in place of the token, then as it should.
 async fn respond(socket: &UdpSocket, forged: Token) -> Token {
@@ -64,6 +65,42 @@ fn request_in_clear_takes_no_response_with_another_token() {
                 assert_eq!(buffer[0], 22);
             }
         }
+    });
+}
+
+/// A server that was called asks in its turn, and is told apart from the node's clients.
+#[test]
+fn request_of_a_server_that_was_called_says_so() {
+    run(async {
+        let responder = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = responder.local_addr().unwrap();
+        let (asked, mut requests) = mpsc::channel(1);
+        let node = server(move |request: ServerRequest| {
+            asked.try_send(request.requester).unwrap();
+            echo(request)
+        })
+        .await;
+        let target = Target {
+            address,
+            credentials: None,
+        };
+        let (response, _) = tokio::join!(
+            node.request(&target, get("/temperature")),
+            respond(&responder, Token::from([1]))
+        );
+        response.unwrap();
+        assert_eq!(node.suite(address).await, None);
+
+        let mut out = [0; 1_500];
+        let (confirmable, id) = (MessageType::Confirmable, MessageId(9));
+        let writer = MessageWriter::new(&mut out, confirmable, Code::GET, id, Token::EMPTY);
+        let len = writer.unwrap().finish();
+        responder
+            .send_to(&out[..len], node.local_addr())
+            .await
+            .unwrap();
+        let requester = requests.recv().await.unwrap();
+        assert_eq!(requester, Requester::Server(Peer::Anonymous));
     });
 }
 

@@ -15,8 +15,8 @@ use hedgerow_coap::{Code, OptionNumber};
 use hedgerow_core::{ChannelError, Peer, PeerFault, PeerId};
 use hedgerow_handshake::{DEFAULT_SUITES, Settings};
 use hedgerow_net::{
-    Credentials, Node, NodeConfig, RequestFailure, RequestMessage, ResponseMessage, ServerRequest,
-    Target,
+    Credentials, Node, NodeConfig, RequestFailure, RequestMessage, Requester, ResponseMessage,
+    ServerRequest, Target,
 };
 use support::*;
 use tokio::task::JoinSet;
@@ -29,7 +29,8 @@ fn each_suite_carries_a_request_and_its_response() {
             config.endpoint.handshake = Settings::new(&[suite]);
             let local = address("127.0.0.1:0");
             let answer = async |request: ServerRequest| {
-                assert_eq!(request.peer, Peer::Psk(PeerId(7)));
+                let reader = Peer::Psk(PeerId(7));
+                assert_eq!(request.requester, Requester::Client(reader));
                 assert!(request.message.is_confirmable);
                 let path: Vec<_> = request.message.values(OptionNumber::URI_PATH).collect();
                 ResponseMessage::new(Code::CONTENT)
@@ -41,7 +42,10 @@ fn each_suite_carries_a_request_and_its_response() {
                 .unwrap();
             let client = Node::bind_client(local, config).await.unwrap();
             let target = target(server.local_addr(), KEY);
+            assert_eq!(client.suite(target.address).await, None);
             let response = client.request(&target, get("/a/b")).await.unwrap();
+            assert_eq!(client.suite(target.address).await, Some(suite));
+            assert_eq!(server.suite(client.local_addr()).await, Some(suite));
             assert_eq!(response.code, Code::CONTENT, "{suite}");
             assert_eq!(response.payload, b"a|b", "{suite}");
             let formats = response.values(OptionNumber::CONTENT_FORMAT);
