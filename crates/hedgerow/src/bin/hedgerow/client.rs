@@ -86,6 +86,7 @@ pub(crate) async fn run(
     let outcome = timeout_at(deadline, node.request(&target, request)).await;
     let waited = asked.elapsed();
     progress.requesting = Some(waited);
+    progress.suite = node.suite(address).await.map(|suite| suite.to_string());
     let is_established = node.statistics().established > 0;
     node.close().await;
 

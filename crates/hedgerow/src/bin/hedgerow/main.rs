@@ -13,7 +13,6 @@ mod private_file;
 mod private_folder;
 mod report;
 mod shutdown;
-mod suite_watch;
 mod target;
 
 use std::io;
@@ -24,7 +23,6 @@ use clap::Parser;
 use client::Progress;
 use exit::{Class, Failure};
 use hedgerow_coap::Code;
-use suite_watch::SuiteWatch;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
@@ -65,10 +63,9 @@ async fn run(arguments: Arguments) -> u8 {
         Some(Command::Put(request)) => RequestLine::with_payload(Code::PUT, request),
         Some(Command::Post(request)) => RequestLine::with_payload(Code::POST, request),
     };
-    let suites = log_to_stderr(LevelFilter::WARN, verbose);
+    log_to_stderr(LevelFilter::WARN, verbose);
     let mut progress = Progress::default();
     let outcome = client::run(&line, &mut progress).await;
-    progress.suite = suites.suite();
     report::print(&line.common, &progress, outcome)
 }
 
@@ -80,11 +77,10 @@ fn conclude(outcome: Result<(), Failure>) -> u8 {
     }
 }
 
-/// Logs what this program's own crates say, beginning at `level` and more with each `-v`, and
-/// returns what remembers the suite that they name.
+/// Logs what this program's own crates say, beginning at `level` and more with each `-v`.
 ///
 /// What libraries log at their finest could hold the bytes of messages, so that it isn't shown.
-fn log_to_stderr(level: LevelFilter, verbose: u8) -> SuiteWatch {
+fn log_to_stderr(level: LevelFilter, verbose: u8) {
     let levels = [
         LevelFilter::WARN,
         LevelFilter::INFO,
@@ -98,14 +94,8 @@ fn log_to_stderr(level: LevelFilter, verbose: u8) -> SuiteWatch {
         .with_writer(io::stderr)
         .with_target(false)
         .with_filter(Targets::new().with_target("hedgerow", level));
-    let suites = SuiteWatch::default();
-    let associations = Targets::new().with_target("hedgerow_net", LevelFilter::INFO);
     // It fails only if there is a subscriber already.
-    let _ = tracing_subscriber::registry()
-        .with(lines)
-        .with(suites.clone().with_filter(associations))
-        .try_init();
-    suites
+    let _ = tracing_subscriber::registry().with(lines).try_init();
 }
 
 /// Says what is wrong with the command line, or what `--help` and `--version` ask for.
