@@ -106,8 +106,10 @@ where
                     None => break,
                 },
                 answered = self.handlers.next(), if !self.handlers.is_empty() => {
-                    if let Some((asked, response)) = answered {
+                    let mut answered = answered;
+                    while let Some((asked, response)) = answered {
                         self.respond(asked, &response);
+                        answered = self.handlers.next_ended();
                     }
                 }
                 () = self.shared.woken() => {

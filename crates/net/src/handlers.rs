@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hedgerow_coap::Code;
 use hedgerow_endpoint::AssociationId;
 use hedgerow_exchange::IncomingRequest;
-use tokio::task::{Id, JoinSet};
+use tokio::task::{Id, JoinError, JoinSet};
 use tracing::warn;
 
 use crate::{Handler, ResponseMessage, ServerRequest};
@@ -60,7 +60,21 @@ impl<H: Handler> Handlers<H> {
     ///
     /// A handler that didn't end by itself is answered for with 5.00 (RFC 7252 §5.9.3.1).
     pub(crate) async fn next(&mut self) -> Option<(Asked, ResponseMessage)> {
-        let (id, response) = match self.tasks.join_next_with_id().await? {
+        let ended = self.tasks.join_next_with_id().await?;
+        self.answer(ended)
+    }
+
+    /// Returns the answer of another handler that has ended by now.
+    pub(crate) fn next_ended(&mut self) -> Option<(Asked, ResponseMessage)> {
+        let ended = self.tasks.try_join_next_with_id()?;
+        self.answer(ended)
+    }
+
+    fn answer(
+        &mut self,
+        ended: Result<(Id, ResponseMessage), JoinError>,
+    ) -> Option<(Asked, ResponseMessage)> {
+        let (id, response) = match ended {
             Ok((id, response)) => (id, response),
             Err(error) => {
                 // The panic's message is the application's and may hold anything.
