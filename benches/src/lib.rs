@@ -5,9 +5,11 @@
 //! Nothing here is part of the product, and a failure panics.
 
 pub mod aead;
+pub mod child;
 pub mod codec;
 pub mod endpoint;
 pub mod handshake;
+pub mod load;
 pub mod openssl_dtls;
 pub mod record;
 pub mod rounds;
