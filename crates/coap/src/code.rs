@@ -94,6 +94,16 @@ codes! {
     PROXYING_NOT_SUPPORTED = 5 . 5, "Proxying Not Supported";
     /// 5.08 (RFC 8768).
     HOP_LIMIT_REACHED = 5 . 8, "Hop Limit Reached";
+    /// Capabilities and settings, over a reliable transport (RFC 8323 §5.3).
+    CSM = 7 . 1, "CSM";
+    /// 7.02 (RFC 8323 §5.4).
+    PING = 7 . 2, "Ping";
+    /// 7.03 (RFC 8323 §5.4).
+    PONG = 7 . 3, "Pong";
+    /// 7.04 (RFC 8323 §5.5).
+    RELEASE = 7 . 4, "Release";
+    /// 7.05 (RFC 8323 §5.6).
+    ABORT = 7 . 5, "Abort";
 }
 
 impl Code {
@@ -134,6 +144,12 @@ impl Code {
     /// (RFC 7252 §4.2).
     pub const fn is_reserved(self) -> bool {
         matches!(self.class(), 1 | 6 | 7)
+    }
+
+    /// Says whether this is the code of a signaling message, 7.00 to 7.31, known or not: a message
+    /// over a reliable transport may carry it (RFC 8323 §5.1).
+    pub const fn is_signaling(self) -> bool {
+        self.class() == 7
     }
 
     /// Says whether this is a response of class 2.
@@ -193,6 +209,11 @@ mod tests {
             (Code::BAD_OPTION, 0x82, "4.02"),
             (Code::UNSUPPORTED_CONTENT_FORMAT, 0x8f, "4.15"),
             (Code::PROXYING_NOT_SUPPORTED, 0xa5, "5.05"),
+            (Code::CSM, 0xe1, "7.01"),
+            (Code::PING, 0xe2, "7.02"),
+            (Code::PONG, 0xe3, "7.03"),
+            (Code::RELEASE, 0xe4, "7.04"),
+            (Code::ABORT, 0xe5, "7.05"),
         ] {
             assert_eq!(u8::from(code), byte);
             assert_eq!(code.to_string(), text);
@@ -213,6 +234,7 @@ mod tests {
                 code.is_reserved(),
             ];
             assert_eq!(kinds.iter().filter(|kind| **kind).count(), 1, "{code}");
+            assert_eq!(code.is_signaling(), byte >= 0xe0);
         }
     }
 
