@@ -1,9 +1,10 @@
 //! CoAP as bytes and text, without state and without an allocator: RFC 7252 (messages, options,
-//! content formats, URIs), the option values of RFC 7959 (block-wise transfer), the link format of
-//! RFC 6690, and by name the options of RFC 7641, 7967, 8613, 8768, 9175 and 9177.
+//! content formats, URIs), the frames and signaling messages of RFC 8323 (reliable transports), the
+//! option values of RFC 7959 (block-wise transfer), the link format of RFC 6690, and by name the
+//! options of RFC 7641, 7967, 8613, 8768, 9175 and 9177.
 //!
-//! Decoding borrows from the datagram, encoding appends to the caller's buffer. What decodes is
-//! valid by construction; what doesn't says whether it may be answered with a Reset
+//! Decoding borrows from the datagram or the stream, encoding appends to the caller's buffer. What
+//! decodes is valid by construction; what doesn't says whether it may be answered with a Reset
 //! ([`DecodeError::rejectable`]). Unknown codes, options and types survive a round trip.
 //!
 //! It leaves out whatever needs memory between two messages: retransmission, deduplication,
@@ -43,6 +44,7 @@ mod block;
 mod code;
 mod content_format;
 mod error;
+mod frame;
 mod header;
 mod link;
 mod link_filter;
@@ -53,6 +55,7 @@ mod options;
 mod path;
 mod percent;
 mod scheme;
+mod signaling;
 mod slice_text;
 mod token;
 mod uint;
@@ -66,6 +69,7 @@ pub use block::{BlockError, BlockValue};
 pub use code::Code;
 pub use content_format::ContentFormat;
 pub use error::{DecodeError, EncodeError, FormatError};
+pub use frame::{Frame, FrameError, FrameHeader};
 pub use header::{Header, MessageId, MessageType};
 pub use link::{Attribute, AttributeValue, Attributes, Link, LinkError, Links};
 pub use link_filter::LinkFilter;
@@ -74,6 +78,9 @@ pub use message::Message;
 pub use option_number::{OptionDefinition, OptionFormat, OptionNumber};
 pub use options::{MAX_OPTION_LEN, MessageOption, Options};
 pub use scheme::Scheme;
+pub use signaling::{
+    Abort, AlternativeAddresses, Csm, Release, Signal, SignalingError, SignalingMessage,
+};
 pub use token::{MAX_TOKEN_LEN, Token};
 pub use uint::{UintValue, decode_uint};
 pub use uri::CoapUri;

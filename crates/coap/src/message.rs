@@ -8,7 +8,8 @@ use crate::{
     OptionNumber, Options, Token,
 };
 
-/// A decoded message, borrowed from its datagram.
+/// A decoded message, borrowed from its datagram, or from its [`Frame`](crate::Frame): a reliable
+/// transport has neither type nor message ID, and the message is Non-confirmable with ID 0 then.
 ///
 /// Its format is good, but whether type and code go together ([`MessageType::may_carry`]) and
 /// whether its critical options are recognised is the message layer's business.
@@ -75,6 +76,21 @@ impl<'a> Message<'a> {
             options,
             payload,
         })
+    }
+
+    /// Decodes what a frame of a reliable transport has behind its code: the token, options and
+    /// payload of a request or a response (RFC 8323 §3.2).
+    pub(crate) fn decode_framed(
+        code: Code,
+        token_len: u8,
+        body: &'a [u8],
+    ) -> Result<Self, FormatError> {
+        let header = Header {
+            message_type: MessageType::NonConfirmable,
+            code,
+            message_id: MessageId(0),
+        };
+        Self::decode_body(header, token_len, body)
     }
 
     /// Returns type, code and message ID.
@@ -234,7 +250,7 @@ impl fmt::Debug for Message<'_> {
 }
 
 #[inline]
-fn split_token(len: u8, body: &[u8]) -> Result<(Token, &[u8]), FormatError> {
+pub(crate) fn split_token(len: u8, body: &[u8]) -> Result<(Token, &[u8]), FormatError> {
     // MUST (RFC 7252 §3): lengths 9 to 15 are processed as a message format error.
     if usize::from(len) > MAX_TOKEN_LEN {
         return Err(FormatError::ReservedTokenLength { len });
@@ -252,7 +268,7 @@ fn split_token(len: u8, body: &[u8]) -> Result<(Token, &[u8]), FormatError> {
 
 /// Checks every option and returns the options' bytes and the payload.
 #[inline]
-fn split_options(body: &[u8]) -> Result<(&[u8], &[u8]), FormatError> {
+pub(crate) fn split_options(body: &[u8]) -> Result<(&[u8], &[u8]), FormatError> {
     let mut rest = body;
     let mut previous = 0_u16;
     while let Some((&first, after)) = rest.split_first() {

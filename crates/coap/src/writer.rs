@@ -1,7 +1,8 @@
-//! Writing a message into a caller's buffer, RFC 7252 §3.
+//! Writing a message into a caller's buffer, RFC 7252 §3 and RFC 8323 §3.2.
 
 use core::fmt;
 
+use crate::frame::ExtendedLength;
 use crate::options::PAYLOAD_MARKER;
 use crate::{
     Code, EncodeError, Header, MAX_TOKEN_LEN, MessageId, MessageOption, MessageType, OptionNumber,
@@ -12,11 +13,29 @@ use crate::{
 /// the order of their numbers, then the payload.
 ///
 /// A call that fails leaves what was written before as it was.
+///
+/// In the frame of a reliable transport the length stands in front and is known last. The writer
+/// leaves as many bytes for it as the longest message needs that fits the buffer; a message that
+/// turns out to need fewer is moved to the front by up to four bytes when it is finished. Whoever
+/// knows a bound for the message lends a buffer no longer than that, and nothing moves.
 pub struct MessageWriter<'a> {
     out: &'a mut [u8],
     len: usize,
     previous: u16,
     is_empty_message: bool,
+    framing: Framing,
+}
+
+/// What stands in front of the token.
+#[derive(Clone, Copy, Debug)]
+enum Framing {
+    /// Four bytes, all known from the start.
+    Datagram,
+    /// The length field that room was left for.
+    Stream {
+        reserved: ExtendedLength,
+        token_len: u8,
+    },
 }
 
 #[expect(
@@ -78,6 +97,49 @@ impl<'a> MessageWriter<'a> {
             len,
             previous: 0,
             is_empty_message,
+            framing: Framing::Datagram,
+        })
+    }
+
+    /// Begins a message in the frame of a reliable transport (RFC 8323 §3.2): code and token, behind
+    /// room for the length. A signaling message may be written too.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`]; of the reserved classes only 1 and 6 are refused.
+    pub fn new_framed(out: &'a mut [u8], code: Code, token: Token) -> Result<Self, EncodeError> {
+        if code.is_reserved() && !code.is_signaling() {
+            return Err(EncodeError::ReservedCodeClass {
+                class: code.class(),
+            });
+        }
+        let is_empty_message = code.is_empty();
+        if is_empty_message && !token.is_empty() {
+            return Err(EncodeError::EmptyWithContent);
+        }
+        let available = out.len();
+        let too_small = EncodeError::BufferTooSmall {
+            needed: token.len().saturating_add(2),
+            available,
+        };
+        let (reserved, usable) =
+            ExtendedLength::for_room(available, token.len()).ok_or(too_small)?;
+        let out = out.get_mut(..usable).ok_or(too_small)?;
+        let len = 2 + reserved.len() + token.len();
+        let head = out.get_mut(1 + reserved.len()..len).ok_or(too_small)?;
+        let bytes = [u8::from(code)];
+        for (to, from) in head.iter_mut().zip(bytes.iter().chain(token.as_bytes())) {
+            *to = *from;
+        }
+        Ok(Self {
+            out,
+            len,
+            previous: 0,
+            is_empty_message,
+            framing: Framing::Stream {
+                reserved,
+                token_len: token.len_u8(),
+            },
         })
     }
 
@@ -136,7 +198,7 @@ impl<'a> MessageWriter<'a> {
         self.option(option.number(), option.value())
     }
 
-    /// Returns the number of bytes written so far.
+    /// Returns the number of bytes written so far, with those left for a length.
     pub const fn len(&self) -> usize {
         self.len
     }
@@ -147,8 +209,14 @@ impl<'a> MessageWriter<'a> {
     }
 
     /// Ends the message without a payload and returns its length in bytes.
-    pub const fn finish(self) -> usize {
-        self.len
+    pub fn finish(self) -> usize {
+        match self.framing {
+            Framing::Datagram => self.len,
+            Framing::Stream {
+                reserved,
+                token_len,
+            } => put_length(self.out, self.len, reserved, token_len),
+        }
     }
 
     /// Ends the message with `payload` and returns its length in bytes. Without payload bytes no
@@ -178,7 +246,10 @@ impl<'a> MessageWriter<'a> {
     ///
     /// [`EncodeError::BufferTooSmall`] if `fill` returns more than it was lent;
     /// [`EncodeError::EmptyWithContent`].
-    pub fn payload_with(self, fill: impl FnOnce(&mut [u8]) -> usize) -> Result<usize, EncodeError> {
+    pub fn payload_with(
+        mut self,
+        fill: impl FnOnce(&mut [u8]) -> usize,
+    ) -> Result<usize, EncodeError> {
         let rest = self.out.get_mut(self.len..).unwrap_or_default();
         let available = rest.len();
         let (marker, room) = match rest.split_first_mut() {
@@ -187,7 +258,7 @@ impl<'a> MessageWriter<'a> {
         };
         let len = fill(room);
         if len == 0 {
-            return Ok(self.len);
+            return Ok(self.finish());
         }
         if self.is_empty_message {
             return Err(EncodeError::EmptyWithContent);
@@ -195,7 +266,8 @@ impl<'a> MessageWriter<'a> {
         match marker {
             Some(marker) if len < available => {
                 *marker = PAYLOAD_MARKER;
-                Ok(self.len + 1 + len)
+                self.len += 1 + len;
+                Ok(self.finish())
             }
             _ => Err(EncodeError::BufferTooSmall {
                 needed: len.saturating_add(1),
@@ -275,6 +347,30 @@ impl Extension {
             Self::Two(bytes) => bytes,
         }
     }
+}
+
+/// Writes the length in front of a framed message of `len` bytes that `reserved` was left for, and
+/// returns the length that the message has then.
+fn put_length(out: &mut [u8], len: usize, reserved: ExtendedLength, token_len: u8) -> usize {
+    let head_len = 2 + reserved.len() + usize::from(token_len);
+    // The writer was lent no more than the field left can stand for.
+    let Some((extended, nibble, bytes)) = ExtendedLength::for_body(len.saturating_sub(head_len))
+    else {
+        return len;
+    };
+    let surplus = reserved.len().saturating_sub(extended.len());
+    let start = 1 + extended.len();
+    if surplus > 0
+        && let Some(message) = out.get_mut(start..len)
+    {
+        message.copy_within(surplus.min(message.len()).., 0);
+    }
+    let first = [(nibble << 4) | token_len];
+    let field = bytes.iter().take(extended.len());
+    for (to, from) in out.iter_mut().zip(first.iter().chain(field)) {
+        *to = *from;
+    }
+    len.saturating_sub(surplus)
 }
 
 /// Copies up to 12 bytes between slices of equal length by moves of fixed size: a call of memcpy
