@@ -19,8 +19,9 @@ use std::path::Path;
 type Seeds = Vec<(String, Vec<u8>)>;
 
 fn main() {
-    let targets: [(&str, Seeds); 8] = [
+    let targets: [(&str, Seeds); 9] = [
         ("acceptor", datagrams::acceptor()),
+        ("coap_frame", codecs::coap_frame()),
         ("coap_link_format", codecs::coap_link_format()),
         ("coap_message", codecs::coap_message()),
         ("coap_uri", codecs::coap_uri()),

@@ -31,6 +31,7 @@
 )]
 
 mod acceptor;
+mod coap_frame;
 mod coap_link_format;
 mod coap_message;
 mod coap_uri;
@@ -43,6 +44,7 @@ mod hellos;
 mod http_request;
 
 pub use acceptor::acceptor;
+pub use coap_frame::coap_frame;
 pub use coap_link_format::coap_link_format;
 pub use coap_message::coap_message;
 pub use coap_uri::coap_uri;
@@ -68,6 +70,7 @@ pub struct Body {
 /// All targets, sorted by name.
 pub const BODIES: &[Body] = &[
     body("acceptor", acceptor),
+    body("coap_frame", coap_frame),
     body("coap_link_format", coap_link_format),
     body("coap_message", coap_message),
     body("coap_uri", coap_uri),

@@ -1,8 +1,8 @@
 //! Seeds of CoAP's codecs.
 
 use hedgerow_coap::{
-    BlockValue, CoapUri, Code, ContentFormat, Header, MessageId, MessageType, MessageWriter,
-    OptionNumber, Token,
+    Abort, BlockValue, CoapUri, Code, ContentFormat, Csm, Header, MessageId, MessageType,
+    MessageWriter, OptionNumber, Release, Signal, Token,
 };
 
 use crate::Seeds;
@@ -10,6 +10,67 @@ use crate::Seeds;
 const NON: MessageType = MessageType::NonConfirmable;
 const CON: MessageType = MessageType::Confirmable;
 const ACK: MessageType = MessageType::Acknowledgement;
+
+/// The first byte says where each message is cut.
+pub(crate) fn coap_frame() -> Seeds {
+    let csm = Signal::Csm(Csm {
+        max_message_size: Some(8_192),
+        block_wise_transfer: true,
+    });
+    let addresses = ["192.0.2.7:5684", "gateway.example"];
+    let release = Release::new()
+        .with_alternative_addresses(&addresses)
+        .with_hold_off(600)
+        .with_diagnostic("maintenance");
+    let abort = Abort::new("no CSM").with_bad_csm_option(9);
+    let signals = [
+        ("csm", csm),
+        ("ping", Signal::Ping { custody: false }),
+        ("pong", Signal::Pong { custody: true }),
+        ("release", Signal::Release(release)),
+        ("abort", Signal::Abort(abort)),
+    ];
+    let mut seeds: Seeds = signals
+        .iter()
+        .map(|(name, signal)| ((*name).into(), prefixed(2, &signaled(*signal))))
+        .collect();
+    let dialogue: Vec<u8> = [
+        signaled(csm),
+        framed(Code::GET, b""),
+        vec![0, 0],
+        framed(Code::CONTENT, b"22.5 C"),
+        framed(Code::CONTENT, &[7; 300]),
+    ]
+    .concat();
+    seeds.push(("dialogue".into(), prefixed(3, &dialogue)));
+    seeds.push((
+        "two_byte_length".into(),
+        prefixed(200, &framed(Code::PUT, &[1; 400])),
+    ));
+    seeds
+}
+
+fn signaled(signal: Signal<'_>) -> Vec<u8> {
+    let mut out = [0; 128];
+    let len = signal.encode(Token::from([0x42]), &mut out).unwrap();
+    out[..len].to_vec()
+}
+
+fn framed(code: Code, payload: &[u8]) -> Vec<u8> {
+    let mut out = [0; 600];
+    let mut writer = MessageWriter::new_framed(&mut out, code, Token::from([0x71])).unwrap();
+    if code.is_request() {
+        writer
+            .option(OptionNumber::URI_PATH, b"temperature")
+            .unwrap();
+    }
+    let len = writer.payload(payload).unwrap();
+    out[..len].to_vec()
+}
+
+fn prefixed(first: u8, bytes: &[u8]) -> Vec<u8> {
+    [&[first], bytes].concat()
+}
 
 pub(crate) fn coap_message() -> Seeds {
     let token = Token::from([0x71, 0x72]);
