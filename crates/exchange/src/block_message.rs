@@ -6,24 +6,36 @@ use hedgerow_coap::{
     OptionNumber, Token, UintValue,
 };
 
+use crate::blocks::Carrier;
 use crate::keyed_hash::HashKey;
 
 /// What belongs to one message and not to the whole request or response.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Head {
-    pub(crate) message_type: MessageType,
+    pub(crate) framing: Framing,
     pub(crate) code: Code,
-    pub(crate) message_id: MessageId,
     pub(crate) token: Token,
+}
+
+/// What the carrier wants of a message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Framing {
+    /// RFC 7252 §3.
+    Datagram {
+        message_type: MessageType,
+        message_id: MessageId,
+    },
 }
 
 impl Head {
     /// The head under which a whole request or response is kept. It is never sent.
     pub(crate) const fn kept(code: Code) -> Self {
         Self {
-            message_type: MessageType::NonConfirmable,
+            framing: Framing::Datagram {
+                message_type: MessageType::NonConfirmable,
+                message_id: MessageId(0),
+            },
             code,
-            message_id: MessageId(0),
             token: Token::EMPTY,
         }
     }
@@ -81,13 +93,12 @@ pub(crate) fn write_message<'o>(
         .into_iter()
         .filter_map(|(number, value)| value.map(|value| (number, value)))
         .peekable();
-    let mut writer = MessageWriter::new(
-        out,
-        head.message_type,
-        head.code,
-        head.message_id,
-        head.token,
-    )?;
+    let mut writer = match head.framing {
+        Framing::Datagram {
+            message_type,
+            message_id,
+        } => MessageWriter::new(out, message_type, head.code, message_id, head.token)?,
+    };
     for option in options {
         while let Some((number, value)) = added.next_if(|(number, _)| *number < option.number()) {
             writer.option(number, value)?;
@@ -109,21 +120,58 @@ pub(crate) fn fitting_szx(options_len: usize, max_message_len: usize, max_szx: u
         .find(|szx| block_size(*szx) <= room)
 }
 
-/// Returns the size of a block, in bytes.
+/// How much of a body one message carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BlockSize {
+    pub(crate) szx: u8,
+    /// In bytes: for BERT a multiple of 1,024 (RFC 8323 §6).
+    pub(crate) len: usize,
+}
+
+impl BlockSize {
+    /// Makes the size of one block.
+    pub(crate) const fn one(szx: u8) -> Self {
+        Self {
+            szx,
+            len: block_size(szx),
+        }
+    }
+
+    /// Chooses the largest size up to `max_szx` with which a block fits a message beside
+    /// `options_len` bytes of options; `None` if not even 16 bytes do.
+    pub(crate) fn fitting(options_len: usize, max_message_len: usize, max_szx: u8) -> Option<Self> {
+        if max_szx >= BlockValue::BERT_SZX {
+            let room = max_message_len.saturating_sub(OVERHEAD.checked_add(options_len)?);
+            let len = room - room % block_size(BlockValue::MAX_SZX);
+            // One block alone needs no BERT.
+            if len > block_size(BlockValue::MAX_SZX) {
+                let szx = BlockValue::BERT_SZX;
+                return Some(Self { szx, len });
+            }
+        }
+        fitting_szx(options_len, max_message_len, max_szx).map(Self::one)
+    }
+}
+
+/// Returns the size of a block, in bytes; for BERT that of the blocks that it counts in.
 pub(crate) const fn block_size(szx: u8) -> usize {
-    16 << szx
+    16 << if szx < BlockValue::MAX_SZX {
+        szx
+    } else {
+        BlockValue::MAX_SZX
+    }
 }
 
 /// Makes the value for the block that begins `offset` bytes into a body; `None` beyond 2^20 blocks.
 pub(crate) fn block_at(offset: usize, more: bool, szx: u8) -> Option<BlockValue> {
     let num = u32::try_from(offset / block_size(szx)).ok()?;
-    BlockValue::new(num, more, szx)
+    BlockValue::new_reliable(num, more, szx)
 }
 
-/// Returns the slice of `body` that makes up the block at `offset`, and whether more follow.
-pub(crate) fn block_of(body: &[u8], offset: usize, szx: u8) -> (&[u8], bool) {
+/// Returns the slice of up to `len` bytes at `offset` of `body`, and whether more follow.
+pub(crate) fn block_of(body: &[u8], offset: usize, len: usize) -> (&[u8], bool) {
     let rest = body.get(offset..).unwrap_or_default();
-    match rest.split_at_checked(block_size(szx)) {
+    match rest.split_at_checked(len) {
         Some((block, after)) => (block, !after.is_empty()),
         None => (rest, false),
     }
@@ -159,12 +207,16 @@ pub(crate) fn transfer_key(
 
 /// Decodes a block option whose length was checked before; `Err` for the reserved size.
 pub(crate) fn block_option(
+    carrier: Carrier,
     message: &Message<'_>,
     number: OptionNumber,
 ) -> Result<Option<BlockValue>, hedgerow_coap::BlockError> {
     message
         .option(number)
-        .map(|option| BlockValue::decode(option.value()))
+        .map(|option| match carrier {
+            Carrier::Datagrams => BlockValue::decode(option.value()),
+            Carrier::Stream => BlockValue::decode_reliable(option.value()),
+        })
         .transpose()
 }
 
@@ -175,9 +227,11 @@ mod tests {
 
     fn head() -> Head {
         Head {
-            message_type: MessageType::Confirmable,
+            framing: Framing::Datagram {
+                message_type: MessageType::Confirmable,
+                message_id: MessageId(1),
+            },
             code: Code::PUT,
-            message_id: MessageId(1),
             token: Token::from([1, 2, 3, 4, 5, 6, 7, 8]),
         }
     }
@@ -224,6 +278,20 @@ mod tests {
         assert_eq!(fitting_szx(0, 1_152, 2), Some(2));
         assert_eq!(fitting_szx(0, OVERHEAD + 15, 6), None);
         assert_eq!(fitting_szx(usize::MAX, 1_152, 6), None);
+    }
+
+    #[test]
+    fn bert_takes_as_many_blocks_as_the_message_allows() {
+        let bert = |len| Some(BlockSize { szx: 7, len });
+        assert_eq!(BlockSize::fitting(0, 8_192 + OVERHEAD, 7), bert(8_192));
+        assert_eq!(BlockSize::fitting(0, 8_191 + OVERHEAD, 7), bert(7_168));
+        assert_eq!(
+            BlockSize::fitting(1, 2_048 + OVERHEAD, 7),
+            Some(BlockSize::one(6))
+        );
+        assert_eq!(BlockSize::fitting(0, 8_192, 6), Some(BlockSize::one(6)));
+        assert_eq!(BlockSize::fitting(0, OVERHEAD, 7), None);
+        assert_eq!(block_at(8_192, true, 7).map(BlockValue::num), Some(8));
     }
 
     #[test]

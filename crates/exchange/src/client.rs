@@ -9,17 +9,17 @@
 
 use core::borrow::Borrow;
 
-use hedgerow_coap::{Code, Header, Message, MessageId, MessageType, Token};
+use hedgerow_coap::{Header, Message, MessageId, MessageType, Token};
 use hedgerow_core::{DropReason, Env, Instant};
 
-use crate::block_message::{AddedOptions, Head, write_message};
-use crate::client_blocks::Step;
+use crate::block_message::AddedOptions;
+use crate::blocks::Bounds;
+use crate::client_blocks::{Progress, Transfer};
 use crate::deduplication::Answer;
 use crate::exchange::Outcome;
 use crate::liveness::Heard;
-use crate::message_content::Content;
 use crate::retransmission::{Expiry, Retransmission};
-use crate::storage::{Bodies, BodyId, List, Storage};
+use crate::storage::{List, Storage};
 use crate::{Config, Error, Event, Exchange, OutgoingRequest, Request, RequestError};
 
 /// A request of this end, or a ping.
@@ -35,19 +35,6 @@ pub(crate) struct Outgoing {
 pub(crate) enum Work {
     Ping,
     Request(Transfer),
-}
-
-/// A request with its body, of which the messages are made.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Transfer {
-    /// The whole request as one message.
-    pub(crate) template: BodyId,
-    pub(crate) code: Code,
-    pub(crate) is_confirmable: bool,
-    /// Whether any message of it went out, so that the peer may have acted on it.
-    pub(crate) was_sent: bool,
-    pub(crate) restarts: u8,
-    pub(crate) step: Step,
 }
 
 /// Where the current message of a request stands.
@@ -201,8 +188,14 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         }
         self.check_room_for_request(env.now)?;
         let options_len = request.content.check_options()?;
-        let step = self.first_step(request.content.payload.len(), options_len)?;
-        let template = self.keep(&request.content, &AddedOptions::default(), options_len)?;
+        let bounds = Bounds::datagrams::<S>(self.config.borrow());
+        let len = request.content.payload.len();
+        let step = self.blocks.first_step(bounds, len, options_len)?;
+        let none = AddedOptions::default();
+        let content = &request.content;
+        let template = self
+            .blocks
+            .keep(bounds.config, content, &none, options_len)?;
         let transfer = Transfer {
             template,
             code,
@@ -266,56 +259,11 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         handle
     }
 
-    /// Stores a whole request or response as one message.
-    pub(crate) fn keep(
-        &mut self,
-        content: &Content<'_>,
-        added: &AddedOptions,
-        options_len: usize,
-    ) -> Result<BodyId, Error> {
-        let max = self.config().max_body_len;
-        let payload_len = content.payload.len();
-        if payload_len > max {
-            return Err(Error::BodyTooLong {
-                len: payload_len,
-                max,
-            });
-        }
-        let len = options_len
-            .saturating_add(KEPT_OVERHEAD)
-            .saturating_add(payload_len);
-        let max_total = self.config().max_bodies_len;
-        let body = self
-            .bodies
-            .allocate(len, max_total)
-            .ok_or(Error::NoRoomForBody { len })?;
-        let written = write_message(
-            self.bodies.bytes_mut(body),
-            Head::kept(content.code),
-            content.options.iter().copied(),
-            added,
-            content.payload,
-        );
-        match written {
-            Ok(len) => {
-                self.bodies.truncate(body, len);
-                Ok(body)
-            }
-            Err(error) => {
-                self.bodies.release(body);
-                Err(error.into())
-            }
-        }
-    }
-
     /// Takes a request out and gives back what it holds.
     pub(crate) fn remove_outgoing(&mut self, index: usize) -> Option<OutgoingRequest> {
         let entry = self.outgoing.remove(index)?;
         if let Work::Request(transfer) = entry.work {
-            self.bodies.release(transfer.template);
-            if let Step::Download { assembly, .. } = transfer.step {
-                self.bodies.release(assembly);
-            }
+            self.blocks.release_transfer(&transfer);
         }
         Some(entry.handle)
     }
@@ -377,6 +325,38 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         self.handle_response(index, message)
     }
 
+    /// Lets a response move its request on.
+    fn handle_response(&mut self, index: usize, message: &Message<'_>) -> Outcome {
+        let bounds = Bounds::datagrams::<S>(self.config.borrow());
+        let entry = self.outgoing.as_mut_slice().get_mut(index);
+        let Some(Outgoing {
+            work: Work::Request(transfer),
+            phase,
+            ..
+        }) = entry
+        else {
+            return Outcome::Handled;
+        };
+        match self.blocks.handle_response(bounds, transfer, message) {
+            Progress::GoesOn => {
+                *phase = Phase::Queued;
+                Outcome::Handled
+            }
+            Progress::Fails(error) => {
+                *phase = Phase::Failed(error);
+                Outcome::Handled
+            }
+            Progress::Ends => match self.remove_outgoing(index) {
+                Some(request) => Outcome::Response(request),
+                None => Outcome::Handled,
+            },
+            Progress::EndsWithBody(body) => match self.remove_outgoing(index) {
+                Some(request) => Outcome::AssembledResponse(request, body),
+                None => Outcome::Handled,
+            },
+        }
+    }
+
     /// Rejects a response: a Confirmable one with a Reset, another by ignoring it.
     fn reject(&mut self, message: &Message<'_>, ignored: DropReason) -> Outcome {
         // MUST (RFC 7252 §4.2): a Confirmable message that lacks context is rejected.
@@ -408,6 +388,3 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         outgoing.position(|entry| matches!(entry.work, Work::Request(_)) && is_sought(&entry.phase))
     }
 }
-
-/// Header, payload marker and an ETag of this end.
-const KEPT_OVERHEAD: usize = 4 + 1 + 10;

@@ -1,18 +1,41 @@
 //! Block-wise transfer in the client's role, RFC 7959: uploads by Block1, downloads by Block2, and
 //! one after the other.
 
-use core::borrow::Borrow;
-
-use hedgerow_coap::{Code, Message, MessageOption, MessageType, OptionNumber};
+use hedgerow_coap::{Code, Message, OptionNumber};
 
 use crate::block_message::{
-    AddedOptions, Head, OVERHEAD, block_at, block_of, block_option, block_size, fitting_szx,
+    AddedOptions, BlockSize, Head, OVERHEAD, block_at, block_of, block_option, block_size,
     write_message,
 };
-use crate::client::{Phase, Sent, Transfer, Work};
-use crate::exchange::Outcome;
-use crate::storage::{Bodies, BodyId, List, Storage};
-use crate::{Config, Error, Exchange, RequestError};
+use crate::blocks::{Blocks, Bounds};
+use crate::storage::{Bodies, BodyId, Storage};
+use crate::{Error, RequestError};
+
+/// A request with its body, of which the messages are made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Transfer {
+    /// The whole request as one message.
+    pub(crate) template: BodyId,
+    pub(crate) code: Code,
+    pub(crate) is_confirmable: bool,
+    /// Whether any message of it went out, so that the peer may have acted on it.
+    pub(crate) was_sent: bool,
+    pub(crate) restarts: u8,
+    pub(crate) step: Step,
+}
+
+/// What a response makes of its request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Progress {
+    /// The next message of the transfer is to be sent.
+    GoesOn,
+    /// The response is in the message: the request has ended.
+    Ends,
+    /// The response is in a body: the request has ended.
+    EndsWithBody(BodyId),
+    /// The request has ended without a response.
+    Fails(RequestError),
+}
 
 /// Which message of the transfer is under way.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +45,7 @@ pub(crate) enum Step {
     /// The block of the request's body that begins at `offset`.
     Upload {
         offset: usize,
-        szx: u8,
+        size: BlockSize,
         request_tag: Option<u32>,
     },
     /// The block of the response's body that begins where `assembly` ends.
@@ -51,32 +74,34 @@ impl Upload {
     }
 }
 
-impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
+impl<S: Storage> Blocks<S> {
     /// Chooses between one message and blocks for a body of `len` bytes.
-    pub(crate) fn first_step(&mut self, len: usize, options_len: usize) -> Result<Step, Error> {
-        let config = self.config();
-        let max_szx = config.block_szx();
-        let max_len = self.max_message_len();
+    pub(crate) fn first_step(
+        &mut self,
+        bounds: Bounds<'_>,
+        len: usize,
+        options_len: usize,
+    ) -> Result<Step, Error> {
         let needed = OVERHEAD.saturating_add(options_len);
-        let largest = block_size(max_szx);
-        if len <= largest && needed.saturating_add(len) <= max_len {
+        let is_short = bounds.is_stream() || len <= block_size(bounds.send_szx);
+        if is_short && needed.saturating_add(len) <= bounds.send_len {
             return Ok(Step::Whole);
         }
-        let szx = fitting_szx(options_len, max_len, max_szx)
+        let size = BlockSize::fitting(options_len, bounds.send_len, bounds.send_szx)
             .ok_or(Error::OptionsTooLong { len: options_len })?;
-        Ok(self.upload(szx))
+        Ok(self.upload(bounds, size))
     }
 
     /// Begins an upload, under a Request-Tag that wasn't used before: a block that a stranger
     /// delayed then fits no later upload (RFC 9175 §3.3).
-    pub(crate) fn upload(&mut self, szx: u8) -> Step {
-        let request_tag = self.config().send_request_tag.then(|| {
+    pub(crate) fn upload(&mut self, bounds: Bounds<'_>, size: BlockSize) -> Step {
+        let request_tag = bounds.config.send_request_tag.then(|| {
             self.last_request_tag = self.last_request_tag.wrapping_add(1);
             self.last_request_tag
         });
         Step::Upload {
             offset: 0,
-            szx,
+            size,
             request_tag,
         }
     }
@@ -84,31 +109,30 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
     /// Writes the current message of a request; `None` if the transfer has outgrown the format.
     pub(crate) fn write_request(
         &self,
+        bounds: Bounds<'_>,
         transfer: &Transfer,
-        sent: Sent,
+        head: Head,
         out: &mut [u8],
     ) -> Option<usize> {
         let template = Message::decode(self.bodies.bytes(transfer.template)).ok()?;
-        let config = self.config();
         let body = template.payload();
-        let preferred = || block_at(0, false, config.block_szx());
         let mut added = AddedOptions::default();
         let mut is_first = true;
         let payload = match transfer.step {
             Step::Whole => {
-                added.block2 = preferred().filter(|_| config.negotiate_block2);
+                added.block2 = bounds.preferred_block2();
                 body
             }
             Step::Upload {
                 offset,
-                szx,
+                size,
                 request_tag,
             } => {
-                let (block, more) = block_of(body, offset, szx);
+                let (block, more) = block_of(body, offset, size.len);
                 is_first = offset == 0;
-                added.block1 = Some(block_at(offset, more, szx)?);
+                added.block1 = Some(block_at(offset, more, size.szx)?);
                 added.size1 = u32::try_from(body.len()).ok().filter(|_| is_first);
-                added.block2 = preferred().filter(|_| config.negotiate_block2 && !more);
+                added.block2 = bounds.preferred_block2().filter(|_| !more);
                 added.request_tag = request_tag;
                 block
             }
@@ -131,16 +155,6 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
                 }
             }
         };
-        let message_type = match transfer.is_confirmable {
-            true => MessageType::Confirmable,
-            false => MessageType::NonConfirmable,
-        };
-        let head = Head {
-            message_type,
-            code: transfer.code,
-            message_id: sent.message_id,
-            token: sent.token,
-        };
         // MUST (RFC 7959 §2.10): If-None-Match isn't used with a block other than the first.
         let options = template
             .options()
@@ -149,96 +163,106 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
     }
 
     /// Takes in a response whose token is right and whose critical options are understood.
-    pub(crate) fn handle_response(&mut self, index: usize, message: &Message<'_>) -> Outcome {
-        let entry = self.outgoing.as_slice().get(index);
-        let Some(Work::Request(transfer)) = entry.map(|entry| &entry.work) else {
-            return Outcome::Handled;
-        };
-        let transfer = *transfer;
+    pub(crate) fn handle_response(
+        &mut self,
+        bounds: Bounds<'_>,
+        transfer: &mut Transfer,
+        message: &Message<'_>,
+    ) -> Progress {
         match transfer.step {
             Step::Whole if message.code() == Code::REQUEST_ENTITY_TOO_LARGE => {
-                self.handle_too_large(index, &transfer, message, None)
+                self.handle_too_large(bounds, transfer, message, None)
             }
-            Step::Whole => self.handle_final(index, message, Upload::None),
+            Step::Whole => self.handle_final(bounds, transfer, message, Upload::None),
             Step::Upload {
                 offset,
-                szx,
+                size,
                 request_tag,
-            } => self.handle_upload(index, &transfer, message, (offset, szx, request_tag)),
+            } => self.handle_upload(bounds, transfer, message, (offset, size, request_tag)),
             Step::Download {
                 assembly,
                 received,
                 szx,
                 upload,
-            } => self.handle_block(index, &transfer, message, (assembly, received, szx, upload)),
+            } => self.handle_block(bounds, transfer, message, (assembly, received, szx, upload)),
+        }
+    }
+
+    /// Gives back what a request holds that has ended.
+    pub(crate) fn release_transfer(&mut self, transfer: &Transfer) {
+        self.bodies.release(transfer.template);
+        if let Step::Download { assembly, .. } = transfer.step {
+            self.bodies.release(assembly);
         }
     }
 
     fn handle_upload(
         &mut self,
-        index: usize,
-        transfer: &Transfer,
+        bounds: Bounds<'_>,
+        transfer: &mut Transfer,
         message: &Message<'_>,
-        (offset, szx, request_tag): (usize, u8, Option<u32>),
-    ) -> Outcome {
-        let Ok(control) = block_option(message, OptionNumber::BLOCK1) else {
-            return self.fail_and_handle(index, RequestError::UnexpectedBlock);
+        (offset, size, request_tag): (usize, BlockSize, Option<u32>),
+    ) -> Progress {
+        let Ok(control) = block_option(bounds.carrier, message, OptionNumber::BLOCK1) else {
+            return Progress::Fails(RequestError::UnexpectedBlock);
         };
-        let next = offset.saturating_add(block_size(szx));
-        let is_last = next >= self.body_len(transfer);
+        let next = offset.saturating_add(size.len);
+        let is_last = next >= self.kept_lens(transfer.template).1;
         let code = message.code();
         if code == Code::REQUEST_ENTITY_TOO_LARGE && offset == 0 {
-            return self.handle_too_large(index, transfer, message, Some(szx));
+            return self.handle_too_large(bounds, transfer, message, Some(size.szx));
         }
-        if code == Code::REQUEST_ENTITY_INCOMPLETE && self.may_restart(transfer) {
+        if code == Code::REQUEST_ENTITY_INCOMPLETE && may_restart(bounds, transfer) {
             // The server lost the blocks before this one, and has done nothing with them.
-            let step = self.upload(szx);
-            self.go_on(index, step, true);
-            return Outcome::Handled;
+            transfer.restarts = transfer.restarts.saturating_add(1);
+            transfer.step = self.upload(bounds, size);
+            return Progress::GoesOn;
         }
         // A server may also act on each block by itself and answer each with its final code
         // (RFC 7959 §2.3); the rest still has to be sent.
         let goes_on =
             code == Code::CONTINUE || (code.is_success() && control.is_some() && !is_last);
         if !goes_on {
-            return self.handle_final(index, message, Upload::Done(request_tag));
+            return self.handle_final(bounds, transfer, message, Upload::Done(request_tag));
         }
         let is_acknowledged = control.is_none_or(|control| {
-            block_at(offset, true, szx).map(|b| b.num()) == Some(control.num())
+            block_at(offset, true, size.szx).map(|b| b.num()) == Some(control.num())
         });
         if is_last || !is_acknowledged {
-            return self.fail_and_handle(index, RequestError::UnexpectedBlock);
+            return Progress::Fails(RequestError::UnexpectedBlock);
         }
         // RFC 7959 §2.5: from now on blocks are no larger than the server prefers.
-        let szx = control.map_or(szx, |control| control.szx().min(szx));
-        let step = Step::Upload {
+        let size = match control {
+            Some(control) if control.szx() < size.szx => BlockSize::one(control.szx()),
+            _ => size,
+        };
+        transfer.step = Step::Upload {
             offset: next,
-            szx,
+            size,
             request_tag,
         };
-        self.go_on(index, step, false);
-        Outcome::Handled
+        Progress::GoesOn
     }
 
     /// Takes 4.13 as the hint that it may be: to try blocks, or smaller ones (RFC 7959 §2.9.3).
     fn handle_too_large(
         &mut self,
-        index: usize,
-        transfer: &Transfer,
+        bounds: Bounds<'_>,
+        transfer: &mut Transfer,
         message: &Message<'_>,
         tried: Option<u8>,
-    ) -> Outcome {
-        let len = self.body_len(transfer);
+    ) -> Progress {
+        let len = self.kept_lens(transfer.template).1;
         let limit = message
             .option(OptionNumber::SIZE1)
             .and_then(|option| option.as_uint());
         let is_hopeless =
             limit.is_some_and(|limit| usize::try_from(limit).is_ok_and(|limit| limit < len));
-        let hint = block_option(message, OptionNumber::BLOCK1)
+        let hint = block_option(bounds.carrier, message, OptionNumber::BLOCK1)
             .ok()
             .flatten()
             .map(|block| block.szx());
-        let max_szx = self.config().block_szx();
+        let max_szx = bounds.config.block_szx();
         let szx = match tried {
             Some(tried) => hint.filter(|szx| *szx < tried),
             None => (0..=hint.unwrap_or(max_szx).min(max_szx))
@@ -247,66 +271,69 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         };
         match szx {
             Some(szx) if !is_hopeless => {
-                let step = self.upload(szx);
-                self.go_on(index, step, false);
-                Outcome::Handled
+                transfer.step = self.upload(bounds, BlockSize::one(szx));
+                Progress::GoesOn
             }
-            _ => self.deliver(index),
+            _ => Progress::Ends,
         }
     }
 
     /// Takes in the response to the whole request: all of it, or its first block.
-    fn handle_final(&mut self, index: usize, message: &Message<'_>, upload: Upload) -> Outcome {
-        let block = match block_option(message, OptionNumber::BLOCK2) {
+    fn handle_final(
+        &mut self,
+        bounds: Bounds<'_>,
+        transfer: &mut Transfer,
+        message: &Message<'_>,
+        upload: Upload,
+    ) -> Progress {
+        let block = match block_option(bounds.carrier, message, OptionNumber::BLOCK2) {
             Ok(Some(block)) => block,
-            Ok(None) => return self.deliver(index),
-            Err(_) => return self.fail_and_handle(index, RequestError::UnexpectedBlock),
+            Ok(None) => return Progress::Ends,
+            Err(_) => return Progress::Fails(RequestError::UnexpectedBlock),
         };
-        if block.num() != 0 || (block.more() && message.payload().len() != block.size()) {
-            return self.fail_and_handle(index, RequestError::UnexpectedBlock);
+        if block.num() != 0 || (block.more() && !block.allows_len(message.payload().len())) {
+            return Progress::Fails(RequestError::UnexpectedBlock);
         }
         if !block.more() {
-            return self.deliver(index);
+            return Progress::Ends;
         }
-        let config = self.config();
         let received = message.payload().len();
         let announced = message
             .option(OptionNumber::SIZE2)
             .and_then(|option| option.as_uint())
             .and_then(|size| usize::try_from(size).ok());
-        let max = config.max_body_len;
+        let max = bounds.config.max_body_len;
         if received > max || announced.is_some_and(|size| size > max) {
-            return self.fail_and_handle(index, RequestError::ResponseTooLarge);
+            return Progress::Fails(RequestError::ResponseTooLarge);
         }
-        let szx = block.szx().min(config.block_szx());
-        let Some(assembly) = self.keep_first_block(message) else {
-            return self.fail_and_handle(index, RequestError::NoRoomForBody);
+        let szx = block.szx().min(bounds.receive_szx);
+        let Some(assembly) = self.keep_first_block(bounds, message) else {
+            return Progress::Fails(RequestError::NoRoomForBody);
         };
-        let step = Step::Download {
+        transfer.step = Step::Download {
             assembly,
             received,
             szx,
             upload,
         };
-        self.go_on(index, step, false);
-        Outcome::Handled
+        Progress::GoesOn
     }
 
     fn handle_block(
         &mut self,
-        index: usize,
-        transfer: &Transfer,
+        bounds: Bounds<'_>,
+        transfer: &mut Transfer,
         message: &Message<'_>,
         (assembly, received, szx, upload): (BodyId, usize, u8, Upload),
-    ) -> Outcome {
+    ) -> Progress {
         let Ok(first) = Message::decode(self.bodies.bytes(assembly)) else {
-            return self.fail_and_handle(index, RequestError::UnexpectedBlock);
+            return Progress::Fails(RequestError::UnexpectedBlock);
         };
         if message.code() != first.code() {
             return match message.code().is_success() {
-                true => self.fail_and_handle(index, RequestError::UnexpectedBlock),
+                true => Progress::Fails(RequestError::UnexpectedBlock),
                 // What the server says instead of a block is its answer.
-                false => self.deliver(index),
+                false => Progress::Ends,
             };
         }
         // MUST (RFC 7959 §2.4): blocks are put together only under one ETag.
@@ -316,54 +343,47 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         if !is_same {
             let is_safe = matches!(transfer.code, Code::GET | Code::FETCH);
             return match upload {
-                Upload::None if is_safe && self.may_restart(transfer) => {
+                Upload::None if is_safe && may_restart(bounds, transfer) => {
                     self.bodies.release(assembly);
-                    self.go_on(index, Step::Whole, true);
-                    Outcome::Handled
+                    transfer.restarts = transfer.restarts.saturating_add(1);
+                    transfer.step = Step::Whole;
+                    Progress::GoesOn
                 }
-                _ => self.fail_and_handle(index, RequestError::RepresentationChanged),
+                _ => Progress::Fails(RequestError::RepresentationChanged),
             };
         }
-        let block = match block_option(message, OptionNumber::BLOCK2) {
+        let block = match block_option(bounds.carrier, message, OptionNumber::BLOCK2) {
             Ok(Some(block)) if usize::try_from(block.offset()) == Ok(received) => block,
-            _ => return self.fail_and_handle(index, RequestError::UnexpectedBlock),
+            _ => return Progress::Fails(RequestError::UnexpectedBlock),
         };
         let payload = message.payload();
-        let is_length_right = match block.more() {
-            true => payload.len() == block.size(),
-            false => payload.len() <= block.size(),
-        };
-        if !is_length_right {
-            return self.fail_and_handle(index, RequestError::UnexpectedBlock);
+        if !block.allows_len(payload.len()) {
+            return Progress::Fails(RequestError::UnexpectedBlock);
         }
         let received = received.saturating_add(payload.len());
-        if received > self.config().max_body_len {
-            return self.fail_and_handle(index, RequestError::ResponseTooLarge);
+        if received > bounds.config.max_body_len {
+            return Progress::Fails(RequestError::ResponseTooLarge);
         }
-        let max_total = self.config().max_bodies_len;
+        let max_total = bounds.config.max_bodies_len;
         if !self.bodies.append(assembly, payload, max_total) {
-            return self.fail_and_handle(index, RequestError::NoRoomForBody);
+            return Progress::Fails(RequestError::NoRoomForBody);
         }
-        let step = Step::Download {
-            assembly,
-            received,
-            szx: block.szx().min(szx),
-            upload,
-        };
         if block.more() {
-            self.go_on(index, step, false);
-            return Outcome::Handled;
+            transfer.step = Step::Download {
+                assembly,
+                received,
+                szx: block.szx().min(szx),
+                upload,
+            };
+            return Progress::GoesOn;
         }
         // The assembly is lent to the caller, so it must not go with the request.
-        self.set_step(index, Step::Whole);
-        match self.remove_outgoing(index) {
-            Some(request) => Outcome::AssembledResponse(request, assembly),
-            None => Outcome::Handled,
-        }
+        transfer.step = Step::Whole;
+        Progress::EndsWithBody(assembly)
     }
 
     /// Stores the first block of a response without what belongs to the block alone.
-    fn keep_first_block(&mut self, message: &Message<'_>) -> Option<BodyId> {
+    fn keep_first_block(&mut self, bounds: Bounds<'_>, message: &Message<'_>) -> Option<BodyId> {
         let options = message.options().filter(|option| {
             !matches!(
                 option.number(),
@@ -373,79 +393,10 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
                     | OptionNumber::SIZE2
             )
         });
-        self.keep_message(message, options)
+        self.keep_message(bounds.config, message, options)
     }
+}
 
-    /// Stores a message with `options` instead of its own, as the beginning of a body.
-    pub(crate) fn keep_message<'o>(
-        &mut self,
-        message: &Message<'_>,
-        options: impl Iterator<Item = MessageOption<'o>> + Clone,
-    ) -> Option<BodyId> {
-        // Leaving an option out can lengthen the next one's header by two bytes.
-        let options_len = options.clone().fold(0_usize, |len, option| {
-            len.saturating_add(5).saturating_add(option.value().len())
-        });
-        let len = options_len
-            .saturating_add(5)
-            .saturating_add(message.payload().len());
-        let body = self
-            .bodies
-            .allocate(len, self.config.borrow().max_bodies_len)?;
-        let head = Head::kept(message.code());
-        let out = self.bodies.bytes_mut(body);
-        let added = AddedOptions::default();
-        match write_message(out, head, options, &added, message.payload()) {
-            Ok(len) => {
-                self.bodies.truncate(body, len);
-                Some(body)
-            }
-            Err(_) => {
-                self.bodies.release(body);
-                None
-            }
-        }
-    }
-
-    fn body_len(&self, transfer: &Transfer) -> usize {
-        Message::decode(self.bodies.bytes(transfer.template))
-            .map_or(0, |template| template.payload().len())
-    }
-
-    fn may_restart(&self, transfer: &Transfer) -> bool {
-        transfer.restarts < self.config().max_block_restarts
-    }
-
-    /// Queues the next message of a transfer.
-    fn go_on(&mut self, index: usize, step: Step, is_restart: bool) {
-        self.set_step(index, step);
-        if let Some(entry) = self.outgoing.as_mut_slice().get_mut(index) {
-            entry.phase = Phase::Queued;
-            if let Work::Request(transfer) = &mut entry.work
-                && is_restart
-            {
-                transfer.restarts = transfer.restarts.saturating_add(1);
-            }
-        }
-    }
-
-    pub(crate) fn set_step(&mut self, index: usize, step: Step) {
-        let entry = self.outgoing.as_mut_slice().get_mut(index);
-        if let Some(Work::Request(transfer)) = entry.map(|entry| &mut entry.work) {
-            transfer.step = step;
-        }
-    }
-
-    /// Ends a request with the response in the datagram.
-    fn deliver(&mut self, index: usize) -> Outcome {
-        match self.remove_outgoing(index) {
-            Some(request) => Outcome::Response(request),
-            None => Outcome::Handled,
-        }
-    }
-
-    fn fail_and_handle(&mut self, index: usize, error: RequestError) -> Outcome {
-        self.fail(index, error);
-        Outcome::Handled
-    }
+fn may_restart(bounds: Bounds<'_>, transfer: &Transfer) -> bool {
+    transfer.restarts < bounds.config.max_block_restarts
 }

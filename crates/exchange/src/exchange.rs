@@ -6,16 +6,14 @@ use core::fmt;
 use hedgerow_coap::{Header, Message, MessageId, MessageType};
 use hedgerow_core::{DropReason, Env, Instant};
 
+use crate::blocks::Blocks;
 use crate::client::{Expired, Outgoing, Phase, Work};
 use crate::deduplication::Deduplication;
-use crate::keyed_hash::HashKey;
 use crate::liveness::Liveness;
 use crate::message_ids::MessageIds;
-use crate::reassembly::Reassembly;
-use crate::representation::Representation;
 use crate::retransmission::Expiry;
 use crate::server::{Incoming, IncomingPhase};
-use crate::storage::{Bodies, BodyId, List, MessageBuffer, Storage};
+use crate::storage::{Bodies, BodyId, List, Storage};
 use crate::tokens::Tokens;
 use crate::{
     Config, Event, IncomingRequest, OutgoingRequest, Received, RequestError, ResponseError,
@@ -33,18 +31,12 @@ pub struct Exchange<S: Storage, C: Borrow<Config> = Config> {
     pub(crate) config: C,
     pub(crate) message_ids: MessageIds,
     pub(crate) tokens: Tokens,
-    pub(crate) hash_key: HashKey,
     pub(crate) seen: Deduplication<S>,
     pub(crate) outgoing: S::List<Outgoing>,
     pub(crate) incoming: S::List<Incoming<S::Message>>,
     pub(crate) replies: S::List<Reply>,
-    pub(crate) reassemblies: S::List<Reassembly>,
-    pub(crate) representations: S::List<Representation>,
-    pub(crate) bodies: S::Bodies,
-    /// The body that the last call lent to its caller.
-    pub(crate) lent: Option<BodyId>,
+    pub(crate) blocks: Blocks<S>,
     pub(crate) last_handle: u32,
-    pub(crate) last_request_tag: u32,
     pub(crate) liveness: Liveness,
 }
 
@@ -79,17 +71,12 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
             config,
             message_ids: MessageIds::new(env.rng),
             tokens: Tokens::default(),
-            hash_key: HashKey::new(env.rng),
             seen: Deduplication::default(),
             outgoing: S::List::default(),
             incoming: S::List::default(),
             replies: S::List::default(),
-            reassemblies: S::List::default(),
-            representations: S::List::default(),
-            bodies: S::Bodies::default(),
-            lent: None,
+            blocks: Blocks::new(env.rng),
             last_handle: 0,
-            last_request_tag: 0,
             liveness: Liveness::ALIVE,
         }
     }
@@ -121,27 +108,20 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
             }
         };
         self.liveness.hear();
-        let lent = |this: &'a Self, body| Message::decode(this.bodies.bytes(body)).ok();
         match self.dispatch(env, &message) {
             Outcome::Handled => Received::Handled,
             Outcome::Ping => Received::Ping,
             Outcome::Dropped(reason) => Received::Dropped(reason),
             Outcome::Request(request) => Received::Request { request, message },
             Outcome::Response(request) => Received::Response { request, message },
-            Outcome::AssembledRequest(request, body) => {
-                self.lent = Some(body);
-                match lent(self, body) {
-                    Some(message) => Received::Request { request, message },
-                    None => Received::Dropped(DropReason::Malformed),
-                }
-            }
-            Outcome::AssembledResponse(request, body) => {
-                self.lent = Some(body);
-                match lent(self, body) {
-                    Some(message) => Received::Response { request, message },
-                    None => Received::Dropped(DropReason::Malformed),
-                }
-            }
+            Outcome::AssembledRequest(request, body) => match self.blocks.lend(body) {
+                Some(message) => Received::Request { request, message },
+                None => Received::Dropped(DropReason::Malformed),
+            },
+            Outcome::AssembledResponse(request, body) => match self.blocks.lend(body) {
+                Some(message) => Received::Response { request, message },
+                None => Received::Dropped(DropReason::Malformed),
+            },
         }
     }
 
@@ -240,7 +220,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
                 Expired::Acknowledgement => true,
                 Expired::Response { heard } => {
                     let is_in_vain = self.liveness.is_silent_since(heard)
-                        && entry.work.counts_as_unanswered(&self.bodies);
+                        && entry.work.counts_as_unanswered(&self.blocks.bodies);
                     if is_in_vain {
                         self.liveness.count_unanswered();
                     }
@@ -252,7 +232,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
             let threshold = self.config().unanswered_threshold;
             self.liveness.judge(threshold);
         }
-        self.expire_blocks(env.now);
+        self.blocks.expire(env.now);
     }
 
     /// Returns when [`Self::handle_timeout`] is due, if ever.
@@ -270,7 +250,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
             .chain(outgoing)
             .chain(message_ids)
             .chain(self.seen.poll_timeout(slack))
-            .chain(self.poll_blocks_timeout())
+            .chain(self.blocks.poll_timeout())
             .min()
     }
 
@@ -299,7 +279,8 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
             self.incoming.remove(index);
             return Some(Event::ResponseFailed { request, error });
         }
-        self.poll_expired_reassembly()
+        self.blocks
+            .poll_expired_reassembly()
             .then_some(Event::ReassemblyExpired)
     }
 
@@ -312,8 +293,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         self.outgoing.as_slice().is_empty()
             && self.incoming.as_slice().is_empty()
             && self.replies.as_slice().is_empty()
-            && self.reassemblies.as_slice().is_empty()
-            && self.representations.as_slice().is_empty()
+            && self.blocks.is_idle()
     }
 
     /// Returns how much the exchange holds.
@@ -322,11 +302,11 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
             outgoing: self.outgoing.as_slice().len(),
             incoming: self.incoming.as_slice().len(),
             replies: self.replies.as_slice().len(),
-            reassemblies: self.reassemblies.as_slice().len(),
-            representations: self.representations.as_slice().len(),
+            reassemblies: self.blocks.reassemblies.as_slice().len(),
+            representations: self.blocks.representations.as_slice().len(),
             seen: self.seen.len(),
             seen_bytes: self.seen.stored_bytes(),
-            bodies_len: self.bodies.total(),
+            bodies_len: self.blocks.bodies.total(),
         }
     }
 
@@ -338,10 +318,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
     /// Returns the longest message that is sent, in bytes: what the configuration says, or less
     /// where the form can't hold it.
     pub(crate) fn max_message_len(&self) -> usize {
-        self.config()
-            .max_message_len
-            .min(S::Message::CAPACITY)
-            .max(Header::LEN)
+        self.config().sent_len::<S>()
     }
 
     pub(crate) fn next_handle(&mut self) -> u32 {
@@ -356,9 +333,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
     }
 
     pub(crate) fn release_lent(&mut self) {
-        if let Some(body) = self.lent.take() {
-            self.bodies.release(body);
-        }
+        self.blocks.release_lent();
     }
 
     fn incoming_awaiting(&self, id: MessageId) -> Option<usize> {

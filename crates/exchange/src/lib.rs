@@ -68,6 +68,7 @@ extern crate alloc;
 extern crate std;
 
 mod block_message;
+mod blocks;
 mod client;
 mod client_blocks;
 mod config;

@@ -1,15 +1,12 @@
 //! Request bodies put together from their blocks, RFC 7959 §2.5.
 
-use core::borrow::Borrow;
-
 use hedgerow_coap::{BlockValue, Code, Message, OptionNumber};
-use hedgerow_core::{DropReason, Env, Instant};
+use hedgerow_core::{DropReason, Instant};
 
 use crate::block_message::{AddedOptions, transfer_key};
-use crate::exchange::Outcome;
-use crate::server::Asked;
+use crate::blocks::{Blocks, Bounds};
+use crate::server_blocks::{Asked, BlockAnswer, Ruling};
 use crate::storage::{Bodies, BodyId, List, Storage};
-use crate::{Config, Exchange};
 
 /// A request body of which blocks are still missing.
 #[derive(Clone, Copy, Debug)]
@@ -40,28 +37,23 @@ impl Reassembly {
     }
 }
 
-impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
+impl<S: Storage> Blocks<S> {
     /// Takes in one block of a request body.
     pub(crate) fn handle_block1(
         &mut self,
-        env: &mut Env<'_>,
+        bounds: Bounds<'_>,
+        now: Instant,
         message: &Message<'_>,
         asked: Asked,
         block: BlockValue,
-    ) -> Outcome {
+    ) -> Ruling {
         let len = message.payload().len();
-        let is_length_right = match block.more() {
-            // MUST (RFC 7959 §2.3): with M set the payload is exactly as long as a block.
-            true => len == block.size(),
-            false => len <= block.size(),
-        };
-        if !is_length_right {
-            let none = AddedOptions::default();
-            return self.answer(env, message, Code::BAD_REQUEST, &none, &[]);
+        if !block.allows_len(len) {
+            return Ruling::answer(Code::BAD_REQUEST);
         }
         let key = transfer_key(self.hash_key, message, |_| false);
         let index = self.find_reassembly(key);
-        let acknowledged = BlockValue::new(block.num(), false, block.szx());
+        let acknowledged = BlockValue::new_reliable(block.num(), false, block.szx());
         let asked = Asked {
             block1: acknowledged,
             ..asked
@@ -72,39 +64,39 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
                 self.remove_reassembly(index);
             }
             return match block.more() {
-                true => self.begin_reassembly(env, message, key, block),
-                false => Outcome::Request(self.hand_out(env.now, message, asked)),
+                true => self.begin_reassembly(bounds, now, message, key, block),
+                false => Ruling::HandOut(asked),
             };
         }
         let reassembly = index.and_then(|index| self.reassemblies.as_slice().get(index));
         let (Some(index), Some(ReassemblyState::ExpectBlock { body, received, .. })) =
             (index, reassembly.map(|reassembly| reassembly.state))
         else {
-            return self.answer_incomplete(env, message);
+            return answer_incomplete();
         };
         if self.is_repeated(body, received, message, block) {
-            return self.answer_continue(env, message, block);
+            return answer_continue(bounds, block);
         }
         if usize::try_from(block.offset()) != Ok(received) {
             self.remove_reassembly(index);
-            return self.answer_incomplete(env, message);
+            return answer_incomplete();
         }
         let received = received.saturating_add(len);
-        let max_total = self.config().max_bodies_len;
-        if received > self.config().max_body_len {
+        if received > bounds.config.max_body_len {
             self.remove_reassembly(index);
-            return self.answer_too_large(env, message);
+            return answer_too_large(bounds);
         }
+        let max_total = bounds.config.max_bodies_len;
         if !self.bodies.append(body, message.payload(), max_total) {
             self.remove_reassembly(index);
-            return self.refuse_reassembly(env, message);
+            return refuse_reassembly();
         }
         if !block.more() {
             // The body stays: it is lent to the caller.
             self.reassemblies.remove(index);
-            return Outcome::AssembledRequest(self.hand_out(env.now, message, asked), body);
+            return Ruling::HandOutBody(asked, body);
         }
-        let expires = env.now.saturating_add(self.config().block_lifetime);
+        let expires = now.saturating_add(bounds.config.block_lifetime);
         if let Some(reassembly) = self.reassemblies.as_mut_slice().get_mut(index) {
             reassembly.state = ReassemblyState::ExpectBlock {
                 body,
@@ -112,38 +104,39 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
                 expires,
             };
         }
-        self.answer_continue(env, message, block)
+        answer_continue(bounds, block)
     }
 
     fn begin_reassembly(
         &mut self,
-        env: &mut Env<'_>,
+        bounds: Bounds<'_>,
+        now: Instant,
         message: &Message<'_>,
         key: u64,
         block: BlockValue,
-    ) -> Outcome {
-        let config = self.config();
+    ) -> Ruling {
+        let config = bounds.config;
         let max = config.max_body_len;
         let announced = message
             .option(OptionNumber::SIZE1)
             .and_then(|option| option.as_uint())
             .and_then(|size| usize::try_from(size).ok());
         if message.payload().len() > max || announced.is_some_and(|size| size > max) {
-            return self.answer_too_large(env, message);
+            return answer_too_large(bounds);
         }
         let len = self.reassemblies.as_slice().len();
         if self.reassemblies.is_full() || len >= config.max_reassemblies {
-            return self.refuse_reassembly(env, message);
+            return refuse_reassembly();
         }
-        let expires = env.now.saturating_add(config.block_lifetime);
+        let expires = now.saturating_add(config.block_lifetime);
         let options = message.options().filter(|option| {
             !matches!(
                 option.number(),
                 OptionNumber::BLOCK1 | OptionNumber::BLOCK2 | OptionNumber::SIZE1
             )
         });
-        let Some(body) = self.keep_message(message, options) else {
-            return self.refuse_reassembly(env, message);
+        let Some(body) = self.keep_message(config, message, options) else {
+            return refuse_reassembly();
         };
         let _ = self.reassemblies.push(Reassembly {
             key,
@@ -153,7 +146,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
                 expires,
             },
         });
-        self.answer_continue(env, message, block)
+        answer_continue(bounds, block)
     }
 
     /// Says whether a block is the one taken in last, sent anew under another message ID.
@@ -167,45 +160,6 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         let payload = message.payload();
         let end = usize::try_from(block.offset()).map(|offset| offset + payload.len());
         block.more() && end == Ok(received) && self.bodies.bytes(body).ends_with(payload)
-    }
-
-    fn answer_continue(
-        &mut self,
-        env: &mut Env<'_>,
-        message: &Message<'_>,
-        block: BlockValue,
-    ) -> Outcome {
-        let szx = block.szx().min(self.config().block_szx());
-        let added = AddedOptions {
-            block1: BlockValue::new(block.num(), true, szx),
-            ..AddedOptions::default()
-        };
-        self.answer(env, message, Code::CONTINUE, &added, &[])
-    }
-
-    pub(crate) fn answer_incomplete(
-        &mut self,
-        env: &mut Env<'_>,
-        message: &Message<'_>,
-    ) -> Outcome {
-        // MUST (RFC 7959 §2.5): blocks that aren't all there lead to 4.08.
-        let none = AddedOptions::default();
-        self.answer(env, message, Code::REQUEST_ENTITY_INCOMPLETE, &none, &[])
-    }
-
-    fn answer_too_large(&mut self, env: &mut Env<'_>, message: &Message<'_>) -> Outcome {
-        let added = AddedOptions {
-            size1: u32::try_from(self.config().max_body_len).ok(),
-            ..AddedOptions::default()
-        };
-        self.answer(env, message, Code::REQUEST_ENTITY_TOO_LARGE, &added, &[])
-    }
-
-    /// There is no room now, but there may be later.
-    fn refuse_reassembly(&mut self, env: &mut Env<'_>, message: &Message<'_>) -> Outcome {
-        let none = AddedOptions::default();
-        self.answer(env, message, Code::SERVICE_UNAVAILABLE, &none, &[]);
-        Outcome::Dropped(DropReason::ReassemblyFull)
     }
 
     /// Frees the bodies of which no block came in time, and keeps that to be told.
@@ -242,4 +196,35 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
             self.bodies.release(body);
         }
     }
+}
+
+fn answer_continue(bounds: Bounds<'_>, block: BlockValue) -> Ruling {
+    let szx = block.szx().min(bounds.receive_szx);
+    let added = AddedOptions {
+        block1: BlockValue::new_reliable(block.num(), true, szx),
+        ..AddedOptions::default()
+    };
+    Ruling::answer_with(Code::CONTINUE, added)
+}
+
+/// MUST (RFC 7959 §2.5): blocks that aren't all there lead to 4.08.
+pub(crate) fn answer_incomplete() -> Ruling {
+    Ruling::answer(Code::REQUEST_ENTITY_INCOMPLETE)
+}
+
+fn answer_too_large(bounds: Bounds<'_>) -> Ruling {
+    let added = AddedOptions {
+        size1: u32::try_from(bounds.config.max_body_len).ok(),
+        ..AddedOptions::default()
+    };
+    Ruling::answer_with(Code::REQUEST_ENTITY_TOO_LARGE, added)
+}
+
+/// There is no room now, but there may be later.
+fn refuse_reassembly() -> Ruling {
+    Ruling::Answer(BlockAnswer {
+        code: Code::SERVICE_UNAVAILABLE,
+        added: AddedOptions::default(),
+        dropped: Some(DropReason::ReassemblyFull),
+    })
 }

@@ -1,18 +1,17 @@
 //! Responses handed out block by block, RFC 7959 §2.4.
 
-use core::borrow::Borrow;
-
 use hedgerow_coap::{BlockValue, Code, EncodeError, Message};
-use hedgerow_core::{Env, Instant};
+use hedgerow_core::Instant;
 
+use crate::Error;
 use crate::block_message::{
-    AddedOptions, Head, OVERHEAD, block_at, block_of, block_size, fitting_szx, write_message,
+    AddedOptions, BlockSize, Head, OVERHEAD, block_at, block_of, block_size, write_message,
 };
-use crate::exchange::Outcome;
+use crate::blocks::{Blocks, Bounds};
 use crate::message_content::Content;
-use crate::server::Asked;
+use crate::reassembly::answer_incomplete;
+use crate::server_blocks::{Asked, Ruling};
 use crate::storage::{Bodies, BodyId, List, MessageBuffer, Storage};
-use crate::{Config, Error, Exchange};
 
 /// A response kept for the blocks that haven't been asked for.
 #[derive(Clone, Copy, Debug)]
@@ -29,17 +28,18 @@ impl Representation {
     }
 }
 
-impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
+impl<S: Storage> Blocks<S> {
     /// Answers a request for a later block from the response kept; `None` if the application has to
     /// make the response again.
     pub(crate) fn serve_block2(
         &mut self,
-        env: &mut Env<'_>,
+        bounds: Bounds<'_>,
+        now: Instant,
         message: &Message<'_>,
         asked: &Asked,
         block2: BlockValue,
-    ) -> Option<Outcome> {
-        let expires = env.now.saturating_add(self.config().block_lifetime);
+    ) -> Option<Ruling> {
+        let expires = now.saturating_add(bounds.config.block_lifetime);
         let mut representations = self.representations.as_mut_slice().iter_mut();
         let kept = representations
             .find(|representation| representation.key == asked.key)
@@ -50,35 +50,30 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         let Some(body) = kept else {
             // Making it again runs the handler again, which only a safe method allows.
             let is_safe = matches!(message.code(), Code::GET | Code::FETCH);
-            return (!is_safe).then(|| self.answer_incomplete(env, message));
+            return (!is_safe).then(answer_incomplete);
         };
         let code = Message::decode(self.bodies.bytes(body)).ok()?.code();
-        let head = self.answer_head(env, message, code);
-        let bytes =
-            head.and_then(|head| self.write_slice(head, asked, body, block2).ok().flatten());
-        Some(match (head, bytes) {
-            (Some(head), Some(bytes)) => {
-                self.store_answer(message.message_id(), head.message_type, bytes)
-            }
-            _ => {
-                let none = AddedOptions::default();
-                self.answer(env, message, Code::BAD_REQUEST, &none, &[])
-            }
+        Some(Ruling::Slice {
+            asked: *asked,
+            body,
+            code,
+            block2,
         })
     }
 
     /// Writes the message that answers a request: the whole response, or the block asked for.
     pub(crate) fn write_response(
         &mut self,
+        bounds: Bounds<'_>,
         now: Instant,
         head: Head,
         asked: &Asked,
         content: &Content<'_>,
     ) -> Result<S::Message, Error> {
         let options_len = content.check_options()?;
-        let max_len = self.max_message_len();
+        let max_len = bounds.send_len;
         let payload = content.payload;
-        let szx = self.block2_szx(asked.block2, options_len);
+        let size = block2_size(bounds, asked.block2, options_len);
         let fits_message = options_len
             .saturating_add(OVERHEAD)
             .saturating_add(payload.len())
@@ -88,10 +83,20 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
             .block2
             .filter(|_| content.code.is_success() && !payload.is_empty());
         let is_first = block2.is_none_or(|block| block.num() == 0);
-        let fits_block = payload.len() <= block_size(szx.unwrap_or(self.config().block_szx()));
+        let one_block = || block_size(size.map_or(bounds.send_szx, |size| size.szx));
+        let is_unbound = match (bounds.is_stream(), block2) {
+            (true, None) => true,
+            // RFC 8323 §6: the last BERT block may be of any length.
+            (_, Some(block)) => block.is_bert(),
+            (false, None) => false,
+        };
+        let fits_block = is_unbound || payload.len() <= one_block();
         if fits_message && fits_block && is_first {
             let added = AddedOptions {
-                block2: block2.and_then(|_| block_at(0, false, szx?)),
+                block2: block2.and_then(|block| {
+                    let szx = size.map(|size| size.szx);
+                    block_at(0, false, if is_unbound { block.szx() } else { szx? })
+                }),
                 block1: asked.block1,
                 size2: u32::try_from(payload.len())
                     .ok()
@@ -106,13 +111,13 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
                 write_message(out, head, options, &added, payload)
             });
         }
-        let szx = szx.ok_or(Error::OptionsTooLong { len: options_len })?;
-        let first = BlockValue::new(0, false, szx);
+        let size = size.ok_or(Error::OptionsTooLong { len: options_len })?;
+        let first = BlockValue::new_reliable(0, false, size.szx);
         let Some(block2) = block2.or(first) else {
             return Err(Error::OptionsTooLong { len: options_len });
         };
-        let body = self.keep_response(now, asked.key, content, options_len)?;
-        if let Some(bytes) = self.write_slice(head, asked, body, block2)? {
+        let body = self.keep_response(bounds, now, asked.key, content, options_len)?;
+        if let Some(bytes) = self.write_slice(bounds, head, asked, body, block2)? {
             return Ok(bytes);
         }
         // The peer asked for a block behind the end.
@@ -135,6 +140,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
     /// the one that expires first.
     fn keep_response(
         &mut self,
+        bounds: Bounds<'_>,
         now: Instant,
         key: u64,
         content: &Content<'_>,
@@ -143,7 +149,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         if let Some(index) = self.find_representation(key) {
             self.remove_representation(index);
         }
-        let max = self.config().max_representations.max(1);
+        let max = bounds.config.max_representations.max(1);
         while self.representations.is_full() || self.representations.as_slice().len() >= max {
             if !self.remove_oldest_representation() {
                 break;
@@ -160,12 +166,12 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
             ..AddedOptions::default()
         };
         let body = loop {
-            match self.keep(content, &added, options_len) {
+            match self.keep(bounds.config, content, &added, options_len) {
                 Err(Error::NoRoomForBody { .. }) if self.remove_oldest_representation() => {}
                 other => break other?,
             }
         };
-        let expires = now.saturating_add(self.config().block_lifetime);
+        let expires = now.saturating_add(bounds.config.block_lifetime);
         let _ = self
             .representations
             .push(Representation { key, body, expires });
@@ -173,8 +179,9 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
     }
 
     /// Writes one block of a response kept; `None` if it lies behind the end.
-    fn write_slice(
+    pub(crate) fn write_slice(
         &self,
+        bounds: Bounds<'_>,
         head: Head,
         asked: &Asked,
         body: BodyId,
@@ -186,16 +193,15 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         };
         let payload = template.payload();
         let options_len = bytes.len().saturating_sub(payload.len());
-        let szx = self
-            .block2_szx(Some(block2), options_len)
+        let size = block2_size(bounds, Some(block2), options_len)
             .ok_or(Error::OptionsTooLong { len: options_len })?;
         let offset = match usize::try_from(block2.offset()) {
             Ok(offset) if offset < payload.len() => offset,
             _ => return Ok(None),
         };
-        let (block, more) = block_of(payload, offset, szx);
+        let (block, more) = block_of(payload, offset, size.len);
         let added = AddedOptions {
-            block2: block_at(offset, more, szx),
+            block2: block_at(offset, more, size.szx),
             block1: asked.block1,
             size2: u32::try_from(payload.len())
                 .ok()
@@ -209,13 +215,6 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
             write_message(out, head, template.options(), &added, block)
         })
         .map(Some)
-    }
-
-    /// Chooses the size of a response's blocks: as asked, or smaller (RFC 7959 §2.4).
-    fn block2_szx(&self, asked: Option<BlockValue>, options_len: usize) -> Option<u8> {
-        let max_szx = self.config().block_szx();
-        let max_szx = asked.map_or(max_szx, |block| block.szx().min(max_szx));
-        fitting_szx(options_len, self.max_message_len(), max_szx)
     }
 
     /// Forgets the responses whose blocks nobody asked for in time.
@@ -253,6 +252,17 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
             self.bodies.release(representation.body);
         }
     }
+}
+
+/// Chooses the size of a response's blocks: as asked, or smaller (RFC 7959 §2.4).
+fn block2_size(
+    bounds: Bounds<'_>,
+    asked: Option<BlockValue>,
+    options_len: usize,
+) -> Option<BlockSize> {
+    let max_szx = bounds.send_szx;
+    let max_szx = asked.map_or(max_szx, |block| block.szx().min(max_szx));
+    BlockSize::fitting(options_len, bounds.send_len, max_szx)
 }
 
 /// Writes a message of up to `max_len` bytes into a buffer of its own.

@@ -6,7 +6,8 @@ use core::borrow::Borrow;
 use hedgerow_coap::{Code, Message, OptionNumber};
 use hedgerow_core::Env;
 
-use crate::block_message::fitting_szx;
+use crate::block_message::BlockSize;
+use crate::blocks::Bounds;
 use crate::client::{Phase, Work};
 use crate::client_blocks::Step;
 use crate::deduplication::Deduplication;
@@ -33,7 +34,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         self.seen = Deduplication::default();
         self.replies = S::List::default();
         self.liveness = Liveness::ALIVE;
-        self.clear_blocks();
+        self.blocks.clear();
         for entry in self.incoming.as_mut_slice() {
             if !matches!(entry.phase, IncomingPhase::Failed(_)) {
                 entry.phase = IncomingPhase::Failed(ResponseError::AssociationRestarted);
@@ -51,7 +52,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         if entry.ended().is_some() {
             return;
         }
-        let bodies = &self.bodies;
+        let bodies = &self.blocks.bodies;
         let transfer = match &mut entry.work {
             Work::Request(transfer)
                 if !transfer.was_sent
@@ -71,24 +72,25 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         entry.phase = Phase::Queued;
         let (template, step) = (transfer.template, transfer.step);
         if let Step::Download { assembly, .. } = step {
-            self.bodies.release(assembly);
+            self.blocks.bodies.release(assembly);
         }
-        let bytes = self.bodies.bytes(template);
-        let payload_len = Message::decode(bytes).map_or(0, |template| template.payload().len());
-        let options_len = bytes.len().saturating_sub(payload_len);
-        let max_szx = self.config().block_szx();
+        let (options_len, payload_len) = self.blocks.kept_lens(template);
+        let bounds = Bounds::datagrams::<S>(self.config.borrow());
         let was_uploaded = match step {
             Step::Whole => false,
             Step::Upload { .. } => true,
             Step::Download { upload, .. } => upload.is_done(),
         };
         // What the old session has taught about the peer's block sizes, the new one teaches again.
-        let szx = fitting_szx(options_len, self.max_message_len(), max_szx);
-        let step = match szx.filter(|_| was_uploaded && payload_len > 0) {
-            Some(szx) => self.upload(szx),
+        let size = BlockSize::fitting(options_len, bounds.send_len, bounds.send_szx);
+        let step = match size.filter(|_| was_uploaded && payload_len > 0) {
+            Some(size) => self.blocks.upload(bounds, size),
             None => Step::Whole,
         };
-        self.set_step(index, step);
+        let entry = self.outgoing.as_mut_slice().get_mut(index);
+        if let Some(Work::Request(transfer)) = entry.map(|entry| &mut entry.work) {
+            transfer.step = step;
+        }
     }
 }
 

@@ -9,15 +9,15 @@
 use core::borrow::Borrow;
 use core::fmt::Write;
 
-use hedgerow_coap::{
-    BlockValue, Code, Header, Message, MessageId, MessageType, OptionNumber, Token,
-};
+use hedgerow_coap::{Code, Header, Message, MessageId, MessageType, OptionNumber};
 use hedgerow_core::{DropReason, Env, Instant};
 
-use crate::block_message::{AddedOptions, Head, OVERHEAD, write_message};
+use crate::block_message::{AddedOptions, Framing, Head, OVERHEAD, write_message};
+use crate::blocks::Bounds;
 use crate::deduplication::{Answer, DeduplicationLimits};
 use crate::exchange::{Outcome, Reply};
 use crate::retransmission::Retransmission;
+use crate::server_blocks::{Asked, Ruling};
 use crate::storage::{List, MessageBuffer, Storage};
 use crate::{Config, Error, Exchange, IncomingRequest, Response, ResponseError};
 
@@ -25,23 +25,10 @@ use crate::{Config, Error, Exchange, IncomingRequest, Response, ResponseError};
 #[derive(Debug)]
 pub(crate) struct Incoming<M> {
     pub(crate) handle: IncomingRequest,
+    pub(crate) message_id: MessageId,
     pub(crate) asked: Asked,
     pub(crate) is_confirmable: bool,
     pub(crate) phase: IncomingPhase<M>,
-}
-
-/// What a response has to take from its request.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked {
-    pub(crate) message_id: MessageId,
-    pub(crate) token: Token,
-    /// The block of the request that is acknowledged by the response.
-    pub(crate) block1: Option<BlockValue>,
-    /// The block of the response that is asked for.
-    pub(crate) block2: Option<BlockValue>,
-    pub(crate) wants_size2: bool,
-    /// Under what the other blocks of the response will be asked for.
-    pub(crate) key: u64,
 }
 
 /// Where a response stands.
@@ -119,6 +106,40 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         }
     }
 
+    fn handle_request_blocks(&mut self, env: &mut Env<'_>, message: &Message<'_>) -> Outcome {
+        let bounds = Bounds::datagrams::<S>(self.config.borrow());
+        match self.blocks.handle_request(bounds, env.now, message) {
+            Ruling::HandOut(asked) => Outcome::Request(self.hand_out(env.now, message, asked)),
+            Ruling::HandOutBody(asked, body) => {
+                Outcome::AssembledRequest(self.hand_out(env.now, message, asked), body)
+            }
+            Ruling::Answer(answer) => {
+                let outcome = self.answer(env, message, answer.code, &answer.added, &[]);
+                answer.dropped.map_or(outcome, Outcome::Dropped)
+            }
+            Ruling::Slice {
+                asked,
+                body,
+                code,
+                block2,
+            } => {
+                let head = self.answer_head(env, message, code);
+                let bounds = Bounds::datagrams::<S>(self.config.borrow());
+                let bytes = head.and_then(|head| {
+                    let slice = self.blocks.write_slice(bounds, head, &asked, body, block2);
+                    slice.ok().flatten()
+                });
+                match bytes {
+                    Some(bytes) => self.store_answer(message, bytes),
+                    None => {
+                        let none = AddedOptions::default();
+                        self.answer(env, message, Code::BAD_REQUEST, &none, &[])
+                    }
+                }
+            }
+        }
+    }
+
     /// Answers what the application needn't see.
     fn screen(&mut self, env: &mut Env<'_>, message: &Message<'_>) -> Option<Outcome> {
         let config = self.config();
@@ -149,12 +170,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
     }
 
     /// Hands a request out: it lies in the datagram.
-    pub(crate) fn hand_out(
-        &mut self,
-        now: Instant,
-        message: &Message<'_>,
-        asked: Asked,
-    ) -> IncomingRequest {
+    fn hand_out(&mut self, now: Instant, message: &Message<'_>, asked: Asked) -> IncomingRequest {
         let handle = IncomingRequest(self.next_handle());
         let is_confirmable = message.message_type() == MessageType::Confirmable;
         let phase = match is_confirmable {
@@ -166,6 +182,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         // There is room: `handle_request` has looked.
         let _ = self.incoming.push(Incoming {
             handle,
+            message_id: message.message_id(),
             asked,
             is_confirmable,
             phase,
@@ -199,26 +216,30 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         let Some(entry) = entry else {
             return Err(Error::UnknownHandle);
         };
-        let asked = entry.asked;
+        let (asked, request_id) = (entry.asked, entry.message_id);
         let is_piggybacked = matches!(entry.phase, IncomingPhase::ExpectAnswer { .. })
-            && self.seen.answer(asked.message_id).is_some();
+            && self.seen.answer(request_id).is_some();
         let (message_type, message_id) = match (is_piggybacked, entry.is_confirmable) {
-            (true, _) => (MessageType::Acknowledgement, asked.message_id),
+            (true, _) => (MessageType::Acknowledgement, request_id),
             // A separate response gets its message ID when it goes out.
             (false, true) => (MessageType::Confirmable, MessageId(0)),
             (false, false) => (MessageType::NonConfirmable, MessageId(0)),
         };
         let head = Head {
-            message_type,
+            framing: Framing::Datagram {
+                message_type,
+                message_id,
+            },
             code,
-            message_id,
             token: asked.token,
         };
-        let message = self.write_response(env.now, head, &asked, &response.content)?;
+        let bounds = Bounds::datagrams::<S>(self.config.borrow());
+        let message =
+            self.blocks
+                .write_response(bounds, env.now, head, &asked, &response.content)?;
         if is_piggybacked {
-            self.seen
-                .set_answer(asked.message_id, Answer::Message(message));
-            self.reply_stored(asked.message_id);
+            self.seen.set_answer(request_id, Answer::Message(message));
+            self.reply_stored(request_id);
             self.incoming.remove(index);
         } else if let Some(entry) = self.incoming.as_mut_slice().get_mut(index) {
             entry.phase = IncomingPhase::Queued(message);
@@ -237,7 +258,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         let index = self.find_incoming(request).ok_or(Error::UnknownHandle)?;
         let entry = self.incoming.remove(index).ok_or(Error::UnknownHandle)?;
         if matches!(entry.phase, IncomingPhase::ExpectAnswer { .. }) {
-            self.acknowledge(entry.asked.message_id);
+            self.acknowledge(entry.message_id);
         }
         Ok(())
     }
@@ -252,7 +273,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
                 && acknowledge_at <= now
             {
                 entry.phase = IncomingPhase::Acknowledged;
-                let id = entry.asked.message_id;
+                let id = entry.message_id;
                 self.acknowledge(id);
             }
         }
@@ -264,7 +285,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
     }
 
     /// Answers a request that the application doesn't get to see.
-    pub(crate) fn answer(
+    fn answer(
         &mut self,
         env: &mut Env<'_>,
         message: &Message<'_>,
@@ -281,13 +302,13 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
             write_message(out, head, core::iter::empty(), added, payload)
         });
         match written {
-            Ok(()) => self.store_answer(message.message_id(), head.message_type, bytes),
+            Ok(()) => self.store_answer(message, bytes),
             Err(_) => Outcome::Dropped(DropReason::ExchangeTableFull),
         }
     }
 
     /// Makes the head of an answer that goes out at once; `None` if no message ID is free.
-    pub(crate) fn answer_head(
+    fn answer_head(
         &mut self,
         env: &mut Env<'_>,
         message: &Message<'_>,
@@ -302,22 +323,20 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
             }
         };
         Some(Head {
-            message_type,
+            framing: Framing::Datagram {
+                message_type,
+                message_id,
+            },
             code,
-            message_id,
             token: message.token(),
         })
     }
 
-    /// Stores an answer for duplicates and sends it.
-    pub(crate) fn store_answer(
-        &mut self,
-        id: MessageId,
-        message_type: MessageType,
-        bytes: S::Message,
-    ) -> Outcome {
-        let answer = match message_type {
-            MessageType::Acknowledgement => Answer::Message(bytes),
+    /// Stores the answer to a request for duplicates and sends it.
+    fn store_answer(&mut self, message: &Message<'_>, bytes: S::Message) -> Outcome {
+        let id = message.message_id();
+        let answer = match message.message_type() {
+            MessageType::Confirmable => Answer::Message(bytes),
             _ => Answer::Once(bytes),
         };
         self.seen.set_answer(id, answer);

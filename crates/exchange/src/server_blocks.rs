@@ -1,39 +1,84 @@
-//! Block-wise transfer in the server's role, RFC 7959: which of its two halves a request belongs to,
-//! and when the state of both ends.
+//! Block-wise transfer in the server's role, RFC 7959: which of its two halves a request belongs to.
 
-use core::borrow::Borrow;
-
-use hedgerow_coap::{Code, Message, OptionNumber};
-use hedgerow_core::{Env, Instant};
+use hedgerow_coap::{BlockValue, Code, Message, OptionNumber, Token};
+use hedgerow_core::{DropReason, Instant};
 
 use crate::block_message::{AddedOptions, block_option, transfer_key};
-use crate::exchange::Outcome;
-use crate::reassembly::Reassembly;
-use crate::representation::Representation;
-use crate::server::Asked;
-use crate::storage::{List, Storage};
-use crate::{Config, Exchange};
+use crate::blocks::{Blocks, Bounds};
+use crate::storage::{BodyId, Storage};
 
-impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
+/// What a response has to take from its request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) token: Token,
+    /// The block of the request that is acknowledged by the response.
+    pub(crate) block1: Option<BlockValue>,
+    /// The block of the response that is asked for.
+    pub(crate) block2: Option<BlockValue>,
+    pub(crate) wants_size2: bool,
+    /// Under what the other blocks of the response will be asked for.
+    pub(crate) key: u64,
+}
+
+/// What is to be done with a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ruling {
+    /// The application answers: the request is in the message.
+    HandOut(Asked),
+    /// The application answers: the request is in a body.
+    HandOutBody(Asked, BodyId),
+    /// It is answered at once, and the application doesn't get to see it.
+    Answer(BlockAnswer),
+    /// It is answered with a block of a response that is kept.
+    Slice {
+        asked: Asked,
+        body: BodyId,
+        code: Code,
+        block2: BlockValue,
+    },
+}
+
+/// An answer without a body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BlockAnswer {
+    pub(crate) code: Code,
+    pub(crate) added: AddedOptions,
+    /// Why the request counts as dropped, if it does.
+    pub(crate) dropped: Option<DropReason>,
+}
+
+impl Ruling {
+    pub(crate) fn answer(code: Code) -> Self {
+        Self::answer_with(code, AddedOptions::default())
+    }
+
+    pub(crate) fn answer_with(code: Code, added: AddedOptions) -> Self {
+        Self::Answer(BlockAnswer {
+            code,
+            added,
+            dropped: None,
+        })
+    }
+}
+
+impl<S: Storage> Blocks<S> {
     /// Takes in a request that wasn't seen before and whose critical options are understood.
-    pub(crate) fn handle_request_blocks(
+    pub(crate) fn handle_request(
         &mut self,
-        env: &mut Env<'_>,
+        bounds: Bounds<'_>,
+        now: Instant,
         message: &Message<'_>,
-    ) -> Outcome {
-        let blocks = block_option(message, OptionNumber::BLOCK1)
-            .and_then(|block1| Ok((block1, block_option(message, OptionNumber::BLOCK2)?)));
+    ) -> Ruling {
+        let option = |number| block_option(bounds.carrier, message, number);
+        let blocks = option(OptionNumber::BLOCK1)
+            .and_then(|block1| Ok((block1, option(OptionNumber::BLOCK2)?)));
         let (block1, block2) = match blocks {
             Ok(blocks) => blocks,
             // MUST (RFC 7959 §2.2): the reserved size leads to 4.00 in a request. A value that is
             // too long counts as unrecognised and was answered before.
-            Err(_) => {
-                let none = AddedOptions::default();
-                return self.answer(env, message, Code::BAD_REQUEST, &none, &[]);
-            }
+            Err(_) => return Ruling::answer(Code::BAD_REQUEST),
         };
         let asked = Asked {
-            message_id: message.message_id(),
             token: message.token(),
             block1: None,
             block2,
@@ -44,38 +89,13 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
             }),
         };
         if let Some(block1) = block1 {
-            return self.handle_block1(env, message, asked, block1);
+            return self.handle_block1(bounds, now, message, asked, block1);
         }
         if let Some(block2) = block2.filter(|block| block.num() > 0)
-            && let Some(outcome) = self.serve_block2(env, message, &asked, block2)
+            && let Some(ruling) = self.serve_block2(bounds, now, message, &asked, block2)
         {
-            return outcome;
+            return ruling;
         }
-        Outcome::Request(self.hand_out(env.now, message, asked))
-    }
-
-    /// Frees the state of transfers that nobody went on with.
-    pub(crate) fn expire_blocks(&mut self, now: Instant) {
-        self.expire_reassemblies(now);
-        self.expire_representations(now);
-    }
-
-    pub(crate) fn poll_blocks_timeout(&self) -> Option<Instant> {
-        let reassemblies = self.reassemblies.as_slice().iter();
-        let representations = self.representations.as_slice().iter();
-        reassemblies
-            .filter_map(Reassembly::expires)
-            .chain(representations.map(Representation::expires))
-            .min()
-    }
-
-    /// Frees the state of every transfer in the server's role.
-    pub(crate) fn clear_blocks(&mut self) {
-        while !self.reassemblies.as_slice().is_empty() {
-            self.remove_reassembly(0);
-        }
-        while !self.representations.as_slice().is_empty() {
-            self.remove_representation(0);
-        }
+        Ruling::HandOut(asked)
     }
 }

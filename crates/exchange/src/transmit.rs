@@ -2,10 +2,13 @@
 
 use core::borrow::Borrow;
 
-use hedgerow_coap::{EncodeError, Header, MessageId};
+use hedgerow_coap::{EncodeError, Header, MessageId, MessageType};
 use hedgerow_core::{Env, Instant};
 
+use crate::block_message::{Framing, Head};
+use crate::blocks::Bounds;
 use crate::client::{Phase, Sent, Work};
+use crate::client_blocks::Transfer;
 use crate::deduplication::Answer;
 use crate::exchange::Reply;
 use crate::retransmission::Retransmission;
@@ -154,7 +157,11 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
             };
             let written = match &entry.work {
                 Work::Ping => copy(&Header::ping(sent.message_id).encode(), out),
-                Work::Request(transfer) => self.write_request(transfer, sent, out),
+                Work::Request(transfer) => {
+                    let bounds = Bounds::datagrams::<S>(self.config.borrow());
+                    let head = sent.head(transfer);
+                    self.blocks.write_request(bounds, transfer, head, out)
+                }
             };
             let config = self.config.borrow();
             let probing = config.transmission.probing_time(written.unwrap_or(0));
@@ -210,6 +217,24 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
             .map(|entry| matches!(entry.phase, IncomingPhase::Queued(_)))
             .chain(outgoing.map(|entry| matches!(entry.phase, Phase::Queued)))
             .any(|is_queued| is_queued)
+    }
+}
+
+impl Sent {
+    /// Makes the head of a request's message.
+    const fn head(self, transfer: &Transfer) -> Head {
+        let message_type = match transfer.is_confirmable {
+            true => MessageType::Confirmable,
+            false => MessageType::NonConfirmable,
+        };
+        Head {
+            framing: Framing::Datagram {
+                message_type,
+                message_id: self.message_id,
+            },
+            code: transfer.code,
+            token: self.token,
+        }
     }
 }
 
