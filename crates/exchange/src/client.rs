@@ -367,13 +367,8 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         Outcome::Dropped(ignored)
     }
 
-    /// Block options are understood here; others of a response that are critical are the
-    /// application's.
     fn has_unknown_option(&self, message: &Message<'_>) -> bool {
-        let config = self.config();
-        message
-            .unrecognised_critical(|number| config.understands(number) || !number.is_critical())
-            .is_some()
+        self.config().unrecognised_critical(message).is_some()
     }
 
     pub(crate) fn fail(&mut self, index: usize, error: RequestError) {

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use hedgerow_coap::{BlockValue, OptionNumber};
+use hedgerow_coap::{BlockValue, Message, MessageOption, OptionNumber};
 
 use crate::{TokenKind, TransmissionParameters};
 
@@ -100,6 +100,25 @@ impl Config {
     /// Returns the largest size exponent for blocks: one that the format has.
     pub(crate) fn block_szx(&self) -> u8 {
         self.max_block_szx.min(BlockValue::MAX_SZX)
+    }
+
+    /// Returns the first critical option of a message that isn't understood (RFC 7252 §5.4.1). Block
+    /// options are understood here, others are the application's.
+    pub(crate) fn unrecognised_critical<'m>(
+        &self,
+        message: &Message<'m>,
+    ) -> Option<MessageOption<'m>> {
+        message.unrecognised_critical(|number| self.understands(number) || !number.is_critical())
+    }
+
+    /// Says whether a request is for a proxy and the application is none.
+    ///
+    /// MUST (RFC 7252 §5.10.2): it is answered with 5.05.
+    pub(crate) fn refuses_to_proxy(&self, message: &Message<'_>) -> bool {
+        !self.is_proxy
+            && [OptionNumber::PROXY_URI, OptionNumber::PROXY_SCHEME]
+                .into_iter()
+                .any(|number| message.option(number).is_some())
     }
 
     /// Says whether a critical option of a request is understood.

@@ -143,8 +143,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
     /// Answers what the application needn't see.
     fn screen(&mut self, env: &mut Env<'_>, message: &Message<'_>) -> Option<Outcome> {
         let config = self.config();
-        let unknown = message
-            .unrecognised_critical(|number| config.understands(number) || !number.is_critical());
+        let unknown = config.unrecognised_critical(message);
         if let Some(option) = unknown {
             if message.message_type() == MessageType::NonConfirmable {
                 // MUST (RFC 7252 §5.4.1): a Non-confirmable message with an unrecognised critical
@@ -153,17 +152,11 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
                 return Some(Outcome::Dropped(DropReason::Rejected));
             }
             // MUST (RFC 7252 §5.4.1): in a Confirmable request it leads to 4.02.
-            let mut diagnostic = heapless::String::<32>::new();
-            // The longest name and number fit.
-            let _ = write!(diagnostic, "option {} unrecognised", option.number());
+            let diagnostic = unrecognised_text(option.number());
             let none = AddedOptions::default();
             return Some(self.answer(env, message, Code::BAD_OPTION, &none, diagnostic.as_bytes()));
         }
-        let is_proxied = [OptionNumber::PROXY_URI, OptionNumber::PROXY_SCHEME]
-            .into_iter()
-            .any(|number| message.option(number).is_some());
-        // MUST (RFC 7252 §5.10.2): an endpoint that is no proxy answers 5.05.
-        (is_proxied && !config.is_proxy).then(|| {
+        config.refuses_to_proxy(message).then(|| {
             let none = AddedOptions::default();
             self.answer(env, message, Code::PROXYING_NOT_SUPPORTED, &none, &[])
         })
@@ -364,6 +357,14 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         let mut incoming = self.incoming.as_slice().iter();
         incoming.position(|entry| entry.handle == request && entry.phase.expects_answer())
     }
+}
+
+/// Says which option leads to 4.02, for the payload.
+pub(crate) fn unrecognised_text(number: OptionNumber) -> heapless::String<32> {
+    let mut text = heapless::String::new();
+    // The longest name and number fit.
+    let _ = write!(text, "option {number} unrecognised");
+    text
 }
 
 /// Puts a message ID into an encoded message (RFC 7252 §3: its third and fourth byte).

@@ -10,7 +10,8 @@ use crate::storage::{Bodies, BodyId, List, Map, MessageBuffer, Queue, Storage};
 /// - `ENTRIES`: requests under way in each direction, answers waiting to be sent, bodies being
 ///   received, and representations kept for later blocks: each of these tables has as many.
 /// - `SEEN`: message IDs remembered, which bounds the requests taken in within EXCHANGE_LIFETIME.
-/// - `MESSAGE`: the longest response message, in bytes; one is kept per ID remembered.
+/// - `MESSAGE`: the longest response message, in bytes; one is kept per ID remembered. Over a reliable
+///   transport it is the longest message at all.
 /// - `BODIES`: bodies held at once. A request being sent takes one, a response being received
 ///   another, and so do an upload being received and a response that is handed out in blocks.
 /// - `BODY`: the longest body, with its options and 14 bytes more.
@@ -129,6 +130,14 @@ impl<const N: usize> MessageBuffer for heapless::Vec<u8, N> {
         let written = fill(self);
         self.truncate(*written.as_ref().unwrap_or(&0));
         written.map(|_| ())
+    }
+
+    fn append(&mut self, bytes: &[u8], max_len: usize) -> bool {
+        self.len().saturating_add(bytes.len()) <= max_len && self.extend_from_slice(bytes).is_ok()
+    }
+
+    fn clear(&mut self) {
+        self.clear();
     }
 }
 

@@ -123,6 +123,24 @@ impl MessageBuffer for Vec<u8> {
         self.shrink_to_fit();
         written.map(|_| ())
     }
+
+    fn append(&mut self, bytes: &[u8], max_len: usize) -> bool {
+        let needed = self.len().saturating_add(bytes.len());
+        if needed > max_len {
+            return false;
+        }
+        // What a peer announces costs nothing before it comes: room grows with what came.
+        if needed > self.capacity() {
+            let capacity = self.capacity().saturating_mul(2).clamp(needed, max_len);
+            self.reserve_exact(capacity.saturating_sub(self.len()));
+        }
+        self.extend_from_slice(bytes);
+        true
+    }
+
+    fn clear(&mut self) {
+        *self = Self::new();
+    }
 }
 
 /// A slab of byte vectors; an empty one is free.

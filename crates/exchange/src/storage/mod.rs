@@ -104,6 +104,13 @@ pub trait MessageBuffer: Default {
         max_len: usize,
         fill: impl FnOnce(&mut [u8]) -> Result<usize, E>,
     ) -> Result<(), E>;
+
+    /// Appends to a message that will have up to `max_len` bytes, and never takes room for more; it
+    /// says whether there was room.
+    fn append(&mut self, bytes: &[u8], max_len: usize) -> bool;
+
+    /// Gives the message's room back.
+    fn clear(&mut self);
 }
 
 /// The name of a body in its pool.
