@@ -25,6 +25,8 @@ pub(crate) enum Framing {
         message_type: MessageType,
         message_id: MessageId,
     },
+    /// RFC 8323 §3.2.
+    Stream,
 }
 
 impl Head {
@@ -98,6 +100,7 @@ pub(crate) fn write_message<'o>(
             message_type,
             message_id,
         } => MessageWriter::new(out, message_type, head.code, message_id, head.token)?,
+        Framing::Stream => MessageWriter::new_framed(out, head.code, head.token)?,
     };
     for option in options {
         while let Some((number, value)) = added.next_if(|(number, _)| *number < option.number()) {

@@ -106,6 +106,25 @@ impl<S: Storage> Blocks<S> {
         }
     }
 
+    /// Fits the current message of a request to what the peer takes by now: the first one, and
+    /// blocks that it took before.
+    pub(crate) fn fit(&mut self, bounds: Bounds<'_>, transfer: &mut Transfer) -> Result<(), Error> {
+        let (options_len, len) = self.kept_lens(transfer.template);
+        match &mut transfer.step {
+            Step::Whole => transfer.step = self.first_step(bounds, len, options_len)?,
+            Step::Upload { size, .. } => {
+                let fitting = BlockSize::fitting(options_len, bounds.send_len, size.szx)
+                    .ok_or(Error::OptionsTooLong { len: options_len })?;
+                // Blocks before it were no smaller, so it begins where a smaller one does.
+                if fitting.len < size.len {
+                    *size = fitting;
+                }
+            }
+            Step::Download { .. } => {}
+        }
+        Ok(())
+    }
+
     /// Writes the current message of a request; `None` if the transfer has outgrown the format.
     pub(crate) fn write_request(
         &self,

@@ -1,6 +1,6 @@
 //! Why a call is refused, and why an exchange failed.
 
-use hedgerow_coap::{Code, EncodeError, OptionNumber};
+use hedgerow_coap::{Code, EncodeError, FormatError, OptionNumber, SignalingError};
 use hedgerow_core::Instant;
 
 /// Why a call was refused. Nothing changed then.
@@ -48,6 +48,9 @@ pub enum Error {
         /// The code given.
         code: Code,
     },
+    /// The connection is ending, or has ended: it takes no more requests.
+    #[error("the connection takes no more requests")]
+    ConnectionEnding,
     /// The handle names nothing that is waiting: it was answered, or a new association began.
     #[error("no such exchange")]
     UnknownHandle,
@@ -87,6 +90,18 @@ pub enum RequestError {
     /// A new association began, and a request with this method must not be sent twice.
     #[error("association was restarted")]
     AssociationRestarted,
+    /// The options don't fit a message of the length that the peer takes (RFC 8323 §5.3.1).
+    #[error("too long for the peer")]
+    TooLongForPeer,
+    /// The peer released the connection before any message of the request went out (RFC 8323 §5.5).
+    #[error("connection released by the peer")]
+    ConnectionReleased,
+    /// The connection was aborted, by this end or by the peer (RFC 8323 §5.6).
+    #[error("connection aborted")]
+    ConnectionAborted,
+    /// The connection was closed before the response came.
+    #[error("connection closed")]
+    ConnectionClosed,
     /// The application cancelled the request.
     #[error("cancelled")]
     Cancelled,
@@ -105,4 +120,48 @@ pub enum ResponseError {
     /// A new association began; the request belongs to the old one (RFC 7252 §9.1.2).
     #[error("association was restarted")]
     AssociationRestarted,
+    /// The connection was aborted or closed.
+    #[error("connection closed")]
+    ConnectionClosed,
+}
+
+/// Why a connection over a reliable transport has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// This end released the connection (RFC 8323 §5.5).
+    #[error("released")]
+    Released,
+    /// The peer released the connection (RFC 8323 §5.5).
+    #[error("released by the peer")]
+    ReleasedByPeer,
+    /// The peer aborted the connection (RFC 8323 §5.6).
+    #[error("aborted by the peer")]
+    AbortedByPeer,
+    /// The application aborted the connection.
+    #[error("aborted")]
+    Aborted,
+    /// The transport was closed without a Release or an Abort.
+    #[error("transport closed")]
+    TransportClosed,
+    /// The peer's first message wasn't a CSM (RFC 8323 §3.3): this end aborted.
+    #[error("no CSM first")]
+    MissingCsm,
+    /// No CSM came in time (RFC 8323 §3.3): this end aborted.
+    #[error("no CSM in time")]
+    CsmTimeout,
+    /// A message longer than this end's Max-Message-Size (RFC 8323 §5.3.1): this end aborted.
+    #[error("message of {len} bytes, at most {max} taken")]
+    MessageTooLong {
+        /// The message's length, in bytes.
+        len: u64,
+        /// Max-Message-Size, in bytes.
+        max: u32,
+    },
+    /// A message format error (RFC 8323 §5.6): this end aborted.
+    #[error("{0}")]
+    Format(FormatError),
+    /// A signaling message that can't be acted on (RFC 8323 §5.2): this end aborted.
+    #[error("{0}")]
+    Signaling(SignalingError),
 }

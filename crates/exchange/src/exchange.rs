@@ -307,6 +307,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
             seen: self.seen.len(),
             seen_bytes: self.seen.stored_bytes(),
             bodies_len: self.blocks.bodies.total(),
+            buffered_len: 0,
         }
     }
 
@@ -379,6 +380,8 @@ pub struct Usage {
     pub seen_bytes: usize,
     /// All bodies, in bytes.
     pub bodies_len: usize,
+    /// A message of a reliable transport that isn't all there, in bytes.
+    pub buffered_len: usize,
 }
 
 /// Forgetting message IDs waits for a sixteenth of their lifetime, so that one timer clears many.

@@ -1,5 +1,6 @@
 //! CoAP's message layer and request/response layer (RFC 7252 §4, §5.2 and §5.3) and block-wise
-//! transfer (RFC 7959), in both roles, for one association with one peer.
+//! transfer (RFC 7959), in both roles, for one association with one peer: over datagrams an
+//! [`Exchange`], over a reliable transport a [`Connection`] (RFC 8323 §3, §5 and §6).
 //!
 //! An [`Exchange`] retransmits and gives up, acknowledges and resets, hands every request out at
 //! most once and replays its response to duplicates, matches responses with requests, holds to
@@ -7,9 +8,15 @@
 //! splits and assembles bodies, so that its application sees whole requests and whole responses.
 //! Whatever it holds is bounded by a [`Config`]; whatever it drops it says why.
 //!
-//! It leaves out sockets, clocks and security (it takes plaintext in and gives plaintext out, one
-//! message a datagram), resources and URIs, observation, multicast and caching. An Observe option
-//! passes through untouched.
+//! A [`Connection`] has the same requests, responses and events. It has no message layer: the
+//! transport delivers everything once and in order. Instead it exchanges settings, pings, releases
+//! and aborts, takes the stream in pieces of any size, keeps to the length of messages that the peer
+//! takes, refuses longer ones than it takes itself before they are kept, and stops taking bytes in
+//! where the peer doesn't take its answers.
+//!
+//! The crate leaves out sockets, clocks and security (it takes plaintext in and gives plaintext out,
+//! one message a datagram, or a stream), WebSockets, resources and URIs, observation, multicast and
+//! caching. An Observe option passes through untouched.
 //!
 //! # Example
 //!
@@ -58,8 +65,9 @@
 //!
 //! # Features
 //!
-//! - none: [`FixedExchange`], whose tables and bodies are arrays in the exchange itself.
-//! - `alloc`: `HeapExchange`, which owns no heap memory while idle.
+//! - none: [`FixedExchange`] and [`FixedConnection`], whose tables and bodies are arrays in the
+//!   machine itself.
+//! - `alloc`: `HeapExchange` and `HeapConnection`, which own no heap memory while idle.
 #![no_std]
 
 #[cfg(feature = "alloc")]
@@ -72,6 +80,7 @@ mod blocks;
 mod client;
 mod client_blocks;
 mod config;
+mod connection;
 mod deduplication;
 mod error;
 mod event;
@@ -94,7 +103,9 @@ mod transmission_parameters;
 mod transmit;
 
 pub use config::Config;
-pub use error::{Error, RequestError, ResponseError};
+pub use connection::Connection;
+pub use connection::config::ConnectionConfig;
+pub use error::{CloseReason, Error, RequestError, ResponseError};
 pub use event::{Event, IncomingRequest, OutgoingRequest, Received};
 pub use exchange::{Exchange, Usage};
 pub use message_content::{Request, Response};
@@ -118,3 +129,16 @@ pub type FixedExchange<
     const BODY: usize,
     C = Config,
 > = Exchange<Fixed<ENTRIES, SEEN, MESSAGE, BODIES, BODY>, C>;
+
+/// A connection that keeps what it remembers on the heap.
+#[cfg(feature = "alloc")]
+pub type HeapConnection<C = ConnectionConfig> = Connection<Heap, C>;
+
+/// A connection of fixed capacity, without an allocator; see [`Fixed`] for the numbers.
+pub type FixedConnection<
+    const ENTRIES: usize,
+    const MESSAGE: usize,
+    const BODIES: usize,
+    const BODY: usize,
+    C = ConnectionConfig,
+> = Connection<Fixed<ENTRIES, 0, MESSAGE, BODIES, BODY>, C>;
