@@ -292,6 +292,8 @@ fn custody_pong_waits_for_the_requests_before_it_section_5_4_1() {
     // A Ping without Custody isn't held up.
     end.feed(&signal(Signal::Ping { custody: false }, &[8]));
     assert_eq!(end.sent_one(), Owned::new(Code::PONG, &[8]));
+    // Nor does a request behind the Ping hold one up.
+    end.feed_one(&get(3)).request();
     end.respond(before, Code::CONTENT, b"");
     let sent = end.sent();
     assert_eq!(sent[0].token, [1]);

@@ -213,6 +213,7 @@ fn bert_response_that_fits_says_so_in_its_only_block_section_6() {
     let only = end.sent_one();
     assert_eq!(only.block_of(BLOCK2), Some((0, false, 7)));
     assert_eq!(only.payload.len(), 5_000);
+    assert_eq!(end.connection.usage().representations, 0);
 }
 
 #[test]
@@ -224,6 +225,11 @@ fn peer_that_does_not_offer_bert_gets_blocks_of_1024_section_5_3_2() {
     end.ask(Code::PUT, &body(20_000));
     let sent = end.sent_one();
     assert_eq!(sent.block_of(BLOCK1), Some((0, true, 6)));
+    // Once offered it stays offered (§5.3), for as long as the size allows it.
+    end.feed(&csm(1_152));
+    end.feed_one(&Owned::new(Code::CSM, &[]).option(OptionNumber(2), &[0x20, 0x00]));
+    end.ask(Code::PUT, &body(20_000));
+    assert_eq!(end.sent_one().block_of(BLOCK1), Some((0, true, 7)));
 }
 
 #[test]
