@@ -7,6 +7,8 @@
 
 #[path = "write_seeds/codecs.rs"]
 mod codecs;
+#[path = "write_seeds/connections.rs"]
+mod connections;
 #[path = "write_seeds/datagrams.rs"]
 mod datagrams;
 #[path = "write_seeds/scripts.rs"]
@@ -19,12 +21,13 @@ use std::path::Path;
 type Seeds = Vec<(String, Vec<u8>)>;
 
 fn main() {
-    let targets: [(&str, Seeds); 9] = [
+    let targets: [(&str, Seeds); 10] = [
         ("acceptor", datagrams::acceptor()),
         ("coap_frame", codecs::coap_frame()),
         ("coap_link_format", codecs::coap_link_format()),
         ("coap_message", codecs::coap_message()),
         ("coap_uri", codecs::coap_uri()),
+        ("connection", connections::connection()),
         ("dtls_record", datagrams::dtls_record()),
         ("handshake_fragment", datagrams::handshake_fragment()),
         ("handshake_machine", scripts::handshake_machine()),

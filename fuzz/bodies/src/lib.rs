@@ -35,6 +35,7 @@ mod coap_frame;
 mod coap_link_format;
 mod coap_message;
 mod coap_uri;
+mod connection;
 mod cursor;
 mod dtls_record;
 mod exchange;
@@ -48,6 +49,7 @@ pub use coap_frame::coap_frame;
 pub use coap_link_format::coap_link_format;
 pub use coap_message::coap_message;
 pub use coap_uri::coap_uri;
+pub use connection::connection;
 pub use cursor::cursor;
 pub use dtls_record::dtls_record;
 pub use exchange::exchange;
@@ -74,6 +76,7 @@ pub const BODIES: &[Body] = &[
     body("coap_link_format", coap_link_format),
     body("coap_message", coap_message),
     body("coap_uri", coap_uri),
+    body("connection", connection),
     body("cursor", cursor),
     body("dtls_record", dtls_record),
     body("exchange", exchange),
