@@ -1,14 +1,15 @@
-//! `hedgerow-coap`: a message in and out, a URI both ways, links.
+//! `hedgerow-coap`: a message in and out, also in a stream, a URI both ways, links.
 
 use hedgerow_coap::{
-    BlockValue, CoapUri, LinkFilter, LinkWriter, Links, Message, MessageId, MessageWriter,
-    OptionNumber, Scheme,
+    BlockValue, CoapUri, Frame, FrameHeader, LinkFilter, LinkWriter, Links, Message, MessageId,
+    MessageWriter, OptionNumber, Scheme,
 };
 
 pub(crate) fn enter(bytes: &mut [u8]) -> usize {
     let mut out = [0; 256];
     answer(bytes, &mut out)
         .unwrap_or_default()
+        .wrapping_add(frame(bytes, &mut out).unwrap_or_default())
         .wrapping_add(name(bytes, &mut out).unwrap_or_default())
         .wrapping_add(list(bytes, &mut out).unwrap_or_default())
 }
@@ -32,6 +33,20 @@ fn answer(bytes: &[u8], out: &mut [u8]) -> Option<usize> {
     let block = BlockValue::decode(block.value()).ok()?.to_uint();
     writer.option_uint(OptionNumber::SIZE2, block).ok()?;
     writer.payload(message.payload()).ok()
+}
+
+/// Reads a message of a stream and writes one.
+fn frame(bytes: &[u8], out: &mut [u8]) -> Option<usize> {
+    let len = FrameHeader::decode(bytes).ok()?.message_len();
+    let (frame, rest) = Frame::decode(bytes).ok()?;
+    match frame {
+        Frame::Empty => usize::try_from(len).ok(),
+        Frame::Signaling(message) => message.signal().ok()?.encode(message.token(), out).ok(),
+        Frame::Message(message) => {
+            let writer = MessageWriter::new_framed(out, message.code(), message.token()).ok()?;
+            writer.payload(rest).ok()
+        }
+    }
 }
 
 /// Takes a URI apart into options and puts it together again.
