@@ -305,6 +305,25 @@ fn custody_pong_waits_for_the_requests_before_it_section_5_4_1() {
 }
 
 #[test]
+fn custody_pongs_that_wait_never_keep_this_end_from_reading() {
+    let mut config = ConnectionConfig::default();
+    config.exchange.max_replies = 3;
+    let mut end: End = End::open(config, 1_152);
+    end.feed_one(&get(1)).request();
+    for token in 0..20 {
+        let came = end.feed(&signal(Signal::Ping { custody: true }, &[token]));
+        assert_eq!(came, [Came::Ping]);
+        let sent = end.sent();
+        // Two wait for the application; the others say nothing about it.
+        match token {
+            0 | 1 => assert_eq!(sent, []),
+            _ => assert_eq!(sent, [Owned::new(Code::PONG, &[token])]),
+        }
+        assert!(!end.connection.is_blocked());
+    }
+}
+
+#[test]
 fn silent_peer_is_pinged_while_a_request_waits_section_3_4() {
     let mut end = end();
     end.wait(1_000);

@@ -15,9 +15,9 @@ pub struct ConnectionConfig {
     /// `max_message_len` bounds the messages sent, and the peer's Max-Message-Size may bound them
     /// further; `response_timeout` is how long the response to one message is waited for;
     /// `max_replies` bounds the answers and signaling messages that wait to be sent, beyond which no
-    /// bytes are taken in. There is nothing to retransmit and nothing to deduplicate, so
-    /// `transmission`, `acknowledge_after`, `unanswered_threshold`, `max_seen` and `max_seen_bytes`
-    /// aren't looked at.
+    /// bytes are taken in; BERT needs a `max_block_szx` of 6. There is nothing to retransmit and
+    /// nothing to deduplicate, so `transmission`, `acknowledge_after`, `unanswered_threshold`,
+    /// `max_seen` and `max_seen_bytes` aren't looked at.
     pub exchange: Config,
     /// The longest message taken in, in bytes: Max-Message-Size (RFC 8323 §5.3.1). More than 1,152
     /// invites BERT (§5.3.2), for which a multiple of 1,024 and some hundred bytes more are right.

@@ -11,6 +11,7 @@
 
 pub(crate) mod config;
 mod inbox;
+mod message_size;
 mod receive;
 mod requests;
 mod responses;
@@ -20,16 +21,15 @@ mod transmit;
 use core::borrow::Borrow;
 use core::fmt;
 
-use hedgerow_coap::{BlockValue, Csm};
 use hedgerow_core::{Env, Instant};
 
-use crate::blocks::{Blocks, Bounds, Carrier};
+use crate::blocks::Blocks;
 use crate::connection::config::{ConnectionConfig, PeerSettings};
 use crate::connection::inbox::Inbox;
 use crate::connection::requests::{Pending, PendingPhase};
 use crate::connection::responses::{Incoming, IncomingPhase};
 use crate::connection::signals::{Outbound, Probe};
-use crate::storage::{Bodies, List, MessageBuffer, Storage};
+use crate::storage::{Bodies, List, Storage};
 use crate::tokens::Tokens;
 use crate::{CloseReason, Event, RequestError, ResponseError, Usage};
 
@@ -371,43 +371,6 @@ impl<S: Storage, C: Borrow<ConnectionConfig>> Connection<S, C> {
         self.probe = Probe::None;
     }
 
-    /// Returns the longest message taken in, in bytes: what this end's CSM says.
-    fn own_max_message_size(&self) -> u32 {
-        let capacity = u32::try_from(S::Message::CAPACITY).unwrap_or(u32::MAX);
-        self.config().max_message_size.min(capacity)
-    }
-
-    /// Returns the length of the buffer that [`Self::poll_transmit`] needs, in bytes.
-    fn transmit_len(&self) -> usize {
-        let config = &self.config().exchange;
-        let len = config.max_message_len.min(S::Message::CAPACITY);
-        len.max(MIN_MESSAGE_LEN)
-    }
-
-    fn bounds(config: &ConnectionConfig, peer: PeerSettings) -> Bounds<'_> {
-        let exchange = &config.exchange;
-        let szx = exchange.block_szx();
-        let is_largest = szx == BlockValue::MAX_SZX;
-        let bert = |is_on: bool| match is_largest && is_on {
-            true => BlockValue::BERT_SZX,
-            false => szx,
-        };
-        let taken = usize::try_from(config.max_message_size).unwrap_or(usize::MAX);
-        let base = usize::try_from(Csm::BASE_MAX_MESSAGE_SIZE).unwrap_or(usize::MAX);
-        let takes_bert = taken.min(S::Message::CAPACITY) > base;
-        let most = usize::try_from(peer.max_message_size).unwrap_or(usize::MAX);
-        let len = exchange.max_message_len.min(S::Message::CAPACITY).min(most);
-        // The overhead counted elsewhere is a datagram's; a length field of four bytes takes two more.
-        let extra = if len > 65_804 { 2 } else { 0 };
-        Bounds {
-            config: exchange,
-            send_len: len.saturating_sub(extra),
-            send_szx: bert(peer.takes_bert()),
-            receive_szx: bert(takes_bert),
-            carrier: Carrier::Stream,
-        }
-    }
-
     fn next_handle(&mut self) -> u32 {
         self.last_handle = self.last_handle.wrapping_add(1);
         self.last_handle
@@ -429,6 +392,3 @@ impl<S: Storage, C: Borrow<ConnectionConfig>> fmt::Debug for Connection<S, C> {
             .finish_non_exhaustive()
     }
 }
-
-/// Room for every signaling message of this end's own making, in bytes.
-const MIN_MESSAGE_LEN: usize = 128;

@@ -162,14 +162,7 @@ impl<S: Storage, C: Borrow<ConnectionConfig>> Connection<S, C> {
                 Outcome::Abort
             }
             Signal::Ping { custody } => {
-                let token = message.token();
-                let last_handle = self.last_handle;
-                // MUST (RFC 8323 §5.4): the Pong has the Ping's token. There is room for it:
-                // `handle_bytes` has looked.
-                let _ = self.outbox.push(match custody {
-                    true => Outbound::CustodyPong { token, last_handle },
-                    false => Outbound::Pong { token },
-                });
+                self.answer_ping(message.token(), custody);
                 Outcome::Ping
             }
             Signal::Pong { custody } => self.handle_pong(message.token(), custody),
@@ -177,6 +170,24 @@ impl<S: Storage, C: Borrow<ConnectionConfig>> Connection<S, C> {
                 self.handle_release();
                 Outcome::Release
             }
+        }
+    }
+
+    fn answer_ping(&mut self, token: Token, custody: bool) {
+        let last_handle = self.last_handle;
+        // MUST (RFC 8323 §5.4): the Pong has the Ping's token. There is room for it: `handle_bytes`
+        // has looked.
+        let _ = self.outbox.push(match custody {
+            true => Outbound::CustodyPong { token, last_handle },
+            false => Outbound::Pong { token },
+        });
+        // The wait for the application is no more than a SHOULD (§5.4.1). Where nothing but such waits
+        // would keep this end from reading, and so perhaps the application from what it waits for
+        // itself, the Pong goes out at once and promises nothing.
+        if custody && self.is_blocked() && self.next_outbound().is_none() {
+            let last = self.outbox.as_slice().len().saturating_sub(1);
+            self.outbox.remove(last);
+            let _ = self.outbox.push(Outbound::Pong { token });
         }
     }
 

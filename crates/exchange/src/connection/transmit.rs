@@ -55,7 +55,8 @@ impl<S: Storage, C: Borrow<ConnectionConfig>> Connection<S, C> {
         Ok(written)
     }
 
-    fn next_outbound(&self) -> Option<usize> {
+    /// Returns which of the messages that wait may go out.
+    pub(crate) fn next_outbound(&self) -> Option<usize> {
         let mut outbox = self.outbox.as_slice().iter();
         outbox.position(|outbound| self.is_ready(outbound))
     }
