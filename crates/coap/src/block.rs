@@ -204,6 +204,7 @@ mod tests {
         assert_eq!(last.offset(), 1_073_740_800);
     }
 
+    /// RFC 7959 §2.3.
     #[test]
     fn descriptive_values_bind_the_payload() {
         let more = BlockValue::new(0, true, 0).unwrap();

@@ -75,6 +75,7 @@ fn figures_11_and_12_ping_and_pong() {
     }
 }
 
+/// RFC 8323 §3.2.
 #[test]
 fn length_nibble_changes_at_each_boundary() {
     for (len, head) in [
@@ -161,6 +162,7 @@ fn bytes_still_needed_are_named_exactly() {
     assert_eq!(rest, [0x00, 0x00]);
 }
 
+/// RFC 7252 §3.
 #[test]
 fn reserved_token_length_shows_in_the_first_byte() {
     for len in 9..=15 {
@@ -184,6 +186,7 @@ fn reserved_classes_are_format_errors_and_signaling_is_none() {
     assert_eq!(signaling(&[0x00, 0xff]).code(), Code::from(0xff));
 }
 
+/// RFC 8323 §3.4.
 #[test]
 fn empty_messages_are_ignored_with_whatever_they_hold() {
     for bytes in [&[0x00, 0x00][..], &[0x11, 0x00, 0x7f, 0xff]] {
@@ -207,6 +210,7 @@ fn body_of_a_message_is_checked_as_over_udp() {
     assert_eq!(error, FrameError::Format(FormatError::OptionCutOff));
 }
 
+/// RFC 8323 §5.3.
 #[test]
 fn csm_carries_size_and_block_wise_transfer() {
     let csm = Csm {
@@ -232,6 +236,7 @@ fn csm_carries_size_and_block_wise_transfer() {
     }
 }
 
+/// RFC 8323 §5.6.
 #[test]
 fn csm_option_of_undefined_length_is_a_bad_csm_option() {
     // Max-Message-Size of five bytes; Block-Wise-Transfer of one.
@@ -245,6 +250,7 @@ fn csm_option_of_undefined_length_is_a_bad_csm_option() {
     }
 }
 
+/// RFC 8323 §5.2.
 #[test]
 fn critical_options_abort_and_elective_ones_are_ignored() {
     for code in [
@@ -268,6 +274,7 @@ fn critical_options_abort_and_elective_ones_are_ignored() {
     assert_eq!(unknown.bad_csm_option(), None);
 }
 
+/// RFC 8323 §5.4.1.
 #[test]
 fn custody_is_empty_or_no_custody() {
     let bytes = encoded(Signal::Ping { custody: true });
@@ -278,6 +285,7 @@ fn custody_is_empty_or_no_custody() {
     assert!(matches!(odd, Ok(Signal::Pong { custody: false })));
 }
 
+/// RFC 8323 §5.5.
 #[test]
 fn release_carries_addresses_hold_off_and_text() {
     let addresses = ["[2001:db8::1]:5684", "", "b.example"];
@@ -306,6 +314,7 @@ fn release_carries_addresses_hold_off_and_text() {
     assert_eq!(decoded.alternative_addresses().count(), 0);
 }
 
+/// RFC 8323 §5.6.
 #[test]
 fn abort_carries_the_bad_option_and_text() {
     let abort = Abort::new("what?").with_bad_csm_option(9);

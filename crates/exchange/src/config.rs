@@ -113,7 +113,7 @@ impl Config {
 
     /// Says whether a request is for a proxy and the application is none.
     ///
-    /// MUST (RFC 7252 §5.10.2): it is answered with 5.05.
+    /// MUST (RFC 7252 §5.10.2): an endpoint that is no proxy answers it with 5.05.
     pub(crate) fn refuses_to_proxy(&self, message: &Message<'_>) -> bool {
         !self.is_proxy
             && [OptionNumber::PROXY_URI, OptionNumber::PROXY_SCHEME]

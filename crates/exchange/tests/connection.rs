@@ -31,8 +31,9 @@ fn closed(reason: CloseReason) -> Event {
     Event::Closed { reason }
 }
 
+/// RFC 8323 §3.3.
 #[test]
-fn csm_is_the_first_message_sent_section_3_3() {
+fn csm_is_the_first_message_sent() {
     let mut end: End = End::fresh(ConnectionConfig {
         wait_for_csm: false,
         ..ConnectionConfig::default()
@@ -45,8 +46,9 @@ fn csm_is_the_first_message_sent_section_3_3() {
     assert_eq!(sent.len(), 2);
 }
 
+/// RFC 8323 §3.3.
 #[test]
-fn neither_end_waits_for_the_others_csm_section_3_3() {
+fn neither_end_waits_for_the_others_csm() {
     let mut end: End = End::fresh(ConnectionConfig::default());
     assert!(!end.connection.is_established());
     assert_eq!(end.sent_one().code, Code::CSM);
@@ -56,8 +58,9 @@ fn neither_end_waits_for_the_others_csm_section_3_3() {
     assert_eq!(end.connection.peer_max_message_size(), 1_152);
 }
 
+/// RFC 8323 §3.3.
 #[test]
-fn requests_wait_for_the_peers_csm_unless_told_otherwise_section_3_3() {
+fn requests_wait_for_the_peers_csm_unless_told_otherwise() {
     let mut end: End = End::fresh(ConnectionConfig::default());
     end.ask(Code::GET, b"");
     assert_eq!(end.sent_one().code, Code::CSM);
@@ -65,8 +68,9 @@ fn requests_wait_for_the_peers_csm_unless_told_otherwise_section_3_3() {
     assert_eq!(end.sent_one().code, Code::GET);
 }
 
+/// RFC 8323 §3.3.
 #[test]
-fn first_message_that_is_no_csm_aborts_section_3_3() {
+fn first_message_that_is_no_csm_aborts() {
     let ping = signal(Signal::Ping { custody: false }, &[1]);
     for first in [
         get(1).encode(),
@@ -84,16 +88,18 @@ fn first_message_that_is_no_csm_aborts_section_3_3() {
     }
 }
 
+/// RFC 8323 §3.3.
 #[test]
-fn abort_leaves_the_csm_the_first_message_section_3_3() {
+fn abort_leaves_the_csm_the_first_message() {
     let mut end: End = End::fresh(ConnectionConfig::default());
     end.connection.abort("no");
     let codes: Vec<_> = end.sent().iter().map(|message| message.code).collect();
     assert_eq!(codes, [Code::CSM, Code::ABORT]);
 }
 
+/// RFC 8323 §3.3.
 #[test]
-fn csm_that_does_not_come_aborts_section_3_3() {
+fn csm_that_does_not_come_aborts() {
     let mut end: End = End::fresh(ConnectionConfig::default());
     end.bytes();
     let at = end.connection.poll_timeout().unwrap();
@@ -103,6 +109,7 @@ fn csm_that_does_not_come_aborts_section_3_3() {
     assert_eq!(end.events(), [closed(CloseReason::CsmTimeout)]);
 }
 
+/// RFC 8323 §5.6.
 #[test]
 fn peers_abort_may_be_its_first_message() {
     let mut end: End = End::fresh(ConnectionConfig::default());
@@ -112,8 +119,9 @@ fn peers_abort_may_be_its_first_message() {
     assert_eq!(end.bytes(), [[0_u8; 0]; 0]);
 }
 
+/// RFC 8323 §5.3.
 #[test]
-fn settings_are_cumulative_and_replaced_section_5_3() {
+fn settings_are_cumulative_and_replaced() {
     let mut end = end();
     let only_size = Csm {
         max_message_size: Some(700),
@@ -125,8 +133,9 @@ fn settings_are_cumulative_and_replaced_section_5_3() {
     assert_eq!(end.connection.peer_max_message_size(), 700);
 }
 
+/// RFC 8323 §3.3.
 #[test]
-fn both_ends_send_requests_on_one_connection_section_3_3() {
+fn both_ends_send_requests_on_one_connection() {
     let mut one = end();
     let mut other = end();
     let asked = one.ask(Code::GET, b"");
@@ -152,8 +161,9 @@ fn both_ends_send_requests_on_one_connection_section_3_3() {
     assert!(one.connection.is_idle() && other.connection.is_idle());
 }
 
+/// RFC 8323 §3.3.
 #[test]
-fn responses_come_in_any_order_and_match_by_token_section_3_3() {
+fn responses_come_in_any_order_and_match_by_token() {
     let mut end = end();
     let asked: Vec<_> = (0..3).map(|_| end.ask(Code::GET, b"")).collect();
     let tokens: Vec<_> = end
@@ -184,8 +194,9 @@ fn tokens_are_sequential_or_unpredictable_as_configured() {
     assert!(sent.iter().all(|message| message.token.len() == 8));
 }
 
+/// RFC 8323 §3.4.
 #[test]
-fn empty_messages_are_ignored_section_3_4() {
+fn empty_messages_are_ignored() {
     let mut end: End = End::fresh(ConnectionConfig::default());
     assert_eq!(end.feed(&[0, 0]), [Came::Handled]);
     assert!(!end.connection.is_established());
@@ -198,8 +209,9 @@ fn empty_messages_are_ignored_section_3_4() {
     assert_eq!(codes, [Code::CSM]);
 }
 
+/// RFC 8323 §5.2.
 #[test]
-fn unknown_critical_signaling_option_aborts_section_5_2() {
+fn unknown_critical_signaling_option_aborts() {
     for code in [Code::PING, Code::PONG, Code::RELEASE, Code::from(0xff)] {
         let mut end = end();
         let message = Owned::new(code, &[1]).option(OptionNumber(9), b"");
@@ -213,8 +225,9 @@ fn unknown_critical_signaling_option_aborts_section_5_2() {
     }
 }
 
+/// RFC 8323 §5.6.
 #[test]
-fn bad_csm_option_is_named_in_the_abort_section_5_6() {
+fn bad_csm_option_is_named_in_the_abort() {
     let mut end: End = End::fresh(ConnectionConfig::default());
     end.feed_one(&Owned::new(Code::CSM, &[]).option(OptionNumber(11), b"x"));
     assert_eq!(end.sent_abort().0, Some(11));
@@ -225,8 +238,9 @@ fn bad_csm_option_is_named_in_the_abort_section_5_6() {
     assert_eq!(end.events(), [closed(CloseReason::Signaling(error))]);
 }
 
+/// RFC 8323 §5.4.
 #[test]
-fn elective_signaling_options_and_unknown_codes_are_ignored_section_5_4() {
+fn elective_signaling_options_and_unknown_codes_are_ignored() {
     let mut end = end();
     let ping = Owned::new(Code::PING, &[5]).option(OptionNumber(8), b"?");
     assert_eq!(end.feed_one(&ping), Came::Ping);
@@ -236,15 +250,17 @@ fn elective_signaling_options_and_unknown_codes_are_ignored_section_5_4() {
     assert!(end.connection.accepts_requests());
 }
 
+/// RFC 8323 §5.4.
 #[test]
-fn ping_is_answered_with_its_token_section_5_4() {
+fn ping_is_answered_with_its_token() {
     let mut end = end();
     assert_eq!(end.feed(&[0x01, 0xe2, 0x42]), [Came::Ping]);
     assert_eq!(end.bytes(), [[0x01, 0xe3, 0x42]]);
 }
 
+/// RFC 8323 §5.4.
 #[test]
-fn pong_ends_its_ping_and_no_other_section_5_4() {
+fn pong_ends_its_ping_and_no_other() {
     let mut end = end();
     let one = end.connection.ping(false).unwrap();
     let other = end.connection.ping(true).unwrap();
@@ -281,8 +297,9 @@ fn ping_without_pong_ends_after_the_pong_timeout() {
     assert!(end.connection.accepts_requests());
 }
 
+/// RFC 8323 §5.4.1.
 #[test]
-fn custody_pong_waits_for_the_requests_before_it_section_5_4_1() {
+fn custody_pong_waits_for_the_requests_before_it() {
     let mut end = end();
     let (before, _) = end.feed_one(&get(1)).request();
     end.feed(&signal(Signal::Ping { custody: true }, &[7]));
@@ -304,6 +321,7 @@ fn custody_pong_waits_for_the_requests_before_it_section_5_4_1() {
     assert_eq!(sent.len(), 2);
 }
 
+/// RFC 8323 §5.4.1.
 #[test]
 fn custody_pongs_that_wait_never_keep_this_end_from_reading() {
     let mut config = ConnectionConfig::default();
@@ -323,8 +341,9 @@ fn custody_pongs_that_wait_never_keep_this_end_from_reading() {
     }
 }
 
+/// RFC 8323 §3.4.
 #[test]
-fn silent_peer_is_pinged_while_a_request_waits_section_3_4() {
+fn silent_peer_is_pinged_while_a_request_waits() {
     let mut end = end();
     end.wait(1_000);
     assert_eq!(end.bytes().len(), 0);
@@ -350,8 +369,9 @@ fn silent_peer_is_pinged_while_a_request_waits_section_3_4() {
     assert_eq!((end.events().len(), end.bytes().len()), (0, 0));
 }
 
+/// RFC 8323 §3.4.
 #[test]
-fn anything_after_the_ping_shows_that_the_peer_is_there_section_3_4() {
+fn anything_after_the_ping_shows_that_the_peer_is_there() {
     let mut end = end();
     end.ask(Code::GET, b"");
     end.bytes();
@@ -378,8 +398,9 @@ fn request_without_response_ends_after_the_response_timeout() {
     assert!(end.connection.is_idle());
 }
 
+/// RFC 8323 §5.5.
 #[test]
-fn release_waits_for_the_requests_under_way_section_5_5() {
+fn release_waits_for_the_requests_under_way() {
     let mut end = end();
     let asked = end.ask(Code::GET, b"");
     let token = end.sent_one().token;
@@ -404,8 +425,9 @@ fn release_waits_for_the_requests_under_way_section_5_5() {
     assert_eq!(end.events(), [closed(CloseReason::Released)]);
 }
 
+/// RFC 8323 §5.5.
 #[test]
-fn release_ends_by_itself_if_the_peer_does_not_close_section_5_5() {
+fn release_ends_by_itself_if_the_peer_does_not_close() {
     let mut end = end();
     end.connection.release(&Release::new()).unwrap();
     assert_eq!(end.sent_one().code, Code::RELEASE);
@@ -415,8 +437,9 @@ fn release_ends_by_itself_if_the_peer_does_not_close_section_5_5() {
     assert_eq!(end.events(), [closed(CloseReason::Released)]);
 }
 
+/// RFC 8323 §3.3.
 #[test]
-fn release_before_the_peers_csm_still_wants_the_csm_section_3_3() {
+fn release_before_the_peers_csm_still_wants_the_csm() {
     let mut end: End = End::fresh(ConnectionConfig::default());
     end.connection.release(&Release::new()).unwrap();
     assert_eq!(end.sent_one().code, Code::CSM);
@@ -425,8 +448,9 @@ fn release_before_the_peers_csm_still_wants_the_csm_section_3_3() {
     assert_eq!(end.sent_one().code, Code::RELEASE);
 }
 
+/// RFC 8323 §5.5.
 #[test]
-fn peers_release_is_handed_out_and_closes_when_all_is_answered_section_5_5() {
+fn peers_release_is_handed_out_and_closes_when_all_is_answered() {
     let mut end = end();
     end.ask(Code::GET, b"");
     let token = end.sent_one().token;
@@ -459,8 +483,9 @@ fn peers_release_is_handed_out_and_closes_when_all_is_answered_section_5_5() {
     assert_eq!(end.events(), [closed(CloseReason::ReleasedByPeer)]);
 }
 
+/// RFC 8323 §5.6.
 #[test]
-fn abort_goes_out_with_its_text_and_nothing_else_section_5_6() {
+fn abort_goes_out_with_its_text_and_nothing_else() {
     let mut end = end();
     let asked = end.ask(Code::GET, b"");
     end.bytes();
@@ -493,8 +518,9 @@ fn abort_goes_out_with_its_text_and_nothing_else_section_5_6() {
     assert_eq!(end.connection.usage().bodies_len, 0);
 }
 
+/// RFC 8323 §5.6.
 #[test]
-fn peers_abort_ends_everything_section_5_6() {
+fn peers_abort_ends_everything() {
     let mut end = end();
     let request = end.ask(Code::GET, b"");
     end.bytes();
@@ -518,8 +544,9 @@ fn peers_abort_ends_everything_section_5_6() {
     assert_eq!(end.connection.poll_timeout(), None);
 }
 
+/// RFC 8323 §5.6.
 #[test]
-fn syntax_violation_aborts_section_5_6() {
+fn syntax_violation_aborts() {
     for (bytes, error) in [
         (&[0x10, 0x01, 0xff][..], FormatError::EmptyPayload),
         (&[0x00, 0x20], FormatError::ReservedCodeClass { class: 1 }),
@@ -538,8 +565,9 @@ fn syntax_violation_aborts_section_5_6() {
     }
 }
 
+/// RFC 8323 §5.3.1.
 #[test]
-fn message_over_max_message_size_aborts_before_it_is_kept_section_5_3_1() {
+fn message_over_max_message_size_aborts_before_it_is_kept() {
     let config = ConnectionConfig {
         max_message_size: 200,
         ..ConnectionConfig::default()
@@ -578,6 +606,7 @@ fn announced_length_costs_no_memory_before_it_comes() {
     assert_eq!(end.connection.usage().buffered_len, 6);
 }
 
+/// RFC 7252 §5.4.1.
 #[test]
 fn unknown_critical_option_in_a_request_leads_to_4_02() {
     let mut end = end();
@@ -591,6 +620,7 @@ fn unknown_critical_option_in_a_request_leads_to_4_02() {
     assert_eq!(answer.payload, b"option 65001 unrecognised");
 }
 
+/// RFC 7252 §5.4.1.
 #[test]
 fn unknown_critical_option_in_a_response_rejects_it() {
     let mut end = end();
@@ -603,6 +633,7 @@ fn unknown_critical_option_in_a_response_rejects_it() {
     assert!(end.connection.accepts_requests());
 }
 
+/// RFC 7252 §5.10.2.
 #[test]
 fn proxy_options_lead_to_5_05_where_there_is_no_proxy() {
     let mut end = end();

@@ -100,8 +100,9 @@ fn bodies_of_30_and_100_kb_go_both_ways_in_blocks() {
     }
 }
 
+/// RFC 8323 §6.
 #[test]
-fn bodies_that_fit_go_in_one_message_however_long_section_6() {
+fn bodies_that_fit_go_in_one_message_however_long() {
     let mut client: End = End::fresh(config(20_000));
     let mut server: End = End::fresh(config(20_000));
     client.ask(Code::POST, &body(15_000));
@@ -122,8 +123,9 @@ fn fixed_form_carries_bodies_within_its_arrays() {
     assert!(longest.iter().all(|longest| *longest <= 400));
 }
 
+/// RFC 8323 §6.1.
 #[test]
-fn figure_13_get_with_bert_blocks_section_6_1() {
+fn figure_13_get_with_bert_blocks() {
     let mut end: End = End::open(config(6_000), 1_152);
     let request = end.ask(Code::GET, b"");
     let whole = body(12_903);
@@ -146,8 +148,9 @@ fn figure_13_get_with_bert_blocks_section_6_1() {
     }
 }
 
+/// RFC 8323 §6.2.
 #[test]
-fn figure_14_put_with_bert_blocks_section_6_2() {
+fn figure_14_put_with_bert_blocks() {
     let mut end: End = End::open(config(20_000), 1_152);
     let whole = body(30_259);
     let put = |token, num, more, range| {
@@ -170,8 +173,9 @@ fn figure_14_put_with_bert_blocks_section_6_2() {
     assert_eq!(answer.block_of(BLOCK1), Some((24, false, 7)));
 }
 
+/// RFC 8323 §6, RFC 7959 §2.3.
 #[test]
-fn bert_block_that_is_no_multiple_of_1024_is_refused_section_6() {
+fn bert_block_that_is_no_multiple_of_1024_is_refused() {
     for len in [0, 1_023, 1_025] {
         let mut end: End = End::open(config(20_000), 1_152);
         let put = Owned::new(Code::PUT, &[1])
@@ -190,8 +194,9 @@ fn bert_block_that_is_no_multiple_of_1024_is_refused_section_6() {
     }
 }
 
+/// RFC 8323 §6.
 #[test]
-fn bert_in_control_usage_may_be_answered_with_single_blocks_section_6() {
+fn bert_in_control_usage_may_be_answered_with_single_blocks() {
     // The peer asks with BERT, but takes no message in which two blocks fit.
     let mut end: End = End::open(config(20_000), 1_200);
     let (request, _) = end.feed_one(&get(1).block(BLOCK2, 0, false, 7)).request();
@@ -205,8 +210,9 @@ fn bert_in_control_usage_may_be_answered_with_single_blocks_section_6() {
     assert_eq!(second.payload, body(3_000)[1_024..2_048]);
 }
 
+/// RFC 8323 §6.
 #[test]
-fn bert_response_that_fits_says_so_in_its_only_block_section_6() {
+fn bert_response_that_fits_says_so_in_its_only_block() {
     let mut end: End = End::open(config(20_000), 9_000);
     let (request, _) = end.feed_one(&get(1).block(BLOCK2, 0, false, 7)).request();
     end.respond(request, Code::CONTENT, &body(5_000));
@@ -216,8 +222,9 @@ fn bert_response_that_fits_says_so_in_its_only_block_section_6() {
     assert_eq!(end.connection.usage().representations, 0);
 }
 
+/// RFC 8323 §5.3.2.
 #[test]
-fn peer_that_does_not_offer_bert_gets_blocks_of_1024_section_5_3_2() {
+fn peer_that_does_not_offer_bert_gets_blocks_of_1024() {
     // Max-Message-Size alone is no offer of BERT: Block-Wise-Transfer is missing.
     let mut end: End = End::fresh(config(20_000));
     end.bytes();

@@ -130,7 +130,7 @@ impl<S: Storage, C: Borrow<ConnectionConfig>> Connection<S, C> {
     pub(crate) fn handle_signaling(&mut self, message: &SignalingMessage<'_>) -> Outcome {
         let is_first = matches!(message.code(), Code::CSM | Code::ABORT);
         if !is_first && !self.is_established() {
-            // MUST (RFC 8323 §3.3): a missing CSM is a connection error.
+            // MUST (RFC 8323 §3.3): a missing CSM aborts the connection.
             self.abort_for(CloseReason::MissingCsm);
             return Outcome::Dropped(DropReason::UnexpectedMessage);
         }
