@@ -9,7 +9,10 @@
 //! statelessly and replaces the session only once its handshake is verified (RFC 6347 §4.2.8),
 //! every table is bounded, and nothing is kept of an address that has not proved itself.
 //!
-//! A server without security, connection IDs and streams belong here and are not there yet.
+//! Over streams there is one [`StreamConnection`] for each: TLS or nothing below, RFC 8323 above.
+//! [`TlsConnection`] is the lower half alone, for other protocols over TLS.
+//!
+//! A datagram server without security and connection IDs belong here and are not there yet.
 //!
 //! # Example
 //!
@@ -96,11 +99,15 @@ mod event;
 mod handshaking;
 mod peek;
 mod routing;
+mod stream_connection;
 mod tables;
 mod timers;
+mod tls_connection;
 
 pub use address::Address;
 pub use config::Config;
 pub use endpoint::{Endpoint, Handled};
 pub use error::Error;
 pub use event::{AssociationId, Event};
+pub use stream_connection::{StreamConfig, StreamConnection, StreamEvent};
+pub use tls_connection::{TlsConnection, TlsEvent};

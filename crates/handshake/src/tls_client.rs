@@ -143,6 +143,11 @@ where
         self.machine.phase().is_established()
     }
 
+    /// Says whether everything that there is to send has been written.
+    pub fn is_sent(&self) -> bool {
+        self.machine.is_sent()
+    }
+
     /// Returns the session and the buffers once the handshake is over and everything is sent;
     /// `None` before.
     pub fn into_session(self) -> Option<TlsEstablished<P::Aead, B>> {

@@ -121,6 +121,10 @@ where
         }
     }
 
+    pub(crate) fn is_sent(&self) -> bool {
+        self.outgoing.is_sent()
+    }
+
     pub(crate) fn into_session(self) -> Option<TlsEstablished<P::Aead, B>> {
         let Phase::Established(done) = self.phase else {
             return None;

@@ -84,6 +84,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> TlsOutgoing<B, A> {
         self.alert = Some(alert);
     }
 
+    /// Says whether everything that there is to send has been written.
+    pub(crate) fn is_sent(&self) -> bool {
+        self.alert.is_none() && self.cursor >= self.flight.len()
+    }
+
     /// Hands over what protects the records, for the session to go on with, and the buffer; `None`
     /// while something isn't sent yet.
     pub(crate) fn into_parts(self) -> Option<(TlsSealer<A>, B)> {
