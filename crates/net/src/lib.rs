@@ -79,6 +79,7 @@ mod resolve;
 mod shared;
 mod socket;
 mod statistics;
+mod tls_stream;
 
 pub use config::NodeConfig;
 pub use credentials::{Credentials, Target};
@@ -89,3 +90,4 @@ pub use message::{OwnedOption, RequestMessage, ResponseMessage};
 pub use node::Node;
 pub use resolve::resolve;
 pub use statistics::Statistics;
+pub use tls_stream::TlsStream;
