@@ -4,7 +4,8 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use hedgerow_net::{Node, NodeConfig, Statistics};
+use hedgerow_core::{PeerId, Psk};
+use hedgerow_net::{KeyStore, Node, NodeConfig, Statistics};
 use hedgerow_proxy::HcProxy;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -13,9 +14,9 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
 use crate::clients::Clients;
-use crate::config::{Config, ConfigError, Http};
+use crate::config::{Config, ConfigError, Http, HttpsPsk, unchecked};
 use crate::registry::Registry;
-use crate::server::Server;
+use crate::server::{Protection, Server};
 use crate::service::{Front, Service};
 use crate::site::HostNames;
 
@@ -63,6 +64,10 @@ impl Gateway {
             Some(https) => Some((bind(https.listen).await?, https.clone())),
             None => None,
         };
+        let https_psk = match &config.https_psk {
+            Some(https) => Some((bind(https.listen).await?, client_keys(https)?)),
+            None => None,
+        };
         let node = bind_node(&config).await.map_err(StartError::Socket)?;
         let service = Arc::new(Service {
             registry: Arc::new(Registry::new(
@@ -81,15 +86,16 @@ impl Gateway {
         let mut running = Running {
             http: None,
             https: None,
+            https_psk: None,
             stop,
             servers: JoinSet::new(),
             node,
         };
         let places = Arc::new(Semaphore::new(config.limits.connections));
-        let start = |servers: &mut JoinSet<()>, (listener, address), tls, front| {
+        let start = |servers: &mut JoinSet<()>, (listener, address), security, front| {
             let server = Server {
                 listener,
-                tls,
+                security,
                 front: Arc::new(front),
                 service: Arc::clone(&service),
                 places: Arc::clone(&places),
@@ -104,13 +110,19 @@ impl Gateway {
             if !listener.1.ip().is_loopback() {
                 warn!("plain HTTP beyond this host: whoever reaches it can ask the devices");
             }
-            running.http = start(&mut running.servers, listener, None, front);
+            running.http = start(&mut running.servers, listener, Protection::None, front);
         }
         if let Some((listener, https)) = https {
             let front = https_front(listener.1, &proxy);
-            let tls = TlsAcceptor::from(https.tls);
-            info!(address = %listener.1, "listening for HTTPS");
-            running.https = start(&mut running.servers, listener, Some(tls), front);
+            let security = Protection::Certificate(TlsAcceptor::from(https.tls));
+            info!(address = %listener.1, mode = "tls-certificate", "listening for HTTPS");
+            running.https = start(&mut running.servers, listener, security, front);
+        }
+        if let Some((listener, keys)) = https_psk {
+            let front = https_front(listener.1, &proxy);
+            let security = Protection::Psk(keys);
+            info!(address = %listener.1, mode = "tls-psk", "listening for HTTPS");
+            running.https_psk = start(&mut running.servers, listener, security, front);
         }
         Ok(running)
     }
@@ -121,6 +133,7 @@ impl Gateway {
 pub struct Running {
     http: Option<SocketAddr>,
     https: Option<SocketAddr>,
+    https_psk: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     servers: JoinSet<()>,
     node: Node,
@@ -137,6 +150,11 @@ impl Running {
         self.https
     }
 
+    /// Returns where HTTPS with pre-shared keys is listened for, with the port that was taken.
+    pub const fn https_psk_addr(&self) -> Option<SocketAddr> {
+        self.https_psk
+    }
+
     /// Returns the counters of the CoAP side: sessions, handshakes, drops.
     pub fn statistics(&self) -> Statistics {
         self.node.statistics()
@@ -150,6 +168,17 @@ impl Running {
         while self.servers.join_next().await.is_some() {}
         self.node.close().await;
     }
+}
+
+/// Returns the keys of the clients that are let in, numbered in the order of the configuration.
+fn client_keys(https: &HttpsPsk) -> Result<KeyStore, ConfigError> {
+    let keys = KeyStore::new();
+    for (number, client) in (0..).zip(&https.clients) {
+        let psk = Psk::new(client.psk.expose()).map_err(unchecked)?;
+        keys.insert(client.psk_identity.clone(), psk, PeerId(number))
+            .map_err(unchecked)?;
+    }
+    Ok(keys)
 }
 
 async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {

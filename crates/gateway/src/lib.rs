@@ -82,8 +82,8 @@ mod service;
 mod site;
 
 pub use config::{
-    Coap, CoapsOverHttp, Config, ConfigError, Device, Dtls, Http, Https, HttpsError, Limits,
-    Mistake, Mode, PathPattern, PathPatternError, Position, Security, Timeouts,
+    Coap, CoapsOverHttp, Config, ConfigError, Device, Dtls, Http, Https, HttpsClient, HttpsError,
+    HttpsPsk, Limits, Mistake, Mode, PathPattern, PathPatternError, Position, Security, Timeouts,
 };
 pub use gateway::{Gateway, Running, StartError};
 pub use key::{KeyError, parse_key, parse_key_file};

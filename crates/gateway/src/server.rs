@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hedgerow_net::{KeyStore, TlsStream};
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -23,18 +24,29 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
+use crate::config::HttpsPsk;
 use crate::progress::{Activity, Overdue, RequestGuard, hold};
 use crate::service::{Front, Service};
 
 /// One bound listener.
 pub(crate) struct Server {
     pub(crate) listener: TcpListener,
-    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) security: Protection,
     pub(crate) front: Arc<Front>,
     pub(crate) service: Arc<Service>,
     /// Connections that may still begin.
     pub(crate) places: Arc<Semaphore>,
     pub(crate) stop: watch::Receiver<bool>,
+}
+
+/// What protects the connections of a listener.
+#[derive(Clone)]
+pub(crate) enum Protection {
+    None,
+    /// The gateway's certificate; clients prove nothing.
+    Certificate(TlsAcceptor),
+    /// The clients' pre-shared keys, which prove both ends.
+    Psk(KeyStore),
 }
 
 impl Server {
@@ -69,7 +81,7 @@ impl Server {
             return;
         };
         let connection = Connection {
-            tls: self.tls.clone(),
+            security: self.security.clone(),
             front: Arc::clone(&self.front),
             service: Arc::clone(&self.service),
             client: from.ip(),
@@ -85,7 +97,7 @@ impl Server {
 }
 
 struct Connection {
-    tls: Option<TlsAcceptor>,
+    security: Protection,
     front: Arc<Front>,
     service: Arc<Service>,
     client: IpAddr,
@@ -96,17 +108,36 @@ impl Connection {
     async fn serve(self, stream: TcpStream) -> io::Result<()> {
         // Answers are written whole, so waiting for more to send only delays them.
         stream.set_nodelay(true)?;
-        let Some(tls) = &self.tls else {
-            return self.serve_http1(stream).await;
-        };
-        let accepted = timeout(self.service.timeouts.head, tls.accept(stream)).await;
-        let stream = accepted.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        if is_http2 {
-            self.serve_http2(stream).await
-        } else {
-            self.serve_http1(stream).await
+        match &self.security {
+            Protection::None => self.serve_http1(stream).await,
+            Protection::Certificate(tls) => {
+                let stream = self.in_time(tls.accept(stream)).await?;
+                let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                if is_http2 {
+                    self.serve_http2(stream).await
+                } else {
+                    self.serve_http1(stream).await
+                }
+            }
+            Protection::Psk(keys) => {
+                let accepted = TlsStream::accept(stream, keys, HttpsPsk::settings());
+                let stream = self.in_time(accepted).await?;
+                debug!(
+                    client = %self.client,
+                    peer = ?stream.peer(),
+                    suite = stream.suite().map(tracing::field::display),
+                    mode = "tls-psk",
+                    "client proved itself"
+                );
+                self.serve_http1(stream).await
+            }
         }
+    }
+
+    /// Waits for a handshake as long as for a request's head.
+    async fn in_time<S>(&self, accepted: impl Future<Output = io::Result<S>>) -> io::Result<S> {
+        let accepted = timeout(self.service.timeouts.head, accepted).await;
+        accepted.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
     }
 
     async fn serve_http1<S>(&self, stream: S) -> io::Result<()>

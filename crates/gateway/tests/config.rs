@@ -65,6 +65,7 @@ fn every_commented_line_of_the_example_is_valid_too() {
     let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     folder.write("certificate.pem", &key.cert.pem(), 0o644);
     folder.write("private_key.pem", &key.signing_key.serialize_pem(), 0o640);
+    folder.write("dashboard.key", "a browser's key!", 0o600);
     let lines: Vec<_> = text
         .lines()
         .map(|line| match line.strip_prefix('#') {
@@ -73,7 +74,7 @@ fn every_commented_line_of_the_example_is_valid_too() {
         })
         .collect();
     let config = Config::from_toml(&lines.join("\n"), "hedgerow.toml", &folder.0).unwrap();
-    assert!(config.https.is_some());
+    assert!(config.https.is_some() && config.https_psk.is_some());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use hedgerow_core::{ChannelError, Env, Peer, PeerFault};
+use hedgerow_core::{ChannelError, Env, Misuse, Peer, PeerFault};
 use hedgerow_crypto_ring::RingCrypto;
 use hedgerow_endpoint::{TlsConnection, TlsEvent};
 use hedgerow_handshake::Settings;
@@ -17,13 +17,15 @@ use crate::clock::{Clock, os_random};
 use crate::credentials::SharedCredentials;
 use crate::{Credentials, KeyStore};
 
+type Connection = TlsConnection<RingCrypto, KeyStore, SharedCredentials>;
+
 /// TLS 1.2 with a pre-shared key over a stream such as a TCP connection.
 ///
 /// Reading ends only where the peer closed in order; a stream that was cut off is an error of the
 /// kind [`io::ErrorKind::UnexpectedEof`]. Shutting down tells the peer.
 pub struct TlsStream<IO> {
     io: IO,
-    connection: TlsConnection<RingCrypto, KeyStore, SharedCredentials>,
+    connection: Connection,
     clock: Clock,
     /// Bytes that were read and that the connection has no room for yet.
     arrived: Vec<u8>,
@@ -44,13 +46,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
     /// Those of `io`; with a [`ChannelError`] inside what went wrong in the handshake, of kind
     /// [`io::ErrorKind::TimedOut`] if its deadline came.
     pub async fn accept(io: IO, store: &KeyStore, settings: Settings) -> io::Result<Self> {
-        let clock = Clock::start();
-        let mut rng = os_random();
-        let mut env = Env::new(clock.now(), &mut rng);
-        let connection = TlsConnection::server(RingCrypto, store.clone(), settings, &mut env);
-        Self::new(io, connection.map_err(io::Error::other)?, clock)
-            .shake_hands()
-            .await
+        let begun = Self::begin(io, |env| {
+            TlsConnection::server(RingCrypto, store.clone(), settings, env)
+        });
+        begun?.shake_hands().await
     }
 
     /// Shakes hands as the client of `io`.
@@ -63,22 +62,22 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
         credentials: Arc<Credentials>,
         settings: Settings,
     ) -> io::Result<Self> {
+        let shown = SharedCredentials(credentials);
+        let begun = Self::begin(io, |env| {
+            TlsConnection::client(RingCrypto, shown, settings, env)
+        });
+        begun?.shake_hands().await
+    }
+
+    fn begin(
+        io: IO,
+        begin: impl FnOnce(&mut Env<'_>) -> Result<Connection, Misuse>,
+    ) -> io::Result<Self> {
         let clock = Clock::start();
         let mut rng = os_random();
         let mut env = Env::new(clock.now(), &mut rng);
-        let shown = SharedCredentials(credentials);
-        let connection = TlsConnection::client(RingCrypto, shown, settings, &mut env);
-        Self::new(io, connection.map_err(io::Error::other)?, clock)
-            .shake_hands()
-            .await
-    }
-
-    const fn new(
-        io: IO,
-        connection: TlsConnection<RingCrypto, KeyStore, SharedCredentials>,
-        clock: Clock,
-    ) -> Self {
-        Self {
+        let connection = begin(&mut env).map_err(io::Error::other)?;
+        Ok(Self {
             io,
             connection,
             clock,
@@ -88,7 +87,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
             outgoing: Vec::new(),
             written: 0,
             is_closed_by_peer: false,
-        }
+        })
     }
 
     async fn shake_hands(mut self) -> io::Result<Self> {
@@ -148,10 +147,7 @@ impl<IO> TlsStream<IO> {
 
     fn with_env<R>(
         &mut self,
-        call: impl FnOnce(
-            &mut TlsConnection<RingCrypto, KeyStore, SharedCredentials>,
-            &mut Env<'_>,
-        ) -> Result<R, ChannelError>,
+        call: impl FnOnce(&mut Connection, &mut Env<'_>) -> Result<R, ChannelError>,
     ) -> io::Result<R> {
         let mut rng = os_random();
         let mut env = Env::new(self.clock.now(), &mut rng);

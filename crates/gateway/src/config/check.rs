@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use hedgerow_coap::Scheme;
-use hedgerow_core::{MAX_PSK_IDENTITY_LEN, ct_eq};
+use hedgerow_core::{MAX_PSK_IDENTITY_LEN, Psk, ct_eq};
 use hedgerow_proxy::{ConfigError as ProxyError, Destination, HcProxy, Methods};
 
 use super::mistake::{ConfigError, Mistake};
@@ -50,10 +50,11 @@ impl Config {
         line_of_key: impl Fn(usize) -> Option<usize>,
     ) -> Vec<(Place, String)> {
         let mut faults = Vec::new();
-        if self.http.is_none() && self.https.is_none() {
-            let message = "nothing listens: expected [http] enabled, or [https]";
+        if self.http.is_none() && self.https.is_none() && self.https_psk.is_none() {
+            let message = "nothing listens: expected [http] enabled, [https] or [https_psk]";
             faults.push((("http", 0, "enabled"), message.to_owned()));
         }
+        self.check_https_clients(&mut faults);
         self.check_numbers(&mut faults);
         self.check_devices(&mut faults);
         self.check_shared_keys(line_of_key, &mut faults);
@@ -72,6 +73,39 @@ impl Config {
             }
         }
         faults
+    }
+
+    fn check_https_clients(&self, faults: &mut Vec<(Place, String)>) {
+        let Some(https) = &self.https_psk else {
+            return;
+        };
+        for (index, client) in https.clients.iter().enumerate() {
+            let before = https.clients.get(..index).unwrap_or_default();
+            let mut fault = |name, message: &str| {
+                faults.push((("client", index, name), message.to_owned()));
+            };
+            if !(1..=MAX_PSK_IDENTITY_LEN).contains(&client.psk_identity.len()) {
+                fault("psk_identity", "expected 1 to 128 bytes");
+            }
+            if before
+                .iter()
+                .any(|other| other.psk_identity == client.psk_identity)
+            {
+                fault("psk_identity", "stands here twice");
+            }
+            // Who has it could be either, and a device of the same key could play the client.
+            let is_shared = before.iter().any(|other| same_key(&other.psk, &client.psk))
+                || self.devices.iter().any(|device| match &device.security {
+                    Security::Psk { key, .. } => same_key(key, &client.psk),
+                    Security::None => false,
+                });
+            if is_shared {
+                fault(
+                    "psk",
+                    "another client or device has this key: expected one for each",
+                );
+            }
+        }
     }
 
     fn check_numbers(&self, faults: &mut Vec<(Place, String)>) {
@@ -198,7 +232,7 @@ impl Config {
         while let Some((_, _, key, _)) = left.first().copied() {
             let (same, others): (Vec<_>, Vec<_>) = left
                 .into_iter()
-                .partition(|(_, _, other, _)| ct_eq(key.expose(), other.expose()));
+                .partition(|(_, _, other, _)| same_key(key, other));
             left = others;
             let Some((repeated, ..)) = same.get(1) else {
                 continue;
@@ -229,6 +263,10 @@ fn check_identity(device: &Device, fault: &mut impl FnMut(&'static str, String))
         let message = format!("{len} bytes found, expected 1 to {MAX_PSK_IDENTITY_LEN}");
         fault("psk_identity", message);
     }
+}
+
+fn same_key(one: &Psk, other: &Psk) -> bool {
+    ct_eq(one.expose(), other.expose())
 }
 
 fn check_scheme(

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::time::Duration;
 
+use hedgerow_core::Psk;
 use hedgerow_handshake::ExtendedMasterSecret;
 use hedgerow_proxy::Methods;
 use hedgerow_record::CipherSuite;
@@ -15,8 +16,8 @@ use super::files::{EXPOSED, MAX_FILE_LEN, has_mode, is_exposed, read, read_key, 
 use super::mistake::{ConfigError, Mistake, Position};
 use super::table::{Findings, Table, full_name};
 use super::{
-    Coap, CoapsOverHttp, Config, Device, Dtls, Http, Https, Limits, Mode, PathPattern, Security,
-    Timeouts,
+    Coap, CoapsOverHttp, Config, Device, Dtls, Http, Https, HttpsClient, HttpsPsk, Limits, Mode,
+    PathPattern, Security, Timeouts,
 };
 use crate::key::parse_key;
 
@@ -141,6 +142,9 @@ impl Reader<'_, '_> {
         if let Some(table) = root.table(self.findings, "https") {
             config.https = self.https(table);
         }
+        if let Some(table) = root.table(self.findings, "https_psk") {
+            config.https_psk = self.https_psk(table);
+        }
         if let Some(table) = root.table(self.findings, "limits") {
             self.limits(table, &mut config.limits);
         }
@@ -207,6 +211,38 @@ impl Reader<'_, '_> {
         }
         table.finish(self.findings);
         https
+    }
+
+    fn https_psk(&mut self, mut table: Table<'_>) -> Option<HttpsPsk> {
+        let listen = table.address(self.findings, "listen");
+        if !table.is_present("listen") {
+            table.missing(self.findings, "listen", "an address and a port");
+        }
+        let mut clients = Vec::new();
+        let is_present = table.is_present("client");
+        for client in table.tables(self.findings, "client") {
+            clients.extend(self.https_client(client));
+        }
+        if !is_present {
+            let expected = "one [[https_psk.client]] or more";
+            table.missing(self.findings, "client", expected);
+        }
+        table.finish(self.findings);
+        Some(HttpsPsk {
+            listen: listen?,
+            clients,
+        })
+    }
+
+    fn https_client(&mut self, mut table: Table<'_>) -> Option<HttpsClient> {
+        let identity = self.required(&mut table, "psk_identity", "the identity of a client");
+        let texts = self.key_texts(&mut table);
+        let key = self.key(&mut table, texts);
+        table.finish(self.findings);
+        Some(HttpsClient {
+            psk_identity: identity?.into_bytes(),
+            psk: key?,
+        })
     }
 
     /// Reads a file that the configuration names and can't do without.
@@ -393,8 +429,7 @@ impl Reader<'_, '_> {
             table.missing(self.findings, "security", expected);
         }
         let identity = table.text(self.findings, "psk_identity", "a text");
-        let inline = table.text(self.findings, "psk", "a text: the key, or 0x and digits");
-        let file = table.text(self.findings, "psk_file", "the path of a file with the key");
+        let texts = self.key_texts(table);
         let is_shared = table.boolean(self.findings, "shared_key").unwrap_or(false);
         if !kind? {
             for name in ["psk_identity", "psk", "psk_file", "shared_key"] {
@@ -412,6 +447,25 @@ impl Reader<'_, '_> {
                 "the identity that the device knows",
             );
         }
+        let key = self.key(table, texts)?;
+        Some(Security::Psk {
+            identity: identity?.as_bytes().to_vec(),
+            key,
+            is_shared,
+        })
+    }
+
+    /// Reads where a key stands: in the table itself, or in a file.
+    fn key_texts<'a>(&mut self, table: &mut Table<'a>) -> KeyTexts<'a> {
+        KeyTexts {
+            inline: table.text(self.findings, "psk", "a text: the key, or 0x and digits"),
+            file: table.text(self.findings, "psk_file", "the path of a file with the key"),
+        }
+    }
+
+    /// Reads a key that there has to be.
+    fn key(&mut self, table: &mut Table<'_>, texts: KeyTexts<'_>) -> Option<Psk> {
+        let KeyTexts { inline, file } = texts;
         match (table.is_present("psk"), table.is_present("psk_file")) {
             (false, false) => table.missing(self.findings, "psk", "psk = KEY or psk_file = PATH"),
             (true, true) => {
@@ -431,11 +485,7 @@ impl Reader<'_, '_> {
             (None, None) => return None,
         };
         match key {
-            Ok(key) => Some(Security::Psk {
-                identity: identity?.as_bytes().to_vec(),
-                key,
-                is_shared,
-            }),
+            Ok(key) => Some(key),
             Err(message) => {
                 let name = if inline.is_some() { "psk" } else { "psk_file" };
                 table.wrong(self.findings, name, message);
@@ -456,6 +506,13 @@ impl Reader<'_, '_> {
         let text = table.text(self.findings, name, expected)?;
         Some(text.to_owned())
     }
+}
+
+/// Where a key stands.
+#[derive(Clone, Copy)]
+struct KeyTexts<'a> {
+    inline: Option<&'a str>,
+    file: Option<&'a str>,
 }
 
 fn set<T>(place: &mut T, value: Option<T>) {

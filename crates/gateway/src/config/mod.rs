@@ -5,6 +5,7 @@ mod device;
 mod file;
 mod files;
 mod https;
+mod https_psk;
 mod mistake;
 mod suggestion;
 mod table;
@@ -20,6 +21,7 @@ use hedgerow_record::CipherSuite;
 
 pub use device::{Device, Mode, PathPattern, PathPatternError, Security};
 pub use https::{Https, HttpsError};
+pub use https_psk::{HttpsClient, HttpsPsk};
 pub use mistake::{ConfigError, Mistake, Position};
 
 /// The configuration of a gateway, from a file ([`Self::from_file`]), a text
@@ -33,6 +35,8 @@ pub struct Config {
     pub http: Option<Http>,
     /// The listener for HTTPS; `None` if there is none.
     pub https: Option<Https>,
+    /// The listener for HTTPS with pre-shared keys; `None` if there is none.
+    pub https_psk: Option<HttpsPsk>,
     /// What requests may take.
     pub limits: Limits,
     /// How long things may take.
@@ -53,6 +57,7 @@ impl Default for Config {
         Self {
             http: Some(Http::default()),
             https: None,
+            https_psk: None,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             dtls: Dtls::default(),

@@ -60,7 +60,7 @@ impl Gateway {
 
     fn connection(&self, client: IpAddr) -> Connection {
         Connection {
-            tls: None,
+            security: Protection::None,
             front: Arc::clone(&self.front),
             service: Arc::clone(&self.service),
             client,
