@@ -1,6 +1,6 @@
 //! Where algorithms come in.
 
-use crate::{KeyAgreement, Signatures};
+use crate::{KeyAgreement, KeyLog, Signatures};
 
 /// Length of a SHA-256 digest and of an HMAC-SHA-256 tag, in bytes.
 pub const SHA256_LEN: usize = 32;
@@ -255,6 +255,14 @@ pub trait CryptoProvider: KeyAgreement + Signatures {
     /// [`CryptoError::NotOffered`] if the provider doesn't have it.
     fn aead(&self, algorithm: AeadAlgorithm, key: &[u8]) -> Result<Self::Aead, CryptoError>;
 
+    /// Returns where master secrets are to be logged; by default nowhere.
+    ///
+    /// A provider that has a log is for debugging: it is the application that wraps another one and
+    /// answers for it.
+    fn key_log(&self) -> Option<&dyn KeyLog> {
+        None
+    }
+
     /// Starts a SHA-256 digest.
     fn sha256(&self) -> Self::Sha256;
 
@@ -284,6 +292,10 @@ impl<P: CryptoProvider> CryptoProvider for &P {
 
     fn aead(&self, algorithm: AeadAlgorithm, key: &[u8]) -> Result<Self::Aead, CryptoError> {
         (**self).aead(algorithm, key)
+    }
+
+    fn key_log(&self) -> Option<&dyn KeyLog> {
+        (**self).key_log()
     }
 
     fn sha256(&self) -> Self::Sha256 {

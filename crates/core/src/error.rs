@@ -89,6 +89,13 @@ pub enum Misuse {
         /// Longest length, in bytes.
         max: usize,
     },
+    /// Keying material was asked for and can't be had: without the extended master secret it would
+    /// not be this connection's alone (RFC 7627 §5.4).
+    #[error("no keying material can be exported without the extended master secret")]
+    ExporterUnavailable,
+    /// A label of the protocol's own was given to an exporter (RFC 5705 §4).
+    #[error("label belongs to the protocol itself")]
+    ReservedLabel,
     /// The provider doesn't offer what the configuration asks for.
     #[error("the crypto provider does not offer what the configuration asks for")]
     NotOffered,

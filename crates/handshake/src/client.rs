@@ -85,7 +85,7 @@ impl<P: CryptoProvider, C: PskCredentials> Role<P, Expect<P>> for Client<P, C> {
                 if parameters.key_exchange == KeyExchange::Psk =>
             {
                 let keyed =
-                    self.handle_server_hello_done(env, outgoing, &parameters, transcript, None, message)?;
+                    self.handle_server_hello_done(env, outgoing, parameters, transcript, None, message)?;
                 return Ok(Phase::ExpectChangeCipherSpec(keyed));
             }
             (
@@ -94,7 +94,7 @@ impl<P: CryptoProvider, C: PskCredentials> Role<P, Expect<P>> for Client<P, C> {
             ) => {
                 let public_key = public_key.as_ref();
                 let keyed = self.handle_server_hello_done(
-                    env, outgoing, &parameters, transcript, public_key, message,
+                    env, outgoing, parameters, transcript, public_key, message,
                 )?;
                 return Ok(Phase::ExpectChangeCipherSpec(keyed));
             }
@@ -164,7 +164,9 @@ impl<P: CryptoProvider, C: PskCredentials> Client<P, C> {
             writer.u16(suite.0)?;
         }
         // MUST (RFC 5746 §3.4): the signal stands in every ClientHello that isn't a renegotiation.
-        writer.u16(CipherSuite::TLS_EMPTY_RENEGOTIATION_INFO_SCSV.0)?;
+        if !self.settings.has_bare_hello() {
+            writer.u16(CipherSuite::TLS_EMPTY_RENEGOTIATION_INFO_SCSV.0)?;
+        }
         let mut block = [0; MAX_EXTENSIONS_LEN];
         let mut extensions = Writer::new(&mut block);
         self.encode_extensions(O::PROTOCOL, &mut extensions)?;
@@ -175,7 +177,11 @@ impl<P: CryptoProvider, C: PskCredentials> Client<P, C> {
             cookie: (O::PROTOCOL == Protocol::Dtls).then_some(cookie),
             cipher_suites: CipherSuites::new(writer.written()).map_err(not_encodable)?,
             compression_methods: &[0],
-            extensions: Extensions::from_block(extensions.written()).map_err(not_encodable)?,
+            extensions: if extensions.is_empty() {
+                Extensions::NONE
+            } else {
+                Extensions::from_block(extensions.written()).map_err(not_encodable)?
+            },
         };
         outgoing.start_flight();
         // MUST (RFC 6347 §4.2.6): only the ClientHello that the server goes on with counts.
@@ -191,8 +197,10 @@ impl<P: CryptoProvider, C: PskCredentials> Client<P, C> {
         protocol: Protocol,
         out: &mut Writer<'_>,
     ) -> Result<(), EncodeError> {
-        out.u16(ExtensionType::EXTENDED_MASTER_SECRET.0)?;
-        out.u16(0)?;
+        if !self.settings.has_bare_hello() {
+            out.u16(ExtensionType::EXTENDED_MASTER_SECRET.0)?;
+            out.u16(0)?;
+        }
         if self.settings.offers_agreement() {
             out.u16(ExtensionType::SUPPORTED_GROUPS.0)?;
             out.nested16(|out| encode_supported_groups(self.settings.groups(), out))?;
@@ -306,7 +314,7 @@ impl<P: CryptoProvider, C: PskCredentials> Client<P, C> {
         &self,
         env: &mut Env<'_>,
         outgoing: &mut O,
-        parameters: &SecurityParameters,
+        parameters: SecurityParameters,
         mut transcript: Transcript<P>,
         server_key: Option<&PublicKey>,
         message: &Message<'_>,
@@ -354,8 +362,7 @@ impl<P: CryptoProvider, C: PskCredentials> Client<P, C> {
             .map_err(internal)?;
         Ok(Keyed {
             peer: Some(self.credentials.peer()),
-            suite: parameters.suite,
-            application_protocol: parameters.application_protocol,
+            parameters,
             transcript,
             master,
             opener,

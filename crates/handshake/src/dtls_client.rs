@@ -133,7 +133,7 @@ where
     }
 
     /// Returns the session and the buffers once the handshake is over; `None` before.
-    pub fn into_session(self) -> Option<Established<P::Aead, B>> {
+    pub fn into_session(self) -> Option<Established<P, B>> {
         self.machine.into_session()
     }
 }

@@ -106,7 +106,7 @@ where
         (!self.phase.is_over()).then(|| self.outgoing.timer().poll_timeout())
     }
 
-    pub(crate) fn into_session(self) -> Option<Established<P::Aead, B>> {
+    pub(crate) fn into_session(self) -> Option<Established<P, B>> {
         let Phase::Established(done) = self.phase else {
             return None;
         };
@@ -122,6 +122,7 @@ where
                 Peer::Psk(done.peer),
                 done.suite,
             ),
+            exporter: done.exporter,
             buffers: Buffers {
                 incoming: self.incoming.into_buffer(),
                 outgoing,

@@ -145,7 +145,7 @@ where
 
     /// Returns the session, which has the last flight to send, and the buffers once the handshake
     /// is over; `None` before.
-    pub fn into_session(self) -> Option<Established<P::Aead, B>> {
+    pub fn into_session(self) -> Option<Established<P, B>> {
         self.machine.into_session()
     }
 }

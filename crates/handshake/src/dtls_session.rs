@@ -3,8 +3,8 @@
 use core::time::Duration;
 
 use hedgerow_core::{
-    Aead, ChannelError, DropReason, Env, Event, Instant, Misuse, Peer, PeerFault, Reader, Received,
-    SecureChannel, Writer,
+    Aead, ChannelError, CryptoProvider, DropReason, Env, Event, Instant, Misuse, Peer, PeerFault,
+    Reader, Received, SecureChannel, Writer,
 };
 use hedgerow_record::{
     Alert, AlertDescription, AlertLevel, CipherSuite, ContentType, DtlsOpener, DtlsRecord,
@@ -35,10 +35,11 @@ pub struct Session<A> {
 }
 
 /// The end of a handshake: the session, and the buffers to go back to their pool.
-#[derive(Debug)]
-pub struct Established<A, B> {
+pub struct Established<P: CryptoProvider, B> {
     /// The session.
-    pub session: Session<A>,
+    pub session: Session<P::Aead>,
+    /// What other protocols derive keying material with, bound to this session (RFC 5705).
+    pub exporter: crate::Exporter<P>,
     /// The buffers that the handshake had borrowed.
     pub buffers: crate::Buffers<B>,
 }

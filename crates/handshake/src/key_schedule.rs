@@ -7,6 +7,7 @@ use hedgerow_core::{
 };
 use hedgerow_record::{CipherSuite, KeyExchange, Random, TrafficKeys};
 
+use crate::exporter::Exporter;
 use crate::outgoing::ConnectionKeys;
 use crate::prf::prf;
 
@@ -117,15 +118,28 @@ impl<P: CryptoProvider> MasterSecret<P> {
             Binding::Randoms => prf(
                 &keyed,
                 b"master secret",
-                [client_random, server_random],
+                &[client_random, server_random],
                 bytes,
             ),
             Binding::SessionHash(hash) => {
-                prf(&keyed, b"extended master secret", [*hash, &[]], bytes);
+                prf(&keyed, b"extended master secret", &[*hash], bytes);
             }
         });
+        if let Some(log) = provider.key_log() {
+            log.log("CLIENT_RANDOM", client_random, master.expose());
+        }
         Self {
             keyed: provider.hmac_sha256(master.expose()),
+        }
+    }
+
+    /// Makes what keying material is exported with.
+    pub(crate) fn into_exporter(self, parameters: &SecurityParameters) -> Exporter<P> {
+        Exporter {
+            keyed: self.keyed,
+            client_random: parameters.client_random,
+            server_random: parameters.server_random,
+            has_extended_master_secret: parameters.has_extended_master_secret,
         }
     }
 
@@ -148,7 +162,7 @@ impl<P: CryptoProvider> MasterSecret<P> {
         prf(
             &self.keyed,
             b"key expansion",
-            [server_random, client_random],
+            &[server_random, client_random],
             block,
         );
         let (keys, ivs) = block.split_at(key_len.saturating_mul(2).min(block.len()));
@@ -174,7 +188,7 @@ impl<P: CryptoProvider> MasterSecret<P> {
             ConnectionEnd::Server => b"server finished",
         };
         let mut verify_data = [0; VERIFY_DATA_LEN];
-        prf(&self.keyed, label, [transcript_hash, &[]], &mut verify_data);
+        prf(&self.keyed, label, &[transcript_hash], &mut verify_data);
         verify_data
     }
 }

@@ -94,6 +94,7 @@ mod dtls_machine;
 mod dtls_outgoing;
 mod dtls_server;
 mod dtls_session;
+mod exporter;
 mod flight_buffer;
 mod flight_timer;
 mod handshake_state;
@@ -114,12 +115,15 @@ mod tls_outgoing;
 mod tls_server;
 mod tls_session;
 mod transcript;
+#[cfg(test)]
+mod wire_bytes;
 
 pub use acceptor::{Acceptance, AcceptedHello, Acceptor, peek_client_random};
 pub use buffers::Buffers;
 pub use dtls_client::ClientHandshake;
 pub use dtls_server::ServerHandshake;
 pub use dtls_session::{Established, Session};
+pub use exporter::Exporter;
 pub use handshake_state::{ClientState, ServerState};
 pub use settings::{
     DEFAULT_GROUPS, DEFAULT_SUITES, ExtendedMasterSecret, MAX_SUITES, MIN_DATAGRAM_LEN, Settings,

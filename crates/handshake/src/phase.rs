@@ -4,7 +4,8 @@
 use hedgerow_core::{CryptoProvider, DropReason, Env, PeerFault, PeerId, ct_eq};
 use hedgerow_record::{Alert, AlertDescription, AlertLevel, CipherSuite};
 
-use crate::key_schedule::{ConnectionEnd, MasterSecret, VERIFY_DATA_LEN};
+use crate::exporter::Exporter;
+use crate::key_schedule::{ConnectionEnd, MasterSecret, SecurityParameters, VERIFY_DATA_LEN};
 use crate::message::Message;
 use crate::outgoing::Outgoing;
 use crate::transcript::Transcript;
@@ -16,7 +17,7 @@ pub(crate) enum Phase<P: CryptoProvider, E, O> {
     Early(E),
     ExpectChangeCipherSpec(Keyed<P, O>),
     ExpectFinished(Keyed<P, O>),
-    Established(Done<O>),
+    Established(Done<P, O>),
     Failed,
 }
 
@@ -41,8 +42,7 @@ impl<P: CryptoProvider, E, O> Phase<P, E, O> {
 pub(crate) struct Keyed<P: CryptoProvider, O> {
     /// Whom the peer's Finished proves. `None` where the key is the dummy.
     pub(crate) peer: Option<PeerId>,
-    pub(crate) suite: CipherSuite,
-    pub(crate) application_protocol: Option<&'static [u8]>,
+    pub(crate) parameters: SecurityParameters,
     /// All messages before the peer's Finished.
     pub(crate) transcript: Transcript<P>,
     pub(crate) master: MasterSecret<P>,
@@ -50,11 +50,12 @@ pub(crate) struct Keyed<P: CryptoProvider, O> {
 }
 
 /// What makes the session once the peer's Finished has verified.
-pub(crate) struct Done<O> {
+pub(crate) struct Done<P: CryptoProvider, O> {
     pub(crate) peer: PeerId,
     pub(crate) suite: CipherSuite,
     pub(crate) application_protocol: Option<&'static [u8]>,
     pub(crate) opener: O,
+    pub(crate) exporter: Exporter<P>,
     /// The body of the Finished that this end still has to send, if its peer's came first.
     pub(crate) verify_data: Option<[u8; VERIFY_DATA_LEN]>,
 }
@@ -79,7 +80,7 @@ impl<P: CryptoProvider, O> Keyed<P, O> {
         mut self,
         end: ConnectionEnd,
         message: &Message<'_>,
-    ) -> Result<Done<O>, AlertDescription> {
+    ) -> Result<Done<P, O>, AlertDescription> {
         if message.body.len() != VERIFY_DATA_LEN {
             return Err(AlertDescription::DECODE_ERROR);
         }
@@ -100,9 +101,10 @@ impl<P: CryptoProvider, O> Keyed<P, O> {
         };
         Ok(Done {
             peer,
-            suite: self.suite,
-            application_protocol: self.application_protocol,
+            suite: self.parameters.suite,
+            application_protocol: self.parameters.application_protocol,
             opener: self.opener,
+            exporter: self.master.into_exporter(&self.parameters),
             verify_data,
         })
     }

@@ -3,13 +3,11 @@
 use hedgerow_core::{HmacSha256, SHA256_LEN, Secret};
 
 /// Fills `output` with `PRF(secret, label, seed)`, the secret already put into `keyed` and the seed
-/// given in two parts.
-pub(crate) fn prf<H: HmacSha256>(keyed: &H, label: &[u8], seed: [&[u8]; 2], output: &mut [u8]) {
-    let [seed_head, seed_tail] = seed;
+/// given in parts.
+pub(crate) fn prf<H: HmacSha256>(keyed: &H, label: &[u8], seed: &[&[u8]], output: &mut [u8]) {
     let with_seed = |mut hmac: H| {
         hmac.update(label);
-        hmac.update(seed_head);
-        hmac.update(seed_tail);
+        seed.iter().for_each(|part| hmac.update(part));
         hmac.finish()
     };
     let mut a = Secret::<SHA256_LEN>::fill_with(|bytes| *bytes = with_seed(keyed.clone()));

@@ -68,7 +68,7 @@ impl<P: CryptoProvider, S: PskStore> Role<P, Expect<P>> for Server<P, S> {
             ) => {
                 // The client has our flight. Its own comes again by its own timer.
                 outgoing.stop_retransmission();
-                self.derive_keys(outgoing, &parameters, transcript, key.as_ref(), message)
+                self.derive_keys(outgoing, parameters, transcript, key.as_ref(), message)
                     .map(Phase::ExpectChangeCipherSpec)
             }
             _ => Err(AlertDescription::UNEXPECTED_MESSAGE),
@@ -157,7 +157,7 @@ impl<P: CryptoProvider, S: PskStore> Server<P, S> {
     fn derive_keys<O: Outgoing<P>>(
         &self,
         outgoing: &mut O,
-        parameters: &SecurityParameters,
+        parameters: SecurityParameters,
         mut transcript: Transcript<P>,
         key: Option<&P::AgreementKey>,
         message: &Message<'_>,
@@ -185,8 +185,7 @@ impl<P: CryptoProvider, S: PskStore> Server<P, S> {
             .map_err(|_| AlertDescription::INTERNAL_ERROR)?;
         Ok(Keyed {
             peer: entry.map(|entry| entry.peer),
-            suite: parameters.suite,
-            application_protocol: parameters.application_protocol,
+            parameters,
             transcript,
             master,
             opener: outgoing.set_keys(keys),

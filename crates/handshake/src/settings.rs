@@ -83,6 +83,8 @@ pub struct Settings {
     pub timers: Timers,
     max_datagram_len: usize,
     application_protocols: &'static [&'static [u8]],
+    #[cfg(test)]
+    has_bare_hello: bool,
 }
 
 impl Default for Settings {
@@ -106,6 +108,8 @@ impl Settings {
             timers: Timers::default(),
             max_datagram_len: 1_200,
             application_protocols: &[],
+            #[cfg(test)]
+            has_bare_hello: false,
         };
         let known = suites.iter().filter(|suite| suite.aead().is_some());
         for (place, suite) in settings.suites.iter_mut().zip(known) {
@@ -174,6 +178,25 @@ impl Settings {
     /// Returns the longest datagram that a flight is packed into, in bytes.
     pub const fn max_datagram_len(&self) -> usize {
         self.max_datagram_len
+    }
+
+    /// Leaves everything out of a ClientHello that the bare protocol has no need of, so that its bytes
+    /// can be compared with a formula. No user can ask for it.
+    #[cfg(test)]
+    pub(crate) const fn with_bare_hello(mut self) -> Self {
+        self.has_bare_hello = true;
+        self
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn has_bare_hello(&self) -> bool {
+        self.has_bare_hello
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "only tests have hellos that differ")]
+    pub(crate) const fn has_bare_hello(&self) -> bool {
+        false
     }
 
     /// Returns the groups, best first.

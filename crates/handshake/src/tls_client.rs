@@ -150,7 +150,7 @@ where
 
     /// Returns the session and the buffers once the handshake is over and everything is sent;
     /// `None` before.
-    pub fn into_session(self) -> Option<TlsEstablished<P::Aead, B>> {
+    pub fn into_session(self) -> Option<TlsEstablished<P, B>> {
         self.machine.into_session()
     }
 }

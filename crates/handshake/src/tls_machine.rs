@@ -125,13 +125,21 @@ where
         self.outgoing.is_sent()
     }
 
-    pub(crate) fn into_session(self) -> Option<TlsEstablished<P::Aead, B>> {
+    pub(crate) fn into_session(self) -> Option<TlsEstablished<P, B>> {
         let Phase::Established(done) = self.phase else {
             return None;
         };
         let (sealer, outgoing) = self.outgoing.into_parts()?;
         Some(TlsEstablished {
-            session: TlsSession::new(sealer, done),
+            session: TlsSession::new(
+                sealer,
+                done.opener,
+                done.verify_data,
+                Peer::Psk(done.peer),
+                done.suite,
+                done.application_protocol,
+            ),
+            exporter: done.exporter,
             buffers: Buffers {
                 incoming: self.incoming.into_buffer(),
                 outgoing,

@@ -1,8 +1,8 @@
 //! An established TLS connection: what is left once the handshake is over.
 
 use hedgerow_core::{
-    Aead, ChannelError, DropReason, Env, Event, Instant, Misuse, Peer, PeerFault, SecureStream,
-    StreamReceived, Writer,
+    Aead, ChannelError, CryptoProvider, DropReason, Env, Event, Instant, Misuse, Peer, PeerFault,
+    SecureStream, StreamReceived, Writer,
 };
 use hedgerow_record::{
     Alert, AlertDescription, AlertLevel, CipherSuite, ContentType, HandshakeType,
@@ -11,7 +11,6 @@ use hedgerow_record::{
 
 use crate::flight_buffer::CHANGE_CIPHER_SPEC_BODY;
 use crate::key_schedule::VERIFY_DATA_LEN;
-use crate::phase::Done;
 use crate::tls_machine::MAX_USELESS_RECORDS;
 use crate::tls_outgoing::{encode_plain, seal_message};
 
@@ -43,27 +42,35 @@ enum Direction {
 }
 
 /// The end of a handshake: the session, and the buffers to go back to their pool.
-#[derive(Debug)]
-pub struct TlsEstablished<A, B> {
+pub struct TlsEstablished<P: CryptoProvider, B> {
     /// The session.
-    pub session: TlsSession<A>,
+    pub session: TlsSession<P::Aead>,
+    /// What other protocols derive keying material with, bound to this session (RFC 5705).
+    pub exporter: crate::Exporter<P>,
     /// The buffers that the handshake had borrowed.
     pub buffers: crate::Buffers<B>,
 }
 
 impl<A: Aead> TlsSession<A> {
-    pub(crate) fn new(sealer: TlsSealer<A>, done: Done<TlsOpener<A>>) -> Self {
+    pub(crate) const fn new(
+        sealer: TlsSealer<A>,
+        opener: TlsOpener<A>,
+        verify_data: Option<[u8; VERIFY_DATA_LEN]>,
+        peer: Peer,
+        suite: CipherSuite,
+        application_protocol: Option<&'static [u8]>,
+    ) -> Self {
         Self {
             sealer,
-            opener: done.opener,
-            verify_data: done.verify_data,
+            opener,
+            verify_data,
             alert: None,
             sending: Direction::Open,
             receiving: Direction::Open,
             useless_records: 0,
-            peer: Peer::Psk(done.peer),
-            suite: done.suite,
-            application_protocol: done.application_protocol,
+            peer,
+            suite,
+            application_protocol,
         }
     }
 

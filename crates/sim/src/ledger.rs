@@ -6,7 +6,7 @@ use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hedgerow_core::{
-    Aead, AeadAlgorithm, CryptoError, CryptoProvider, CryptoRng, KeyAgreement, NamedGroup,
+    Aead, AeadAlgorithm, CryptoError, CryptoProvider, CryptoRng, KeyAgreement, KeyLog, NamedGroup,
     SHA256_LEN, SignatureScheme, Signatures,
 };
 
@@ -112,6 +112,10 @@ impl<P: CryptoProvider> CryptoProvider for NonceLedger<P> {
             ledger: self.ledger.clone(),
             node: self.node,
         })
+    }
+
+    fn key_log(&self) -> Option<&dyn KeyLog> {
+        self.provider.key_log()
     }
 
     fn sha256(&self) -> Self::Sha256 {

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hedgerow_core::{
     Aead, AeadAlgorithm, AgreementKey, CryptoError, CryptoProvider, CryptoRng, HmacSha256,
-    KeyAgreement, NamedGroup, SHA256_LEN, SHARED_SECRET_LEN, Secret, Sha256, SignatureScheme,
-    Signatures,
+    KeyAgreement, KeyLog, NamedGroup, SHA256_LEN, SHARED_SECRET_LEN, Secret, Sha256,
+    SignatureScheme, Signatures,
 };
 
 /// A call of a provider, or of something that it made: its kind and its lengths in bytes. Keys,
@@ -127,6 +127,10 @@ impl<P: CryptoProvider> CryptoProvider for Recorder<P> {
         });
         let inner = self.provider.aead(algorithm, key)?;
         Ok(self.calls.record(inner))
+    }
+
+    fn key_log(&self) -> Option<&dyn KeyLog> {
+        self.provider.key_log()
     }
 
     fn sha256(&self) -> Self::Sha256 {

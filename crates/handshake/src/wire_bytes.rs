@@ -1,0 +1,237 @@
+//! The bytes of a whole handshake against the formula that `docs/WIRE.md` writes out.
+
+use std::vec::Vec;
+
+use hedgerow_core::{
+    Credentials, Env, Instant, NamedGroup, PeerId, Psk, SecureChannel, SecureStream,
+};
+use hedgerow_crypto_soft::SoftCrypto;
+use hedgerow_record::CipherSuite;
+use hedgerow_sim::TestRng;
+
+use crate::cookie::COOKIE_LEN;
+use crate::{
+    Acceptance, Acceptor, Buffers, ClientHandshake, ExtendedMasterSecret, ServerHandshake,
+    Settings, TlsClientHandshake, TlsServerHandshake,
+};
+
+const PSK: &[u8] = b"sixteen byte key";
+
+/// DTLS with `TLS_PSK_WITH_AES_128_CCM_8`, a cookie of c and an identity of i bytes.
+const fn dtls_minimum(c: usize, i: usize) -> [usize; 6] {
+    [67, 28 + c, 67 + c, 88, 94 + i, 67]
+}
+
+/// TLS with the same suite.
+const fn tls_minimum(i: usize) -> [usize; 4] {
+    [50, 47 + 9, (11 + i) + 6 + 37, 6 + 37]
+}
+
+/// What this crate adds: the signal of RFC 5746 in a ClientHello (2), its answer with the length of
+/// the extensions in a ServerHello (7); the extended master secret where it is the only extension (6)
+/// and where it isn't (4).
+const CLIENT_HELLO: usize = 2 + 6;
+const SERVER_HELLO: usize = 7 + 4;
+
+fn buffers() -> Buffers<[u8; 512]> {
+    Buffers {
+        incoming: [0; 512],
+        outgoing: [0; 512],
+    }
+}
+
+/// What is offered.
+#[derive(Clone, Copy)]
+enum Offer {
+    /// Plain PSK and no extension.
+    Bare,
+    /// Plain PSK as every user has it.
+    Usual,
+    /// The suite with an ephemeral key in this group.
+    Ephemeral(NamedGroup),
+}
+
+/// The settings of the client, and those of the server.
+fn settings(offer: Offer) -> (Settings, Settings) {
+    let settings = Settings::new(&[CipherSuite::TLS_PSK_WITH_AES_128_CCM_8]);
+    match offer {
+        Offer::Bare => {
+            let settings = settings.with_extended_master_secret(ExtendedMasterSecret::Accepted);
+            (settings.with_bare_hello(), settings)
+        }
+        Offer::Usual => (settings, settings),
+        Offer::Ephemeral(group) => {
+            // Both groups on offer: the client's hello doesn't depend on which one is taken.
+            let suites = [CipherSuite::TLS_ECDHE_PSK_WITH_AES_128_CCM_8_SHA256];
+            let settings = Settings::new(&suites);
+            (settings, settings.with_groups(&[group]))
+        }
+    }
+}
+
+/// Returns the length of each flight, in the order in which they are sent.
+fn dtls_flights(offer: Offer, identity: &[u8]) -> Vec<usize> {
+    let mut rng = TestRng::new(1);
+    let env = &mut Env::new(Instant::ZERO, &mut rng);
+    let (of_client, of_server) = settings(offer);
+    let psk = Psk::new(PSK).unwrap();
+    let shown = Credentials {
+        psk_identity: identity,
+        psk: &psk,
+        peer: PeerId(1),
+    };
+    let store = (identity, Psk::new(PSK).unwrap(), PeerId(2));
+    let mut client = ClientHandshake::new(SoftCrypto, shown, of_client, buffers(), env).unwrap();
+    let acceptor = Acceptor::new(SoftCrypto, of_server, env);
+    let (mut a, mut b) = ([0; 1200], [0; 1200]);
+    let mut flights = Vec::new();
+
+    let len = client.poll_transmit(env, &mut a).unwrap().unwrap();
+    flights.push(len);
+    let answer = acceptor.handle_datagram(env, b"address", &mut a[..len], &mut b);
+    let Acceptance::Answer(len) = answer else {
+        unreachable!("no cookie");
+    };
+    flights.push(len);
+    client.handle_datagram(env, &mut b[..len]).unwrap();
+    let len = client.poll_transmit(env, &mut a).unwrap().unwrap();
+    flights.push(len);
+    let accepted = acceptor.handle_datagram(env, b"address", &mut a[..len], &mut b);
+    let Acceptance::Accept(hello) = accepted else {
+        unreachable!("not accepted");
+    };
+    let server = ServerHandshake::new(SoftCrypto, &store, of_server, hello, buffers(), env);
+    let mut server = server.unwrap();
+    let len = server.poll_transmit(env, &mut b).unwrap().unwrap();
+    flights.push(len);
+    let mut rest = &mut b[..len];
+    while !rest.is_empty() {
+        rest = client.handle_datagram(env, rest).unwrap().rest;
+    }
+    let len = client.poll_transmit(env, &mut a).unwrap().unwrap();
+    flights.push(len);
+    let mut rest = &mut a[..len];
+    while !rest.is_empty() {
+        rest = server.handle_datagram(env, rest).unwrap().rest;
+    }
+    let mut session = server.into_session().unwrap().session;
+    let len = session.poll_transmit(env, &mut b).unwrap().unwrap();
+    flights.push(len);
+    let mut rest = &mut b[..len];
+    while !rest.is_empty() {
+        rest = client.handle_datagram(env, rest).unwrap().rest;
+    }
+    assert!(client.is_established());
+    flights
+}
+
+fn tls_flights(offer: Offer, identity: &[u8]) -> Vec<usize> {
+    let mut rng = TestRng::new(1);
+    let env = &mut Env::new(Instant::ZERO, &mut rng);
+    let (of_client, of_server) = settings(offer);
+    let psk = Psk::new(PSK).unwrap();
+    let shown = Credentials {
+        psk_identity: identity,
+        psk: &psk,
+        peer: PeerId(1),
+    };
+    let store = (identity, Psk::new(PSK).unwrap(), PeerId(2));
+    let client = TlsClientHandshake::new(SoftCrypto, shown, of_client, buffers(), env);
+    let server = TlsServerHandshake::new(SoftCrypto, &store, of_server, buffers(), env);
+    let (mut client, mut server) = (client.unwrap(), server.unwrap());
+    let (mut a, mut b) = ([0; 1200], [0; 1200]);
+    let mut flights = Vec::new();
+
+    let len = client.poll_transmit(env, &mut a).unwrap().unwrap();
+    flights.push(len);
+    server.handle_bytes(env, &mut a[..len]).unwrap().unwrap();
+    let len = server.poll_transmit(env, &mut b).unwrap().unwrap();
+    flights.push(len);
+    let mut rest = &mut b[..len];
+    while let Some(received) = client.handle_bytes(env, rest).unwrap() {
+        rest = received.rest;
+    }
+    let len = client.poll_transmit(env, &mut a).unwrap().unwrap();
+    flights.push(len);
+    let mut rest = &mut a[..len];
+    while let Some(received) = server.handle_bytes(env, rest).unwrap() {
+        rest = received.rest;
+    }
+    let mut session = server.into_session().unwrap().session;
+    let len = session.poll_transmit(env, &mut b).unwrap().unwrap();
+    flights.push(len);
+    let mut rest = &mut b[..len];
+    while let Some(received) = client.handle_bytes(env, rest).unwrap() {
+        rest = received.rest;
+    }
+    assert!(client.is_established());
+    // The comparison draft's overheads, which `docs/WIRE.md` quotes.
+    assert_eq!(session.overhead(), 21);
+    flights
+}
+
+#[test]
+fn dtls_handshake_has_the_bytes_of_the_formula() {
+    for i in [1, 8, 128] {
+        let identity = [b'x'; 128];
+        let identity = &identity[..i];
+        let [a, b, c, d, e, f] = dtls_minimum(COOKIE_LEN, i);
+        assert_eq!(dtls_flights(Offer::Bare, identity), [a, b, c, d, e, f]);
+        let ours = [
+            a + CLIENT_HELLO,
+            b,
+            c + CLIENT_HELLO,
+            d + SERVER_HELLO,
+            e,
+            f,
+        ];
+        assert_eq!(dtls_flights(Offer::Usual, identity), ours);
+        let minimum: usize = dtls_minimum(COOKIE_LEN, i).iter().sum();
+        assert_eq!(minimum, 411 + 2 * COOKIE_LEN + i);
+        assert_eq!(ours.iter().sum::<usize>(), minimum + 27);
+    }
+}
+
+#[test]
+fn tls_handshake_has_the_bytes_of_the_formula() {
+    for i in [1, 8, 128] {
+        let identity = [b'x'; 128];
+        let identity = &identity[..i];
+        let [a, b, c, d] = tls_minimum(i);
+        assert_eq!(tls_flights(Offer::Bare, identity), [a, b, c, d]);
+        let ours = [a + CLIENT_HELLO, b + SERVER_HELLO, c, d];
+        assert_eq!(tls_flights(Offer::Usual, identity), ours);
+        let minimum: usize = tls_minimum(i).iter().sum();
+        assert_eq!(minimum, 203 + i);
+        assert_eq!(ours.iter().sum::<usize>(), minimum + 19);
+    }
+}
+
+/// Groups and point format in a ClientHello, the latter in the ServerHello, a ServerKeyExchange, and
+/// the key in ClientKeyExchange.
+#[test]
+fn ephemeral_keys_take_what_the_document_says() {
+    for (group, key_len) in [(NamedGroup::X25519, 32), (NamedGroup::Secp256r1, 65)] {
+        let identity = b"lamp";
+        let [a, b, c, d, e, f] = dtls_minimum(COOKIE_LEN, identity.len());
+        let server_key_exchange = 13 + 12 + 2 + 4 + key_len;
+        let expected = [
+            a + CLIENT_HELLO + 16,
+            b,
+            c + CLIENT_HELLO + 16,
+            d + SERVER_HELLO + 6 + server_key_exchange,
+            e + 1 + key_len,
+            f,
+        ];
+        assert_eq!(dtls_flights(Offer::Ephemeral(group), identity), expected);
+        let [a, b, c, d] = tls_minimum(identity.len());
+        let server_key_exchange = 5 + 4 + 2 + 4 + key_len;
+        let expected = [
+            a + CLIENT_HELLO + 16,
+            b + SERVER_HELLO + 6 + server_key_exchange,
+            c + 1 + key_len,
+            d,
+        ];
+        assert_eq!(tls_flights(Offer::Ephemeral(group), identity), expected);
+    }
+}
