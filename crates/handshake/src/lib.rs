@@ -114,6 +114,8 @@ mod tls_machine;
 mod tls_outgoing;
 mod tls_server;
 mod tls_session;
+#[cfg(test)]
+mod toy_provider;
 mod transcript;
 #[cfg(test)]
 mod wire_bytes;

@@ -5,11 +5,10 @@ use std::vec::Vec;
 use hedgerow_core::{
     Credentials, Env, Instant, NamedGroup, PeerId, Psk, SecureChannel, SecureStream,
 };
-use hedgerow_crypto_soft::SoftCrypto;
 use hedgerow_record::CipherSuite;
-use hedgerow_sim::TestRng;
 
 use crate::cookie::COOKIE_LEN;
+use crate::toy_provider::{Toy, ToyRng};
 use crate::{
     Acceptance, Acceptor, Buffers, ClientHandshake, ExtendedMasterSecret, ServerHandshake,
     Settings, TlsClientHandshake, TlsServerHandshake,
@@ -71,7 +70,7 @@ fn settings(offer: Offer) -> (Settings, Settings) {
 
 /// Returns the length of each flight, in the order in which they are sent.
 fn dtls_flights(offer: Offer, identity: &[u8]) -> Vec<usize> {
-    let mut rng = TestRng::new(1);
+    let mut rng = ToyRng;
     let env = &mut Env::new(Instant::ZERO, &mut rng);
     let (of_client, of_server) = settings(offer);
     let psk = Psk::new(PSK).unwrap();
@@ -81,8 +80,8 @@ fn dtls_flights(offer: Offer, identity: &[u8]) -> Vec<usize> {
         peer: PeerId(1),
     };
     let store = (identity, Psk::new(PSK).unwrap(), PeerId(2));
-    let mut client = ClientHandshake::new(SoftCrypto, shown, of_client, buffers(), env).unwrap();
-    let acceptor = Acceptor::new(SoftCrypto, of_server, env);
+    let mut client = ClientHandshake::new(Toy, shown, of_client, buffers(), env).unwrap();
+    let acceptor = Acceptor::new(Toy, of_server, env);
     let (mut a, mut b) = ([0; 1200], [0; 1200]);
     let mut flights = Vec::new();
 
@@ -100,7 +99,7 @@ fn dtls_flights(offer: Offer, identity: &[u8]) -> Vec<usize> {
     let Acceptance::Accept(hello) = accepted else {
         unreachable!("not accepted");
     };
-    let server = ServerHandshake::new(SoftCrypto, &store, of_server, hello, buffers(), env);
+    let server = ServerHandshake::new(Toy, &store, of_server, hello, buffers(), env);
     let mut server = server.unwrap();
     let len = server.poll_transmit(env, &mut b).unwrap().unwrap();
     flights.push(len);
@@ -126,7 +125,7 @@ fn dtls_flights(offer: Offer, identity: &[u8]) -> Vec<usize> {
 }
 
 fn tls_flights(offer: Offer, identity: &[u8]) -> Vec<usize> {
-    let mut rng = TestRng::new(1);
+    let mut rng = ToyRng;
     let env = &mut Env::new(Instant::ZERO, &mut rng);
     let (of_client, of_server) = settings(offer);
     let psk = Psk::new(PSK).unwrap();
@@ -136,8 +135,8 @@ fn tls_flights(offer: Offer, identity: &[u8]) -> Vec<usize> {
         peer: PeerId(1),
     };
     let store = (identity, Psk::new(PSK).unwrap(), PeerId(2));
-    let client = TlsClientHandshake::new(SoftCrypto, shown, of_client, buffers(), env);
-    let server = TlsServerHandshake::new(SoftCrypto, &store, of_server, buffers(), env);
+    let client = TlsClientHandshake::new(Toy, shown, of_client, buffers(), env);
+    let server = TlsServerHandshake::new(Toy, &store, of_server, buffers(), env);
     let (mut client, mut server) = (client.unwrap(), server.unwrap());
     let (mut a, mut b) = ([0; 1200], [0; 1200]);
     let mut flights = Vec::new();
