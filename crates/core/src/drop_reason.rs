@@ -38,6 +38,9 @@ drop_reasons! {
     TooOld = "too_old",
     /// The tag, and so the key, the nonce or the bytes, is wrong. It doesn't say which.
     AuthenticationFailed = "authentication_failed",
+    /// A record with another connection ID than agreed on, with one where none was agreed on, or
+    /// without one where one was (RFC 9146 §3).
+    ConnectionIdMismatch = "connection_id_mismatch",
     /// A record of an epoch that has no keys now.
     UnexpectedEpoch = "unexpected_epoch",
     /// A well-formed message that has no place in this state.

@@ -18,6 +18,8 @@ pub enum ContentType {
     Handshake,
     /// 0x17
     ApplicationData,
+    /// 0x19: a protected record with a connection ID, whose real type is inside (RFC 9146 §4).
+    Tls12Cid,
     /// Any other code point.
     Unknown(u8),
 }
@@ -29,6 +31,7 @@ impl From<u8> for ContentType {
             0x15 => Self::Alert,
             0x16 => Self::Handshake,
             0x17 => Self::ApplicationData,
+            0x19 => Self::Tls12Cid,
             other => Self::Unknown(other),
         }
     }
@@ -41,6 +44,7 @@ impl From<ContentType> for u8 {
             ContentType::Alert => 0x15,
             ContentType::Handshake => 0x16,
             ContentType::ApplicationData => 0x17,
+            ContentType::Tls12Cid => 0x19,
             ContentType::Unknown(other) => other,
         }
     }

@@ -1,10 +1,12 @@
-//! Protection of DTLS records: numbers that travel, and a window against replays (RFC 6347 §4.1).
+//! Protection of DTLS records: numbers that travel, and a window against replays (RFC 6347 §4.1),
+//! with or without a connection ID (RFC 9146).
 
 use hedgerow_core::{Aead, AeadAlgorithm, ChannelError, DropReason, Limit};
 
+use crate::traffic_keys::{Header, split_inner_plaintext};
 use crate::{
-    ContentType, DTLS_1_2, DtlsRecord, EpochNumber, Protocol, RecordNumber, ReplayWindow,
-    TrafficKeys,
+    ConnectionId, ContentType, DTLS_1_2, DtlsRecord, EpochNumber, MAX_PLAINTEXT_LEN, Protocol,
+    RecordNumber, ReplayWindow, TrafficKeys,
 };
 
 /// Seals the records of one epoch, each under the next sequence number.
@@ -13,6 +15,7 @@ pub struct DtlsSealer<A> {
     keys: TrafficKeys<A>,
     epoch: EpochNumber,
     next_sequence_number: u64,
+    connection_id: ConnectionId,
 }
 
 impl<A: Aead> DtlsSealer<A> {
@@ -22,6 +25,7 @@ impl<A: Aead> DtlsSealer<A> {
             keys,
             epoch,
             next_sequence_number: 0,
+            connection_id: ConnectionId::EMPTY,
         }
     }
 
@@ -35,12 +39,27 @@ impl<A: Aead> DtlsSealer<A> {
             keys,
             epoch,
             next_sequence_number,
+            connection_id: ConnectionId::EMPTY,
         }
+    }
+
+    /// Puts the connection ID that the peer has chosen into every record. [`ConnectionId::EMPTY`],
+    /// as which it begins, leaves the records those of RFC 6347.
+    #[must_use]
+    pub const fn with_connection_id(mut self, connection_id: ConnectionId) -> Self {
+        self.connection_id = connection_id;
+        self
+    }
+
+    /// Returns the connection ID that records carry.
+    pub const fn connection_id(&self) -> &ConnectionId {
+        &self.connection_id
     }
 
     /// Returns by how many bytes a record is longer than its plaintext.
     pub fn overhead(&self) -> usize {
-        TrafficKeys::<A>::record_overhead(Protocol::Dtls, self.keys.algorithm())
+        self.keys
+            .overhead(Protocol::Dtls, self.connection_id.as_bytes())
     }
 
     /// Returns the cipher in use.
@@ -52,16 +71,19 @@ impl<A: Aead> DtlsSealer<A> {
     ///
     /// # Errors
     ///
-    /// [`Limit::PlaintextTooLong`] above [`MAX_PLAINTEXT_LEN`], [`Misuse::BufferTooSmall`] if
-    /// `out` is shorter than the record, [`Limit::SequenceNumbersExhausted`] once 2^48 numbers
-    /// are used. Nothing is sealed then.
+    /// [`Limit::PlaintextTooLong`] above [`MAX_PLAINTEXT_LEN`],
+    /// [`Misuse::BufferTooSmall`](hedgerow_core::Misuse::BufferTooSmall) if `out` is shorter than
+    /// the record, [`Limit::SequenceNumbersExhausted`] once 2^48 numbers are used. Nothing is
+    /// sealed then.
     pub fn seal(
         &mut self,
         content_type: ContentType,
         plaintext: &[u8],
         out: &mut [u8],
     ) -> Result<usize, ChannelError> {
-        self.keys.check(Protocol::Dtls, plaintext, out)?;
+        let connection_id = self.connection_id.as_bytes();
+        self.keys
+            .check(Protocol::Dtls, connection_id, plaintext, out)?;
         // MUST (RFC 6347 §4.1): sequence numbers don't wrap; a key out of numbers seals no more.
         let number = RecordNumber::new(self.epoch, self.next_sequence_number)
             .ok_or(Limit::SequenceNumbersExhausted)?;
@@ -69,16 +91,20 @@ impl<A: Aead> DtlsSealer<A> {
         // again under this key.
         self.next_sequence_number = self.next_sequence_number.saturating_add(1);
 
-        let number = number.to_be_bytes();
-        self.keys
-            .seal(Protocol::Dtls, number, content_type, plaintext, out)
+        let header = Header {
+            protocol: Protocol::Dtls,
+            number: number.to_be_bytes(),
+            content_type,
+            connection_id,
+        };
+        self.keys.seal(&header, plaintext, out)
     }
 }
 
 /// A record that was verified.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Opened<'d> {
-    /// What the record carries.
+    /// What the record carries; with a connection ID, what it says inside.
     pub content_type: ContentType,
     /// The plaintext, where the datagram had the ciphertext.
     pub plaintext: &'d mut [u8],
@@ -95,6 +121,7 @@ pub struct DtlsOpener<A> {
     epoch: EpochNumber,
     window: ReplayWindow,
     forgeries: u64,
+    connection_id: ConnectionId,
 }
 
 impl<A: Aead> DtlsOpener<A> {
@@ -105,7 +132,21 @@ impl<A: Aead> DtlsOpener<A> {
             epoch,
             window: ReplayWindow::new(),
             forgeries: 0,
+            connection_id: ConnectionId::EMPTY,
         }
+    }
+
+    /// Takes only records with the connection ID that this end has chosen.
+    /// [`ConnectionId::EMPTY`], as which it begins, takes those of RFC 6347 only.
+    #[must_use]
+    pub const fn with_connection_id(mut self, connection_id: ConnectionId) -> Self {
+        self.connection_id = connection_id;
+        self
+    }
+
+    /// Returns the connection ID that records have to carry.
+    pub const fn connection_id(&self) -> &ConnectionId {
+        &self.connection_id
     }
 
     /// Returns how many records of this key did not verify.
@@ -118,14 +159,15 @@ impl<A: Aead> DtlsOpener<A> {
     /// # Errors
     ///
     /// The reason to drop it: [`DropReason::UnexpectedEpoch`], [`DropReason::UnsupportedVersion`],
-    /// [`DropReason::Malformed`] if it is too short for nonce and tag, [`DropReason::Replayed`],
-    /// [`DropReason::TooOld`] or [`DropReason::AuthenticationFailed`]. Only a verified record
-    /// moves the replay window.
+    /// [`DropReason::ConnectionIdMismatch`], [`DropReason::Malformed`] if it is too short for nonce
+    /// and tag or has no type inside, [`DropReason::Replayed`], [`DropReason::TooOld`] or
+    /// [`DropReason::AuthenticationFailed`]. Only a verified record moves the replay window.
     pub fn open<'d>(&mut self, record: DtlsRecord<'d>) -> Result<Opened<'d>, DropReason> {
         let DtlsRecord {
             content_type,
             version,
             number,
+            connection_id,
             fragment,
         } = record;
         if number.epoch() != self.epoch {
@@ -134,7 +176,19 @@ impl<A: Aead> DtlsOpener<A> {
         if version != DTLS_1_2 {
             return Err(DropReason::UnsupportedVersion);
         }
-        let eight = number.to_be_bytes();
+        let has_connection_id = content_type == ContentType::Tls12Cid;
+        // MUST (RFC 9146 §3): where a connection ID was agreed on, a record without it is invalid.
+        if connection_id != self.connection_id.as_bytes()
+            || has_connection_id == connection_id.is_empty()
+        {
+            return Err(DropReason::ConnectionIdMismatch);
+        }
+        let header = Header {
+            protocol: Protocol::Dtls,
+            number: number.to_be_bytes(),
+            content_type,
+            connection_id,
+        };
         let Self {
             keys,
             window,
@@ -142,15 +196,23 @@ impl<A: Aead> DtlsOpener<A> {
             ..
         } = self;
         let mut protected = keys
-            .take_apart(Protocol::Dtls, eight, content_type, fragment)
+            .take_apart(&header, fragment)
             .ok_or(DropReason::Malformed)?;
         let verified = window.verify(number.sequence_number(), || {
             keys.verify(&mut protected)
-                .inspect_err(|_| *forgeries = forgeries.saturating_add(1))
+                .inspect_err(|_| *forgeries = forgeries.saturating_add(1))?;
+            let whole_len = protected.plaintext().len();
+            if !has_connection_id {
+                return Ok((content_type, whole_len));
+            }
+            split_inner_plaintext(protected.plaintext())
+                .filter(|&(_, len)| len <= MAX_PLAINTEXT_LEN)
+                .ok_or(DropReason::Malformed)
         })?;
+        let (content_type, len) = verified.value;
         Ok(Opened {
             content_type,
-            plaintext: protected.into_plaintext(),
+            plaintext: protected.into_plaintext(len),
             sequence_number: number.sequence_number(),
             newest: verified.newest,
         })

@@ -26,6 +26,18 @@ pub enum Error {
         /// The version as received.
         version: u16,
     },
+    /// A record with a connection ID where none is expected, so that its length can't be known
+    /// (RFC 9146 §4).
+    #[error("record with a connection ID where none is expected")]
+    UnexpectedConnectionId,
+    /// A connection ID longer than this crate keeps.
+    #[error("connection ID of {len} bytes is longer than {max}")]
+    ConnectionIdTooLong {
+        /// Length given, in bytes.
+        len: usize,
+        /// The longest that is kept, in bytes.
+        max: usize,
+    },
     /// A version whose major number isn't TLS's 3.
     #[error("version {version:#06x} is not TLS")]
     NotTls {

@@ -23,6 +23,8 @@ impl ExtensionType {
     pub const APPLICATION_LAYER_PROTOCOL_NEGOTIATION: Self = Self(0x0010);
     /// RFC 7627 §5.1.
     pub const EXTENDED_MASTER_SECRET: Self = Self(0x0017);
+    /// RFC 9146 §3. The code point 53 of its drafts means something else.
+    pub const CONNECTION_ID: Self = Self(0x0036);
     /// RFC 5746 §3.2.
     pub const RENEGOTIATION_INFO: Self = Self(0xff01);
 }

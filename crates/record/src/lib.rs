@@ -1,11 +1,11 @@
 //! DTLS 1.2 and TLS 1.2 on the wire: records and their protection (RFC 6347 §4.1, RFC 5246 §6.2),
-//! the replay window (RFC 6347 §4.1.2.6), handshake framing (§4.2.2, RFC 5246 §7.4),
-//! HelloVerifyRequest (RFC 6347 §4.2.1) and views of the hellos (RFC 5246 §7.4.1), alerts (§7.2)
-//! and the cipher suites' record parameters.
+//! connection IDs (RFC 9146), the replay window (RFC 6347 §4.1.2.6), handshake framing (§4.2.2, RFC
+//! 5246 §7.4), HelloVerifyRequest (RFC 6347 §4.2.1) and views of the hellos (RFC 5246 §7.4.1),
+//! alerts (§7.2) and the cipher suites' record parameters.
 //!
 //! It holds no handshake state, no timer and no algorithm: sealing and opening take a cipher from
-//! a [`CryptoProvider`](hedgerow_core::CryptoProvider). Connection IDs and the group
-//! record belong here and are not there yet.
+//! a [`CryptoProvider`](hedgerow_core::CryptoProvider). The group record belongs here and is not
+//! there yet.
 //!
 //! # Example
 //!
@@ -33,6 +33,7 @@ extern crate std;
 mod alert;
 mod cipher_suite;
 mod client_hello;
+mod connection_id;
 mod content_type;
 mod dtls_protection;
 mod dtls_record;
@@ -54,6 +55,7 @@ mod traffic_keys;
 pub use alert::{Alert, AlertDescription, AlertLevel};
 pub use cipher_suite::{CipherSuite, KeyExchange};
 pub use client_hello::{CipherSuites, ClientHello, MAX_COOKIE_LEN, MAX_SESSION_ID_LEN};
+pub use connection_id::{ConnectionId, MAX_CONNECTION_ID_LEN, peek_connection_id};
 pub use content_type::{ContentType, MAX_CIPHERTEXT_LEN, MAX_PLAINTEXT_LEN};
 pub use dtls_protection::{DtlsOpener, DtlsSealer, Opened};
 pub use dtls_record::{DtlsRecord, RECORD_HEADER_LEN, encode_record};

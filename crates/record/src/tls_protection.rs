@@ -1,8 +1,9 @@
-//! Protection of TLS records: numbers that both ends count (RFC 5246 §6.1), and no second chance for
-//! a record that doesn't verify (§7.2.2).
+//! Protection of TLS records: numbers that both ends count (RFC 5246 §6.1), and no second chance
+//! for a record that doesn't verify (§7.2.2).
 
 use hedgerow_core::{Aead, AeadAlgorithm, ChannelError, Limit};
 
+use crate::traffic_keys::Header;
 use crate::{
     AlertDescription, ContentType, MAX_PLAINTEXT_LEN, Protocol, TLS_1_2, TLS_RECORD_HEADER_LEN,
     TlsRecord, TrafficKeys,
@@ -56,7 +57,7 @@ impl<A: Aead> TlsSealer<A> {
         plaintext: &[u8],
         out: &mut [u8],
     ) -> Result<usize, ChannelError> {
-        self.keys.check(Protocol::Tls, plaintext, out)?;
+        self.keys.check(Protocol::Tls, &[], plaintext, out)?;
         // MUST (RFC 5246 §6.1): sequence numbers don't wrap; a key out of numbers seals no more.
         let number = self
             .next_sequence_number
@@ -64,13 +65,8 @@ impl<A: Aead> TlsSealer<A> {
         // The number is spent before the cipher sees it: whatever happens next, it never comes
         // again under this key.
         self.next_sequence_number = number.checked_add(1);
-        self.keys.seal(
-            Protocol::Tls,
-            number.to_be_bytes(),
-            content_type,
-            plaintext,
-            out,
-        )
+        self.keys
+            .seal(&header(number, content_type), plaintext, out)
     }
 }
 
@@ -116,14 +112,27 @@ impl<A: Aead> TlsOpener<A> {
         if fragment.len().saturating_add(TLS_RECORD_HEADER_LEN) > longest {
             return Err(AlertDescription::RECORD_OVERFLOW);
         }
+        let plaintext_len = fragment
+            .len()
+            .saturating_add(TLS_RECORD_HEADER_LEN)
+            .saturating_sub(overhead);
         let mut protected = self
             .keys
-            .take_apart(Protocol::Tls, number.to_be_bytes(), content_type, fragment)
+            .take_apart(&header(number, content_type), fragment)
             .ok_or(AlertDescription::BAD_RECORD_MAC)?;
         self.keys
             .verify(&mut protected)
             .map_err(|_| AlertDescription::BAD_RECORD_MAC)?;
         self.next_sequence_number = number.checked_add(1);
-        Ok(protected.into_plaintext())
+        Ok(protected.into_plaintext(plaintext_len))
+    }
+}
+
+const fn header(number: u64, content_type: ContentType) -> Header<'static> {
+    Header {
+        protocol: Protocol::Tls,
+        number: number.to_be_bytes(),
+        content_type,
+        connection_id: &[],
     }
 }

@@ -1,17 +1,54 @@
 //! Record protection with an AEAD (RFC 5246 §6.2.3.3, as RFC 6347 §4.1.2.1 changes it for DTLS; RFC
-//! 6655 §3, RFC 5288 §3, RFC 7905 §2): the one place where a nonce is built.
+//! 6655 §3, RFC 5288 §3, RFC 7905 §2), and as RFC 9146 §5.3 changes it for records with a
+//! connection ID: the one place where a nonce is built.
 
 use hedgerow_core::{
-    Aead, AeadAlgorithm, ChannelError, CryptoProvider, DropReason, Limit, Misuse, Secret, Writer,
+    Aead, AeadAlgorithm, ChannelError, CryptoProvider, DropReason, EncodeError, Limit, Misuse,
+    Secret, Writer,
 };
 
-use crate::{ContentType, MAX_PLAINTEXT_LEN, Protocol, RECORD_HEADER_LEN, TLS_RECORD_HEADER_LEN};
+use crate::{
+    ContentType, MAX_CONNECTION_ID_LEN, MAX_PLAINTEXT_LEN, Protocol, RECORD_HEADER_LEN,
+    TLS_RECORD_HEADER_LEN,
+};
 
 /// The longest fixed part of a nonce, in bytes.
 const MAX_IV_LEN: usize = 12;
 
-/// seq64(8) type(1) version(2) length(2) (RFC 5246 §6.2.3.3).
-const ADDITIONAL_DATA_LEN: usize = 13;
+/// seq_num_placeholder(8) tls12_cid(1) cid_length(1) tls12_cid(1) version(2) epoch(2)
+/// sequence_number(6) cid length(2) (RFC 9146 §5.3); without a connection ID it is shorter.
+const MAX_ADDITIONAL_DATA_LEN: usize = 23 + MAX_CONNECTION_ID_LEN;
+
+/// What stands in front of a protected fragment.
+#[derive(Clone, Copy)]
+pub(crate) struct Header<'a> {
+    pub(crate) protocol: Protocol,
+    /// The record's number: epoch and sequence number, or TLS's implicit one.
+    pub(crate) number: [u8; 8],
+    /// What the record carries. With a connection ID, only who has opened it knows.
+    pub(crate) content_type: ContentType,
+    /// Empty for the records of RFC 6347 and of TLS.
+    pub(crate) connection_id: &'a [u8],
+}
+
+impl Header<'_> {
+    /// Returns the type that the wire shows.
+    const fn outer_type(&self) -> ContentType {
+        match self.connection_id {
+            [] => self.content_type,
+            _ => ContentType::Tls12Cid,
+        }
+    }
+
+    /// Returns by how much what is encrypted is longer than the content: by the content's type,
+    /// where it travels inside (RFC 9146 §4).
+    const fn inner_overhead(&self) -> usize {
+        match self.connection_id {
+            [] => 0,
+            _ => 1,
+        }
+    }
+}
 
 /// A cipher with its key, and the fixed part of its nonces: one direction of one epoch.
 pub struct TrafficKeys<A> {
@@ -22,15 +59,20 @@ pub struct TrafficKeys<A> {
 /// A protected fragment taken apart, ready to be verified.
 pub(crate) struct Protected<'d> {
     nonce: [u8; 12],
-    additional_data: [u8; ADDITIONAL_DATA_LEN],
+    additional_data: AdditionalData,
     in_out: &'d mut [u8],
     tag: &'d mut [u8],
 }
 
 impl<'d> Protected<'d> {
-    /// Returns what was decrypted. Only what was verified is ever asked for.
-    pub(crate) fn into_plaintext(self) -> &'d mut [u8] {
+    /// Lends what was decrypted. Only what was verified is ever asked for.
+    pub(crate) fn plaintext(&self) -> &[u8] {
         self.in_out
+    }
+
+    /// Returns the first `len` bytes of what was decrypted.
+    pub(crate) fn into_plaintext(self, len: usize) -> &'d mut [u8] {
+        self.in_out.get_mut(..len).unwrap_or_default()
     }
 }
 
@@ -85,11 +127,22 @@ impl<A: Aead> TrafficKeys<A> {
         self.aead.algorithm()
     }
 
+    /// Returns by how many bytes a record with this connection ID, or with none, is longer than its
+    /// content.
+    pub(crate) fn overhead(&self, protocol: Protocol, connection_id: &[u8]) -> usize {
+        let cid_overhead = match connection_id.len() {
+            0 => 0,
+            len => len.saturating_add(1),
+        };
+        Self::record_overhead(protocol, self.algorithm()).saturating_add(cid_overhead)
+    }
+
     /// Checks that `plaintext` fits a record and the record fits `out`, and returns the record's
     /// length: what can fail without a number being spent.
     pub(crate) fn check(
         &self,
         protocol: Protocol,
+        connection_id: &[u8],
         plaintext: &[u8],
         out: &[u8],
     ) -> Result<usize, ChannelError> {
@@ -100,7 +153,7 @@ impl<A: Aead> TrafficKeys<A> {
             }
             .into());
         }
-        let overhead = Self::record_overhead(protocol, self.algorithm());
+        let overhead = self.overhead(protocol, connection_id);
         let needed = plaintext.len().saturating_add(overhead);
         if out.len() < needed {
             let available = out.len();
@@ -109,32 +162,38 @@ impl<A: Aead> TrafficKeys<A> {
         Ok(needed)
     }
 
-    /// Seals `plaintext` as the record `number` of `protocol` at the front of `out`, which
-    /// [`Self::check`] has found long enough. `number` must never come again.
+    /// Seals `plaintext` as the record that `header` begins, at the front of `out`, which
+    /// [`Self::check`] has found long enough. The header's number must never come again.
     pub(crate) fn seal(
         &self,
-        protocol: Protocol,
-        number: [u8; 8],
-        content_type: ContentType,
+        header: &Header<'_>,
         plaintext: &[u8],
         out: &mut [u8],
     ) -> Result<usize, ChannelError> {
+        let &Header {
+            protocol,
+            number,
+            connection_id,
+            ..
+        } = header;
         let algorithm = self.algorithm();
         let available = out.len();
         let needed = plaintext
             .len()
-            .saturating_add(Self::record_overhead(protocol, algorithm));
+            .saturating_add(self.overhead(protocol, connection_id));
         let too_small = Misuse::BufferTooSmall { needed, available };
         let explicit_len = explicit_nonce_len(algorithm);
+        let inner_len = plaintext.len().saturating_add(header.inner_overhead());
         let fragment_len = explicit_len
-            .saturating_add(plaintext.len())
+            .saturating_add(inner_len)
             .saturating_add(algorithm.tag_len());
         let mut record = Writer::new(out);
         let head = (|| {
-            record.u8(content_type.into())?;
+            record.u8(header.outer_type().into())?;
             record.u16(protocol.version().0)?;
             if protocol == Protocol::Dtls {
                 record.bytes(&number)?;
+                record.bytes(connection_id)?;
             }
             record.u16(u16::try_from(fragment_len).unwrap_or(u16::MAX))?;
             if explicit_len != 0 {
@@ -142,20 +201,27 @@ impl<A: Aead> TrafficKeys<A> {
                 // RFC 6655 §3 lets TLS do the same with its sequence number.
                 record.bytes(&number)?;
             }
-            record.bytes(plaintext)
+            record.bytes(plaintext)?;
+            if !connection_id.is_empty() {
+                // RFC 9146 §4: the type, and no padding behind it.
+                record.u8(header.content_type.into())?;
+            }
+            Ok::<_, EncodeError>(())
         })();
         head.map_err(|_| too_small)?;
-        let plaintext_at = record.len().saturating_sub(plaintext.len());
+        let inner_at = record.len().saturating_sub(inner_len);
         record.reserve(algorithm.tag_len()).map_err(|_| too_small)?;
         let (in_out, tag) = record
             .into_written()
-            .get_mut(plaintext_at..)
-            .and_then(|protected| protected.split_at_mut_checked(plaintext.len()))
+            .get_mut(inner_at..)
+            .and_then(|protected| protected.split_at_mut_checked(inner_len))
             .ok_or(too_small)?;
         self.aead
             .seal_in_place(
                 &self.nonce(number),
-                &additional_data(protocol, number, content_type, plaintext.len()),
+                AdditionalData::new(header, inner_len)
+                    .ok_or(too_small)?
+                    .as_bytes(),
                 in_out,
                 tag,
             )
@@ -163,13 +229,11 @@ impl<A: Aead> TrafficKeys<A> {
         Ok(needed)
     }
 
-    /// Takes the fragment of the record `number` apart; `None` if it is too short for nonce and
-    /// tag, or its plaintext too long.
+    /// Takes the fragment of the record that `header` begins apart; `None` if it is too short for
+    /// nonce and tag, or its plaintext too long.
     pub(crate) fn take_apart<'d>(
         &self,
-        protocol: Protocol,
-        number: [u8; 8],
-        content_type: ContentType,
+        header: &Header<'_>,
         fragment: &'d mut [u8],
     ) -> Option<Protected<'d>> {
         let algorithm = self.algorithm();
@@ -177,16 +241,19 @@ impl<A: Aead> TrafficKeys<A> {
         // The peer's explicit part is taken as it stands: OpenSSL starts it at random for GCM.
         let eight = match explicit.first_chunk::<8>() {
             Some(&explicit) => explicit,
-            None => number,
+            None => header.number,
         };
-        let plaintext_len = protected
+        // RFC 9146 §4 has padding stay within the limit for records, which RFC 8446 §5.4 gives as
+        // that of the content and one octet.
+        let max_len = MAX_PLAINTEXT_LEN.saturating_add(header.inner_overhead());
+        let inner_len = protected
             .len()
             .checked_sub(algorithm.tag_len())
-            .filter(|&len| len <= MAX_PLAINTEXT_LEN)?;
-        let (in_out, tag) = protected.split_at_mut_checked(plaintext_len)?;
+            .filter(|&len| len <= max_len)?;
+        let (in_out, tag) = protected.split_at_mut_checked(inner_len)?;
         Some(Protected {
             nonce: self.nonce(eight),
-            additional_data: additional_data(protocol, number, content_type, plaintext_len),
+            additional_data: AdditionalData::new(header, inner_len)?,
             in_out,
             tag,
         })
@@ -197,7 +264,7 @@ impl<A: Aead> TrafficKeys<A> {
         self.aead
             .open_in_place(
                 &protected.nonce,
-                &protected.additional_data,
+                protected.additional_data.as_bytes(),
                 protected.in_out,
                 protected.tag,
             )
@@ -244,32 +311,53 @@ const fn explicit_nonce_len(algorithm: AeadAlgorithm) -> usize {
     }
 }
 
-/// RFC 5246 §6.2.3.3, for DTLS with RFC 6347 §4.1.2.1: the sequence number is there epoch and sequence
-/// number. The length is the plaintext's.
-fn additional_data(
-    protocol: Protocol,
-    number: [u8; 8],
-    content_type: ContentType,
-    plaintext_len: usize,
-) -> [u8; ADDITIONAL_DATA_LEN] {
-    let [n0, n1, n2, n3, n4, n5, n6, n7] = number;
-    let [major, minor] = protocol.version().0.to_be_bytes();
-    let [high, low] = u16::try_from(plaintext_len)
-        .unwrap_or(u16::MAX)
-        .to_be_bytes();
-    [
-        n0,
-        n1,
-        n2,
-        n3,
-        n4,
-        n5,
-        n6,
-        n7,
-        content_type.into(),
-        major,
-        minor,
-        high,
-        low,
-    ]
+/// What a tag covers beside the ciphertext.
+struct AdditionalData {
+    bytes: [u8; MAX_ADDITIONAL_DATA_LEN],
+    len: usize,
+}
+
+impl AdditionalData {
+    /// RFC 5246 §6.2.3.3, for DTLS with RFC 6347 §4.1.2.1: the sequence number is there epoch and
+    /// sequence number. With a connection ID it is that of RFC 9146 §5.3. `len` counts what is
+    /// encrypted. `None` for a connection ID that is too long.
+    fn new(header: &Header<'_>, len: usize) -> Option<Self> {
+        let mut bytes = [0; MAX_ADDITIONAL_DATA_LEN];
+        let mut out = Writer::new(&mut bytes);
+        let version = header.protocol.version().0;
+        let outer_type = header.outer_type().into();
+        let written = match header.connection_id {
+            [] => out
+                .bytes(&header.number)
+                .and_then(|()| out.u8(outer_type))
+                .and_then(|()| out.u16(version)),
+            id => out
+                .bytes(&[0xff; 8])
+                .and_then(|()| out.u8(outer_type))
+                .and_then(|()| out.u8(u8::try_from(id.len()).unwrap_or(u8::MAX)))
+                .and_then(|()| out.u8(outer_type))
+                .and_then(|()| out.u16(version))
+                .and_then(|()| out.bytes(&header.number))
+                .and_then(|()| out.bytes(id)),
+        };
+        written
+            .and_then(|()| out.u16(u16::try_from(len).unwrap_or(u16::MAX)))
+            .ok()?;
+        let len = out.len();
+        Some(Self { bytes, len })
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+/// Takes a DTLSInnerPlaintext apart: the content's type, and the content's length. `None` if there
+/// are only zeros, or a type that can't be inside (RFC 9146 §4).
+pub(crate) fn split_inner_plaintext(inner: &[u8]) -> Option<(ContentType, usize)> {
+    let len = inner.iter().rposition(|&octet| octet != 0)?;
+    match ContentType::from(*inner.get(len)?) {
+        ContentType::Tls12Cid => None,
+        real_type => Some((real_type, len)),
+    }
 }
