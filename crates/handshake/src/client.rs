@@ -3,11 +3,12 @@
 use hedgerow_core::{CryptoProvider, EncodeError, Env, Misuse, PskCredentials, Writer};
 use hedgerow_record::{
     AlertDescription, CipherSuite, CipherSuites, ClientHello, ExtensionType, Extensions,
-    HandshakeType, HelloVerifyRequest, KeyExchange, MAX_COOKIE_LEN, Protocol, ProtocolNames,
-    Random, ServerHello, UNCOMPRESSED_POINT_FORMAT, encode_protocol_names, encode_supported_groups,
-    offers_uncompressed_points,
+    HandshakeType, HelloVerifyRequest, KeyExchange, MAX_CONNECTION_ID_LEN, MAX_COOKIE_LEN,
+    Protocol, ProtocolNames, Random, ServerHello, UNCOMPRESSED_POINT_FORMAT, encode_protocol_names,
+    encode_supported_groups, offers_uncompressed_points,
 };
 
+use crate::connection_ids::{ConnectionIds, decode_offer};
 use crate::key_exchange::{
     PublicKey, agree, decode_server_key_exchange, encode_client_key_exchange,
 };
@@ -24,8 +25,11 @@ use crate::{ExtendedMasterSecret, Settings};
 const MAX_COOKIES: u8 = 3;
 
 /// Room for the extensions of a ClientHello.
-const MAX_EXTENSIONS_LEN: usize =
-    4 + (6 + 2 * DEFAULT_GROUPS.len()) + 6 + (6 + MAX_APPLICATION_PROTOCOLS_LEN);
+const MAX_EXTENSIONS_LEN: usize = 4
+    + (6 + 2 * DEFAULT_GROUPS.len())
+    + 6
+    + (6 + MAX_APPLICATION_PROTOCOLS_LEN)
+    + (5 + MAX_CONNECTION_ID_LEN);
 
 /// What stays the same through all states.
 pub(crate) struct Client<P, C> {
@@ -213,6 +217,10 @@ impl<P: CryptoProvider, C: PskCredentials> Client<P, C> {
             out.u16(ExtensionType::APPLICATION_LAYER_PROTOCOL_NEGOTIATION.0)?;
             out.nested16(|out| encode_protocol_names(names, out))?;
         }
+        if let (Protocol::Dtls, Some(id)) = (protocol, self.settings.connection_id()) {
+            out.u16(ExtensionType::CONNECTION_ID.0)?;
+            out.nested16(|out| id.encode(out))?;
+        }
         Ok(())
     }
 
@@ -257,6 +265,7 @@ impl<P: CryptoProvider, C: PskCredentials> Client<P, C> {
         }
         let offered = self.settings.application_protocols(protocol);
         let mut application_protocol = None;
+        let mut connection_ids = None;
         for extension in hello.extensions.iter() {
             match (extension.extension_type, extension.data) {
                 (ExtensionType::EXTENDED_MASTER_SECRET, [])
@@ -282,6 +291,14 @@ impl<P: CryptoProvider, C: PskCredentials> Client<P, C> {
                 {
                     application_protocol = Some(answered_protocol(offered, data)?);
                 }
+                (ExtensionType::CONNECTION_ID, data)
+                    if protocol == Protocol::Dtls && self.settings.connection_id().is_some() =>
+                {
+                    let named = decode_offer(data).map_err(|_| AlertDescription::DECODE_ERROR)?;
+                    // The server won't go on without an ID that is longer than this end can send.
+                    let named = named.ok_or(AlertDescription::HANDSHAKE_FAILURE)?;
+                    connection_ids = ConnectionIds::agree(&self.settings, Some(named));
+                }
                 // MUST (RFC 5246 §7.4.1.4): a server answers only what was offered.
                 _ => return Err(AlertDescription::UNSUPPORTED_EXTENSION),
             }
@@ -306,6 +323,7 @@ impl<P: CryptoProvider, C: PskCredentials> Client<P, C> {
             algorithm,
             has_extended_master_secret,
             application_protocol,
+            connection_ids: connection_ids.unwrap_or_default(),
         })
     }
 
@@ -354,7 +372,7 @@ impl<P: CryptoProvider, C: PskCredentials> Client<P, C> {
         let verify_data = master.derive_verify_data(Self::END, &session_hash);
 
         outgoing.push_change_cipher_spec().map_err(internal)?;
-        let opener = outgoing.set_keys(keys);
+        let opener = outgoing.set_keys(keys, &parameters.connection_ids);
         outgoing
             .push_message(&mut transcript, HandshakeType::Finished, |out| {
                 out.bytes(&verify_data)

@@ -59,7 +59,13 @@ where
         let mut outgoing = DtlsOutgoing::new(&settings, outgoing, 0, 0, env.now);
         let state = client.start(&mut outgoing)?;
         Ok(Self {
-            machine: DtlsMachine::new(DtlsIncoming::new(incoming, 0), outgoing, state, client),
+            machine: DtlsMachine::new(
+                DtlsIncoming::new(incoming, 0),
+                outgoing,
+                state,
+                client,
+                settings.connection_id_len(),
+            ),
         })
     }
 

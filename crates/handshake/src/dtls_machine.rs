@@ -23,6 +23,7 @@ pub(crate) struct DtlsMachine<P: CryptoProvider, R, E, B> {
     outgoing: DtlsOutgoing<B, P::Aead>,
     phase: Phase<P, E, DtlsOpener<P::Aead>>,
     final_flight: Option<FinalFlight>,
+    connection_id_len: usize,
     pub(crate) role: R,
 }
 
@@ -38,17 +39,21 @@ where
     R: Role<P, E>,
     B: AsRef<[u8]> + AsMut<[u8]>,
 {
+    /// `connection_id_len` is that of the connection ID that this end has named; the peer may have
+    /// declined it.
     pub(crate) const fn new(
         incoming: DtlsIncoming<B>,
         outgoing: DtlsOutgoing<B, P::Aead>,
         state: E,
         role: R,
+        connection_id_len: usize,
     ) -> Self {
         Self {
             incoming,
             outgoing,
             phase: Phase::Early(state),
             final_flight: None,
+            connection_id_len,
             role,
         }
     }
@@ -58,7 +63,8 @@ where
         env: &mut Env<'_>,
         datagram: &'d mut [u8],
     ) -> Result<Received<'d>, ChannelError> {
-        let Ok((record, rest)) = DtlsRecord::decode(datagram) else {
+        let decoded = DtlsRecord::decode_with_connection_id(datagram, self.connection_id_len);
+        let Ok((record, rest)) = decoded else {
             return Ok(Received::dropped(DropReason::Malformed, &mut []));
         };
         if self.phase.is_over() {
@@ -207,6 +213,7 @@ where
             phase,
             final_flight,
             role,
+            ..
         } = self;
         let taken = incoming
             .handle_record(epoch, fragment, |message| {

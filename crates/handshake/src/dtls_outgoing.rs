@@ -8,6 +8,7 @@ use hedgerow_record::{
 };
 
 use crate::Settings;
+use crate::connection_ids::ConnectionIds;
 use crate::flight_buffer::{CHANGE_CIPHER_SPEC_BODY, FlightBuffer, Item};
 use crate::flight_timer::{Due, FlightTimer};
 use crate::outgoing::{ConnectionKeys, Outgoing, too_small};
@@ -57,9 +58,16 @@ where
         self.flight.push_change_cipher_spec()
     }
 
-    fn set_keys(&mut self, keys: ConnectionKeys<P::Aead>) -> Self::Opener {
-        self.sealer = Some(DtlsSealer::new(keys.write, EpochNumber(1)));
-        DtlsOpener::new(keys.read, EpochNumber(1))
+    fn set_keys(
+        &mut self,
+        keys: ConnectionKeys<P::Aead>,
+        connection_ids: &ConnectionIds,
+    ) -> Self::Opener {
+        // MUST (RFC 9146 §3): once encryption is enabled, records carry the ID agreed on; the first
+        // of them is the Finished.
+        let sealer = DtlsSealer::new(keys.write, EpochNumber(1));
+        self.sealer = Some(sealer.with_connection_id(connection_ids.write));
+        DtlsOpener::new(keys.read, EpochNumber(1)).with_connection_id(connection_ids.read)
     }
 
     fn stop_retransmission(&mut self) {

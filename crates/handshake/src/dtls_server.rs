@@ -32,6 +32,8 @@ where
     /// Answers a ClientHello that an [`Acceptor`](crate::Acceptor) has accepted; its first flight
     /// is there to be sent.
     ///
+    /// `settings` are the acceptor's, but for the connection ID: that is this handshake's own.
+    ///
     /// # Errors
     ///
     /// [`Misuse::BufferTooSmall`] if a buffer is shorter than [`Buffers`] asks for.
@@ -67,7 +69,13 @@ where
             .map_err(|_| Misuse::NotOffered)?;
         let incoming = DtlsIncoming::new(incoming, message_seq.saturating_add(1));
         Ok(Self {
-            machine: DtlsMachine::new(incoming, outgoing, state, server),
+            machine: DtlsMachine::new(
+                incoming,
+                outgoing,
+                state,
+                server,
+                settings.connection_id_len(),
+            ),
             client_random,
         })
     }

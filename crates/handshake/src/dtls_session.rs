@@ -7,9 +7,9 @@ use hedgerow_core::{
     Reader, Received, SecureChannel, Writer,
 };
 use hedgerow_record::{
-    Alert, AlertDescription, AlertLevel, CipherSuite, ContentType, DtlsOpener, DtlsRecord,
-    DtlsSealer, EpochNumber, HANDSHAKE_HEADER_LEN, HandshakeFragment, HandshakeType, Opened,
-    RECORD_HEADER_LEN,
+    Alert, AlertDescription, AlertLevel, CipherSuite, ConnectionId, ContentType, DtlsOpener,
+    DtlsRecord, DtlsSealer, EpochNumber, HANDSHAKE_HEADER_LEN, HandshakeFragment, HandshakeType,
+    Opened, RECORD_HEADER_LEN,
 };
 
 use crate::dtls_outgoing::{encode_plain, encode_whole_message, next_plain_number};
@@ -90,6 +90,17 @@ impl<A: Aead> Session<A> {
     /// Says whether application data can be sealed.
     pub const fn is_open(&self) -> bool {
         self.is_open
+    }
+
+    /// Returns the connection ID that the peer's records carry, by which they are told apart from
+    /// those of other sessions; empty where they are known by the peer's address.
+    pub const fn receive_connection_id(&self) -> &ConnectionId {
+        self.opener.connection_id()
+    }
+
+    /// Returns the connection ID that this end's records carry; empty for none.
+    pub const fn send_connection_id(&self) -> &ConnectionId {
+        self.sealer.connection_id()
     }
 
     /// Returns how many records of this session did not verify.
@@ -195,7 +206,9 @@ impl<A: Aead> SecureChannel for Session<A> {
         env: &mut Env<'_>,
         datagram: &'d mut [u8],
     ) -> Result<Received<'d>, ChannelError> {
-        let Ok((record, rest)) = DtlsRecord::decode(datagram) else {
+        let connection_id_len = self.opener.connection_id().len();
+        let decoded = DtlsRecord::decode_with_connection_id(datagram, connection_id_len);
+        let Ok((record, rest)) = decoded else {
             return Ok(Received::dropped(DropReason::Malformed, &mut []));
         };
         if !self.is_open {

@@ -7,6 +7,7 @@ use hedgerow_core::{
 };
 use hedgerow_record::{CipherSuite, KeyExchange, Random, TrafficKeys};
 
+use crate::connection_ids::ConnectionIds;
 use crate::exporter::Exporter;
 use crate::outgoing::ConnectionKeys;
 use crate::prf::prf;
@@ -38,6 +39,8 @@ pub(crate) struct SecurityParameters {
     pub(crate) has_extended_master_secret: bool,
     /// The application protocol that both ends speak, if they have agreed on one (RFC 7301).
     pub(crate) application_protocol: Option<&'static [u8]>,
+    /// Both empty where nothing was agreed on.
+    pub(crate) connection_ids: ConnectionIds,
 }
 
 impl SecurityParameters {

@@ -4,8 +4,10 @@
 //! of them; over a stream the [`TlsClientHandshake`], the [`TlsServerHandshake`] and the
 //! [`TlsSession`]. Messages, transcript and key schedule are the same code for both.
 //!
-//! Certificates, raw public keys, forward secrecy, connection IDs and resumption belong here and
-//! are not there yet. Renegotiation never will be: it is refused (RFC 5246 §7.2.2).
+//! Over datagrams, records can carry connection IDs (RFC 9146): [`Settings::with_connection_id`].
+//!
+//! Certificates, raw public keys, forward secrecy and resumption belong here and are not there yet.
+//! Renegotiation never will be: it is refused (RFC 5246 §7.2.2).
 //!
 //! # Example
 //!
@@ -87,6 +89,7 @@ extern crate std;
 mod acceptor;
 mod buffers;
 mod client;
+mod connection_ids;
 mod cookie;
 mod dtls_client;
 mod dtls_incoming;

@@ -2,10 +2,11 @@
 
 use hedgerow_core::{AeadAlgorithm, NamedGroup};
 use hedgerow_record::{
-    AlertDescription, CipherSuite, ClientHello, ExtensionType, KeyExchange, Protocol,
+    AlertDescription, CipherSuite, ClientHello, ConnectionId, ExtensionType, KeyExchange, Protocol,
     ProtocolNames, SupportedGroups, offers_uncompressed_points,
 };
 
+use crate::connection_ids::decode_offer;
 use crate::{ExtendedMasterSecret, Settings};
 
 /// What server and client agree on.
@@ -20,6 +21,8 @@ pub(crate) struct Negotiated {
     pub(crate) has_extended_master_secret: bool,
     pub(crate) signals_renegotiation: bool,
     pub(crate) application_protocol: Option<&'static [u8]>,
+    /// The connection ID that the client has named; the handshake's settings say what comes of it.
+    pub(crate) connection_id: Option<ConnectionId>,
 }
 
 /// Chooses from the offer, by this end's order of preference.
@@ -52,6 +55,7 @@ pub(crate) fn negotiate(
             .cipher_suites
             .contains(CipherSuite::TLS_EMPTY_RENEGOTIATION_INFO_SCSV);
     let application_protocol = choose_application_protocol(settings, protocol, hello)?;
+    let connection_id = named_connection_id(protocol, hello)?;
     let point_formats = hello.extensions.find(ExtensionType::EC_POINT_FORMATS);
     let has_uncompressed_points = point_formats
         .map_or(Ok(true), offers_uncompressed_points)
@@ -77,6 +81,7 @@ pub(crate) fn negotiate(
                 has_extended_master_secret: extended.is_some(),
                 signals_renegotiation,
                 application_protocol,
+                connection_id,
             })
         })
         .ok_or(AlertDescription::HANDSHAKE_FAILURE)
@@ -107,6 +112,21 @@ fn choose_group(
     };
     let groups = SupportedGroups::decode_exact(data).map_err(|_| AlertDescription::DECODE_ERROR)?;
     Ok(settings.groups().find(|&group| groups.contains(group)))
+}
+
+/// RFC 9146 §3: the ID that the client wants in what it receives. In TLS the extension means
+/// nothing.
+fn named_connection_id(
+    protocol: Protocol,
+    hello: &ClientHello<'_>,
+) -> Result<Option<ConnectionId>, AlertDescription> {
+    let named = hello.extensions.find(ExtensionType::CONNECTION_ID);
+    match (protocol, named) {
+        (Protocol::Dtls, Some(data)) => {
+            decode_offer(data).map_err(|_| AlertDescription::DECODE_ERROR)
+        }
+        _ => Ok(None),
+    }
 }
 
 /// RFC 7301 §3.2: by this end's preference, and a fatal alert if nothing offered is spoken here. An

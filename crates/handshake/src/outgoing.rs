@@ -3,6 +3,7 @@
 use hedgerow_core::{CryptoProvider, EncodeError, Misuse, Writer};
 use hedgerow_record::{HandshakeType, Protocol, TrafficKeys};
 
+use crate::connection_ids::ConnectionIds;
 use crate::transcript::Transcript;
 
 /// The way out of a handshake: DTLS's, which sends a flight until it is answered, or TLS's.
@@ -27,8 +28,13 @@ pub(crate) trait Outgoing<P: CryptoProvider> {
     /// Adds ChangeCipherSpec to the flight.
     fn push_change_cipher_spec(&mut self) -> Result<(), EncodeError>;
 
-    /// Takes the keys that this end seals with, and makes an opener of the others.
-    fn set_keys(&mut self, keys: ConnectionKeys<P::Aead>) -> Self::Opener;
+    /// Takes the keys that this end seals with, and makes an opener of the others. Records carry
+    /// `connection_ids` from there on.
+    fn set_keys(
+        &mut self,
+        keys: ConnectionKeys<P::Aead>,
+        connection_ids: &ConnectionIds,
+    ) -> Self::Opener;
 
     /// The peer's answer to the flight has begun to arrive.
     fn stop_retransmission(&mut self);

@@ -2,11 +2,12 @@
 
 use hedgerow_core::{AgreementKey, CryptoProvider, EncodeError, Env, PskRequest, PskStore, Writer};
 use hedgerow_record::{
-    AlertDescription, ClientHello, ExtensionType, Extensions, HandshakeType, Random, ServerHello,
-    UNCOMPRESSED_POINT_FORMAT, encode_protocol_names,
+    AlertDescription, ClientHello, ExtensionType, Extensions, HandshakeType, MAX_CONNECTION_ID_LEN,
+    Random, ServerHello, UNCOMPRESSED_POINT_FORMAT, encode_protocol_names,
 };
 
 use crate::Settings;
+use crate::connection_ids::ConnectionIds;
 use crate::key_exchange::{
     PublicKey, agree_with, decode_client_key_exchange, encode_server_key_exchange,
 };
@@ -19,7 +20,8 @@ use crate::settings::MAX_APPLICATION_PROTOCOLS_LEN;
 use crate::transcript::Transcript;
 
 /// Room for the extensions of a ServerHello.
-const MAX_EXTENSIONS_LEN: usize = 5 + 4 + 6 + (6 + MAX_APPLICATION_PROTOCOLS_LEN);
+const MAX_EXTENSIONS_LEN: usize =
+    5 + 4 + 6 + (6 + MAX_APPLICATION_PROTOCOLS_LEN) + (5 + MAX_CONNECTION_ID_LEN);
 
 /// The provider drew no key, which a working one does.
 const NO_KEY: EncodeError = EncodeError::TooLong { len: 0, max: 0 };
@@ -106,6 +108,11 @@ impl<P: CryptoProvider, S: PskStore> Server<P, S> {
         let mut block = [0; MAX_EXTENSIONS_LEN];
         let mut writer = Writer::new(&mut block);
         encode_extensions(negotiated, &mut writer)?;
+        let connection_ids = ConnectionIds::agree(&self.settings, negotiated.connection_id);
+        if let Some(ids) = &connection_ids {
+            writer.u16(ExtensionType::CONNECTION_ID.0)?;
+            writer.nested16(|out| ids.read.encode(out))?;
+        }
         let block: &[u8] = writer.into_written();
         let extensions = if block.is_empty() {
             Extensions::NONE
@@ -149,6 +156,7 @@ impl<P: CryptoProvider, S: PskStore> Server<P, S> {
             algorithm: negotiated.algorithm,
             has_extended_master_secret: negotiated.has_extended_master_secret,
             application_protocol: negotiated.application_protocol,
+            connection_ids: connection_ids.unwrap_or_default(),
         };
         Ok(Expect::ClientKeyExchange(parameters, transcript, key))
     }
@@ -183,12 +191,13 @@ impl<P: CryptoProvider, S: PskStore> Server<P, S> {
                 Self::END,
             )
             .map_err(|_| AlertDescription::INTERNAL_ERROR)?;
+        let opener = outgoing.set_keys(keys, &parameters.connection_ids);
         Ok(Keyed {
             peer: entry.map(|entry| entry.peer),
             parameters,
             transcript,
             master,
-            opener: outgoing.set_keys(keys),
+            opener,
         })
     }
 }

@@ -3,7 +3,9 @@
 use core::time::Duration;
 
 use hedgerow_core::{AeadAlgorithm, KeyAgreement, NamedGroup};
-use hedgerow_record::{CipherSuite, KeyExchange, Protocol, RECORD_HEADER_LEN};
+use hedgerow_record::{
+    CipherSuite, ConnectionId, KeyExchange, MAX_CONNECTION_ID_LEN, Protocol, RECORD_HEADER_LEN,
+};
 
 /// The most suites that one end offers or accepts.
 pub const MAX_SUITES: usize = 12;
@@ -13,9 +15,10 @@ pub(crate) const MAX_APPLICATION_PROTOCOLS_LEN: usize = 4 * 33;
 
 /// The smallest datagram in which every flight of this crate can be sent, in bytes.
 ///
-/// The longest record that can't be split is a protected Finished: header, explicit nonce,
-/// handshake header, verify data and tag come to 61 bytes. A ClientHello has to be whole in one
-/// datagram for a server that keeps no state; with all suites and a cookie of 32 bytes it takes 158.
+/// The longest record that can't be split is a protected Finished: header, connection ID, explicit
+/// nonce, handshake header, verify data and tag come to 94 bytes. A ClientHello has to be whole in
+/// one datagram for a server that keeps no state; with all suites, a connection ID and a cookie of
+/// 32 bytes each it takes 182.
 pub const MIN_DATAGRAM_LEN: usize = 192;
 
 /// Suites in order of preference: forward secrecy and full tags first, CCM_8 for peers that have
@@ -85,6 +88,7 @@ pub struct Settings {
     application_protocols: &'static [&'static [u8]],
     #[cfg(test)]
     has_bare_hello: bool,
+    connection_id: Option<ConnectionId>,
 }
 
 impl Default for Settings {
@@ -110,6 +114,7 @@ impl Settings {
             application_protocols: &[],
             #[cfg(test)]
             has_bare_hello: false,
+            connection_id: None,
         };
         let known = suites.iter().filter(|suite| suite.aead().is_some());
         for (place, suite) in settings.suites.iter_mut().zip(known) {
@@ -161,6 +166,29 @@ impl Settings {
     pub const fn with_application_protocols(mut self, names: &'static [&'static [u8]]) -> Self {
         self.application_protocols = names;
         self
+    }
+
+    /// Sets what this end offers, or answers a client that offers it, for connection IDs (RFC 9146
+    /// §3). TLS ignores it.
+    ///
+    /// With `None`, as it begins, there are none in either direction. With an ID, the peer's
+    /// records have to carry it: it must tell the session apart from all others of this end, so
+    /// that it is chosen for each handshake anew, and all that one socket receives have one length.
+    /// With [`ConnectionId::EMPTY`], this end sends with the peer's ID and wants none itself.
+    #[must_use]
+    pub const fn with_connection_id(mut self, connection_id: Option<ConnectionId>) -> Self {
+        self.connection_id = connection_id;
+        self
+    }
+
+    /// Returns the connection ID that this end names, if it takes part.
+    pub const fn connection_id(&self) -> Option<ConnectionId> {
+        self.connection_id
+    }
+
+    /// Returns the length of the connection IDs in records that arrive, in bytes.
+    pub(crate) fn connection_id_len(&self) -> usize {
+        self.connection_id.map_or(0, |id| id.len())
     }
 
     pub(crate) fn application_protocols(&self, protocol: Protocol) -> &'static [&'static [u8]] {
@@ -239,7 +267,8 @@ impl Settings {
     }
 }
 
-const _: () = assert!(MIN_DATAGRAM_LEN > RECORD_HEADER_LEN + 8 + 12 + 12 + 16);
+const _: () =
+    assert!(MIN_DATAGRAM_LEN > RECORD_HEADER_LEN + MAX_CONNECTION_ID_LEN + 1 + 8 + 12 + 12 + 16);
 
 #[cfg(test)]
 mod tests {

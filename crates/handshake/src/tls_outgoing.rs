@@ -7,6 +7,7 @@ use hedgerow_record::{
     encode_tls_handshake_header, encode_tls_record,
 };
 
+use crate::connection_ids::ConnectionIds;
 use crate::flight_buffer::{CHANGE_CIPHER_SPEC_BODY, FlightBuffer, Item};
 use crate::outgoing::{ConnectionKeys, Outgoing, too_small};
 use crate::settings::MIN_DATAGRAM_LEN;
@@ -53,7 +54,8 @@ where
         self.flight.push_change_cipher_spec()
     }
 
-    fn set_keys(&mut self, keys: ConnectionKeys<P::Aead>) -> Self::Opener {
+    /// A stream needs no connection IDs, and none is ever agreed on.
+    fn set_keys(&mut self, keys: ConnectionKeys<P::Aead>, _: &ConnectionIds) -> Self::Opener {
         self.sealer = Some(TlsSealer::new(keys.write));
         TlsOpener::new(keys.read)
     }

@@ -194,7 +194,7 @@ impl<P: CryptoProvider + Clone> End<P> {
 
     /// Seals application data and sends it.
     pub fn say(&mut self, text: &[u8], out: &mut Outbox) {
-        let mut record = vec![0; text.len() + 64];
+        let mut record = vec![0; text.len() + 128];
         let (from, to) = match self {
             Self::Client(_) => (CLIENT, SERVER),
             Self::Server(_) => (SERVER, CLIENT),
