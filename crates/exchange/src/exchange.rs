@@ -198,6 +198,15 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         Outcome::Dropped(DropReason::Unmatched)
     }
 
+    /// Takes a message ID that the peer can't tell beforehand, for an Empty message that the caller
+    /// sends by itself, and whose answer it keeps from [`Self::handle_message`]. `None` if all are
+    /// in use (RFC 7252 §4.4).
+    pub fn take_unpredictable_message_id(&mut self, env: &mut Env<'_>) -> Option<MessageId> {
+        let lifetime = self.config().transmission.exchange_lifetime();
+        self.message_ids
+            .allocate_unpredictable(env.now, lifetime, env.rng)
+    }
+
     /// Does what has become due: retransmissions, empty Acknowledgements, and giving up.
     pub fn handle_timeout(&mut self, env: &mut Env<'_>) {
         self.release_lent();

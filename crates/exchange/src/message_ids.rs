@@ -56,6 +56,29 @@ impl MessageIds {
         Some(id)
     }
 
+    /// Takes one of the next 2,048 IDs at random, so that the peer can't tell it beforehand; those
+    /// before it stay unused. `None` as in [`Self::allocate`].
+    pub(crate) fn allocate_unpredictable(
+        &mut self,
+        now: Instant,
+        lifetime: Duration,
+        rng: &mut dyn CryptoRng,
+    ) -> Option<MessageId> {
+        let [low, high, ..] = rng.next_u64().to_le_bytes();
+        let skipped = u16::from_le_bytes([low, high]) % MAX_SKIPPED;
+        let before = self.offset;
+        let after = before.wrapping_add(skipped);
+        // What is skipped to may be another run, or the first of this one.
+        let is_begun = before / RUN_LEN == after / RUN_LEN && !before.is_multiple_of(RUN_LEN);
+        self.offset = after;
+        let is_free = is_begun || self.run().is_none_or(|&free_at| now >= free_at);
+        let id = is_free.then(|| self.allocate(now, lifetime)).flatten();
+        if id.is_none() {
+            self.offset = before;
+        }
+        id
+    }
+
     fn run(&self) -> Option<&Instant> {
         self.free_at.get(usize::from(self.offset / RUN_LEN))
     }
@@ -64,6 +87,9 @@ impl MessageIds {
 const RUN_LEN: u16 = 4_096;
 
 const RUNS: usize = 16;
+
+/// How many IDs an unpredictable one is drawn from; no more than a run has.
+const MAX_SKIPPED: u16 = 2_048;
 
 #[cfg(test)]
 mod tests {
@@ -104,6 +130,36 @@ mod tests {
                     assert!(now.saturating_since(earlier) >= LIFETIME);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn unpredictable_ids_are_ahead_and_none_is_reused_within_its_lifetime() {
+        let mut rng = TestRng::new(7);
+        for step_micros in [100, 4_000, 50_000, 8_000_000] {
+            let mut ids = MessageIds::new(&mut TestRng::new(step_micros));
+            let mut used: HashMap<MessageId, Instant> = HashMap::new();
+            let mut now = Instant::ZERO;
+            let mut refused = 0;
+            for n in 0..20_000 {
+                now = now + Duration::from_micros(step_micros);
+                let before = ids.start.0.wrapping_add(ids.offset);
+                let id = match n % 3 {
+                    0 => ids.allocate_unpredictable(now, LIFETIME, &mut rng),
+                    _ => ids.allocate(now, LIFETIME),
+                };
+                let Some(id) = id else {
+                    assert_eq!(ids.start.0.wrapping_add(ids.offset), before);
+                    refused += 1;
+                    continue;
+                };
+                assert!(id.0.wrapping_sub(before) < MAX_SKIPPED);
+                if let Some(earlier) = used.insert(id, now) {
+                    assert!(now.saturating_since(earlier) >= LIFETIME);
+                }
+            }
+            // At eight seconds each there is room for all of them.
+            assert_eq!(refused == 0, step_micros == 8_000_000);
         }
     }
 

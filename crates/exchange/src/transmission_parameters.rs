@@ -80,7 +80,7 @@ impl TransmissionParameters {
 
     /// Draws the first wait of a Confirmable message: ACK_TIMEOUT to ACK_TIMEOUT times
     /// ACK_RANDOM_FACTOR (RFC 7252 §4.2).
-    pub(crate) fn initial_timeout(&self, rng: &mut dyn CryptoRng) -> Duration {
+    pub fn initial_timeout(&self, rng: &mut dyn CryptoRng) -> Duration {
         let range = self.longest_timeout().saturating_sub(self.ack_timeout);
         let range = u64::try_from(range.as_micros()).unwrap_or(u64::MAX);
         // The bias of the remainder is below 2^-40 for any wait of days.
