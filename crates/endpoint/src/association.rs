@@ -3,9 +3,14 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
+use hedgerow_coap::Header;
 use hedgerow_core::{Aead, ChannelError, Env, Instant, Peer, SecureChannel};
 use hedgerow_exchange::HeapExchange;
 use hedgerow_handshake::Session;
+use hedgerow_record::ConnectionId;
+
+use crate::Address;
+use crate::candidate::{Candidate, Due, PROBE_PAUSE};
 
 /// What protects the messages of an association.
 pub(crate) enum Channel<A> {
@@ -37,9 +42,21 @@ pub(crate) struct Association<A, C, K> {
     pub(crate) armed: Option<Instant>,
     /// Whether it stands in the queue of those that may have something to send.
     pub(crate) is_queued: bool,
+    /// Where the peer seems to be now, unless that is `address`.
+    pub(crate) candidate: Option<Box<Candidate<A>>>,
+    /// When a candidate's probe may begin.
+    pub(crate) next_probe_at: Instant,
 }
 
-impl<A, C: Aead, K> Association<A, C, K> {
+impl<A: Address, C: Aead, K> Association<A, C, K> {
+    /// Returns the connection ID that the peer's records carry; empty for none.
+    pub(crate) fn connection_id(&self) -> ConnectionId {
+        match &self.channel {
+            Channel::Session(session) => *session.receive_connection_id(),
+            Channel::NoSec | Channel::Expected => ConnectionId::EMPTY,
+        }
+    }
+
     /// Says whether messages can be sent and taken.
     pub(crate) const fn is_open(&self) -> bool {
         !matches!(self.channel, Channel::Expected)
@@ -51,9 +68,69 @@ impl<A, C: Aead, K> Association<A, C, K> {
             // The handshake has a timer of its own, and ends one way or the other.
             return idle_at;
         }
-        self.exchange
-            .poll_timeout()
-            .map_or(idle_at, |at| at.min(idle_at))
+        let max_retransmit = self.exchange.config().transmission.max_retransmit;
+        let candidate = self.candidate.as_deref();
+        let candidate =
+            candidate.and_then(|found| found.poll_timeout(max_retransmit, self.probe_len()));
+        [self.exchange.poll_timeout(), candidate]
+            .into_iter()
+            .flatten()
+            .fold(idle_at, Instant::min)
+    }
+
+    /// Returns the length of a probe's datagram.
+    fn probe_len(&self) -> usize {
+        match &self.channel {
+            Channel::Session(session) => session.overhead().saturating_add(Header::LEN),
+            Channel::NoSec | Channel::Expected => 0,
+        }
+    }
+
+    /// Writes the candidate's probe if it is due, and returns where it goes.
+    pub(crate) fn poll_probe(
+        &mut self,
+        env: &mut Env<'_>,
+        out: &mut [u8],
+    ) -> Result<Option<(A, usize)>, ChannelError> {
+        let parameters = self.exchange.config().transmission;
+        let probe_len = self.probe_len();
+        let Some(candidate) = self.candidate.as_deref_mut() else {
+            return Ok(None);
+        };
+        let message_id = match candidate.due(env.now, parameters.max_retransmit, probe_len) {
+            Due::Nothing => return Ok(None),
+            Due::GiveUp => {
+                self.candidate = None;
+                return Ok(None);
+            }
+            Due::Probe(Some(message_id)) => message_id,
+            Due::Probe(None) => {
+                self.next_probe_at = env.now.saturating_add(PROBE_PAUSE);
+                match self.exchange.take_unpredictable_message_id(env) {
+                    Some(message_id) => message_id,
+                    None => {
+                        self.candidate = None;
+                        return Ok(None);
+                    }
+                }
+            }
+        };
+        let Channel::Session(session) = &mut self.channel else {
+            return Ok(None);
+        };
+        let len = session.seal(&Header::ping(message_id).encode(), out)?;
+        candidate.probe_sent(env, message_id, len, &parameters);
+        Ok(Some((candidate.address, len)))
+    }
+
+    /// Returns where else a datagram of `len` bytes goes: to a candidate, which is likely to be
+    /// right, as far as its allowance reaches.
+    pub(crate) fn take_copy(&mut self, len: usize) -> Option<A> {
+        let probe_len = self.probe_len();
+        let candidate = self.candidate.as_deref_mut()?;
+        candidate
+            .take_copy(len, probe_len)
+            .then_some(candidate.address)
     }
 
     /// Writes the next datagram, if there is one. `scratch` holds the message before it is sealed.

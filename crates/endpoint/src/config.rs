@@ -5,11 +5,44 @@ use core::time::Duration;
 
 use hedgerow_handshake::Settings;
 
+use crate::ConnectionIdFormat;
+
+/// Whether records carry connection IDs (RFC 9146), where the peer takes part.
+///
+/// An ID lets a peer change its address without a handshake, and lets whoever sees both addresses
+/// link them (RFC 9146 §8).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ConnectionIds {
+    /// None in either direction.
+    #[default]
+    Off,
+    /// What is sent carries the peer's, if it names one; what arrives carries none. This is for
+    /// clients: it is their address that changes.
+    SendOnly,
+    /// What arrives carries one of this format too.
+    Both(ConnectionIdFormat),
+}
+
+impl ConnectionIds {
+    /// Returns the length of the IDs in what arrives, in bytes.
+    pub(crate) const fn receive_len(&self) -> usize {
+        match self {
+            Self::Off | Self::SendOnly => 0,
+            Self::Both(format) => format.len(),
+        }
+    }
+}
+
 /// The configuration of an endpoint.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Suites, timers and datagram length of handshakes.
+    ///
+    /// The connection ID in it has no meaning here: each handshake gets its own by
+    /// [`Self::connection_ids`].
     pub handshake: Settings,
+    /// Whether records carry connection IDs.
+    pub connection_ids: ConnectionIds,
     /// What each association's exchange may use, shared by all. Where there is no security, tokens
     /// are unpredictable whatever it says.
     pub exchange: Arc<hedgerow_exchange::Config>,
@@ -26,10 +59,11 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// 10,000 associations, 256 handshakes, an hour of idleness.
+    /// No connection IDs, 10,000 associations, 256 handshakes, an hour of idleness.
     fn default() -> Self {
         Self {
             handshake: Settings::default(),
+            connection_ids: ConnectionIds::default(),
             exchange: Arc::new(hedgerow_exchange::Config::default()),
             max_associations: 10_000,
             max_handshakes: 256,

@@ -11,10 +11,12 @@ use hedgerow_core::{
 };
 use hedgerow_exchange::{IncomingRequest, OutgoingRequest, Request, Response, TokenKind};
 use hedgerow_handshake::{Acceptor, peek_client_random};
+use hedgerow_record::{ConnectionId, peek_connection_id};
 
 use crate::association::{Association, Channel, Role};
 use crate::handshaking::{Entry, Handshaking};
-use crate::peek::first_epoch;
+use crate::moving::Owner;
+use crate::peek::{first_epoch, first_record_len};
 use crate::{Address, AssociationId, Config, Error, Event};
 
 /// A CoAP node: every peer, every handshake, every exchange, and no socket.
@@ -37,6 +39,8 @@ pub struct Endpoint<A: Address, P: CryptoProvider, S, K> {
     /// association its own size once more.
     pub(crate) associations: BTreeMap<AssociationId, Box<Association<A, P::Aead, K>>>,
     pub(crate) by_address: BTreeMap<A, AssociationId>,
+    /// Those that this end has named; no more than associations and handshakes.
+    pub(crate) by_connection_id: BTreeMap<ConnectionId, Owner<A>>,
     pub(crate) handshakes: BTreeMap<A, Entry<P, S, K>>,
     pub(crate) timers: BTreeSet<(Instant, Timer<A>)>,
     pub(crate) queue: VecDeque<Speaker<A>>,
@@ -97,6 +101,7 @@ where
             acceptor: None,
             associations: BTreeMap::new(),
             by_address: BTreeMap::new(),
+            by_connection_id: BTreeMap::new(),
             handshakes: BTreeMap::new(),
             timers: BTreeSet::new(),
             queue: VecDeque::new(),
@@ -128,8 +133,8 @@ where
     ///
     /// [`Error::AddressInUse`] if the association there is of another kind or stands on other
     /// credentials: whoever can't show the key doesn't ride on the session of somebody who can,
-    /// [`Error::TooManyAssociations`], [`Error::TooManyHandshakes`], or [`Error::Channel`] if the
-    /// credentials can't be used.
+    /// [`Error::TooManyAssociations`], [`Error::TooManyHandshakes`], [`Error::NoConnectionId`], or
+    /// [`Error::Channel`] if the credentials can't be used.
     pub fn connect(
         &mut self,
         env: &mut Env<'_>,
@@ -263,6 +268,20 @@ where
         out: &mut [u8],
     ) -> Handled<'a, A> {
         self.settle();
+        let connection_id_len = self.config.connection_ids.receive_len();
+        // MUST (RFC 9146 §3): a record with a connection ID belongs to whom the ID names, wherever
+        // it comes from.
+        if let Some(id) = peek_connection_id(datagram, connection_id_len) {
+            return match self.by_connection_id.get(&id) {
+                Some(&Owner::Association(id)) => self.drive_session(env, id, from, datagram),
+                Some(&Owner::Handshake(address)) if address == from => {
+                    self.drive_handshake(env, from, datagram)
+                }
+                Some(Owner::Handshake(_)) | None => {
+                    self.drop_all(from, datagram.len(), DropReason::UnknownPeer)
+                }
+            };
+        }
         let association = self.by_address.get(&from).copied();
         let is_clear = association
             .and_then(|id| self.associations.get(&id))
@@ -290,7 +309,7 @@ where
         }
         match (self.handshakes.contains_key(&from), association) {
             (true, None) => self.drive_handshake(env, from, datagram),
-            (false, Some(id)) => self.drive_session(env, id, datagram),
+            (false, Some(id)) => self.drive_session(env, id, from, datagram),
             (true, Some(id)) => self.drive_both(env, from, id, datagram),
             (false, None) => {
                 // Nothing is known of this address, so nothing is answered.
@@ -298,7 +317,10 @@ where
                     Some(_) => DropReason::UnknownPeer,
                     None => DropReason::Malformed,
                 };
-                self.drop_all(from, datagram.len(), reason)
+                // A peer that has moved may send its last flight again, whose Finished behind the
+                // records in clear has a connection ID.
+                let consumed = first_record_len(datagram).filter(|_| connection_id_len > 0);
+                self.drop_all(from, consumed.unwrap_or(datagram.len()), reason)
             }
         }
     }

@@ -21,6 +21,9 @@ pub enum Error {
         /// The configured number.
         max: usize,
     },
+    /// The random source gave no connection ID that isn't in use, again and again.
+    #[error("no connection ID found that is not in use")]
+    NoConnectionId,
     /// The peer at this address came of its own accord and can't be a server at the same time, or
     /// it was called with other credentials.
     #[error("address belongs to an association of another kind or with other credentials")]

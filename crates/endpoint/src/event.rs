@@ -70,6 +70,16 @@ pub enum Event<'a, A> {
         /// The ping.
         request: OutgoingRequest,
     },
+    /// The peer of an association has moved to another address, and has shown that it receives
+    /// there (RFC 9146 §6). The association goes on.
+    AddressMoved {
+        /// The association.
+        association: AssociationId,
+        /// Where the peer was.
+        from: A,
+        /// Where it is now.
+        to: A,
+    },
     /// An association could not be established, or came to an end. All its requests have ended.
     Failed {
         /// The association, which is gone.

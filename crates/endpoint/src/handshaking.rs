@@ -7,6 +7,7 @@ use hedgerow_core::{
     ChannelError, CryptoProvider, Env, Instant, PskCredentials, PskStore, Received,
 };
 use hedgerow_handshake::{Buffers, ClientHandshake, ClientState, ServerHandshake, Session};
+use hedgerow_record::ConnectionId;
 
 use crate::AssociationId;
 
@@ -28,6 +29,8 @@ pub(crate) enum Handshaking<P: CryptoProvider, S, K> {
 /// A handshake in its table.
 pub(crate) struct Entry<P: CryptoProvider, S, K> {
     pub(crate) handshake: Handshaking<P, S, K>,
+    /// The connection ID that it has named; empty for none.
+    pub(crate) connection_id: ConnectionId,
     /// The time under which the timers have it.
     pub(crate) armed: Option<Instant>,
     /// Whether it stands in the queue of those that may have something to send.

@@ -1,18 +1,24 @@
 //! The driver of a CoAP node without sockets: one [`Endpoint`] for clients, servers and gateways.
 //!
-//! It owns the table of peers by address, the stateless acceptor, the handshakes under way, the
-//! sessions and the exchanges, and decides which of them a datagram is for and which speaks next.
-//! A request comes out as an event and a response goes in; resources are the application's.
+//! It owns the tables of peers by address and by connection ID, the stateless acceptor, the
+//! handshakes under way, the sessions and the exchanges, and decides which of them a datagram is
+//! for and which speaks next. A request comes out as an event and a response goes in; resources are
+//! the application's.
 //!
 //! What it adds to the machines below: a peer that doesn't answer gets a new handshake beside its
 //! old session (it may have restarted), a ClientHello from the address of a live session is met
 //! statelessly and replaces the session only once its handshake is verified (RFC 6347 §4.2.8),
 //! every table is bounded, and nothing is kept of an address that has not proved itself.
 //!
+//! With connection IDs (RFC 9146) a peer that shows up elsewhere goes on without a handshake. Its
+//! address moves once a record from there is verified and newer than every earlier one, *and* a
+//! ping that was sent there is answered; until then the old address stays, and the new one gets at
+//! most three times the bytes that came from it.
+//!
 //! Over streams there is one [`StreamConnection`] for each: TLS or nothing below, RFC 8323 above.
 //! [`TlsConnection`] is the lower half alone, for other protocols over TLS.
 //!
-//! A datagram server without security and connection IDs belong here and are not there yet.
+//! A datagram server without security belongs here and is not there yet.
 //!
 //! # Example
 //!
@@ -92,11 +98,14 @@ extern crate alloc;
 
 mod address;
 mod association;
+mod candidate;
 mod config;
+mod connection_id_format;
 mod endpoint;
 mod error;
 mod event;
 mod handshaking;
+mod moving;
 mod peek;
 mod routing;
 mod stream_connection;
@@ -105,7 +114,8 @@ mod timers;
 mod tls_connection;
 
 pub use address::Address;
-pub use config::Config;
+pub use config::{Config, ConnectionIds};
+pub use connection_id_format::ConnectionIdFormat;
 pub use endpoint::{Endpoint, Handled};
 pub use error::Error;
 pub use event::{AssociationId, Event};

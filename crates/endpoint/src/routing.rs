@@ -11,8 +11,10 @@ use hedgerow_handshake::{Acceptance, ServerHandshake};
 use hedgerow_record::EpochNumber;
 
 use crate::association::{Channel, Role};
+use crate::candidate::Candidate;
 use crate::endpoint::Handled;
 use crate::handshaking::{Handshaking, buffers};
+use crate::moving::Owner;
 use crate::peek::first_epoch;
 use crate::{Address, AssociationId, Endpoint, Event};
 
@@ -72,17 +74,21 @@ where
         if known.is_none() && self.associations.len() >= self.config.max_associations {
             return self.drop_all(from, consumed, DropReason::PeerTableFull);
         }
+        let Ok(connection_id) = self.draw_connection_id(env) else {
+            return self.drop_all(from, consumed, DropReason::HandshakePoolFull);
+        };
         let machine = ServerHandshake::new(
             self.provider.clone(),
             self.store.clone(),
-            self.config.handshake,
+            self.config.handshake.with_connection_id(connection_id),
             hello,
             buffers(),
             env,
         );
         match machine {
             Ok(machine) => {
-                self.add_handshake(from, Handshaking::Server(Box::new(machine)));
+                let handshake = Handshaking::Server(Box::new(machine));
+                self.add_handshake(from, handshake, connection_id.unwrap_or_default());
                 Handled {
                     consumed,
                     answer: 0,
@@ -121,11 +127,13 @@ where
                     | DropReason::Malformed
                     | DropReason::Replayed
                     | DropReason::TooOld
+                    // One of them may have agreed on connection IDs and the other not.
+                    | DropReason::ConnectionIdMismatch
             )
         ) {
             return self.conclude(from, attempt);
         }
-        self.drive_session(env, association, datagram)
+        self.drive_session(env, association, from, datagram)
     }
 
     pub(crate) fn drive_handshake<'a>(
@@ -185,6 +193,7 @@ where
         let known = handshake
             .association()
             .or_else(|| self.by_address.get(&from).copied());
+        let is_server = handshake.association().is_none();
         let session = handshake.into_session()?;
         let suite = session.suite();
         let stranger = known.filter(|id| {
@@ -192,7 +201,15 @@ where
                 .get(id)
                 .is_some_and(|found| found.is_open() && found.peer != peer)
         });
+        // A place among the associations is kept for the one that is to stay.
+        let has_room = self.associations.len() < self.config.max_associations;
         let known = match stranger {
+            // Its peer has moved on, without a word so far; it says where to in its next record.
+            Some(association)
+                if has_room && is_server && self.is_found_by_connection_id(association) =>
+            {
+                None
+            }
             Some(association) => {
                 // Another identity at the same address takes over nothing of the one before.
                 self.forget(association);
@@ -203,6 +220,12 @@ where
         };
         let id = match known {
             Some(id) => {
+                let before = self.associations.get(&id)?.connection_id();
+                self.release_connection_id(before, Owner::Association(id));
+                let after = *session.receive_connection_id();
+                self.claim_connection_id(after, Owner::Association(id));
+                // The handshake has proved the address that it was with.
+                self.rehome(id, from);
                 let found = self.associations.get_mut(&id)?;
                 let had_session = found.is_open();
                 found.channel = Channel::Session(session);
@@ -234,6 +257,7 @@ where
         &'a mut self,
         env: &mut Env<'_>,
         id: AssociationId,
+        from: A,
         datagram: &'a mut [u8],
     ) -> Handled<'a, A> {
         let len = datagram.len();
@@ -246,10 +270,14 @@ where
         };
         let address = found.address;
         let Channel::Session(session) = &mut found.channel else {
-            return self.drop_all(address, len, DropReason::NotEstablished);
+            return self.drop_all(from, len, DropReason::NotEstablished);
         };
-        let (consumed, event) = match session.handle_datagram(env, datagram) {
-            Ok(received) => (len.saturating_sub(received.rest.len()), received.event),
+        let (consumed, newest, event) = match session.handle_datagram(env, datagram) {
+            Ok(received) => (
+                len.saturating_sub(received.rest.len()),
+                received.newest,
+                received.event,
+            ),
             Err(error) => {
                 self.fail_association(id, error);
                 return Handled {
@@ -260,7 +288,17 @@ where
             }
         };
         self.touch(id);
+        let moved = match &event {
+            Some(ChannelEvent::Plaintext(message)) if self.is_proof(id, message) => {
+                self.move_address(id)
+            }
+            _ => None,
+        };
+        if newest {
+            self.note_source(env, id, from, consumed);
+        }
         let event = match event {
+            Some(ChannelEvent::Plaintext(_)) if moved.is_some() => moved,
             Some(ChannelEvent::Plaintext(message)) => {
                 // The session lives after all. Once a Finished has left it is too late to say so: the
                 // peer may have ended the session already.
@@ -276,7 +314,7 @@ where
                 }
                 self.handle_message(env, id, message)
             }
-            Some(ChannelEvent::Dropped(reason)) => Some(self.count_drop(address, reason)),
+            Some(ChannelEvent::Dropped(reason)) => Some(self.count_drop(from, reason)),
             Some(ChannelEvent::Closed) => {
                 self.remove(env, id);
                 Some(Event::Closed { association: id })
@@ -301,6 +339,7 @@ where
         let found = self.associations.get_mut(&id)?;
         found.last_used = env.now;
         let (address, peer) = (found.address, found.peer);
+        let is_guess = found.candidate.is_some() && Candidate::<A>::is_guess(message);
         match found.exchange.handle_message(env, message) {
             Received::Request { request, message } => Some(Event::Request {
                 association: id,
@@ -314,6 +353,10 @@ where
                 message,
             }),
             Received::Dropped(reason) => {
+                if is_guess && reason == DropReason::Unmatched {
+                    // Whoever answers what wasn't asked may be guessing at a probe.
+                    found.candidate = None;
+                }
                 crate::tables::count(&mut self.drops, reason);
                 Some(Event::Dropped { address, reason })
             }

@@ -9,10 +9,12 @@ use hedgerow_core::{
 };
 use hedgerow_exchange::{Event as ExchangeEvent, HeapExchange};
 use hedgerow_handshake::ClientHandshake;
+use hedgerow_record::ConnectionId;
 
 use crate::association::{Association, Channel, Role};
 use crate::endpoint::{Handled, Speaker, Timer};
 use crate::handshaking::{Entry, Handshaking, buffers};
+use crate::moving::Owner;
 use crate::{Address, AssociationId, Endpoint, Error, Event};
 
 /// Alerts and closes of peers that are gone, waiting to be sent.
@@ -37,10 +39,11 @@ where
                 max: self.config.max_handshakes,
             });
         }
+        let connection_id = self.draw_connection_id(env)?;
         let machine = ClientHandshake::new(
             self.provider.clone(),
             credentials.clone(),
-            self.config.handshake,
+            self.config.handshake.with_connection_id(connection_id),
             buffers(),
             env,
         )?;
@@ -50,14 +53,22 @@ where
                 machine: Box::new(machine),
                 association,
             },
+            connection_id.unwrap_or_default(),
         );
         Ok(())
     }
 
-    pub(crate) fn add_handshake(&mut self, address: A, handshake: Handshaking<P, S, K>) {
+    pub(crate) fn add_handshake(
+        &mut self,
+        address: A,
+        handshake: Handshaking<P, S, K>,
+        connection_id: ConnectionId,
+    ) {
         self.take_handshake(address);
+        self.claim_connection_id(connection_id, Owner::Handshake(address));
         let entry = Entry {
             handshake,
+            connection_id,
             armed: None,
             is_queued: false,
             held_until: None,
@@ -66,9 +77,10 @@ where
         self.arm_handshake(address);
     }
 
-    /// Takes a handshake out, with its timer.
+    /// Takes a handshake out, with its timer and its connection ID.
     pub(crate) fn take_handshake(&mut self, address: A) -> Option<Handshaking<P, S, K>> {
         let entry = self.handshakes.remove(&address)?;
+        self.release_connection_id(entry.connection_id, Owner::Handshake(address));
         if let Some(at) = entry.armed {
             self.timers.remove(&(at, Timer::Handshake(address)));
         }
@@ -97,7 +109,10 @@ where
             last_used: env.now,
             armed: None,
             is_queued: false,
+            candidate: None,
+            next_probe_at: Instant::ZERO,
         };
+        self.claim_connection_id(association.connection_id(), Owner::Association(id));
         self.associations.insert(id, Box::new(association));
         self.by_address.insert(address, id);
         self.touch(id);
@@ -119,10 +134,13 @@ where
         }
     }
 
-    /// Takes an association out, with its timer and its handshake.
+    /// Takes an association out, with its timer, its handshake and its connection ID.
     pub(crate) fn forget(&mut self, id: AssociationId) -> Option<Box<Association<A, P::Aead, K>>> {
         let found = self.associations.remove(&id)?;
-        self.by_address.remove(&found.address);
+        if self.by_address.get(&found.address) == Some(&id) {
+            self.by_address.remove(&found.address);
+        }
+        self.release_connection_id(found.connection_id(), Owner::Association(id));
         if let Some(at) = found.armed {
             self.timers.remove(&(at, Timer::Association(id)));
         }

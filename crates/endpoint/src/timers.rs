@@ -97,11 +97,29 @@ where
         let found = self.associations.get_mut(&id)?;
         found.is_queued = false;
         let address = found.address;
+        let probe = match found.poll_probe(env, out) {
+            Ok(probe) => probe,
+            Err(error) => {
+                self.fail_association(id, error);
+                return None;
+            }
+        };
+        if let Some(sent) = probe {
+            found.is_queued = true;
+            self.queue.push_back(Speaker::Association(id));
+            self.arm_association(id);
+            return Some(sent);
+        }
         match found.poll_transmit(env, &mut self.scratch, out) {
             Ok(Some(len)) => {
                 found.is_queued = true;
+                let copy_to = found.take_copy(len);
                 self.queue.push_back(Speaker::Association(id));
                 self.arm_association(id);
+                if let Some(copy_to) = copy_to {
+                    // The same record, sealed once: whichever comes second is a replay.
+                    self.push_parting(copy_to, out.get(..len).unwrap_or_default());
+                }
                 Some((address, len))
             }
             Ok(None) => {

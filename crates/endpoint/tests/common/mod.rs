@@ -98,6 +98,7 @@ pub struct Host<P: CryptoProvider> {
     pub handshakes_failed: Vec<ChannelError>,
     pub established: Vec<Peer>,
     pub closed: u32,
+    pub moves: Vec<(Address, Address)>,
     pub drops: Vec<DropReason>,
     due: Option<Instant>,
 }
@@ -117,6 +118,7 @@ where
             handshakes_failed: Vec::new(),
             established: Vec::new(),
             closed: 0,
+            moves: Vec::new(),
             drops: Vec::new(),
             due: None,
         }
@@ -129,6 +131,7 @@ where
             Event::Failed { error, .. } => self.failed.push(*error),
             Event::HandshakeFailed { error, .. } => self.handshakes_failed.push(*error),
             Event::Closed { .. } => self.closed += 1,
+            Event::AddressMoved { from, to, .. } => self.moves.push((from.0, to.0)),
             Event::Dropped { reason, .. } => self.drops.push(*reason),
             _ => {}
         }
@@ -173,6 +176,7 @@ where
                 }
                 Some(Event::Established { peer, .. }) => self.established.push(peer),
                 Some(Event::Closed { .. }) => self.closed += 1,
+                Some(Event::AddressMoved { from, to, .. }) => self.moves.push((from.0, to.0)),
                 Some(Event::Dropped { reason, .. }) => noted = Some(reason),
                 _ => {}
             }
