@@ -265,8 +265,14 @@ where
         let Ok(alert) = Alert::decode_exact(fragment) else {
             return Ok(DropReason::Malformed);
         };
-        phase::handle_alert(alert, R::END, self.phase.is_keyed(), authenticated)
-            .map_err(|fault| self.end(fault))
+        phase::handle_alert(alert, R::END, self.phase.is_keyed(), authenticated).map_err(|fault| {
+            if alert.description == AlertDescription::CLOSE_NOTIFY {
+                // MUST (RFC 5246 §7.2.1): the other side answers with a close_notify of its own.
+                self.outgoing
+                    .set_alert(Alert::warning(AlertDescription::CLOSE_NOTIFY));
+            }
+            self.end(fault)
+        })
     }
 
     /// Ends the handshake with an alert to the peer.

@@ -272,7 +272,14 @@ where
         };
         phase::handle_alert(alert, R::END, self.phase.is_keyed(), authenticated)
             .map(Some)
-            .map_err(|fault| self.end(fault))
+            .map_err(|fault| {
+                if alert.description == AlertDescription::CLOSE_NOTIFY {
+                    // MUST (RFC 5246 §7.2.1): the other side answers with one of its own.
+                    self.outgoing
+                        .set_alert(Alert::warning(AlertDescription::CLOSE_NOTIFY));
+                }
+                self.end(fault)
+            })
     }
 
     /// Ends the handshake with an alert to the peer.
