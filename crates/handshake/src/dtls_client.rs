@@ -60,7 +60,7 @@ where
         let state = client.start(&mut outgoing)?;
         Ok(Self {
             machine: DtlsMachine::new(
-                DtlsIncoming::new(incoming, 0),
+                DtlsIncoming::new(incoming, 0, None),
                 outgoing,
                 state,
                 client,

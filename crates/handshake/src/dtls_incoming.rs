@@ -11,6 +11,8 @@ pub(crate) struct DtlsIncoming<B> {
     buffer: B,
     reassembly: Reassembly,
     next_message_seq: u16,
+    /// What the message before the next one was, if there was one.
+    last: Option<HandshakeType>,
     epoch: EpochNumber,
 }
 
@@ -26,11 +28,13 @@ pub(crate) struct Taken {
 }
 
 impl<B: AsRef<[u8]> + AsMut<[u8]>> DtlsIncoming<B> {
-    pub(crate) fn new(buffer: B, next_message_seq: u16) -> Self {
+    /// Starts with the message `next_message_seq`; `last` is the one before it, handled elsewhere.
+    pub(crate) fn new(buffer: B, next_message_seq: u16, last: Option<HandshakeType>) -> Self {
         Self {
             buffer,
             reassembly: Reassembly::default(),
             next_message_seq,
+            last,
             epoch: EpochNumber(0),
         }
     }
@@ -76,7 +80,10 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> DtlsIncoming<B> {
             let behind = self.next_message_seq.wrapping_sub(part.message_seq);
             // MUST (RFC 6347 §4.2.2): what was handled before is not handled again.
             if part.message_seq < self.next_message_seq {
-                taken.flight_again |= behind == 1;
+                // Only what is known to be that message asks for anything, and in its own epoch: an
+                // attacker who guesses a number alone gets no flight for it.
+                taken.flight_again |=
+                    behind == 1 && epoch == EpochNumber(0) && self.last == Some(part.msg_type);
                 taken.dropped = Some(DropReason::Duplicate);
                 continue;
             }
@@ -93,8 +100,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> DtlsIncoming<B> {
                 self.reassembly
                     .release(part.message_seq, self.buffer.as_mut());
                 taken.advanced = true;
-                self.next_message_seq = self.next_message_seq.saturating_add(1);
-                self.change_epoch(next_epoch);
+                self.advance(part.msg_type, next_epoch);
             } else if let Err(reason) = self.keep(&part) {
                 taken.dropped = Some(reason);
             }
@@ -108,11 +114,17 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> DtlsIncoming<B> {
                 })?;
                 self.reassembly.release(message_seq, self.buffer.as_mut());
                 taken.advanced = true;
-                self.next_message_seq = self.next_message_seq.saturating_add(1);
-                self.change_epoch(next_epoch);
+                self.advance(msg_type, next_epoch);
             }
         }
         Ok(taken)
+    }
+
+    /// Goes on to the message behind the one that was handled.
+    fn advance(&mut self, handled: HandshakeType, epoch: EpochNumber) {
+        self.next_message_seq = self.next_message_seq.saturating_add(1);
+        self.last = Some(handled);
+        self.change_epoch(epoch);
     }
 
     /// Keeps a part until its message is whole and has its turn. The message whose turn it is
@@ -162,7 +174,7 @@ mod tests {
 
     #[test]
     fn messages_are_handled_in_order_and_once() {
-        let mut incoming = DtlsIncoming::new([0; 64], 0);
+        let mut incoming = DtlsIncoming::new([0; 64], 0, None);
         let (taken, handled) = take(&mut incoming, 0, &message(1, b"b"));
         assert!(!taken.advanced && handled.is_empty());
         let (_, handled) = take(&mut incoming, 0, &message(0, b"a"));
@@ -176,7 +188,7 @@ mod tests {
 
     #[test]
     fn message_whose_turn_it_is_gets_the_room_of_later_ones() {
-        let mut incoming = DtlsIncoming::new([0; 64], 0);
+        let mut incoming = DtlsIncoming::new([0; 64], 0, None);
         let part = |seq: u8, length: u8, offset: u8, bytes: &[u8]| {
             let len = u8::try_from(bytes.len()).unwrap();
             let mut part = vec![2, 0, 0, length, 0, seq, 0, 0, offset, 0, 0, len];
@@ -192,7 +204,7 @@ mod tests {
     /// What is held for later, or stands behind in the same record, came in the epoch before.
     #[test]
     fn message_in_clear_does_not_count_once_the_epoch_has_ended() {
-        let mut incoming = DtlsIncoming::new([0; 64], 0);
+        let mut incoming = DtlsIncoming::new([0; 64], 0, None);
         take(&mut incoming, 0, &message(1, b"forged"));
         let record = [message(0, b"last"), message(1, b"forged")].concat();
         let (taken, handled) = take(&mut incoming, 0, &record);

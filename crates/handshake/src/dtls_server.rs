@@ -5,7 +5,7 @@
 //! is then the same as for a key that differs, until the deadline ends it with one alert.
 
 use hedgerow_core::{ChannelError, CryptoProvider, Env, Instant, Misuse, PskStore, Received};
-use hedgerow_record::Random;
+use hedgerow_record::{HandshakeType, Random};
 
 use crate::dtls_incoming::DtlsIncoming;
 use crate::dtls_machine::DtlsMachine;
@@ -67,7 +67,11 @@ where
         let state = server
             .answer_hello(env, &mut outgoing, transcript, client_random, &negotiated)
             .map_err(|_| Misuse::NotOffered)?;
-        let incoming = DtlsIncoming::new(incoming, message_seq.saturating_add(1));
+        let incoming = DtlsIncoming::new(
+            incoming,
+            message_seq.saturating_add(1),
+            Some(HandshakeType::ClientHello),
+        );
         Ok(Self {
             machine: DtlsMachine::new(
                 incoming,
