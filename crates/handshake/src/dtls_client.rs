@@ -23,6 +23,7 @@ use crate::client::{Client, Expect};
 use crate::dtls_incoming::DtlsIncoming;
 use crate::dtls_machine::DtlsMachine;
 use crate::dtls_outgoing::DtlsOutgoing;
+use crate::key_schedule::ConnectionEnd;
 use crate::phase::Phase;
 use crate::{Buffers, ClientState, Established, Settings};
 
@@ -60,7 +61,7 @@ where
         let state = client.start(&mut outgoing)?;
         Ok(Self {
             machine: DtlsMachine::new(
-                DtlsIncoming::new(incoming, 0, None),
+                DtlsIncoming::new(incoming, 0, ConnectionEnd::Client),
                 outgoing,
                 state,
                 client,

@@ -3,6 +3,7 @@
 use hedgerow_core::{DropReason, Reader};
 use hedgerow_record::{AlertDescription, EpochNumber, HandshakeFragment, HandshakeType};
 
+use crate::key_schedule::ConnectionEnd;
 use crate::message::Message;
 use crate::reassembly::Reassembly;
 
@@ -11,6 +12,7 @@ pub(crate) struct DtlsIncoming<B> {
     buffer: B,
     reassembly: Reassembly,
     next_message_seq: u16,
+    end: ConnectionEnd,
     /// What the message before the next one was, if there was one.
     last: Option<HandshakeType>,
     epoch: EpochNumber,
@@ -28,13 +30,18 @@ pub(crate) struct Taken {
 }
 
 impl<B: AsRef<[u8]> + AsMut<[u8]>> DtlsIncoming<B> {
-    /// Starts with the message `next_message_seq`; `last` is the one before it, handled elsewhere.
-    pub(crate) fn new(buffer: B, next_message_seq: u16, last: Option<HandshakeType>) -> Self {
+    /// Starts at `end` with the message `next_message_seq`. A server's acceptor has handled the
+    /// ClientHello before it.
+    pub(crate) fn new(buffer: B, next_message_seq: u16, end: ConnectionEnd) -> Self {
         Self {
             buffer,
             reassembly: Reassembly::default(),
             next_message_seq,
-            last,
+            end,
+            last: match end {
+                ConnectionEnd::Client => None,
+                ConnectionEnd::Server => Some(HandshakeType::ClientHello),
+            },
             epoch: EpochNumber(0),
         }
     }
@@ -72,8 +79,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> DtlsIncoming<B> {
                 taken.dropped = Some(DropReason::Malformed);
                 break;
             };
-            if part.msg_type == HandshakeType::HelloRequest {
-                // RFC 5246 §7.4.1.1: ignored while a handshake is under way.
+            if part.msg_type == HandshakeType::HelloRequest
+                && (self.end == ConnectionEnd::Client || epoch == EpochNumber(0))
+            {
+                // RFC 5246 §7.4.1.1: ignored while a handshake is under way. Only servers send it; in
+                // clear it may be anybody's, which ends no server's handshake either.
                 taken.dropped = Some(DropReason::UnexpectedMessage);
                 continue;
             }
@@ -101,6 +111,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> DtlsIncoming<B> {
                     .release(part.message_seq, self.buffer.as_mut());
                 taken.advanced = true;
                 self.advance(part.msg_type, next_epoch);
+            } else if behind != 0 && epoch != EpochNumber(0) {
+                // Under keys there is only Finished, so that nothing comes ahead of its turn.
+                taken.dropped = Some(DropReason::UnexpectedMessage);
             } else if let Err(reason) = self.keep(&part) {
                 taken.dropped = Some(reason);
             }
@@ -174,7 +187,7 @@ mod tests {
 
     #[test]
     fn messages_are_handled_in_order_and_once() {
-        let mut incoming = DtlsIncoming::new([0; 64], 0, None);
+        let mut incoming = DtlsIncoming::new([0; 64], 0, ConnectionEnd::Client);
         let (taken, handled) = take(&mut incoming, 0, &message(1, b"b"));
         assert!(!taken.advanced && handled.is_empty());
         let (_, handled) = take(&mut incoming, 0, &message(0, b"a"));
@@ -188,7 +201,7 @@ mod tests {
 
     #[test]
     fn message_whose_turn_it_is_gets_the_room_of_later_ones() {
-        let mut incoming = DtlsIncoming::new([0; 64], 0, None);
+        let mut incoming = DtlsIncoming::new([0; 64], 0, ConnectionEnd::Client);
         let part = |seq: u8, length: u8, offset: u8, bytes: &[u8]| {
             let len = u8::try_from(bytes.len()).unwrap();
             let mut part = vec![2, 0, 0, length, 0, seq, 0, 0, offset, 0, 0, len];
@@ -204,7 +217,7 @@ mod tests {
     /// What is held for later, or stands behind in the same record, came in the epoch before.
     #[test]
     fn message_in_clear_does_not_count_once_the_epoch_has_ended() {
-        let mut incoming = DtlsIncoming::new([0; 64], 0, None);
+        let mut incoming = DtlsIncoming::new([0; 64], 0, ConnectionEnd::Client);
         take(&mut incoming, 0, &message(1, b"forged"));
         let record = [message(0, b"last"), message(1, b"forged")].concat();
         let (taken, handled) = take(&mut incoming, 0, &record);

@@ -5,11 +5,12 @@
 //! is then the same as for a key that differs, until the deadline ends it with one alert.
 
 use hedgerow_core::{ChannelError, CryptoProvider, Env, Instant, Misuse, PskStore, Received};
-use hedgerow_record::{HandshakeType, Random};
+use hedgerow_record::Random;
 
 use crate::dtls_incoming::DtlsIncoming;
 use crate::dtls_machine::DtlsMachine;
 use crate::dtls_outgoing::DtlsOutgoing;
+use crate::key_schedule::ConnectionEnd;
 use crate::phase::Phase;
 use crate::server::{Expect, Server};
 use crate::{AcceptedHello, Buffers, Established, ServerState, Settings};
@@ -70,7 +71,7 @@ where
         let incoming = DtlsIncoming::new(
             incoming,
             message_seq.saturating_add(1),
-            Some(HandshakeType::ClientHello),
+            ConnectionEnd::Server,
         );
         Ok(Self {
             machine: DtlsMachine::new(
