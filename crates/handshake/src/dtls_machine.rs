@@ -5,7 +5,7 @@ use hedgerow_core::{
 };
 use hedgerow_record::{
     Alert, AlertDescription, ContentType, DTLS_1_0, DTLS_1_2, DtlsOpener, DtlsRecord, EpochNumber,
-    HandshakeType,
+    HandshakeType, MAX_PLAINTEXT_LEN,
 };
 
 use crate::dtls_incoming::DtlsIncoming;
@@ -143,6 +143,10 @@ where
     ) -> Result<Option<DropReason>, ChannelError> {
         if record.version != DTLS_1_0 && record.version != DTLS_1_2 {
             return Ok(Some(DropReason::UnsupportedVersion));
+        }
+        // MUST (RFC 5246 §6.2.1): a record in clear carries at most 2^14 bytes.
+        if record.fragment.len() > MAX_PLAINTEXT_LEN {
+            return Ok(Some(DropReason::TooLong));
         }
         match record.content_type {
             ContentType::Handshake => self.handle_messages(env, EpochNumber(0), record.fragment),
