@@ -166,11 +166,13 @@ where
                     }
                 }
             }
-            ContentType::Alert => match R::END {
-                ConnectionEnd::Client => self.handle_alert(record.fragment, false).map(Some),
+            ContentType::Alert => match (R::END, &self.phase) {
                 // In clear, anybody can have sent it. A handshake that its client has given up
-                // ends at the deadline.
-                ConnectionEnd::Server => Ok(Some(DropReason::IgnoredAlert)),
+                // ends at the deadline, and behind ChangeCipherSpec a server protects its alerts.
+                (ConnectionEnd::Server, _) | (_, Phase::ExpectFinished(_)) => {
+                    Ok(Some(DropReason::IgnoredAlert))
+                }
+                (ConnectionEnd::Client, _) => self.handle_alert(record.fragment, false).map(Some),
             },
             ContentType::ApplicationData => Ok(Some(DropReason::NotEstablished)),
             _ => Ok(Some(DropReason::UnexpectedMessage)),
