@@ -254,7 +254,13 @@ impl<P: CryptoProvider, C: PskCredentials> Client<P, C> {
     ) -> Result<SecurityParameters, AlertDescription> {
         let hello = ServerHello::decode_exact(body).map_err(|_| AlertDescription::DECODE_ERROR)?;
         if hello.server_version != protocol.version() {
-            return Err(AlertDescription::PROTOCOL_VERSION);
+            // MUST (RFC 8442 §3): its suites in another version are an illegal_parameter.
+            let is_for_1_2_alone = matches!(hello.cipher_suite.0, 0xd001..=0xd005);
+            return Err(if is_for_1_2_alone {
+                AlertDescription::ILLEGAL_PARAMETER
+            } else {
+                AlertDescription::PROTOCOL_VERSION
+            });
         }
         let algorithm = self
             .settings

@@ -60,6 +60,12 @@ pub(crate) fn negotiate(
     let has_uncompressed_points = point_formats
         .map_or(Ok(true), offers_uncompressed_points)
         .map_err(|_| AlertDescription::DECODE_ERROR)?;
+    // MUST (RFC 8422 §5.1.2): a client that names curves reads uncompressed points, or its hello is
+    // wrong, whatever suite might be left.
+    let names_groups = hello.extensions.find(ExtensionType::SUPPORTED_GROUPS);
+    if !has_uncompressed_points && names_groups.is_some() {
+        return Err(AlertDescription::ILLEGAL_PARAMETER);
+    }
     let group = choose_group(settings, hello)?.filter(|_| has_uncompressed_points);
     settings
         .suites()
