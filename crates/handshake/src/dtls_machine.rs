@@ -127,6 +127,7 @@ where
                 self.final_flight,
                 Peer::Psk(done.peer),
                 done.suite,
+                R::END,
             ),
             exporter: done.exporter,
             buffers: Buffers {

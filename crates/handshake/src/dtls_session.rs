@@ -14,7 +14,7 @@ use hedgerow_record::{
 
 use crate::dtls_outgoing::{encode_plain, encode_whole_message, next_plain_number};
 use crate::flight_buffer::CHANGE_CIPHER_SPEC_BODY;
-use crate::key_schedule::VERIFY_DATA_LEN;
+use crate::key_schedule::{ConnectionEnd, VERIFY_DATA_LEN};
 
 /// How long the final flight is kept for a peer that has not received it: twice the maximum
 /// segment lifetime of 120 s (RFC 6347 §4.2.4, RFC 793).
@@ -32,6 +32,7 @@ pub struct Session<A> {
     is_open: bool,
     peer: Peer,
     suite: CipherSuite,
+    end: ConnectionEnd,
 }
 
 /// The end of a handshake: the session, and the buffers to go back to their pool.
@@ -64,6 +65,7 @@ impl<A: Aead> Session<A> {
         final_flight: Option<FinalFlight>,
         peer: Peer,
         suite: CipherSuite,
+        end: ConnectionEnd,
     ) -> Self {
         Self {
             sealer,
@@ -74,6 +76,7 @@ impl<A: Aead> Session<A> {
             is_open: true,
             peer,
             suite,
+            end,
         }
     }
 
@@ -146,7 +149,8 @@ impl<A: Aead> Session<A> {
                 }
                 _ => DropReason::UnexpectedMessage,
             },
-            HandshakeType::HelloRequest | HandshakeType::ClientHello => {
+            // RFC 6347 §4.2.2: a handshake's first message has the number 0.
+            request if request == self.end.renegotiation_request() && part.message_seq == 0 => {
                 // RFC 5246 §7.2.2: renegotiation is refused and the session stays.
                 self.alert = Some(Alert::warning(AlertDescription::NO_RENEGOTIATION));
                 DropReason::UnexpectedMessage

@@ -5,7 +5,7 @@ use hedgerow_core::{
     AeadAlgorithm, CryptoProvider, CryptoRng, MAX_PSK_LEN, Misuse, Psk, SHA256_LEN,
     SHARED_SECRET_LEN, Secret, Writer,
 };
-use hedgerow_record::{CipherSuite, KeyExchange, Random, TrafficKeys};
+use hedgerow_record::{CipherSuite, HandshakeType, KeyExchange, Random, TrafficKeys};
 
 use crate::connection_ids::ConnectionIds;
 use crate::exporter::Exporter;
@@ -93,6 +93,15 @@ impl ConnectionEnd {
         match self {
             Self::Client => Self::Server,
             Self::Server => Self::Client,
+        }
+    }
+
+    /// Returns the message by which the peer asks this end for another handshake: only servers send
+    /// HelloRequest, only clients ClientHello (RFC 5246 §7.4.1).
+    pub(crate) const fn renegotiation_request(self) -> HandshakeType {
+        match self {
+            Self::Client => HandshakeType::HelloRequest,
+            Self::Server => HandshakeType::ClientHello,
         }
     }
 }

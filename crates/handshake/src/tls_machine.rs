@@ -138,6 +138,7 @@ where
                 Peer::Psk(done.peer),
                 done.suite,
                 done.application_protocol,
+                R::END,
             ),
             exporter: done.exporter,
             buffers: Buffers {

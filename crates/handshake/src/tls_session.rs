@@ -10,7 +10,7 @@ use hedgerow_record::{
 };
 
 use crate::flight_buffer::CHANGE_CIPHER_SPEC_BODY;
-use crate::key_schedule::VERIFY_DATA_LEN;
+use crate::key_schedule::{ConnectionEnd, VERIFY_DATA_LEN};
 use crate::tls_machine::MAX_USELESS_RECORDS;
 use crate::tls_outgoing::{encode_plain, seal_message};
 
@@ -29,6 +29,7 @@ pub struct TlsSession<A> {
     peer: Peer,
     suite: CipherSuite,
     application_protocol: Option<&'static [u8]>,
+    end: ConnectionEnd,
 }
 
 /// One direction of a connection.
@@ -59,6 +60,7 @@ impl<A: Aead> TlsSession<A> {
         peer: Peer,
         suite: CipherSuite,
         application_protocol: Option<&'static [u8]>,
+        end: ConnectionEnd,
     ) -> Self {
         Self {
             sealer,
@@ -71,6 +73,7 @@ impl<A: Aead> TlsSession<A> {
             peer,
             suite,
             application_protocol,
+            end,
         }
     }
 
@@ -123,7 +126,7 @@ impl<A: Aead> TlsSession<A> {
         let message = TlsHandshakeMessage::decode(fragment)
             .map(|(message, rest)| (message.msg_type, rest.is_empty()));
         match message {
-            Some((HandshakeType::HelloRequest | HandshakeType::ClientHello, true)) => {
+            Some((request, true)) if request == self.end.renegotiation_request() => {
                 // RFC 5246 §7.2.2: renegotiation is refused and the session stays.
                 if self.sending == Direction::Open {
                     self.alert = Some(Alert::warning(AlertDescription::NO_RENEGOTIATION));
