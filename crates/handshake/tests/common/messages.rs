@@ -1,0 +1,244 @@
+//! The bodies of the scripted peer's messages, with acceptable content or a fault that has a name.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use hedgerow_core::{AgreementKey, KeyAgreement};
+use hedgerow_crypto_soft::SoftCrypto;
+use hedgerow_record::Protocol;
+
+use super::{COOKIE, Kx, Side, Stand};
+
+impl Stand {
+    fn version(&self, is_other: bool) -> [u8; 2] {
+        match (self.kind.protocol, is_other) {
+            (Protocol::Dtls, false) => [0xfe, 0xfd],
+            (Protocol::Dtls, true) => [0xfe, 0xff],
+            (Protocol::Tls, false) => [3, 3],
+            (Protocol::Tls, true) => [3, 2],
+        }
+    }
+
+    fn newer_version(&self) -> [u8; 2] {
+        match self.kind.protocol {
+            Protocol::Dtls => [0xfe, 0xfc],
+            Protocol::Tls => [3, 4],
+        }
+    }
+
+    pub(super) fn body(&self, kind: &str, variant: &str) -> Vec<u8> {
+        match kind {
+            "HelloRequest" | "ServerHelloDone" => Vec::new(),
+            "ClientHello" => self.client_hello(variant),
+            "ServerHello" => self.server_hello(variant),
+            "HelloVerifyRequest" => {
+                let mut body = match variant {
+                    "version_fefd" => vec![0xfe, 0xfd],
+                    _ => vec![0xfe, 0xff],
+                };
+                body.push(16);
+                body.extend(COOKIE);
+                body
+            }
+            "NewSessionTicket" => vec![0, 0, 0, 60, 0, 4, 1, 2, 3, 4],
+            "Certificate" => vec![0, 0, 7, 0, 0, 4, 1, 2, 3, 4],
+            "ServerKeyExchange" => self.server_key_exchange(variant),
+            "CertificateRequest" => vec![1, 64, 0, 2, 4, 3, 0, 0],
+            "CertificateVerify" => vec![4, 3, 0, 4, 1, 2, 3, 4],
+            "ClientKeyExchange" => self.client_key_exchange(variant),
+            "Finished" => {
+                let peer = match self.kind.side {
+                    Side::Client => Side::Server,
+                    Side::Server => Side::Client,
+                };
+                let mut verify_data = self.verify_data(peer);
+                if variant == "wrong_verify_data" {
+                    verify_data[11] ^= 1;
+                }
+                verify_data
+            }
+            _ => vec![1, 2, 3],
+        }
+    }
+
+    pub(super) fn client_hello(&self, variant: &str) -> Vec<u8> {
+        let mut body = match variant {
+            "lower_version" => self.version(true),
+            "higher_version" => self.newer_version(),
+            _ => self.version(false),
+        }
+        .to_vec();
+        body.extend([0x11; 32]);
+        match variant {
+            "unknown_session_id" => {
+                body.push(32);
+                body.extend([0x33; 32]);
+            }
+            _ => body.push(0),
+        }
+        if self.kind.is_dtls() {
+            body.push(u8::try_from(self.cookie.len()).unwrap());
+            body.extend(&self.cookie);
+        }
+        let mut suites = Vec::new();
+        if variant == "unknown_suites_and_extensions" {
+            suites.extend([0x13, 0x01, 0x5a, 0x5a]);
+        }
+        match variant {
+            "no_common_suite" => suites.extend([0x13, 0x01]),
+            _ => suites.extend(self.kind.kx.suite().0.to_be_bytes()),
+        }
+        if !matches!(
+            variant,
+            "no_scsv_no_renegotiation_info" | "no_renegotiation_info"
+        ) {
+            suites.extend([0, 0xff]);
+        }
+        push16(&mut body, &suites);
+        body.extend([1, u8::from(variant == "no_null_compression")]);
+        if variant == "no_extensions_block" {
+            return body;
+        }
+        let mut block = Vec::new();
+        if variant != "no_extended_master_secret" {
+            push_extension(&mut block, 0x17, &[]);
+        }
+        match variant {
+            "extension_twice" => push_extension(&mut block, 0x17, &[]),
+            "unknown_suites_and_extensions" => push_extension(&mut block, 0x5a5a, b"any"),
+            "renegotiation_info_not_empty" => push_extension(&mut block, 0xff01, &[2, 1, 2]),
+            _ => {}
+        }
+        if self.kind.kx == Kx::EcdhePsk {
+            let group = match variant {
+                "no_common_group" => [0, 0x18],
+                _ => self.group.code_point().to_be_bytes(),
+            };
+            if variant != "no_supported_groups" {
+                push_extension(&mut block, 10, &[0, 2, group[0], group[1]]);
+            }
+            match variant {
+                "no_point_formats" => {}
+                "point_formats_without_uncompressed" => push_extension(&mut block, 11, &[1, 1]),
+                _ => push_extension(&mut block, 11, &[1, 0]),
+            }
+        }
+        push16(&mut body, &block);
+        body
+    }
+
+    fn server_hello(&self, variant: &str) -> Vec<u8> {
+        let mut body = match variant {
+            "other_version" => self.newer_version(),
+            "aead_suite_with_other_version" => self.version(true),
+            _ => self.version(false),
+        }
+        .to_vec();
+        body.extend([0x22; 32]);
+        body.push(0);
+        match variant {
+            // RFC 8442 §3 has an alert of its own for its suites in another version.
+            "suite_not_offered" | "other_version" => body.extend([0xc0, 0xa4]),
+            "scsv_chosen" => body.extend([0, 0xff]),
+            _ => body.extend(self.kind.kx.suite().0.to_be_bytes()),
+        }
+        body.push(u8::from(variant == "compression_not_null"));
+        let mut block = Vec::new();
+        match variant {
+            "no_renegotiation_info" => {}
+            "renegotiation_info_not_empty" => push_extension(&mut block, 0xff01, &[2, 1, 2]),
+            _ => push_extension(&mut block, 0xff01, &[0]),
+        }
+        if variant != "no_extended_master_secret" {
+            push_extension(&mut block, 0x17, &[]);
+        }
+        match variant {
+            "extension_twice" => push_extension(&mut block, 0x17, &[]),
+            "unsolicited_extension" => push_extension(&mut block, 0x23, &[]),
+            _ => {}
+        }
+        if self.kind.kx == Kx::EcdhePsk {
+            match variant {
+                "no_point_formats" => {}
+                "point_formats_without_uncompressed" => push_extension(&mut block, 11, &[1, 1]),
+                _ => push_extension(&mut block, 11, &[1, 0]),
+            }
+        }
+        push16(&mut body, &block);
+        body
+    }
+
+    fn public_key(&self) -> Vec<u8> {
+        let key = SoftCrypto.agreement_key(self.group, &[7; 32]).unwrap();
+        let mut out = [0; 65];
+        let len = key.write_public_key(&mut out).unwrap();
+        out[..len].to_vec()
+    }
+
+    fn server_key_exchange(&self, variant: &str) -> Vec<u8> {
+        if self.kind.kx == Kx::Psk {
+            let mut body = Vec::new();
+            push16(&mut body, b"hint");
+            return body;
+        }
+        let (curve_type, group, point) = match variant {
+            "group_not_offered" => (3, 0x18, vec![4; 97]),
+            "explicit_curve" => (1, 0x1d, self.public_key()),
+            "point_not_on_curve" => (3, 0x17, [&[4][..], &[0xfe; 64]].concat()),
+            "compressed_point" => (3, 0x17, [&[2][..], &[7; 32]].concat()),
+            "x25519_shared_secret_zero" => (3, 0x1d, vec![0; 32]),
+            _ => (3, self.group.code_point(), self.public_key()),
+        };
+        let mut body = vec![0, 0, curve_type];
+        body.extend(group.to_be_bytes());
+        body.push(u8::try_from(point.len()).unwrap());
+        body.extend(point);
+        body
+    }
+
+    fn client_key_exchange(&self, variant: &str) -> Vec<u8> {
+        let mut body = Vec::new();
+        match variant {
+            "unknown_identity" => push16(&mut body, b"somebody else"),
+            _ => push16(&mut body, &self.identity),
+        }
+        if self.kind.kx == Kx::EcdhePsk {
+            let point = match variant {
+                "point_not_on_curve" => [&[4][..], &[0xfe; 64]].concat(),
+                "x25519_shared_secret_zero" => vec![0; 32],
+                _ => self.public_key(),
+            };
+            body.push(u8::try_from(point.len()).unwrap());
+            body.extend(point);
+        }
+        body
+    }
+}
+
+/// Returns a handshake message's code point by its name.
+pub fn type_of(name: &str) -> Option<u8> {
+    Some(match name {
+        "HelloRequest" => 0,
+        "ClientHello" => 1,
+        "ServerHello" => 2,
+        "HelloVerifyRequest" => 3,
+        "NewSessionTicket" => 4,
+        "Certificate" => 11,
+        "ServerKeyExchange" => 12,
+        "CertificateRequest" => 13,
+        "ServerHelloDone" => 14,
+        "CertificateVerify" => 15,
+        "ClientKeyExchange" => 16,
+        "Finished" => 20,
+        "handshake_99" => 99,
+        _ => return None,
+    })
+}
+
+fn push16(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend(u16::try_from(bytes.len()).unwrap().to_be_bytes());
+    out.extend(bytes);
+}
+
+fn push_extension(block: &mut Vec<u8>, extension_type: u16, data: &[u8]) {
+    block.extend(extension_type.to_be_bytes());
+    push16(block, data);
+}
