@@ -2,7 +2,8 @@
 
 use crate::{ChannelError, DropReason, Env, Instant};
 
-/// The application's own number for a peer, given by its [`PskStore`](crate::PskStore).
+/// The application's own number for a peer, given by its [`PskStore`](crate::PskStore)
+/// or its [`CertificateCredentials`](crate::CertificateCredentials).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub u32);
 
@@ -14,6 +15,11 @@ pub enum Peer {
     Anonymous,
     /// Whoever holds the key that the store, or the configuration, knows under this number.
     Psk(PeerId),
+    /// Whoever has the private key of the raw public key that the credentials know under this number.
+    RawPublicKey(PeerId),
+    /// The owner of a certificate, which was verified up to a trusted authority and belongs to whom
+    /// the credentials know under this number.
+    Certificate(PeerId),
 }
 
 /// What one record of a datagram was.

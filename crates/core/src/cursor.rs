@@ -143,6 +143,14 @@ impl<'a> Reader<'a> {
         self.vector(|reader| reader.u16().map(usize::from))
     }
 
+    /// Takes a vector with a 24-bit length in bytes before it.
+    pub fn vector24(&mut self) -> Result<&'a [u8], DecodeError> {
+        self.vector(|reader| {
+            let len = reader.u24()?;
+            Ok(usize::try_from(len).unwrap_or(usize::MAX))
+        })
+    }
+
     /// Ends the reading.
     ///
     /// # Errors
@@ -314,6 +322,26 @@ impl<'a> Writer<'a> {
         })
     }
 
+    /// Writes `bytes` with their length in 24 bits before them.
+    ///
+    /// # Errors
+    ///
+    /// Also [`EncodeError::TooLong`] if there are more than 2^24 - 1.
+    pub fn vector24(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        let too_long = EncodeError::TooLong {
+            len: bytes.len(),
+            max: 0xff_ffff,
+        };
+        let len = u32::try_from(bytes.len()).map_err(|_| too_long)?;
+        self.whole(|writer| {
+            writer.u24(len).map_err(|error| match error {
+                EncodeError::TooLong { .. } => too_long,
+                full => full,
+            })?;
+            writer.bytes(bytes)
+        })
+    }
+
     /// Writes a 16-bit length and after it what `body` writes.
     ///
     /// # Errors
@@ -368,8 +396,9 @@ mod tests {
         writer.u64(0x1234_5678_9abc_def0).unwrap();
         writer.vector8(b"ab").unwrap();
         writer.vector16(b"cde").unwrap();
+        writer.vector24(b"fg").unwrap();
         let len = writer.len();
-        assert_eq!(len, 1 + 2 + 3 + 4 + 6 + 8 + 3 + 5);
+        assert_eq!(len, 1 + 2 + 3 + 4 + 6 + 8 + 3 + 5 + 5);
 
         let mut reader = Reader::new(&out[..len]);
         assert_eq!(reader.u8(), Ok(0x12));
@@ -380,6 +409,7 @@ mod tests {
         assert_eq!(reader.u64(), Ok(0x1234_5678_9abc_def0));
         assert_eq!(reader.vector8(), Ok(b"ab".as_slice()));
         assert_eq!(reader.vector16(), Ok(b"cde".as_slice()));
+        assert_eq!(reader.vector24(), Ok(b"fg".as_slice()));
         assert_eq!(reader.finish(), Ok(()));
     }
 

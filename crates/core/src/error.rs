@@ -96,6 +96,9 @@ pub enum Misuse {
     /// A label of the protocol's own was given to an exporter (RFC 5705 §4).
     #[error("label belongs to the protocol itself")]
     ReservedLabel,
+    /// What should be a server's name isn't a DNS name.
+    #[error("not a DNS name")]
+    ServerName,
     /// The provider doesn't offer what the configuration asks for.
     #[error("the crypto provider does not offer what the configuration asks for")]
     NotOffered,

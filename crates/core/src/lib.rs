@@ -2,8 +2,9 @@
 //! [`SecureChannel`], [`SecureStream`] and [`CryptoProvider`] traits, error groups and drop reasons.
 //!
 //! It holds no protocol and no algorithm. A protocol crate takes time and randomness from an
-//! [`Env`], algorithms from a [`CryptoProvider`], keys from a [`PskStore`], and hands bytes on
-//! through a [`SecureChannel`]; it reads no clock, no socket and no operating system.
+//! [`Env`], algorithms from a [`CryptoProvider`], keys from a [`PskStore`] or
+//! [`CertificateCredentials`], and hands bytes on through a [`SecureChannel`]; it reads no clock, no
+//! socket and no operating system.
 //!
 //! # Example
 //!
@@ -31,8 +32,10 @@
 #[cfg(test)]
 extern crate std;
 
+mod certificate;
 mod channel;
 mod constant_time;
+mod credentials;
 mod crypto;
 mod cursor;
 mod drop_reason;
@@ -46,8 +49,14 @@ mod signature;
 mod stream;
 mod time;
 
+pub use certificate::{
+    CertificateChain, CertificateCredentials, CertificateFault, CertificateOwner, CertificateType,
+    ChainRequest, ClientCertificates, Identity, IdentityRequest, P256_PUBLIC_KEY_LEN,
+    RawPublicKeys, ServerName, VerifiedChain,
+};
 pub use channel::{Event, Peer, PeerId, Received, SecureChannel};
 pub use constant_time::ct_eq;
+pub use credentials::{CertificatesOnly, ClientCredentials, PskAndCertificates, ServerCredentials};
 pub use crypto::{
     Aead, AeadAlgorithm, CryptoError, CryptoProvider, HmacSha256, MAX_TAG_LEN, SHA256_LEN, Sha256,
 };
@@ -67,4 +76,4 @@ pub use rand_core::CryptoRng;
 pub use secret::Secret;
 pub use signature::{NoSigningKey, SignatureScheme, Signatures, SigningKey};
 pub use stream::{SecureStream, StreamReceived};
-pub use time::Instant;
+pub use time::{Instant, UnixTime};

@@ -1,4 +1,4 @@
-//! Monotonic time, as the caller's clock gives it.
+//! Time, as the caller's clocks give it: monotonic for timers, wall-clock time for certificates.
 
 use core::ops::Add;
 use core::time::Duration;
@@ -40,6 +40,22 @@ impl Add<Duration> for Instant {
 
     fn add(self, duration: Duration) -> Self {
         self.saturating_add(duration)
+    }
+}
+
+/// A point in wall-clock time, in seconds since 1970-01-01T00:00:00Z, leap seconds not counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnixTime(u64);
+
+impl UnixTime {
+    /// Makes a time `secs` seconds after 1970 began.
+    pub const fn from_secs(secs: u64) -> Self {
+        Self(secs)
+    }
+
+    /// Returns the seconds since 1970 began.
+    pub const fn as_secs(self) -> u64 {
+        self.0
     }
 }
 
