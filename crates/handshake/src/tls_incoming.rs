@@ -127,7 +127,7 @@ mod tests {
         let mut incoming = TlsIncoming::new([0; 64]);
         assert_eq!(take(&mut incoming, &[11, 0, 0, 60]), Ok(Taken::new()));
         let taken = take(&mut incoming, &[5; 60]).unwrap();
-        assert_eq!(taken, [(HandshakeType::Unknown(11), [5; 60].to_vec())]);
+        assert_eq!(taken, [(HandshakeType::Certificate, [5; 60].to_vec())]);
     }
 
     proptest! {

@@ -49,11 +49,23 @@ impl AlertDescription {
     pub const RECORD_OVERFLOW: Self = Self(22);
     /// Nothing in the offer is acceptable.
     pub const HANDSHAKE_FAILURE: Self = Self(40);
+    /// A certificate that is malformed, or a signature in it that doesn't fit.
+    pub const BAD_CERTIFICATE: Self = Self(42);
+    /// A kind of certificate that isn't taken.
+    pub const UNSUPPORTED_CERTIFICATE: Self = Self(43);
+    /// A certificate that isn't valid at this time.
+    pub const CERTIFICATE_EXPIRED: Self = Self(45);
+    /// A certificate that isn't acceptable for another reason.
+    pub const CERTIFICATE_UNKNOWN: Self = Self(46);
     /// A field out of range or inconsistent with others.
     pub const ILLEGAL_PARAMETER: Self = Self(47);
+    /// A certificate whose authority isn't known or isn't trusted.
+    pub const UNKNOWN_CA: Self = Self(48);
+    /// A certificate in order, whose owner isn't let in.
+    pub const ACCESS_DENIED: Self = Self(49);
     /// A message that doesn't decode.
     pub const DECODE_ERROR: Self = Self(50);
-    /// A Finished that doesn't fit.
+    /// A Finished or a signature that doesn't fit.
     pub const DECRYPT_ERROR: Self = Self(51);
     /// A version that the sender doesn't speak.
     pub const PROTOCOL_VERSION: Self = Self(70);
@@ -63,6 +75,8 @@ impl AlertDescription {
     pub const NO_RENEGOTIATION: Self = Self(100);
     /// An extension that was not offered (RFC 5246 §7.4.1.4).
     pub const UNSUPPORTED_EXTENSION: Self = Self(110);
+    /// A name that the server doesn't have (RFC 6066 §9).
+    pub const UNRECOGNIZED_NAME: Self = Self(112);
     /// A PSK identity that the server doesn't know (RFC 4279 §6).
     pub const UNKNOWN_PSK_IDENTITY: Self = Self(115);
     /// None of the application protocols offered is spoken here (RFC 7301 §3.2).

@@ -75,6 +75,9 @@ pub enum Error {
         /// The type received.
         curve_type: u8,
     },
+    /// Two names of the same type in one server_name extension (RFC 6066 §3).
+    #[error("two server names of one type")]
+    DuplicateServerName,
     /// The same extension twice (RFC 5246 §7.4.1.4).
     #[error("extension {extension_type} twice")]
     DuplicateExtension {

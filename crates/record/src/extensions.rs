@@ -15,12 +15,20 @@ pub const MAX_EXTENSIONS: usize = 64;
 pub struct ExtensionType(pub u16);
 
 impl ExtensionType {
+    /// RFC 6066 §3.
+    pub const SERVER_NAME: Self = Self(0x0000);
     /// RFC 8422 §5.1.1, there still with its name elliptic_curves in RFC 4492.
     pub const SUPPORTED_GROUPS: Self = Self(0x000a);
     /// RFC 8422 §5.1.2.
     pub const EC_POINT_FORMATS: Self = Self(0x000b);
+    /// RFC 5246 §7.4.1.4.1.
+    pub const SIGNATURE_ALGORITHMS: Self = Self(0x000d);
     /// RFC 7301 §3.1.
     pub const APPLICATION_LAYER_PROTOCOL_NEGOTIATION: Self = Self(0x0010);
+    /// RFC 7250 §3.
+    pub const CLIENT_CERTIFICATE_TYPE: Self = Self(0x0013);
+    /// RFC 7250 §3.
+    pub const SERVER_CERTIFICATE_TYPE: Self = Self(0x0014);
     /// RFC 7627 §5.1.
     pub const EXTENDED_MASTER_SECRET: Self = Self(0x0017);
     /// RFC 9146 §3. The code point 53 of its drafts means something else.

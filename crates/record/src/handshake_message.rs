@@ -19,10 +19,16 @@ pub enum HandshakeType {
     ServerHello,
     /// 3
     HelloVerifyRequest,
+    /// 11
+    Certificate,
     /// 12
     ServerKeyExchange,
+    /// 13
+    CertificateRequest,
     /// 14
     ServerHelloDone,
+    /// 15
+    CertificateVerify,
     /// 16
     ClientKeyExchange,
     /// 20
@@ -38,8 +44,11 @@ impl From<u8> for HandshakeType {
             1 => Self::ClientHello,
             2 => Self::ServerHello,
             3 => Self::HelloVerifyRequest,
+            11 => Self::Certificate,
             12 => Self::ServerKeyExchange,
+            13 => Self::CertificateRequest,
             14 => Self::ServerHelloDone,
+            15 => Self::CertificateVerify,
             16 => Self::ClientKeyExchange,
             20 => Self::Finished,
             other => Self::Unknown(other),
@@ -54,8 +63,11 @@ impl From<HandshakeType> for u8 {
             HandshakeType::ClientHello => 1,
             HandshakeType::ServerHello => 2,
             HandshakeType::HelloVerifyRequest => 3,
+            HandshakeType::Certificate => 11,
             HandshakeType::ServerKeyExchange => 12,
+            HandshakeType::CertificateRequest => 13,
             HandshakeType::ServerHelloDone => 14,
+            HandshakeType::CertificateVerify => 15,
             HandshakeType::ClientKeyExchange => 16,
             HandshakeType::Finished => 20,
             HandshakeType::Unknown(other) => other,

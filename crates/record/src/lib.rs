@@ -1,7 +1,8 @@
 //! DTLS 1.2 and TLS 1.2 on the wire: records and their protection (RFC 6347 §4.1, RFC 5246 §6.2),
-//! connection IDs (RFC 9146), the replay window (RFC 6347 §4.1.2.6), handshake framing (§4.2.2, RFC
-//! 5246 §7.4), HelloVerifyRequest (RFC 6347 §4.2.1) and views of the hellos (RFC 5246 §7.4.1),
-//! alerts (§7.2) and the cipher suites' record parameters.
+//! connection IDs (RFC 9146), the replay window (RFC 6347 §4.1.2.6), handshake framing (§4.2.2, RFC 5246 §7.4),
+//! HelloVerifyRequest (RFC 6347 §4.2.1) and views of the hellos (RFC 5246 §7.4.1) and of the
+//! messages about certificates and raw public keys (§7.4.2, RFC 7250), alerts (§7.2) and the cipher
+//! suites' record parameters.
 //!
 //! It holds no handshake state, no timer and no algorithm: sealing and opening take a cipher from
 //! a [`CryptoProvider`](hedgerow_core::CryptoProvider). The group record belongs here and is not
@@ -31,10 +32,13 @@
 extern crate std;
 
 mod alert;
+mod certificate;
+mod certificate_types;
 mod cipher_suite;
 mod client_hello;
 mod connection_id;
 mod content_type;
+mod digitally_signed;
 mod dtls_protection;
 mod dtls_record;
 mod ecdh;
@@ -47,16 +51,24 @@ mod protocol_names;
 mod record_number;
 mod replay_window;
 mod server_hello;
+mod server_name;
+mod subject_public_key_info;
 mod tls_handshake_message;
 mod tls_protection;
 mod tls_record;
 mod traffic_keys;
 
 pub use alert::{Alert, AlertDescription, AlertLevel};
+pub use certificate::{
+    CertificateRequest, ECDSA_SIGN, decode_certificates, decode_raw_public_key,
+    encode_certificates, encode_raw_public_key,
+};
+pub use certificate_types::{CertificateTypes, decode_certificate_type, encode_certificate_types};
 pub use cipher_suite::{CipherSuite, KeyExchange};
 pub use client_hello::{CipherSuites, ClientHello, MAX_COOKIE_LEN, MAX_SESSION_ID_LEN};
 pub use connection_id::{ConnectionId, MAX_CONNECTION_ID_LEN, peek_connection_id};
 pub use content_type::{ContentType, MAX_CIPHERTEXT_LEN, MAX_PLAINTEXT_LEN};
+pub use digitally_signed::{DigitallySigned, SignatureAlgorithms, SignatureAndHashAlgorithm};
 pub use dtls_protection::{DtlsOpener, DtlsSealer, Opened};
 pub use dtls_record::{DtlsRecord, RECORD_HEADER_LEN, encode_record};
 pub use ecdh::{
@@ -74,6 +86,8 @@ pub use protocol_names::{ProtocolNames, encode_protocol_names};
 pub use record_number::{EpochNumber, MAX_SEQUENCE_NUMBER, RecordNumber};
 pub use replay_window::{ReplayWindow, Verified};
 pub use server_hello::ServerHello;
+pub use server_name::{decode_server_name, encode_server_name};
+pub use subject_public_key_info::{P256_SPKI_LEN, decode_p256_spki, encode_p256_spki};
 pub use tls_handshake_message::{
     TLS_HANDSHAKE_HEADER_LEN, TlsHandshakeMessage, encode_tls_handshake_header,
 };
