@@ -50,7 +50,8 @@ pub enum PeerFault {
     /// can do that, so what came before may not be all.
     #[error("stream cut off: the peer had not closed it")]
     Truncated,
-    /// The peer used this end's keys wrongly too often; the key is given up (RFC 9147 §4.5.3).
+    /// More records than the key is good for did not verify, whoever sent them; the key is given up
+    /// (RFC 9147 §4.5.3).
     #[error("too many records that did not verify")]
     TooManyForgeries,
 }
@@ -111,6 +112,13 @@ pub enum Limit {
     /// The key has no record number left; it never seals again.
     #[error("record numbers of this key are used up")]
     SequenceNumbersExhausted,
+    /// The key has sealed as many records as its cipher is good for (RFC 9147 §4.5.3); a new handshake
+    /// makes a new one.
+    #[error("key has sealed {max} records, which is its limit")]
+    KeyUsedUp {
+        /// The limit.
+        max: u64,
+    },
     /// The plaintext is longer than one record carries.
     #[error("plaintext of {len} bytes is longer than one record carries: {max}")]
     PlaintextTooLong {

@@ -3,13 +3,13 @@
 use core::time::Duration;
 
 use hedgerow_core::{
-    Aead, ChannelError, CryptoProvider, DropReason, Env, Event, Instant, Misuse, Peer, PeerFault,
-    Reader, Received, SecureChannel, Writer,
+    Aead, AeadAlgorithm, ChannelError, CryptoProvider, DropReason, Env, Event, Instant, Limit,
+    Misuse, Peer, PeerFault, Reader, Received, SecureChannel, Writer,
 };
 use hedgerow_record::{
     Alert, AlertDescription, AlertLevel, CipherSuite, ConnectionId, ContentType, DtlsOpener,
     DtlsRecord, DtlsSealer, EpochNumber, HANDSHAKE_HEADER_LEN, HandshakeFragment, HandshakeType,
-    Opened, RECORD_HEADER_LEN,
+    Opened, RECORD_HEADER_LEN, UsageLimits,
 };
 
 use crate::dtls_outgoing::{encode_plain, encode_whole_message, next_plain_number};
@@ -19,6 +19,10 @@ use crate::key_schedule::{ConnectionEnd, VERIFY_DATA_LEN};
 /// How long the final flight is kept for a peer that has not received it: twice the maximum
 /// segment lifetime of 120 s (RFC 6347 §4.2.4, RFC 793).
 pub(crate) const FINAL_FLIGHT_LIFETIME: Duration = Duration::from_secs(240);
+
+/// How many records with tags of 8 bytes may fail to verify in a second, more than honest peers on a
+/// bad path ever come to.
+const MAX_FORGERIES_A_SECOND: u16 = 1_024;
 
 /// Seals and opens application data under the keys of one handshake.
 ///
@@ -33,6 +37,37 @@ pub struct Session<A> {
     peer: Peer,
     suite: CipherSuite,
     end: ConnectionEnd,
+    guard: ForgeryGuard,
+}
+
+/// Slows down whoever guesses tags of 8 bytes: attempts in the current second.
+///
+/// Without it, a flood would use up a key's forgeries in a second, and with them the session.
+#[derive(Clone, Copy, Debug)]
+struct ForgeryGuard {
+    second: u32,
+    failures: u16,
+}
+
+impl ForgeryGuard {
+    /// Says whether another record may be tried at `now`.
+    fn may_try(&mut self, algorithm: AeadAlgorithm, now: Instant) -> bool {
+        if algorithm != AeadAlgorithm::Aes128Ccm8 {
+            return true;
+        }
+        let second = u32::try_from(now.as_micros() / 1_000_000).unwrap_or(u32::MAX);
+        if second != self.second {
+            *self = Self {
+                second,
+                failures: 0,
+            };
+        }
+        self.failures < MAX_FORGERIES_A_SECOND
+    }
+
+    const fn failed(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+    }
 }
 
 /// The end of a handshake: the session, and the buffers to go back to their pool.
@@ -77,6 +112,10 @@ impl<A: Aead> Session<A> {
             peer,
             suite,
             end,
+            guard: ForgeryGuard {
+                second: 0,
+                failures: 0,
+            },
         }
     }
 
@@ -109,6 +148,20 @@ impl<A: Aead> Session<A> {
     /// Returns how many records of this session did not verify.
     pub const fn forgeries(&self) -> u64 {
         self.opener.forgeries()
+    }
+
+    /// Says whether a new handshake should take this session's place: its keys come near the limits
+    /// of their cipher (RFC 9147 §4.5.3), or somebody keeps guessing tags. The session goes on until
+    /// the new one is verified, or the limits are reached.
+    pub fn wants_new_keys(&self) -> bool {
+        let limits = self.limits();
+        self.is_open
+            && (self.sealer.sealed() >= limits.rekey_records
+                || self.forgeries() >= limits.rekey_forgeries)
+    }
+
+    fn limits(&self) -> UsageLimits {
+        UsageLimits::of(self.sealer.algorithm())
     }
 
     fn handle_alert(&mut self, fragment: &[u8]) -> Result<Outcome, ChannelError> {
@@ -227,6 +280,9 @@ impl<A: Aead> SecureChannel for Session<A> {
             };
             return Ok(Received::dropped(reason, rest));
         }
+        if !self.guard.may_try(self.sealer.algorithm(), env.now) {
+            return Ok(Received::dropped(DropReason::RateLimited, rest));
+        }
         let Opened {
             content_type,
             plaintext,
@@ -234,6 +290,15 @@ impl<A: Aead> SecureChannel for Session<A> {
             ..
         } = match self.opener.open(record) {
             Ok(opened) => opened,
+            Err(DropReason::AuthenticationFailed) => {
+                self.guard.failed();
+                // MUST (RFC 9147 §4.5.3): failures are counted, and at the limit the key is dropped.
+                if self.forgeries() >= self.limits().max_forgeries {
+                    self.is_open = false;
+                    return Err(PeerFault::TooManyForgeries.into());
+                }
+                return Ok(Received::dropped(DropReason::AuthenticationFailed, rest));
+            }
             Err(reason) => return Ok(Received::dropped(reason, rest)),
         };
         let event = match content_type {
@@ -259,6 +324,12 @@ impl<A: Aead> SecureChannel for Session<A> {
     fn seal(&mut self, plaintext: &[u8], out: &mut [u8]) -> Result<usize, ChannelError> {
         if !self.is_open {
             return Err(Misuse::Closed.into());
+        }
+        // SHOULD NOT (RFC 9147 §4.5.3): no more is protected than the cipher is good for. Alerts still
+        // are, which are few.
+        let max = self.limits().max_records;
+        if self.sealer.sealed() >= max {
+            return Err(Limit::KeyUsedUp { max }.into());
         }
         self.sealer
             .seal(ContentType::ApplicationData, plaintext, out)

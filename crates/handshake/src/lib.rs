@@ -121,6 +121,8 @@ mod tls_session;
 mod toy_provider;
 mod transcript;
 #[cfg(test)]
+mod usage_limits;
+#[cfg(test)]
 mod wire_bytes;
 
 pub use acceptor::{Acceptance, AcceptedHello, Acceptor, peek_client_random};

@@ -1,12 +1,13 @@
 //! An established TLS connection: what is left once the handshake is over.
 
 use hedgerow_core::{
-    Aead, ChannelError, CryptoProvider, DropReason, Env, Event, Instant, Misuse, Peer, PeerFault,
-    SecureStream, StreamReceived, Writer,
+    Aead, ChannelError, CryptoProvider, DropReason, Env, Event, Instant, Limit, Misuse, Peer,
+    PeerFault, SecureStream, StreamReceived, Writer,
 };
 use hedgerow_record::{
     Alert, AlertDescription, AlertLevel, CipherSuite, ContentType, HandshakeType,
     MAX_PLAINTEXT_LEN, TLS_RECORD_HEADER_LEN, TlsHandshakeMessage, TlsOpener, TlsRecord, TlsSealer,
+    UsageLimits,
 };
 
 use crate::flight_buffer::CHANGE_CIPHER_SPEC_BODY;
@@ -255,6 +256,11 @@ impl<A: Aead> SecureStream for TlsSession<A> {
         // A server's Finished goes first, or the peer takes the data for it.
         if self.verify_data.is_some() {
             return Err(Misuse::NotEstablished.into());
+        }
+        // SHOULD NOT (RFC 9147 §4.5.3, RFC 8446 §5.5): no more is protected than the cipher is good for.
+        let max = UsageLimits::of(self.sealer.algorithm()).max_records;
+        if self.sealer.sealed() >= max {
+            return Err(Limit::KeyUsedUp { max }.into());
         }
         self.sealer
             .seal(ContentType::ApplicationData, plaintext, out)

@@ -56,6 +56,11 @@ impl<A: Aead> DtlsSealer<A> {
         &self.connection_id
     }
 
+    /// Returns how many records were sealed in this epoch.
+    pub const fn sealed(&self) -> u64 {
+        self.next_sequence_number
+    }
+
     /// Returns by how many bytes a record is longer than its plaintext.
     pub fn overhead(&self) -> usize {
         self.keys

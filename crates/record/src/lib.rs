@@ -57,6 +57,7 @@ mod tls_handshake_message;
 mod tls_protection;
 mod tls_record;
 mod traffic_keys;
+mod usage_limits;
 
 pub use alert::{Alert, AlertDescription, AlertLevel};
 pub use certificate::{
@@ -94,6 +95,7 @@ pub use tls_handshake_message::{
 pub use tls_protection::{TlsOpener, TlsSealer};
 pub use tls_record::{MAX_TLS_RECORD_LEN, TLS_RECORD_HEADER_LEN, TlsRecord, encode_tls_record};
 pub use traffic_keys::TrafficKeys;
+pub use usage_limits::UsageLimits;
 
 /// The fixed 32 bytes that each hello carries (RFC 5246 §7.4.1.2).
 pub type Random = [u8; 32];

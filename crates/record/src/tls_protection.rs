@@ -31,6 +31,14 @@ impl<A: Aead> TlsSealer<A> {
         }
     }
 
+    /// Returns how many records were sealed.
+    pub const fn sealed(&self) -> u64 {
+        match self.next_sequence_number {
+            Some(next) => next,
+            None => u64::MAX,
+        }
+    }
+
     /// Returns by how many bytes a record is longer than its plaintext.
     pub fn overhead(&self) -> usize {
         TrafficKeys::<A>::record_overhead(Protocol::Tls, self.keys.algorithm())
