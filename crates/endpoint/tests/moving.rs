@@ -286,24 +286,31 @@ fn forged_records_are_not_answered_at_all() {
 #[test]
 fn old_record_after_the_move_does_not_move_back() {
     let (mut world, pair) = begun(8, &SoftCrypto, &with_ids(defaults()));
+    let first = Address::new(6, 6_060);
+    rebind(&mut world, CLIENT, first);
+    ask(&mut world, pair.client, Code::GET, b"2");
+    world.run_for(20 * SECOND).unwrap();
+    assert_eq!(world.node(pair.server).moves, [(CLIENT, first)]);
     hold_back(&mut world);
     ask(&mut world, pair.client, Code::GET, b"900");
     let late = last_of_client(&world);
     rebind(&mut world, CLIENT, ELSEWHERE);
-    world.run_for(10 * SECOND).unwrap();
-    assert_eq!(asked(&world, &pair), 2);
-    assert_eq!(world.node(pair.server).moves, [(CLIENT, ELSEWHERE)]);
-    let before = sent_to(&world, CLIENT);
-    // As if it had been on its way for ten seconds.
-    world.send(CLIENT, SERVER, &late);
-    world.run_for(10 * SECOND).unwrap();
+    world.run_for(20 * SECOND).unwrap();
+    assert_eq!(asked(&world, &pair), 3);
+    let moves = [(CLIENT, first), (first, ELSEWHERE)];
+    assert_eq!(world.node(pair.server).moves, moves);
+    let before = sent_to(&world, first);
+    // As if it had been on its way for twenty seconds.
+    world.send(first, SERVER, &late);
+    world.run_for(20 * SECOND).unwrap();
     ask(&mut world, pair.client, Code::GET, b"3");
     world.run_for(SECOND).unwrap();
-    assert_eq!(asked(&world, &pair), 3);
+    assert_eq!(asked(&world, &pair), 4);
     let server = world.node(pair.server);
-    assert_eq!(server.moves, [(CLIENT, ELSEWHERE)]);
+    assert_eq!(server.moves, moves);
     assert_eq!(server.handled[b"900".as_slice()], 1);
-    assert_eq!(sent_to(&world, CLIENT), before);
+    assert_eq!(server.endpoint.dropped(DropReason::Replayed), 0);
+    assert_eq!(sent_to(&world, first), before);
 }
 
 /// The client is given a second new address before the first one has answered.
