@@ -78,7 +78,25 @@ impl Desk {
 
     /// Notes that an association is established.
     pub(crate) fn establish(&mut self, association: AssociationId, path: Path, suite: CipherSuite) {
+        self.relocate(association, path);
         self.entry(association, path, false).suite = Some(suite);
+    }
+
+    /// Notes that the peer of an association has moved.
+    pub(crate) fn relocate(&mut self, association: AssociationId, path: Path) {
+        let Some(known) = self.associations.get_mut(&association) else {
+            return;
+        };
+        let before = std::mem::replace(&mut known.path, path);
+        if self.paths.get(&before) == Some(&association) {
+            self.paths.remove(&before);
+        }
+        // What this end called is found by its path alone.
+        let occupant = self.paths.get(&path);
+        let occupant = occupant.and_then(|other| self.associations.get(other));
+        if occupant.is_none_or(|other| !other.is_own) {
+            self.paths.insert(path, association);
+        }
     }
 
     fn entry(&mut self, association: AssociationId, path: Path, is_own: bool) -> &mut Known {

@@ -239,8 +239,9 @@ async fn send(socket: &NodeSocket, shared: &Shared, path: &Path, datagram: &[u8]
 /// The longest answer that needs no association, in bytes.
 const MAX_ANSWER_LEN: usize = 64;
 
-/// More than any suite adds to a message: 13 bytes of header, 8 of nonce, 16 of tag.
-const MAX_RECORD_OVERHEAD: usize = 64;
+/// More than any suite adds to a message: 13 bytes of header, 32 of connection ID, 8 of nonce, 1 of
+/// type, 16 of tag.
+const MAX_RECORD_OVERHEAD: usize = 96;
 
 /// Errors of the receiving socket after which it counts as gone.
 const MAX_ERRORS_IN_A_ROW: u32 = 1_000;

@@ -77,6 +77,15 @@ impl Desk {
                 let remote = self.remote(association).map(display);
                 debug!(remote, %error, "response not delivered");
             }
+            Event::AddressMoved {
+                association,
+                from,
+                to,
+            } => {
+                info!(from = %from.remote, to = %to.remote, "peer has moved");
+                count(&counters.moved);
+                self.relocate(association, to);
+            }
             Event::Failed {
                 association,
                 address,

@@ -20,6 +20,8 @@ pub struct Statistics {
     pub established: u64,
     /// Handshakes that ended otherwise since the node began.
     pub failed_handshakes: u64,
+    /// How often a peer with a connection ID has moved to another address since the node began.
+    pub moved: u64,
     /// Requests answered with 5.03 because too many handlers ran.
     pub refused_requests: u64,
     /// Datagrams received since the node began.
@@ -46,6 +48,7 @@ pub(crate) struct Counters {
     pub(crate) handlers: AtomicUsize,
     pub(crate) established: AtomicU64,
     pub(crate) failed_handshakes: AtomicU64,
+    pub(crate) moved: AtomicU64,
     pub(crate) refused_requests: AtomicU64,
     pub(crate) datagrams_received: AtomicU64,
     pub(crate) datagrams_sent: AtomicU64,
@@ -70,6 +73,7 @@ impl Counters {
             handlers: size(&self.handlers),
             established: number(&self.established),
             failed_handshakes: number(&self.failed_handshakes),
+            moved: number(&self.moved),
             refused_requests: number(&self.refused_requests),
             datagrams_received: number(&self.datagrams_received),
             datagrams_sent: number(&self.datagrams_sent),
