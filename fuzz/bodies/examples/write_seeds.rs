@@ -21,8 +21,9 @@ use std::path::Path;
 type Seeds = Vec<(String, Vec<u8>)>;
 
 fn main() {
-    let targets: [(&str, Seeds); 10] = [
+    let targets: [(&str, Seeds); 11] = [
         ("acceptor", datagrams::acceptor()),
+        ("cid_record", datagrams::cid_record()),
         ("coap_frame", codecs::coap_frame()),
         ("coap_link_format", codecs::coap_link_format()),
         ("coap_message", codecs::coap_message()),

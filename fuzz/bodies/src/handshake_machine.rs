@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! config(1)  suite (2 bits), EMS not required (bit 2), small datagrams (bit 3), wrong key (bit 4),
-//!            unknown identity (bit 5), no suite in common (bit 6)
+//!            unknown identity (bit 5), no suite in common (bit 6), connection IDs (bit 7)
 //! then steps, each with what it takes:
 //! op(1)      what to do (4 bits), pair (bit 4), way: 0 to the server, 1 to the client (bit 5)
 //! ```

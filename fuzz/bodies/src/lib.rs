@@ -31,6 +31,7 @@
 )]
 
 mod acceptor;
+mod cid_record;
 mod coap_frame;
 mod coap_link_format;
 mod coap_message;
@@ -45,6 +46,7 @@ mod hellos;
 mod http_request;
 
 pub use acceptor::acceptor;
+pub use cid_record::cid_record;
 pub use coap_frame::coap_frame;
 pub use coap_link_format::coap_link_format;
 pub use coap_message::coap_message;
@@ -72,6 +74,7 @@ pub struct Body {
 /// All targets, sorted by name.
 pub const BODIES: &[Body] = &[
     body("acceptor", acceptor),
+    body("cid_record", cid_record),
     body("coap_frame", coap_frame),
     body("coap_link_format", coap_link_format),
     body("coap_message", coap_message),

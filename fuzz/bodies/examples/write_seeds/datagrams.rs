@@ -41,6 +41,23 @@ pub(crate) fn dtls_record() -> Seeds {
     seeds
 }
 
+/// The second reader's records, each behind the length of its connection ID.
+pub(crate) fn cid_record() -> Seeds {
+    let mut seeds = Seeds::new();
+    let (mut case, mut id_len) = ("", 0);
+    for line in include_str!("../../../../crates/record/tests/vectors/cid_record.hex").lines() {
+        if let Some(name) = line.strip_prefix("case ") {
+            case = name;
+        } else if let Some(hex) = line.strip_prefix("cid = ") {
+            id_len = u8::try_from(hex.len() / 2).unwrap();
+        } else if let (Some(hex), true) = (line.strip_prefix("record = "), case.contains("CCM_8")) {
+            let input = [&[id_len][..], &bytes(hex)].concat();
+            seeds.push((case.to_ascii_lowercase(), input));
+        }
+    }
+    seeds
+}
+
 pub(crate) fn handshake_fragment() -> Seeds {
     let mut seeds: Seeds = flights()
         .into_iter()

@@ -31,6 +31,7 @@ const SMALL: u8 = 0x08;
 const WRONG_KEY: u8 = 0x10;
 const UNKNOWN_IDENTITY: u8 = 0x20;
 const NO_SUITE: u8 = 0x40;
+const CONNECTION_IDS: u8 = 0x80;
 
 /// The datagrams up to the server's first flight, which is on its way then.
 const TO_SERVER_HELLO: [u8; 3] = [
@@ -64,6 +65,28 @@ pub(crate) fn handshake_machine() -> Seeds {
             &[&[RUN], talk, &[CLOSE | TO_CLIENT, RUN]],
         );
     }
+    add(
+        "connection_ids",
+        CONNECTION_IDS,
+        &[&[RUN], talk, &[CLOSE, RUN]],
+    );
+    add(
+        "connection_ids_small_last_flight_lost",
+        CONNECTION_IDS | SMALL,
+        &[
+            &TO_FINISHED,
+            &[DELIVER, DROP | TO_CLIENT, PASS, 0, RUN],
+            talk,
+        ],
+    );
+    add(
+        "connection_ids_forged_and_replayed",
+        CONNECTION_IDS,
+        &[
+            &[RUN, SAY, 20, COPY, FLIP, 0, 96, DELIVER],
+            &[SAY, 20, REPLAY, 0, DELIVER, SWAP, SWAP | TO_CLIENT, RUN],
+        ],
+    );
     add("no_ems_needed", NO_EMS_NEEDED, &[&[RUN], talk]);
     add("nothing_but_time", 0, &[]);
     add("wrong_key", WRONG_KEY, &[&[RUN]]);

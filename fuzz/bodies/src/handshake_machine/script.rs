@@ -7,8 +7,8 @@ use hedgerow_core::{Credentials, Env, Instant, PeerId, Psk, Reader, Writer};
 use hedgerow_crypto_soft::SoftCrypto;
 use hedgerow_handshake::{ExtendedMasterSecret, MIN_DATAGRAM_LEN, Settings};
 use hedgerow_record::{
-    CipherSuite, ContentType, DTLS_1_2, DtlsRecord, EpochNumber, HandshakeType, MAX_PLAINTEXT_LEN,
-    RECORD_HEADER_LEN, RecordNumber, encode_handshake_header, encode_record,
+    CipherSuite, ConnectionId, ContentType, DTLS_1_2, DtlsRecord, EpochNumber, HandshakeType,
+    MAX_PLAINTEXT_LEN, RECORD_HEADER_LEN, RecordNumber, encode_handshake_header, encode_record,
 };
 use hedgerow_sim::{Ledger, NonceLedger, TestRng};
 
@@ -284,6 +284,17 @@ fn setup(config: u8, name: &'static [u8], known_psk: &'static [u8]) -> Setup {
         };
         server = Settings::new(&[other]);
     }
+    if has(7) {
+        // Each end of each pair has its own; one end can't be told from another by length.
+        let id = |end: u8| {
+            let [first, ..] = name else {
+                return ConnectionId::EMPTY;
+            };
+            ConnectionId::new(&[*first ^ end; ID_LEN]).expect("a short one")
+        };
+        client = client.with_connection_id(Some(id(0)));
+        server = server.with_connection_id(Some(id(0x80)));
+    }
     let psk = match (has(4), known_psk == PSK) {
         (true, _) => key(&WRONG, b"a wrong key"),
         (false, true) => key(&FIRST, PSK),
@@ -311,8 +322,9 @@ fn key(place: &'static OnceLock<Psk>, bytes: &[u8]) -> &'static Psk {
 pub(super) fn records(datagram: &[u8]) -> Vec<Vec<u8>> {
     let mut copy = datagram.to_vec();
     let (mut lengths, mut rest) = (Vec::new(), copy.as_mut_slice());
-    while let Ok((record, behind)) = DtlsRecord::decode(rest) {
-        lengths.push(RECORD_HEADER_LEN.saturating_add(record.fragment.len()));
+    while let Ok((record, behind)) = DtlsRecord::decode_with_connection_id(rest, ID_LEN) {
+        let header_len = RECORD_HEADER_LEN.saturating_add(record.connection_id.len());
+        lengths.push(header_len.saturating_add(record.fragment.len()));
         rest = behind;
     }
     let mut left = datagram;
@@ -346,6 +358,8 @@ fn message(msg_type: HandshakeType, message_seq: u16, body: &[u8]) -> Option<Vec
     Some(out)
 }
 
+/// How long the connection IDs are that both ends give, where there are any.
+const ID_LEN: usize = 8;
 const PSK: &[u8] = b"a key of 16 byte";
 const OTHER_PSK: &[u8] = b"another 16 bytes";
 static FIRST: OnceLock<Psk> = OnceLock::new();
