@@ -44,6 +44,8 @@ pub(crate) struct Association<A, C, K> {
     pub(crate) is_queued: bool,
     /// Where the peer seems to be now, unless that is `address`.
     pub(crate) candidate: Option<Box<Candidate<A>>>,
+    /// When a handshake for new keys may begin, after one that came to nothing.
+    pub(crate) next_renewal_at: Instant,
     /// When a candidate's probe may begin.
     pub(crate) next_probe_at: Instant,
 }
@@ -54,6 +56,14 @@ impl<A: Address, C: Aead, K> Association<A, C, K> {
         match &self.channel {
             Channel::Session(session) => *session.receive_connection_id(),
             Channel::NoSec | Channel::Expected => ConnectionId::EMPTY,
+        }
+    }
+
+    /// Says whether the session's keys come near their limits.
+    pub(crate) fn wants_new_keys(&self) -> bool {
+        match &self.channel {
+            Channel::Session(session) => session.wants_new_keys(),
+            Channel::NoSec | Channel::Expected => false,
         }
     }
 

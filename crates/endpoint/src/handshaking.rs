@@ -37,6 +37,8 @@ pub(crate) struct Entry<P: CryptoProvider, S, K> {
     pub(crate) is_queued: bool,
     /// Until when it is held before it commits the peer to it.
     pub(crate) held_until: Option<Instant>,
+    /// Whether it replaces keys near their limits, so that a sign of life doesn't make it needless.
+    pub(crate) renews_keys: bool,
 }
 
 impl<P: CryptoProvider, S: PskStore, K: PskCredentials> Handshaking<P, S, K> {

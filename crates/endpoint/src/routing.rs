@@ -304,6 +304,7 @@ where
                 // peer may have ended the session already.
                 let is_needless = self.handshakes.get(&address).is_some_and(|entry| {
                     entry.handshake.association() == Some(id)
+                        && !entry.renews_keys
                         && (entry.held_until.is_some() || !entry.handshake.is_committing())
                 });
                 if is_needless {
@@ -314,7 +315,12 @@ where
                 }
                 self.handle_message(env, id, message)
             }
-            Some(ChannelEvent::Dropped(reason)) => Some(self.count_drop(from, reason)),
+            Some(ChannelEvent::Dropped(reason)) => {
+                if reason == DropReason::AuthenticationFailed {
+                    self.renew_keys(env, id);
+                }
+                Some(self.count_drop(from, reason))
+            }
             Some(ChannelEvent::Closed) => {
                 self.remove(env, id);
                 Some(Event::Closed { association: id })

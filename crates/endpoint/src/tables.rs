@@ -72,6 +72,7 @@ where
             armed: None,
             is_queued: false,
             held_until: None,
+            renews_keys: false,
         };
         self.handshakes.insert(address, entry);
         self.arm_handshake(address);
@@ -107,6 +108,7 @@ where
             peer,
             exchange: HeapExchange::new(exchange, env),
             last_used: env.now,
+            next_renewal_at: env.now,
             armed: None,
             is_queued: false,
             candidate: None,

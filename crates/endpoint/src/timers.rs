@@ -1,5 +1,7 @@
 //! What has become due, and what is sent.
 
+use core::time::Duration;
+
 use hedgerow_core::{CryptoProvider, Env, PskCredentials, PskStore};
 
 use crate::association::{Channel, Role};
@@ -75,6 +77,31 @@ where
         }
     }
 
+    /// Begins a handshake beside a session whose keys come near their limits, if this end is the one
+    /// that can. The session goes on until the new one is verified (RFC 9147 §4.5.3).
+    pub(crate) fn renew_keys(&mut self, env: &mut Env<'_>, id: AssociationId) {
+        let Some(found) = self.associations.get_mut(&id) else {
+            return;
+        };
+        if !found.wants_new_keys() || env.now < found.next_renewal_at {
+            return;
+        }
+        let address = found.address;
+        // Whoever forges can also spoil handshakes; it makes this end begin one a minute at most.
+        found.next_renewal_at = env.now + RENEWAL_PAUSE;
+        let Role::Client(Some(credentials)) = &found.role else {
+            return;
+        };
+        let credentials = credentials.clone();
+        let is_free = !self.handshakes.contains_key(&address);
+        if is_free
+            && self.start_handshake(env, address, id, &credentials).is_ok()
+            && let Some(entry) = self.handshakes.get_mut(&address)
+        {
+            entry.renews_keys = true;
+        }
+    }
+
     /// Holds a handshake back before it commits the peer.
     ///
     /// Loss looks like a restart at first: at 20 % each way two transmissions in a row go
@@ -120,6 +147,7 @@ where
                     // The same record, sealed once: whichever comes second is a replay.
                     self.push_parting(copy_to, out.get(..len).unwrap_or_default());
                 }
+                self.renew_keys(env, id);
                 Some((address, len))
             }
             Ok(None) => {
@@ -150,3 +178,6 @@ where
         Some((address, sent))
     }
 }
+
+/// How long a handshake for new keys isn't tried again.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(60);

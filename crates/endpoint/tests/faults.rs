@@ -11,7 +11,9 @@ use hedgerow_core::{DropReason, Instant, Peer, PeerFault, PeerId};
 use hedgerow_crypto_soft::SoftCrypto;
 use hedgerow_endpoint::{Config, Endpoint, Error};
 use hedgerow_exchange::{Request, RequestError};
-use hedgerow_sim::{Address, TestRng, World};
+use hedgerow_handshake::Settings;
+use hedgerow_record::CipherSuite;
+use hedgerow_sim::{Address, Ledger, Node, NonceLedger, TestRng, World};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -555,4 +557,64 @@ fn rng_fill(bytes: &mut [u8; 4], seed: u64, len: usize) {
     value ^= value >> 29;
     value = value.wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bytes.copy_from_slice(&value.to_be_bytes()[..4]);
+}
+
+/// RFC 9147 §4.5.3: an attacker who guesses at tags of 8 bytes brings about a new handshake beside
+/// the session, which goes on meanwhile, and no more than one a minute.
+#[test]
+fn forged_records_bring_about_new_keys_and_do_no_harm() {
+    let mut world = World::new(1);
+    let suites = [CipherSuite::TLS_PSK_WITH_AES_128_CCM_8];
+    let config = Config {
+        handshake: Settings::new(&suites),
+        ..defaults()
+    };
+    let ledger = Ledger::new(1);
+    let provider = NonceLedger::new(SoftCrypto, &ledger, "both");
+    let pair = pair(&mut world, &provider, &config);
+    let shown = shown();
+    world.act(pair.client, |host, env, out| {
+        host.ask(env, out, &shown, Code::GET, b"1");
+    });
+    world.run_for(SECOND).unwrap();
+    assert_eq!(world.node(pair.client).established.len(), 1);
+
+    // Records of epoch 1 with whatever tag, from the server's address.
+    let forge = |world: &mut World<Host<_>>, count: u64| {
+        for number in 0..count {
+            let mut record = vec![0x17, 0xfe, 0xfd, 0, 1, 0, 0, 1];
+            record.extend(&number.to_be_bytes()[5..]);
+            record.extend([0, 24]);
+            record.extend([7; 24]);
+            world.act(pair.client, |host, env, out| {
+                host.handle_datagram(env, SERVER, CLIENT, &mut record, out);
+            });
+        }
+    };
+    forge(&mut world, 127);
+    world.run_for(SECOND).unwrap();
+    assert_eq!(world.node(pair.client).established.len(), 1);
+    forge(&mut world, 1);
+    // The session is there while the new one is on its way.
+    let asked = world.act(pair.client, |host, env, out| {
+        host.ask(env, out, &shown, Code::GET, b"2")
+    });
+    world.run_for(5 * SECOND).unwrap();
+    let client = world.node(pair.client);
+    assert!(client.responses.contains_key(&asked));
+    assert_eq!(client.established.len(), 2, "new keys");
+    assert_eq!(client.endpoint.associations(), 1);
+    assert_eq!(world.node(pair.server).endpoint.associations(), 1);
+
+    // The new session's own 128 come within the same minute, and wait for the next one.
+    forge(&mut world, 200);
+    world.run_for(5 * SECOND).unwrap();
+    assert_eq!(world.node(pair.client).established.len(), 2);
+    world.run_for(60 * SECOND).unwrap();
+    forge(&mut world, 1);
+    world.run_for(5 * SECOND).unwrap();
+    assert_eq!(world.node(pair.client).established.len(), 3);
+    let client = world.node(pair.client);
+    assert!(client.failed.is_empty() && client.closed == 0);
+    assert!(ledger.seals() > 0);
 }
