@@ -43,6 +43,9 @@ pub struct CertificateChain<'a> {
 }
 
 impl<'a> CertificateChain<'a> {
+    /// No certificate at all: what a client without one shows.
+    pub const EMPTY: CertificateChain<'static> = CertificateChain { list: &[] };
+
     /// Takes a list, which may be empty.
     ///
     /// # Errors
@@ -186,6 +189,14 @@ impl<'a> Identity<'a> {
         match self {
             Self::RawPublicKey(_) => CertificateType::RawPublicKey,
             Self::Certificate(..) => CertificateType::X509,
+        }
+    }
+
+    /// Returns the certificates, where they are what is shown.
+    pub const fn chain(&self) -> Option<CertificateChain<'a>> {
+        match self {
+            Self::RawPublicKey(_) => None,
+            Self::Certificate(_, chain) => Some(*chain),
         }
     }
 

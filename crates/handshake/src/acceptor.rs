@@ -1,6 +1,8 @@
 //! The stateless front of a server (RFC 6347 §4.2.1).
 
-use hedgerow_core::{CryptoProvider, DropReason, Env, Reader, Writer};
+use hedgerow_core::{
+    CryptoProvider, DropReason, Env, Reader, ServerCredentials, ServerName, Writer,
+};
 use hedgerow_record::{
     Alert, AlertDescription, CipherSuite, ClientHello, ContentType, DTLS_1_0, DTLS_1_2, DtlsRecord,
     EpochNumber, HandshakeFragment, HandshakeType, HelloVerifyRequest, MAX_SEQUENCE_NUMBER,
@@ -10,7 +12,7 @@ use hedgerow_record::{
 use crate::Settings;
 use crate::cookie::CookieKey;
 use crate::dtls_outgoing::encode_whole_message;
-use crate::negotiation::{Negotiated, negotiate};
+use crate::negotiation::{Modes, Negotiated, negotiate};
 use crate::transcript::Transcript;
 
 /// Bytes out for bytes in before an address has proved itself.
@@ -25,6 +27,10 @@ pub struct Acceptor<P> {
 }
 
 /// What an acceptor makes of a datagram.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is no allocator to box it with, and it is taken apart at once"
+)]
 pub enum Acceptance<P: CryptoProvider> {
     /// A HelloVerifyRequest of this many bytes stands in `out`; the address has proved nothing.
     Answer(usize),
@@ -49,6 +55,32 @@ pub struct AcceptedHello<P: CryptoProvider> {
     pub(crate) negotiated: Negotiated,
     pub(crate) message_seq: u16,
     pub(crate) record_number: RecordNumber,
+    pub(crate) server_name: NameBuffer,
+}
+
+/// The name under which a client looks for a server, beyond the hello that said it.
+pub(crate) struct NameBuffer {
+    bytes: [u8; ServerName::MAX_LEN],
+    len: usize,
+}
+
+impl NameBuffer {
+    fn new(name: Option<ServerName<'_>>) -> Self {
+        let mut bytes = [0; ServerName::MAX_LEN];
+        let name = name.map_or(&[][..], |name| name.as_str().as_bytes());
+        for (place, byte) in bytes.iter_mut().zip(name) {
+            *place = *byte;
+        }
+        Self {
+            bytes,
+            len: name.len(),
+        }
+    }
+
+    pub(crate) fn as_name(&self) -> Option<ServerName<'_>> {
+        let bytes = self.bytes.get(..self.len)?;
+        ServerName::new(core::str::from_utf8(bytes).ok()?).ok()
+    }
 }
 
 impl<P: CryptoProvider> AcceptedHello<P> {
@@ -79,12 +111,39 @@ impl<P: CryptoProvider> Acceptor<P> {
     }
 
     /// Takes in a datagram from an address that has no association, or that begins with a
-    /// ClientHello.
+    /// ClientHello, for a server that has pre-shared keys and no certificate.
     ///
     /// `peer` is the sender's address as bytes; it is bound into the cookie. `out` needs room for
     /// 44 bytes.
     pub fn handle_datagram(
         &self,
+        env: &mut Env<'_>,
+        peer: &[u8],
+        datagram: &mut [u8],
+        out: &mut [u8],
+    ) -> Acceptance<P> {
+        let modes = Modes {
+            has_psk: true,
+            certificates: None,
+        };
+        self.accept(&modes, env, peer, datagram, out)
+    }
+
+    /// Does the same for a server with any credentials: those that its handshakes then have.
+    pub fn handle_datagram_with<S: ServerCredentials>(
+        &self,
+        credentials: &S,
+        env: &mut Env<'_>,
+        peer: &[u8],
+        datagram: &mut [u8],
+        out: &mut [u8],
+    ) -> Acceptance<P> {
+        self.accept(&Modes::of(credentials), env, peer, datagram, out)
+    }
+
+    fn accept(
+        &self,
+        modes: &Modes<'_>,
         env: &mut Env<'_>,
         peer: &[u8],
         datagram: &mut [u8],
@@ -108,16 +167,17 @@ impl<P: CryptoProvider> Acceptor<P> {
             let cookie = self.cookie_key.make(&self.provider, env.now, peer, &hello);
             return verify_address(record, message_seq, &cookie, datagram_len, out);
         }
-        match negotiate(&self.settings, Protocol::Dtls, &hello) {
+        match negotiate(&self.settings, Protocol::Dtls, modes, &hello) {
             Ok(negotiated) => {
                 let mut transcript = Transcript::new(&self.provider, Protocol::Dtls);
                 transcript.add(HandshakeType::ClientHello, message_seq, body);
                 Acceptance::Accept(AcceptedHello {
                     transcript,
                     client_random: *hello.random,
-                    negotiated,
                     message_seq,
                     record_number: record,
+                    negotiated,
+                    server_name: NameBuffer::new(negotiated.server_name(&hello)),
                 })
             }
             Err(description) => refuse(record, description, out),

@@ -2,7 +2,14 @@
 
 use hedgerow_core::Misuse;
 
-/// The two buffers of one handshake, of at least [`Self::MIN_LEN`] bytes each.
+/// Length of each buffer, in bytes, where certificates are not in use.
+pub(crate) const MIN_LEN: usize = 512;
+
+/// Length of each buffer, in bytes, where they are.
+pub(crate) const MIN_CHAIN_LEN: usize = 4_096;
+
+/// The two buffers of one handshake, of at least [`Self::MIN_LEN`] bytes each, or of
+/// [`Self::MIN_CHAIN_LEN`] where X.509 certificates are in use.
 ///
 /// They come from a pool of the caller's, which bounds how many handshakes are under way, and go
 /// back to it with the session. `B` is whatever lends bytes: `&mut [u8]`, `[u8; N]`, a box.
@@ -16,20 +23,25 @@ pub struct Buffers<B> {
 
 impl<B: AsRef<[u8]>> Buffers<B> {
     /// Length of each buffer, in bytes: a ClientHello with a cookie of 255 bytes, or a
-    /// ServerHello, a hint of 128 bytes and what stands beside them.
-    pub const MIN_LEN: usize = 512;
+    /// ServerHello, a hint of 128 bytes and what stands beside them. Raw public keys need no more,
+    /// unless the client says a server's name, by whose length the buffers grow.
+    pub const MIN_LEN: usize = MIN_LEN;
 
-    pub(crate) fn checked(self) -> Result<Self, Misuse> {
+    /// Length of each buffer where credentials show or accept X.509 chains, in bytes: three
+    /// certificates of 1,200 bytes, which is the chain that RFC 7925 §4.4.4 asks everybody to take,
+    /// and the flight around them. An own chain above that needs `MIN_LEN` and its own length. A
+    /// peer's that is longer than the buffer is dropped (DTLS) or refused (TLS).
+    pub const MIN_CHAIN_LEN: usize = MIN_CHAIN_LEN;
+
+    /// Compares both lengths with what is needed.
+    pub(crate) fn checked(self, needed: usize) -> Result<Self, Misuse> {
         let available = self
             .incoming
             .as_ref()
             .len()
             .min(self.outgoing.as_ref().len());
-        if available < Self::MIN_LEN {
-            return Err(Misuse::BufferTooSmall {
-                needed: Self::MIN_LEN,
-                available,
-            });
+        if available < needed {
+            return Err(Misuse::BufferTooSmall { needed, available });
         }
         Ok(self)
     }

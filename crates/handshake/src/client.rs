@@ -1,6 +1,10 @@
-//! The client's side of a PSK handshake, in either protocol.
+//! The client's side of a handshake, in either protocol. What differs where the server signs is in
+//! [`client_certificates`](crate::client_certificates).
 
-use hedgerow_core::{CryptoProvider, EncodeError, Env, Misuse, PskCredentials, Writer};
+use hedgerow_core::{
+    CertificateType, ClientCredentials, CryptoProvider, EncodeError, Env, Misuse, Peer, SHA256_LEN,
+    ServerName, Writer,
+};
 use hedgerow_record::{
     AlertDescription, CipherSuite, CipherSuites, ClientHello, ExtensionType, Extensions,
     HandshakeType, HelloVerifyRequest, KeyExchange, MAX_CONNECTION_ID_LEN, MAX_COOKIE_LEN,
@@ -8,6 +12,7 @@ use hedgerow_record::{
     encode_supported_groups, offers_uncompressed_points,
 };
 
+use crate::client_certificates::{self, ChosenTypes};
 use crate::connection_ids::{ConnectionIds, decode_offer};
 use crate::key_exchange::{
     PublicKey, agree, decode_server_key_exchange, encode_client_key_exchange,
@@ -18,7 +23,7 @@ use crate::outgoing::{Outgoing, not_encodable};
 use crate::phase::{Keyed, Phase, Role};
 use crate::settings::{DEFAULT_GROUPS, MAX_APPLICATION_PROTOCOLS_LEN, MAX_SUITES};
 use crate::transcript::Transcript;
-use crate::{ExtendedMasterSecret, Settings};
+use crate::{ClientState, ExtendedMasterSecret, Settings};
 
 /// How many HelloVerifyRequests one handshake answers: one, and two more for cookies that a server
 /// no longer accepts when they come back.
@@ -29,29 +34,41 @@ const MAX_EXTENSIONS_LEN: usize = 4
     + (6 + 2 * DEFAULT_GROUPS.len())
     + 6
     + (6 + MAX_APPLICATION_PROTOCOLS_LEN)
-    + (5 + MAX_CONNECTION_ID_LEN);
+    + (5 + MAX_CONNECTION_ID_LEN)
+    + 8
+    + 2 * (5 + CertificateType::ALL.len())
+    + (9 + ServerName::MAX_LEN);
 
 /// What stays the same through all states.
 pub(crate) struct Client<P, C> {
-    provider: P,
-    credentials: C,
-    settings: Settings,
+    pub(crate) provider: P,
+    pub(crate) credentials: C,
+    pub(crate) settings: Settings,
     client_random: Random,
     cookies: u8,
 }
 
 /// What a client waits for before the keys.
-#[expect(
-    clippy::enum_variant_names,
-    reason = "the messages' names, all of which begin with their sender's"
-)]
 pub(crate) enum Expect<P: CryptoProvider> {
     ServerHello(Transcript<P>),
     ServerKeyExchange(SecurityParameters, Transcript<P>),
     ServerHelloDone(SecurityParameters, Transcript<P>, Option<PublicKey>),
+    /// The server signs; what is valid then is in the state inside.
+    Signed(client_certificates::Expect<P>),
 }
 
-impl<P: CryptoProvider, C: PskCredentials> Role<P, Expect<P>> for Client<P, C> {
+impl<P: CryptoProvider> Expect<P> {
+    pub(crate) const fn state(&self, has_cookie: bool) -> ClientState {
+        match self {
+            Self::ServerHello(_) => ClientState::ExpectServerHello { has_cookie },
+            Self::ServerKeyExchange(..) => ClientState::ExpectServerKeyExchange,
+            Self::ServerHelloDone(..) => ClientState::ExpectServerHelloDone,
+            Self::Signed(expect) => expect.state(),
+        }
+    }
+}
+
+impl<P: CryptoProvider, C: ClientCredentials> Role<P, Expect<P>> for Client<P, C> {
     const END: ConnectionEnd = ConnectionEnd::Client;
 
     fn handle_message<O: Outgoing<P>>(
@@ -69,9 +86,18 @@ impl<P: CryptoProvider, C: PskCredentials> Role<P, Expect<P>> for Client<P, C> {
                 self.handle_hello_verify_request(outgoing, body)?
             }
             (Expect::ServerHello(mut transcript), HandshakeType::ServerHello) => {
-                let parameters = self.handle_server_hello(O::PROTOCOL, body)?;
+                let (parameters, types) = self.handle_server_hello(O::PROTOCOL, body)?;
                 transcript.add_message(message);
-                Expect::ServerKeyExchange(parameters, transcript)
+                if parameters.key_exchange == KeyExchange::EcdheEcdsa {
+                    Expect::Signed(client_certificates::Expect::new(
+                        parameters, transcript, types,
+                    ))
+                } else {
+                    Expect::ServerKeyExchange(parameters, transcript)
+                }
+            }
+            (Expect::Signed(state), _) => {
+                return self.handle_signed(state, env, outgoing, message);
             }
             (
                 Expect::ServerKeyExchange(parameters, mut transcript),
@@ -108,7 +134,7 @@ impl<P: CryptoProvider, C: PskCredentials> Role<P, Expect<P>> for Client<P, C> {
     }
 }
 
-impl<P: CryptoProvider, C: PskCredentials> Client<P, C> {
+impl<P: CryptoProvider, C: ClientCredentials> Client<P, C> {
     /// Draws the client's random bytes.
     ///
     /// # Errors
@@ -120,14 +146,18 @@ impl<P: CryptoProvider, C: PskCredentials> Client<P, C> {
         settings: Settings,
         env: &mut Env<'_>,
     ) -> Result<Self, Misuse> {
-        let identity_len = credentials.psk_identity().len();
+        let psk = credentials.pre_shared_key();
+        let identity_len = psk.map_or(0, |psk| psk.psk_identity.len());
         if identity_len > hedgerow_core::MAX_PSK_IDENTITY_LEN {
             return Err(Misuse::PskIdentityLength {
                 len: identity_len,
                 max: hedgerow_core::MAX_PSK_IDENTITY_LEN,
             });
         }
-        let settings = settings.within(&provider);
+        let has_certificates = credentials.certificates().is_some();
+        let settings = settings
+            .within(&provider)
+            .with_credentials(psk.is_some(), has_certificates);
         if settings.suites().is_empty() {
             return Err(Misuse::NotOffered);
         }
@@ -212,6 +242,7 @@ impl<P: CryptoProvider, C: PskCredentials> Client<P, C> {
             out.u16(ExtensionType::EC_POINT_FORMATS.0)?;
             out.vector16(&UNCOMPRESSED_POINT_FORMAT)?;
         }
+        self.certificate_offer().encode(out)?;
         let names = self.settings.application_protocols(protocol);
         if !names.is_empty() {
             out.u16(ExtensionType::APPLICATION_LAYER_PROTOCOL_NEGOTIATION.0)?;
@@ -251,7 +282,7 @@ impl<P: CryptoProvider, C: PskCredentials> Client<P, C> {
         &self,
         protocol: Protocol,
         body: &[u8],
-    ) -> Result<SecurityParameters, AlertDescription> {
+    ) -> Result<(SecurityParameters, ChosenTypes), AlertDescription> {
         let hello = ServerHello::decode_exact(body).map_err(|_| AlertDescription::DECODE_ERROR)?;
         if hello.server_version != protocol.version() {
             // MUST (RFC 8442 §3): its suites in another version are an illegal_parameter.
@@ -272,6 +303,8 @@ impl<P: CryptoProvider, C: PskCredentials> Client<P, C> {
         let offered = self.settings.application_protocols(protocol);
         let mut application_protocol = None;
         let mut connection_ids = None;
+        let certificate_offer = self.certificate_offer();
+        let mut types = ChosenTypes::default();
         for extension in hello.extensions.iter() {
             match (extension.extension_type, extension.data) {
                 (ExtensionType::EXTENDED_MASTER_SECRET, [])
@@ -305,6 +338,8 @@ impl<P: CryptoProvider, C: PskCredentials> Client<P, C> {
                     let named = named.ok_or(AlertDescription::HANDSHAKE_FAILURE)?;
                     connection_ids = ConnectionIds::agree(&self.settings, Some(named));
                 }
+                (extension_type, data)
+                    if certificate_offer.takes(&mut types, extension_type, data)? => {}
                 // MUST (RFC 5246 §7.4.1.4): a server answers only what was offered.
                 _ => return Err(AlertDescription::UNSUPPORTED_EXTENSION),
             }
@@ -318,7 +353,7 @@ impl<P: CryptoProvider, C: PskCredentials> Client<P, C> {
         {
             return Err(AlertDescription::HANDSHAKE_FAILURE);
         }
-        Ok(SecurityParameters {
+        let parameters = SecurityParameters {
             client_random: self.client_random,
             server_random: *hello.random,
             suite: hello.cipher_suite,
@@ -330,7 +365,8 @@ impl<P: CryptoProvider, C: PskCredentials> Client<P, C> {
             has_extended_master_secret,
             application_protocol,
             connection_ids: connection_ids.unwrap_or_default(),
-        })
+        };
+        Ok((parameters, types))
     }
 
     /// Answers the server's flight with ClientKeyExchange, ChangeCipherSpec and Finished.
@@ -358,24 +394,48 @@ impl<P: CryptoProvider, C: PskCredentials> Client<P, C> {
         };
 
         outgoing.start_flight();
-        let identity = self.credentials.psk_identity();
+        let credentials = self
+            .credentials
+            .pre_shared_key()
+            .ok_or(AlertDescription::INTERNAL_ERROR)?;
         outgoing
             .push_message(&mut transcript, HandshakeType::ClientKeyExchange, |out| {
-                encode_client_key_exchange(identity, public_key, out)
+                encode_client_key_exchange(credentials.psk_identity, public_key, out)
             })
             .map_err(internal)?;
 
         let session_hash = transcript.hash();
-        let psk = self.credentials.psk().expose();
+        let secrets = Secrets::Psk {
+            psk: credentials.psk.expose(),
+            agreed,
+        };
+        let peer = Peer::Psk(credentials.peer);
+        self.send_finished(
+            outgoing,
+            parameters,
+            transcript,
+            &secrets,
+            &session_hash,
+            peer,
+        )
+    }
+
+    /// Derives the keys and ends the flight with ChangeCipherSpec and Finished. `session_hash` is the
+    /// digest of all messages up to ClientKeyExchange.
+    pub(crate) fn send_finished<O: Outgoing<P>>(
+        &self,
+        outgoing: &mut O,
+        parameters: SecurityParameters,
+        mut transcript: Transcript<P>,
+        secrets: &Secrets<'_>,
+        session_hash: &[u8; SHA256_LEN],
+        peer: Peer,
+    ) -> Result<Keyed<P, O::Opener>, AlertDescription> {
+        let internal = |_| AlertDescription::INTERNAL_ERROR;
         let (master, keys) = parameters
-            .derive_keys(
-                &self.provider,
-                &Secrets { psk, agreed },
-                &session_hash,
-                Self::END,
-            )
+            .derive_keys(&self.provider, secrets, session_hash, Self::END)
             .map_err(|_| AlertDescription::INTERNAL_ERROR)?;
-        let verify_data = master.derive_verify_data(Self::END, &session_hash);
+        let verify_data = master.derive_verify_data(Self::END, &transcript.hash());
 
         outgoing.push_change_cipher_spec().map_err(internal)?;
         let opener = outgoing.set_keys(keys, &parameters.connection_ids);
@@ -385,7 +445,7 @@ impl<P: CryptoProvider, C: PskCredentials> Client<P, C> {
             })
             .map_err(internal)?;
         Ok(Keyed {
-            peer: Some(self.credentials.peer()),
+            peer: Some(peer),
             parameters,
             transcript,
             master,

@@ -6,19 +6,28 @@
 //!                             <--------    HelloVerifyRequest   none: stateless
 //! ClientHello (cookie)        -------->                    client's, flight 3
 //!                                          ServerHello
+//!                                          Certificate*
 //!                                          [ServerKeyExchange]
+//!                                          CertificateRequest*
 //!                             <--------    ServerHelloDone server's, flight 4
+//! Certificate*
 //! ClientKeyExchange
+//! CertificateVerify*
 //! [ChangeCipherSpec]
 //! Finished                    -------->                    client's, flight 5
 //!                                          [ChangeCipherSpec]
 //!                             <--------    Finished        none: sent again on request
 //! ```
 //!
+//! \* only where the server signs (RFC 8422 §2); what it doesn't request isn't sent.
+//!
 //! A server that asks for no cookie answers the first ClientHello with its ServerHello.
 
-use hedgerow_core::{ChannelError, CryptoProvider, Env, Instant, Misuse, PskCredentials, Received};
+use hedgerow_core::{
+    ChannelError, ClientCredentials, CryptoProvider, Env, Instant, Misuse, Received,
+};
 
+use crate::certificates::needed_buffer_len;
 use crate::client::{Client, Expect};
 use crate::dtls_incoming::DtlsIncoming;
 use crate::dtls_machine::DtlsMachine;
@@ -29,8 +38,8 @@ use crate::{Buffers, ClientState, Established, Settings};
 
 /// A client's handshake with one server.
 ///
-/// `C` gives identity and key once the server has spoken; `B` is a buffer of the caller's, of the
-/// length that [`Buffers`] names.
+/// `C` gives what the client shows once the server has spoken, pre-shared key or certificate; `B` is
+/// a buffer of the caller's, of the length that [`Buffers`] names.
 pub struct ClientHandshake<P: CryptoProvider, C, B> {
     machine: DtlsMachine<P, Client<P, C>, Expect<P>, B>,
 }
@@ -38,7 +47,7 @@ pub struct ClientHandshake<P: CryptoProvider, C, B> {
 impl<P, C, B> ClientHandshake<P, C, B>
 where
     P: CryptoProvider,
-    C: PskCredentials,
+    C: ClientCredentials,
     B: AsRef<[u8]> + AsMut<[u8]>,
 {
     /// Starts a handshake; its first flight is there to be sent.
@@ -47,7 +56,7 @@ where
     ///
     /// [`Misuse::BufferTooSmall`] if a buffer is shorter than [`Buffers`] asks for,
     /// [`Misuse::PskIdentityLength`] for an identity longer than 128 bytes, [`Misuse::NotOffered`]
-    /// if the settings name no suite.
+    /// if the settings name no suite that provider and credentials can do.
     pub fn new(
         provider: P,
         credentials: C,
@@ -55,7 +64,10 @@ where
         buffers: Buffers<B>,
         env: &mut Env<'_>,
     ) -> Result<Self, Misuse> {
-        let Buffers { incoming, outgoing } = buffers.checked()?;
+        let certificates = credentials.certificates();
+        let server_name = certificates.and_then(|certificates| certificates.server_name());
+        let needed = needed_buffer_len(&settings, certificates, server_name);
+        let Buffers { incoming, outgoing } = buffers.checked(needed)?;
         let client = Client::new(provider, credentials, settings, env)?;
         let mut outgoing = DtlsOutgoing::new(&settings, outgoing, 0, 0, env.now);
         let state = client.start(&mut outgoing)?;
@@ -122,11 +134,7 @@ where
     /// Returns what the handshake waits for.
     pub const fn state(&self) -> ClientState {
         match self.machine.phase() {
-            Phase::Early(Expect::ServerHello(_)) => ClientState::ExpectServerHello {
-                has_cookie: self.machine.role.has_cookie(),
-            },
-            Phase::Early(Expect::ServerKeyExchange(..)) => ClientState::ExpectServerKeyExchange,
-            Phase::Early(Expect::ServerHelloDone(..)) => ClientState::ExpectServerHelloDone,
+            Phase::Early(expect) => expect.state(self.machine.role.has_cookie()),
             Phase::ExpectChangeCipherSpec(_) => ClientState::ExpectChangeCipherSpec,
             Phase::ExpectFinished(_) => ClientState::ExpectFinished,
             Phase::Established(_) => ClientState::Established,

@@ -1,7 +1,7 @@
 //! A handshake over datagrams: records to messages and back, the timer, and what is dropped.
 
 use hedgerow_core::{
-    ChannelError, CryptoProvider, DropReason, Env, Event, Instant, Peer, PeerFault, Received,
+    ChannelError, CryptoProvider, DropReason, Env, Event, Instant, PeerFault, Received,
 };
 use hedgerow_record::{
     Alert, AlertDescription, ContentType, DTLS_1_0, DTLS_1_2, DtlsOpener, DtlsRecord, EpochNumber,
@@ -76,7 +76,7 @@ where
             _ => (Some(DropReason::UnexpectedEpoch), false),
         };
         let event = match &self.phase {
-            Phase::Established(done) => Some(Event::Established(Peer::Psk(done.peer))),
+            Phase::Established(done) => Some(Event::Established(done.peer)),
             _ => dropped.map(Event::Dropped),
         };
         Ok(Received {
@@ -125,7 +125,7 @@ where
                 done.opener,
                 next_plain_number,
                 self.final_flight,
-                Peer::Psk(done.peer),
+                done.peer,
                 done.suite,
                 R::END,
             ),

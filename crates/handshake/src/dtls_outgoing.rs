@@ -121,9 +121,10 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> DtlsOutgoing<B, A> {
     }
 
     /// Sends the whole flight again because the peer has sent its own again, unless it was sent a
-    /// moment ago.
+    /// moment ago, or the peer's answer, which has begun to arrive, is what comes again.
     pub(crate) fn answer_duplicate(&mut self, now: Instant) {
         if self.flight.len() > 0
+            && !self.timer.is_stopped()
             && self.cursor >= self.flight.len()
             && self.timer.may_answer_duplicate(now)
         {

@@ -4,9 +4,12 @@
 //! identity, because it doesn't know it or policy forbids it, goes on with a dummy key: each step
 //! is then the same as for a key that differs, until the deadline ends it with one alert.
 
-use hedgerow_core::{ChannelError, CryptoProvider, Env, Instant, Misuse, PskStore, Received};
+use hedgerow_core::{
+    ChannelError, CryptoProvider, Env, Instant, Misuse, Received, ServerCredentials,
+};
 use hedgerow_record::Random;
 
+use crate::certificates::needed_buffer_len;
 use crate::dtls_incoming::DtlsIncoming;
 use crate::dtls_machine::DtlsMachine;
 use crate::dtls_outgoing::DtlsOutgoing;
@@ -17,7 +20,8 @@ use crate::{AcceptedHello, Buffers, Established, ServerState, Settings};
 
 /// A server's handshake with one client that has proved its address.
 ///
-/// `S` finds the client's key once it has named itself; `B` is a buffer of the caller's, of the
+/// `S` finds the client's key once it has named itself, or has the server's certificate and says
+/// which ones it takes; `B` is a buffer of the caller's, of the
 /// length that [`Buffers`] names.
 pub struct ServerHandshake<P: CryptoProvider, S, B> {
     machine: DtlsMachine<P, Server<P, S>, Expect<P>, B>,
@@ -27,7 +31,7 @@ pub struct ServerHandshake<P: CryptoProvider, S, B> {
 impl<P, S, B> ServerHandshake<P, S, B>
 where
     P: CryptoProvider,
-    S: PskStore,
+    S: ServerCredentials,
     B: AsRef<[u8]> + AsMut<[u8]>,
 {
     /// Answers a ClientHello that an [`Acceptor`](crate::Acceptor) has accepted; its first flight
@@ -37,24 +41,29 @@ where
     ///
     /// # Errors
     ///
-    /// [`Misuse::BufferTooSmall`] if a buffer is shorter than [`Buffers`] asks for.
+    /// [`Misuse::BufferTooSmall`] if a buffer is shorter than [`Buffers`] asks for,
+    /// [`Misuse::NotOffered`] if the hello was accepted with other credentials than these.
     pub fn new(
         provider: P,
-        store: S,
+        credentials: S,
         settings: Settings,
         hello: AcceptedHello<P>,
         buffers: Buffers<B>,
         env: &mut Env<'_>,
     ) -> Result<Self, Misuse> {
-        let Buffers { incoming, outgoing } = buffers.checked()?;
         let AcceptedHello {
             transcript,
             client_random,
             negotiated,
             message_seq,
             record_number,
+            server_name,
         } = hello;
-        let server = Server::new(provider, store, settings, env);
+        let server_name = server_name.as_name();
+        let certificates = credentials.certificates();
+        let needed = needed_buffer_len(&settings, certificates, server_name);
+        let Buffers { incoming, outgoing } = buffers.checked(needed)?;
+        let server = Server::new(provider, credentials, settings, env);
         // MUST (RFC 6347 §4.2.1): the ServerHello's record takes up the ClientHello's number.
         let mut outgoing = DtlsOutgoing::new(
             &settings,
@@ -65,9 +74,14 @@ where
             message_seq,
             env.now,
         );
-        let state = server
-            .answer_hello(env, &mut outgoing, transcript, client_random, &negotiated)
-            .map_err(|_| Misuse::NotOffered)?;
+        let state = server.answer_hello(
+            env,
+            &mut outgoing,
+            transcript,
+            client_random,
+            &negotiated,
+            server_name,
+        )?;
         let incoming = DtlsIncoming::new(
             incoming,
             message_seq.saturating_add(1),
@@ -142,8 +156,7 @@ where
     /// Returns what the handshake waits for.
     pub const fn state(&self) -> ServerState {
         match self.machine.phase() {
-            Phase::Early(Expect::ClientHello) => ServerState::ExpectClientHello,
-            Phase::Early(Expect::ClientKeyExchange(..)) => ServerState::ExpectClientKeyExchange,
+            Phase::Early(expect) => expect.state(),
             Phase::ExpectChangeCipherSpec(_) => ServerState::ExpectChangeCipherSpec,
             Phase::ExpectFinished(_) => ServerState::ExpectFinished,
             Phase::Established(_) => ServerState::Established,

@@ -55,6 +55,11 @@ impl FlightTimer {
         self.is_stopped = true;
     }
 
+    /// Says whether the flight's answer has begun to arrive.
+    pub(crate) const fn is_stopped(&self) -> bool {
+        self.is_stopped
+    }
+
     pub(crate) const fn answering_duplicate(&mut self) {
         self.is_answer = true;
     }

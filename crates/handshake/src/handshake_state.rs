@@ -10,8 +10,12 @@ pub enum ClientState {
         /// Whether the ClientHello that is to be answered carries a cookie.
         has_cookie: bool,
     },
+    /// Certificate: only where the server signs.
+    ExpectCertificate,
     /// ServerKeyExchange, or ServerHelloDone where there is no hint (RFC 4279 §2).
     ExpectServerKeyExchange,
+    /// CertificateRequest, or ServerHelloDone where none is asked for: only where the server signs.
+    ExpectCertificateRequest,
     /// ServerHelloDone.
     ExpectServerHelloDone,
     /// ChangeCipherSpec, the own Finished being sent.
@@ -31,8 +35,12 @@ pub enum ClientState {
 pub enum ServerState {
     /// ClientHello: only in TLS, since DTLS's acceptor has it before there is a handshake.
     ExpectClientHello,
+    /// Certificate: only where the client was asked for one.
+    ExpectCertificate,
     /// ClientKeyExchange.
     ExpectClientKeyExchange,
+    /// CertificateVerify: only behind a client's certificate.
+    ExpectCertificateVerify,
     /// ChangeCipherSpec.
     ExpectChangeCipherSpec,
     /// Finished.

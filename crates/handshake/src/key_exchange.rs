@@ -1,11 +1,13 @@
-//! The key exchange messages: plain PSK (RFC 4279 §2), and PSK with an ephemeral agreement (RFC 5489
-//! §2).
+//! The key exchange messages: plain PSK (RFC 4279 §2), PSK with an ephemeral agreement (RFC 5489
+//! §2), and an ephemeral agreement that the server signs (RFC 8422 §5.4, §5.7).
 
 use hedgerow_core::{
     AgreementKey, EncodeError, Env, KeyAgreement, MAX_PUBLIC_KEY_LEN, NamedGroup, Reader,
     SHARED_SECRET_LEN, Secret, Writer,
 };
-use hedgerow_record::{AlertDescription, KeyExchange, ServerEcdhParams, decode_public_key};
+use hedgerow_record::{
+    AlertDescription, DigitallySigned, KeyExchange, ServerEcdhParams, decode_public_key,
+};
 
 /// A peer's ephemeral public key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,23 +84,53 @@ pub(crate) fn decode_server_key_exchange(
     let _hint = reader.vector16().map_err(malformed)?;
     let public_key = match key_exchange {
         KeyExchange::Psk => None,
-        _ => {
-            let params = ServerEcdhParams::decode(&mut reader).map_err(|error| match error {
-                hedgerow_record::Error::Decode(error) => malformed(error),
-                // MUST (RFC 8422 §5.4): no curve but a named one.
-                _ => AlertDescription::ILLEGAL_PARAMETER,
-            })?;
-            // MUST (RFC 8422 §5.4): the server takes a group that was offered.
-            let group = NamedGroup::from_code_point(params.group)
-                .filter(|&group| is_offered(group))
-                .ok_or(AlertDescription::ILLEGAL_PARAMETER)?;
-            let public_key = PublicKey::new(group, params.public_key)
-                .ok_or(AlertDescription::ILLEGAL_PARAMETER)?;
-            Some(public_key)
-        }
+        _ => Some(decode_params(is_offered, &mut reader)?),
     };
     reader.finish().map_err(malformed)?;
     Ok(public_key)
+}
+
+/// A ServerKeyExchange that the server signs.
+pub(crate) struct SignedParams<'a> {
+    pub(crate) public_key: PublicKey,
+    /// The parameters' bytes, which the signature covers.
+    pub(crate) params: &'a [u8],
+    pub(crate) signed: DigitallySigned<'a>,
+}
+
+/// Decodes a ServerKeyExchange that is signed: the server's public key in a group that `is_offered`,
+/// and the signature, which isn't verified here.
+pub(crate) fn decode_signed_params(
+    is_offered: impl Fn(NamedGroup) -> bool,
+    body: &[u8],
+) -> Result<SignedParams<'_>, AlertDescription> {
+    let mut reader = Reader::new(body);
+    let public_key = decode_params(is_offered, &mut reader)?;
+    let params_len = body.len().saturating_sub(reader.len());
+    let signed = DigitallySigned::decode(&mut reader).map_err(malformed)?;
+    reader.finish().map_err(malformed)?;
+    Ok(SignedParams {
+        public_key,
+        params: body.get(..params_len).unwrap_or_default(),
+        signed,
+    })
+}
+
+/// Decodes a server's parameters at the front: its public key in a group that `is_offered`.
+fn decode_params(
+    is_offered: impl Fn(NamedGroup) -> bool,
+    reader: &mut Reader<'_>,
+) -> Result<PublicKey, AlertDescription> {
+    let params = ServerEcdhParams::decode(reader).map_err(|error| match error {
+        hedgerow_record::Error::Decode(error) => malformed(error),
+        // MUST (RFC 8422 §5.4): no curve but a named one.
+        _ => AlertDescription::ILLEGAL_PARAMETER,
+    })?;
+    // MUST (RFC 8422 §5.4): the server takes a group that was offered.
+    let group = NamedGroup::from_code_point(params.group)
+        .filter(|&group| is_offered(group))
+        .ok_or(AlertDescription::ILLEGAL_PARAMETER)?;
+    PublicKey::new(group, params.public_key).ok_or(AlertDescription::ILLEGAL_PARAMETER)
 }
 
 /// Encodes a ServerKeyExchange without a hint.
@@ -135,6 +167,17 @@ pub(crate) fn decode_client_key_exchange(
     Ok((psk_identity, public_key))
 }
 
+/// Decodes a ClientKeyExchange without an identity: the client's public key in `group`.
+pub(crate) fn decode_client_public_key(
+    group: NamedGroup,
+    body: &[u8],
+) -> Result<PublicKey, AlertDescription> {
+    let mut reader = Reader::new(body);
+    let bytes = decode_public_key(&mut reader).map_err(malformed)?;
+    reader.finish().map_err(malformed)?;
+    PublicKey::new(group, bytes).ok_or(AlertDescription::ILLEGAL_PARAMETER)
+}
+
 /// Encodes a ClientKeyExchange.
 pub(crate) fn encode_client_key_exchange(
     psk_identity: &[u8],
@@ -148,7 +191,7 @@ pub(crate) fn encode_client_key_exchange(
     }
 }
 
-const fn malformed(_: hedgerow_core::DecodeError) -> AlertDescription {
+pub(crate) const fn malformed(_: hedgerow_core::DecodeError) -> AlertDescription {
     AlertDescription::DECODE_ERROR
 }
 

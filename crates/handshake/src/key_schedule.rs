@@ -1,5 +1,5 @@
-//! From a pre-shared key to the keys of one connection (RFC 4279 §2, RFC 5246 §8.1 and §6.3,
-//! RFC 7627 §4).
+//! From a pre-shared key or an agreed secret to the keys of one connection (RFC 4279 §2, RFC 5246
+//! §8.1 and §6.3, RFC 7627 §4).
 
 use hedgerow_core::{
     AeadAlgorithm, CryptoProvider, CryptoRng, MAX_PSK_LEN, Misuse, Psk, SHA256_LEN,
@@ -206,28 +206,38 @@ impl<P: CryptoProvider> MasterSecret<P> {
 }
 
 /// What the premaster secret is made of.
-pub(crate) struct Secrets<'a> {
-    pub(crate) psk: &'a [u8],
-    /// What both ends agreed on, in an ephemeral exchange.
-    pub(crate) agreed: Option<&'a Secret<SHARED_SECRET_LEN>>,
+pub(crate) enum Secrets<'a> {
+    /// A pre-shared key, and in an ephemeral exchange what both ends agreed on.
+    Psk {
+        psk: &'a [u8],
+        agreed: Option<&'a Secret<SHARED_SECRET_LEN>>,
+    },
+    /// What both ends agreed on, and no more.
+    Agreed(&'a Secret<SHARED_SECRET_LEN>),
 }
 
-/// Writes other_secret and psk, each with its length (RFC 4279 §2), and returns how many bytes they
-/// take. other_secret is what was agreed on (RFC 5489 §2), or as many zeros as the psk has bytes.
+/// Writes the premaster secret and returns how many bytes it takes.
+///
+/// With a pre-shared key it is other_secret and psk, each with its length (RFC 4279 §2); other_secret
+/// is what was agreed on (RFC 5489 §2), or as many zeros as the psk has bytes. Without, it is what
+/// was agreed on (RFC 8422 §5.10).
 fn write_premaster_secret(
     secrets: &Secrets<'_>,
     out: &mut [u8; MAX_PREMASTER_SECRET_LEN],
 ) -> usize {
     const ZEROS: [u8; MAX_PSK_LEN] = [0; MAX_PSK_LEN];
     let mut writer = Writer::new(out);
-    let other: &[u8] = match secrets.agreed {
-        Some(agreed) => agreed.expose(),
-        None => ZEROS.get(..secrets.psk.len()).unwrap_or(&ZEROS),
+    let written = match secrets {
+        Secrets::Psk { psk, agreed } => {
+            let other: &[u8] = match agreed {
+                Some(agreed) => agreed.expose(),
+                None => ZEROS.get(..psk.len()).unwrap_or(&ZEROS),
+            };
+            writer.vector16(other).and_then(|()| writer.vector16(psk))
+        }
+        Secrets::Agreed(agreed) => writer.bytes(agreed.expose()),
     };
-    let written = writer
-        .vector16(other)
-        .and_then(|()| writer.vector16(secrets.psk))
-        .map(|()| writer.len());
+    let written = written.map(|()| writer.len());
     // A `Psk` is at most MAX_PSK_LEN bytes long, for which the buffer is made.
     written.unwrap_or_default()
 }

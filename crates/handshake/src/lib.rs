@@ -1,13 +1,19 @@
-//! DTLS 1.2 and TLS 1.2 handshakes with pre-shared keys (RFC 6347 §4.2, RFC 5246 §7, RFC 4279, RFC
-//! 7627, RFC 5746) as machines without socket, clock or allocator. Over datagrams: the stateless
+//! DTLS 1.2 and TLS 1.2 handshakes with pre-shared keys, raw public keys and certificates (RFC 6347
+//! §4.2, RFC 5246 §7, RFC 4279, RFC 5489, RFC 8422, RFC 7250, RFC 7627, RFC 5746) as machines without
+//! socket, clock or allocator. Over datagrams: the stateless
 //! [`Acceptor`], the [`ClientHandshake`], the [`ServerHandshake`] and the [`Session`] that is left
 //! of them; over a stream the [`TlsClientHandshake`], the [`TlsServerHandshake`] and the
 //! [`TlsSession`]. Messages, transcript and key schedule are the same code for both.
 //!
 //! Over datagrams, records can carry connection IDs (RFC 9146): [`Settings::with_connection_id`].
 //!
-//! Certificates, raw public keys, forward secrecy and resumption belong here and are not there yet.
-//! Renegotiation never will be: it is refused (RFC 5246 §7.2.2).
+//! What an end shows and accepts comes in by [`ClientCredentials`](hedgerow_core::ClientCredentials)
+//! and [`ServerCredentials`](hedgerow_core::ServerCredentials), which is a
+//! [`PskCredentials`](hedgerow_core::PskCredentials) or a [`PskStore`](hedgerow_core::PskStore) where
+//! there are pre-shared keys alone. Certificates are verified there and not here.
+//!
+//! Resumption belongs here and is not there yet. Renegotiation never will be: it is refused (RFC 5246
+//! §7.2.2).
 //!
 //! # Example
 //!
@@ -88,7 +94,9 @@ extern crate std;
 
 mod acceptor;
 mod buffers;
+mod certificates;
 mod client;
+mod client_certificates;
 mod connection_ids;
 mod cookie;
 mod dtls_client;
@@ -110,6 +118,7 @@ mod phase;
 mod prf;
 mod reassembly;
 mod server;
+mod server_certificates;
 mod settings;
 mod tls_client;
 mod tls_incoming;
@@ -133,8 +142,8 @@ pub use dtls_session::{Established, Session};
 pub use exporter::Exporter;
 pub use handshake_state::{ClientState, ServerState};
 pub use settings::{
-    DEFAULT_GROUPS, DEFAULT_SUITES, ExtendedMasterSecret, MAX_SUITES, MIN_DATAGRAM_LEN, Settings,
-    Timers,
+    DEFAULT_CERTIFICATE_SUITES, DEFAULT_GROUPS, DEFAULT_SUITES, ExtendedMasterSecret, MAX_SUITES,
+    MIN_DATAGRAM_LEN, Settings, Timers,
 };
 pub use tls_client::TlsClientHandshake;
 pub use tls_server::TlsServerHandshake;

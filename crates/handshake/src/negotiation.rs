@@ -1,13 +1,32 @@
 //! What a server makes of a ClientHello, in either protocol.
 
-use hedgerow_core::{AeadAlgorithm, NamedGroup};
+use hedgerow_core::{
+    AeadAlgorithm, CertificateCredentials, NamedGroup, ServerCredentials, ServerName,
+};
 use hedgerow_record::{
     AlertDescription, CipherSuite, ClientHello, ConnectionId, ExtensionType, KeyExchange, Protocol,
-    ProtocolNames, SupportedGroups, offers_uncompressed_points,
+    ProtocolNames, SupportedGroups, decode_server_name, offers_uncompressed_points,
 };
 
 use crate::connection_ids::decode_offer;
+use crate::server_certificates::CertificateChoice;
 use crate::{ExtendedMasterSecret, Settings};
+
+/// The modes that a server has credentials for.
+#[derive(Clone, Copy)]
+pub(crate) struct Modes<'a> {
+    pub(crate) has_psk: bool,
+    pub(crate) certificates: Option<&'a dyn CertificateCredentials>,
+}
+
+impl<'a> Modes<'a> {
+    pub(crate) fn of(credentials: &'a impl ServerCredentials) -> Self {
+        Self {
+            has_psk: credentials.psk_store().is_some(),
+            certificates: credentials.certificates(),
+        }
+    }
+}
 
 /// What server and client agree on.
 #[derive(Clone, Copy)]
@@ -23,12 +42,15 @@ pub(crate) struct Negotiated {
     pub(crate) application_protocol: Option<&'static [u8]>,
     /// The connection ID that the client has named; the handshake's settings say what comes of it.
     pub(crate) connection_id: Option<ConnectionId>,
+    /// What the certificates carry, where the suite wants them.
+    pub(crate) certificates: Option<CertificateChoice>,
 }
 
 /// Chooses from the offer, by this end's order of preference.
 pub(crate) fn negotiate(
     settings: &Settings,
     protocol: Protocol,
+    modes: &Modes<'_>,
     hello: &ClientHello<'_>,
 ) -> Result<Negotiated, AlertDescription> {
     if !is_at_least_1_2(protocol, hello) {
@@ -67,12 +89,26 @@ pub(crate) fn negotiate(
         return Err(AlertDescription::ILLEGAL_PARAMETER);
     }
     let group = choose_group(settings, hello)?.filter(|_| has_uncompressed_points);
+    let certificates = match modes.certificates {
+        Some(credentials) => CertificateChoice::negotiate(credentials, hello)?,
+        None => Err(AlertDescription::HANDSHAKE_FAILURE),
+    };
+    let mut refusal = AlertDescription::HANDSHAKE_FAILURE;
     settings
+        .with_credentials(modes.has_psk, modes.certificates.is_some())
         .suites()
         .iter()
         .filter(|&&suite| hello.cipher_suites.contains(suite))
         .find_map(|&suite| {
             let key_exchange = suite.key_exchange()?;
+            let certificates = match (key_exchange, certificates) {
+                (KeyExchange::EcdheEcdsa, Ok(choice)) => Some(choice),
+                (KeyExchange::EcdheEcdsa, Err(description)) => {
+                    refusal = description;
+                    return None;
+                }
+                _ => None,
+            };
             let is_ephemeral = key_exchange != KeyExchange::Psk;
             // MUST (RFC 8422 §4): a suite that wants a group isn't chosen without a common one.
             if is_ephemeral && group.is_none() {
@@ -88,9 +124,28 @@ pub(crate) fn negotiate(
                 signals_renegotiation,
                 application_protocol,
                 connection_id,
+                certificates,
             })
         })
-        .ok_or(AlertDescription::HANDSHAKE_FAILURE)
+        .ok_or(refusal)
+}
+
+/// Returns the name under which the client looks for this server, if it says one.
+pub(crate) fn server_name<'a>(
+    hello: &ClientHello<'a>,
+) -> Result<Option<ServerName<'a>>, AlertDescription> {
+    match hello.extensions.find(ExtensionType::SERVER_NAME) {
+        Some(data) => decode_server_name(data).map_err(|_| AlertDescription::DECODE_ERROR),
+        None => Ok(None),
+    }
+}
+
+impl Negotiated {
+    /// Returns the name that the certificate is chosen by; without certificates it has no meaning.
+    pub(crate) fn server_name<'a>(&self, hello: &ClientHello<'a>) -> Option<ServerName<'a>> {
+        self.certificates
+            .and_then(|_| server_name(hello).ok().flatten())
+    }
 }
 
 /// A client offers the highest version that it speaks (RFC 5246 §E.1). DTLS's count downwards.

@@ -1,7 +1,7 @@
 //! What the handshakes of both ends and both framings have in common: the order of the phases from
 //! the keys on, Finished, and what alerts mean.
 
-use hedgerow_core::{CryptoProvider, DropReason, Env, PeerFault, PeerId, ct_eq};
+use hedgerow_core::{CryptoProvider, DropReason, Env, Peer, PeerFault, ct_eq};
 use hedgerow_record::{Alert, AlertDescription, AlertLevel, CipherSuite};
 
 use crate::exporter::Exporter;
@@ -40,8 +40,8 @@ impl<P: CryptoProvider, E, O> Phase<P, E, O> {
 
 /// What there is once the keys are derived, beside the sealer, which the flights have.
 pub(crate) struct Keyed<P: CryptoProvider, O> {
-    /// Whom the peer's Finished proves. `None` where the key is the dummy.
-    pub(crate) peer: Option<PeerId>,
+    /// Who the peer is, once its Finished has verified. `None` where the key is the dummy.
+    pub(crate) peer: Option<Peer>,
     pub(crate) parameters: SecurityParameters,
     /// All messages before the peer's Finished.
     pub(crate) transcript: Transcript<P>,
@@ -51,7 +51,7 @@ pub(crate) struct Keyed<P: CryptoProvider, O> {
 
 /// What makes the session once the peer's Finished has verified.
 pub(crate) struct Done<P: CryptoProvider, O> {
-    pub(crate) peer: PeerId,
+    pub(crate) peer: Peer,
     pub(crate) suite: CipherSuite,
     pub(crate) application_protocol: Option<&'static [u8]>,
     pub(crate) opener: O,

@@ -1,11 +1,16 @@
-//! The server's side of a PSK handshake, in either protocol.
+//! The server's side of a handshake, in either protocol. What differs where the server signs is in
+//! [`server_certificates`](crate::server_certificates).
 
-use hedgerow_core::{AgreementKey, CryptoProvider, EncodeError, Env, PskRequest, PskStore, Writer};
+use hedgerow_core::{
+    AgreementKey, CryptoProvider, EncodeError, Env, Misuse, Peer, PskRequest, PskStore,
+    ServerCredentials, ServerName, Writer,
+};
 use hedgerow_record::{
     AlertDescription, ClientHello, ExtensionType, Extensions, HandshakeType, MAX_CONNECTION_ID_LEN,
     Random, ServerHello, UNCOMPRESSED_POINT_FORMAT, encode_protocol_names,
 };
 
+use crate::ServerState;
 use crate::Settings;
 use crate::connection_ids::ConnectionIds;
 use crate::key_exchange::{
@@ -13,23 +18,21 @@ use crate::key_exchange::{
 };
 use crate::key_schedule::{ConnectionEnd, DummyPsk, Secrets, SecurityParameters, psk_or_dummy};
 use crate::message::Message;
-use crate::negotiation::{Negotiated, negotiate};
-use crate::outgoing::{Outgoing, not_encodable};
+use crate::negotiation::{Modes, Negotiated, negotiate};
+use crate::outgoing::{Outgoing, not_encodable, too_small};
 use crate::phase::{Keyed, Phase, Role};
+use crate::server_certificates;
 use crate::settings::MAX_APPLICATION_PROTOCOLS_LEN;
 use crate::transcript::Transcript;
 
 /// Room for the extensions of a ServerHello.
 const MAX_EXTENSIONS_LEN: usize =
-    5 + 4 + 6 + (6 + MAX_APPLICATION_PROTOCOLS_LEN) + (5 + MAX_CONNECTION_ID_LEN);
-
-/// The provider drew no key, which a working one does.
-const NO_KEY: EncodeError = EncodeError::TooLong { len: 0, max: 0 };
+    5 + 4 + 6 + 2 * 5 + 4 + (6 + MAX_APPLICATION_PROTOCOLS_LEN) + (5 + MAX_CONNECTION_ID_LEN);
 
 /// What stays the same through all states.
 pub(crate) struct Server<P, S> {
-    provider: P,
-    store: S,
+    pub(crate) provider: P,
+    pub(crate) credentials: S,
     settings: Settings,
     server_random: Random,
     dummy: DummyPsk,
@@ -41,9 +44,21 @@ pub(crate) enum Expect<P: CryptoProvider> {
     ClientHello,
     /// With the server's ephemeral key, in an ephemeral exchange.
     ClientKeyExchange(SecurityParameters, Transcript<P>, Option<P::AgreementKey>),
+    /// The server has signed; what is valid then is in the state inside.
+    Signed(server_certificates::Expect<P>),
 }
 
-impl<P: CryptoProvider, S: PskStore> Role<P, Expect<P>> for Server<P, S> {
+impl<P: CryptoProvider> Expect<P> {
+    pub(crate) const fn state(&self) -> ServerState {
+        match self {
+            Self::ClientHello => ServerState::ExpectClientHello,
+            Self::ClientKeyExchange(..) => ServerState::ExpectClientKeyExchange,
+            Self::Signed(expect) => expect.state(),
+        }
+    }
+}
+
+impl<P: CryptoProvider, S: ServerCredentials> Role<P, Expect<P>> for Server<P, S> {
     const END: ConnectionEnd = ConnectionEnd::Server;
 
     fn handle_message<O: Outgoing<P>>(
@@ -57,10 +72,12 @@ impl<P: CryptoProvider, S: PskStore> Role<P, Expect<P>> for Server<P, S> {
             (Expect::ClientHello, HandshakeType::ClientHello) => {
                 let hello = ClientHello::decode_exact(O::PROTOCOL, message.body)
                     .map_err(|_| AlertDescription::DECODE_ERROR)?;
-                let negotiated = negotiate(&self.settings, O::PROTOCOL, &hello)?;
+                let modes = Modes::of(&self.credentials);
+                let negotiated = negotiate(&self.settings, O::PROTOCOL, &modes, &hello)?;
+                let name = negotiated.server_name(&hello);
                 let mut transcript = Transcript::new(&self.provider, O::PROTOCOL);
                 transcript.add_message(message);
-                self.answer_hello(env, outgoing, transcript, *hello.random, &negotiated)
+                self.answer_hello(env, outgoing, transcript, *hello.random, &negotiated, name)
                     .map(Phase::Early)
                     .map_err(|_| AlertDescription::INTERNAL_ERROR)
             }
@@ -73,27 +90,30 @@ impl<P: CryptoProvider, S: PskStore> Role<P, Expect<P>> for Server<P, S> {
                 self.derive_keys(outgoing, parameters, transcript, key.as_ref(), message)
                     .map(Phase::ExpectChangeCipherSpec)
             }
+            (Expect::Signed(state), _) => self.handle_signed(state, env, outgoing, message),
             _ => Err(AlertDescription::UNEXPECTED_MESSAGE),
         }
     }
 }
 
-impl<P: CryptoProvider, S: PskStore> Server<P, S> {
+impl<P: CryptoProvider, S: ServerCredentials> Server<P, S> {
     /// Draws the server's random bytes and the key that stands in for one that isn't there.
-    pub(crate) fn new(provider: P, store: S, settings: Settings, env: &mut Env<'_>) -> Self {
+    pub(crate) fn new(provider: P, credentials: S, settings: Settings, env: &mut Env<'_>) -> Self {
         let mut server_random = [0; 32];
         env.rng.fill_bytes(&mut server_random);
-        let dummy = DummyPsk::draw(env.rng, store.usual_psk_len());
+        let usual_psk_len = credentials.psk_store().map(PskStore::usual_psk_len);
+        let dummy = DummyPsk::draw(env.rng, usual_psk_len.unwrap_or_default());
         Self {
             settings: settings.within(&provider),
             provider,
-            store,
+            credentials,
             server_random,
             dummy,
         }
     }
 
-    /// Puts ServerHello, with an ephemeral key ServerKeyExchange, and ServerHelloDone into a flight.
+    /// Puts ServerHello, with an ephemeral key ServerKeyExchange, and ServerHelloDone into a flight;
+    /// where the server signs, also Certificate and CertificateRequest.
     ///
     /// No hint goes out, and so for plain PSK no ServerKeyExchange (RFC 4279 §2): it would tell
     /// anybody whose server this is.
@@ -104,20 +124,23 @@ impl<P: CryptoProvider, S: PskStore> Server<P, S> {
         mut transcript: Transcript<P>,
         client_random: Random,
         negotiated: &Negotiated,
-    ) -> Result<Expect<P>, EncodeError> {
+        server_name: Option<ServerName<'_>>,
+    ) -> Result<Expect<P>, Misuse> {
         let mut block = [0; MAX_EXTENSIONS_LEN];
         let mut writer = Writer::new(&mut block);
-        encode_extensions(negotiated, &mut writer)?;
+        encode_extensions(negotiated, &mut writer).map_err(too_small)?;
         let connection_ids = ConnectionIds::agree(&self.settings, negotiated.connection_id);
         if let Some(ids) = &connection_ids {
-            writer.u16(ExtensionType::CONNECTION_ID.0)?;
-            writer.nested16(|out| ids.read.encode(out))?;
+            writer
+                .u16(ExtensionType::CONNECTION_ID.0)
+                .and_then(|()| writer.nested16(|out| ids.read.encode(out)))
+                .map_err(too_small)?;
         }
         let block: &[u8] = writer.into_written();
         let extensions = if block.is_empty() {
             Extensions::NONE
         } else {
-            Extensions::from_block(block).map_err(not_encodable)?
+            Extensions::from_block(block).map_err(|_| Misuse::NotOffered)?
         };
         let hello = ServerHello {
             server_version: O::PROTOCOL.version(),
@@ -128,26 +151,11 @@ impl<P: CryptoProvider, S: PskStore> Server<P, S> {
             extensions,
         };
         outgoing.start_flight();
-        outgoing.push_message(&mut transcript, HandshakeType::ServerHello, |out| {
-            hello.encode(out).map_err(not_encodable)
-        })?;
-        let key = match negotiated.group {
-            Some(group) => {
-                let key = self
-                    .provider
-                    .generate_agreement_key(group, env.rng)
-                    .map_err(|_| NO_KEY)?;
-                let public_key = PublicKey::of(&key).ok_or(NO_KEY)?;
-                outgoing.push_message(
-                    &mut transcript,
-                    HandshakeType::ServerKeyExchange,
-                    |out| encode_server_key_exchange(&public_key, out),
-                )?;
-                Some(key)
-            }
-            None => None,
-        };
-        outgoing.push_message(&mut transcript, HandshakeType::ServerHelloDone, |_| Ok(()))?;
+        outgoing
+            .push_message(&mut transcript, HandshakeType::ServerHello, |out| {
+                hello.encode(out).map_err(not_encodable)
+            })
+            .map_err(too_small)?;
         let parameters = SecurityParameters {
             client_random,
             server_random: self.server_random,
@@ -158,6 +166,30 @@ impl<P: CryptoProvider, S: PskStore> Server<P, S> {
             application_protocol: negotiated.application_protocol,
             connection_ids: connection_ids.unwrap_or_default(),
         };
+        let key = match negotiated.group {
+            Some(group) => {
+                let key = self.provider.generate_agreement_key(group, env.rng);
+                Some(key.map_err(|_| Misuse::NotOffered)?)
+            }
+            None => None,
+        };
+        if let Some(choice) = &negotiated.certificates {
+            let key = key.ok_or(Misuse::NotOffered)?;
+            return self
+                .sign_hello(outgoing, transcript, parameters, choice, server_name, key)
+                .map(Expect::Signed);
+        }
+        if let Some(key) = &key {
+            let public_key = PublicKey::of(key).ok_or(Misuse::NotOffered)?;
+            outgoing
+                .push_message(&mut transcript, HandshakeType::ServerKeyExchange, |out| {
+                    encode_server_key_exchange(&public_key, out)
+                })
+                .map_err(too_small)?;
+        }
+        outgoing
+            .push_message(&mut transcript, HandshakeType::ServerHelloDone, |_| Ok(()))
+            .map_err(too_small)?;
         Ok(Expect::ClientKeyExchange(parameters, transcript, key))
     }
 
@@ -177,13 +209,13 @@ impl<P: CryptoProvider, S: PskStore> Server<P, S> {
             _ => None,
         };
         transcript.add_message(message);
-        let entry = self
-            .store
-            .lookup(&PskRequest::new(psk_identity, parameters.algorithm));
+        let request = PskRequest::new(psk_identity, parameters.algorithm);
+        let store = self.credentials.psk_store();
+        let entry = store.and_then(|store| store.lookup(&request));
         let (master, keys) = parameters
             .derive_keys(
                 &self.provider,
-                &Secrets {
+                &Secrets::Psk {
                     psk: psk_or_dummy(entry.map(|entry| entry.psk), &self.dummy),
                     agreed: agreed.as_ref(),
                 },
@@ -193,7 +225,7 @@ impl<P: CryptoProvider, S: PskStore> Server<P, S> {
             .map_err(|_| AlertDescription::INTERNAL_ERROR)?;
         let opener = outgoing.set_keys(keys, &parameters.connection_ids);
         Ok(Keyed {
-            peer: entry.map(|entry| entry.peer),
+            peer: entry.map(|entry| Peer::Psk(entry.peer)),
             parameters,
             transcript,
             master,
@@ -216,6 +248,9 @@ fn encode_extensions(negotiated: &Negotiated, out: &mut Writer<'_>) -> Result<()
         // RFC 8422 §5.2: answers the client's extension, where a suite with a group is chosen.
         out.u16(ExtensionType::EC_POINT_FORMATS.0)?;
         out.vector16(&UNCOMPRESSED_POINT_FORMAT)?;
+    }
+    if let Some(choice) = &negotiated.certificates {
+        choice.encode_extensions(out)?;
     }
     if let Some(name) = negotiated.application_protocol {
         out.u16(ExtensionType::APPLICATION_LAYER_PROTOCOL_NEGOTIATION.0)?;

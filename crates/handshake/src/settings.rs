@@ -18,11 +18,11 @@ pub(crate) const MAX_APPLICATION_PROTOCOLS_LEN: usize = 4 * 33;
 /// The longest record that can't be split is a protected Finished: header, connection ID, explicit
 /// nonce, handshake header, verify data and tag come to 94 bytes. A ClientHello has to be whole in
 /// one datagram for a server that keeps no state; with all suites, a connection ID and a cookie of
-/// 32 bytes each it takes 182.
-pub const MIN_DATAGRAM_LEN: usize = 192;
+/// 32 bytes each it takes 202, and a server's name with its header more.
+pub const MIN_DATAGRAM_LEN: usize = 224;
 
-/// Suites in order of preference: forward secrecy and full tags first, CCM_8 for peers that have
-/// nothing else.
+/// Suites with pre-shared keys in order of preference: forward secrecy and full tags first, CCM_8 for
+/// peers that have nothing else.
 pub const DEFAULT_SUITES: [CipherSuite; 8] = [
     CipherSuite::TLS_ECDHE_PSK_WITH_AES_128_GCM_SHA256,
     CipherSuite::TLS_ECDHE_PSK_WITH_AES_128_CCM_SHA256,
@@ -32,6 +32,13 @@ pub const DEFAULT_SUITES: [CipherSuite; 8] = [
     CipherSuite::TLS_PSK_WITH_CHACHA20_POLY1305_SHA256,
     CipherSuite::TLS_ECDHE_PSK_WITH_AES_128_CCM_8_SHA256,
     CipherSuite::TLS_PSK_WITH_AES_128_CCM_8,
+];
+
+/// Suites with certificates or raw public keys in order of preference, full tags first.
+pub const DEFAULT_CERTIFICATE_SUITES: [CipherSuite; 3] = [
+    CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_CCM,
+    CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8,
 ];
 
 /// Groups in order of preference.
@@ -92,15 +99,30 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// [`DEFAULT_SUITES`], extended master secret required, default timers, datagrams of up to
-    /// 1,200 bytes, which fit every IPv6 path.
+    /// [`DEFAULT_SUITES`] and [`DEFAULT_CERTIFICATE_SUITES`], those with forward secrecy and full
+    /// tags first, those with pre-shared keys before those with certificates, CCM_8 last; extended
+    /// master secret required, default timers, datagrams of up to 1,200 bytes, which fit every IPv6
+    /// path.
     fn default() -> Self {
-        Self::new(&DEFAULT_SUITES)
+        Self::new(&[
+            CipherSuite::TLS_ECDHE_PSK_WITH_AES_128_GCM_SHA256,
+            CipherSuite::TLS_ECDHE_PSK_WITH_AES_128_CCM_SHA256,
+            CipherSuite::TLS_ECDHE_PSK_WITH_CHACHA20_POLY1305_SHA256,
+            CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+            CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_CCM,
+            CipherSuite::TLS_PSK_WITH_AES_128_GCM_SHA256,
+            CipherSuite::TLS_PSK_WITH_AES_128_CCM,
+            CipherSuite::TLS_PSK_WITH_CHACHA20_POLY1305_SHA256,
+            CipherSuite::TLS_ECDHE_PSK_WITH_AES_128_CCM_8_SHA256,
+            CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8,
+            CipherSuite::TLS_PSK_WITH_AES_128_CCM_8,
+        ])
     }
 }
 
 impl Settings {
-    /// Default settings with the suites given, best first.
+    /// Default settings with the suites given, best first. An end uses those of them that it has
+    /// credentials for.
     ///
     /// Suites that are not implemented are left out, and so is what goes beyond [`MAX_SUITES`].
     pub fn new(suites: &[CipherSuite]) -> Self {
@@ -239,17 +261,42 @@ impl Settings {
             .any(|suite| suite.key_exchange() != Some(KeyExchange::Psk))
     }
 
+    /// Says whether a suite with certificates or raw public keys is among those offered.
+    pub(crate) fn offers_certificates(&self) -> bool {
+        self.suites()
+            .iter()
+            .any(|suite| suite.key_exchange() == Some(KeyExchange::EcdheEcdsa))
+    }
+
     /// Leaves out the groups and suites that `provider` can't do.
     pub(crate) fn within(mut self, provider: &impl KeyAgreement) -> Self {
         self.groups = self
             .groups
             .map(|group| group.filter(|&group| provider.offers_group(group)));
         let has_groups = self.groups().next().is_some();
+        let has_p256 = self.groups().any(|group| group == NamedGroup::Secp256r1);
+        self.keep_suites(|key_exchange| match key_exchange {
+            KeyExchange::Psk => true,
+            // RFC 8422 §5.1.1: the groups that a client names go for certificates too.
+            KeyExchange::EcdheEcdsa => has_p256,
+            _ => has_groups,
+        })
+    }
+
+    /// Leaves out the suites that this end has no credentials for.
+    pub(crate) fn with_credentials(self, has_psk: bool, has_certificates: bool) -> Self {
+        self.keep_suites(|key_exchange| match key_exchange {
+            KeyExchange::EcdheEcdsa => has_certificates,
+            _ => has_psk,
+        })
+    }
+
+    fn keep_suites(mut self, is_kept: impl Fn(KeyExchange) -> bool) -> Self {
         let suites = self.suites;
         let kept = suites
             .iter()
             .take(self.suite_count)
-            .filter(|suite| has_groups || suite.key_exchange() == Some(KeyExchange::Psk));
+            .filter(|suite| suite.key_exchange().is_some_and(&is_kept));
         let mut count = 0_usize;
         for (place, suite) in self.suites.iter_mut().zip(kept) {
             *place = *suite;
@@ -287,6 +334,19 @@ mod tests {
                 CipherSuite::TLS_PSK_WITH_AES_128_CCM_8,
                 CipherSuite::TLS_PSK_WITH_AES_128_CCM
             ]
+        );
+    }
+
+    #[test]
+    fn default_has_the_suites_of_both_modes_in_the_order_of_each() {
+        let settings = Settings::default();
+        assert_eq!(
+            settings.with_credentials(true, false).suites(),
+            DEFAULT_SUITES
+        );
+        assert_eq!(
+            settings.with_credentials(false, true).suites(),
+            DEFAULT_CERTIFICATE_SUITES
         );
     }
 

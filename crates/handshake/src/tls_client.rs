@@ -4,19 +4,26 @@
 //! Client                                   Server
 //! ClientHello                 -------->
 //!                                          ServerHello
+//!                                          Certificate*
 //!                                          [ServerKeyExchange]
+//!                                          CertificateRequest*
 //!                             <--------    ServerHelloDone
+//! Certificate*
 //! ClientKeyExchange
+//! CertificateVerify*
 //! [ChangeCipherSpec]
 //! Finished                    -------->
 //!                                          [ChangeCipherSpec]
 //!                             <--------    Finished
 //! ```
+//!
+//! \* only where the server signs (RFC 8422 §2); what it doesn't request isn't sent.
 
 use hedgerow_core::{
-    ChannelError, CryptoProvider, Env, Instant, Misuse, PskCredentials, StreamReceived,
+    ChannelError, ClientCredentials, CryptoProvider, Env, Instant, Misuse, StreamReceived,
 };
 
+use crate::certificates::needed_buffer_len;
 use crate::client::{Client, Expect};
 use crate::phase::Phase;
 use crate::tls_machine::TlsMachine;
@@ -25,8 +32,8 @@ use crate::{Buffers, ClientState, Settings, TlsEstablished};
 
 /// A client's handshake with one server over a stream.
 ///
-/// `C` gives identity and key once the server has spoken; `B` is a buffer of the caller's, of the
-/// length that [`Buffers`] names.
+/// `C` gives what the client shows once the server has spoken, pre-shared key or certificate; `B` is
+/// a buffer of the caller's, of the length that [`Buffers`] names.
 pub struct TlsClientHandshake<P: CryptoProvider, C, B> {
     machine: TlsMachine<P, Client<P, C>, Expect<P>, B>,
 }
@@ -34,7 +41,7 @@ pub struct TlsClientHandshake<P: CryptoProvider, C, B> {
 impl<P, C, B> TlsClientHandshake<P, C, B>
 where
     P: CryptoProvider,
-    C: PskCredentials,
+    C: ClientCredentials,
     B: AsRef<[u8]> + AsMut<[u8]>,
 {
     /// Starts a handshake; its first flight is there to be sent. Of the timers of `settings` only
@@ -44,7 +51,7 @@ where
     ///
     /// [`Misuse::BufferTooSmall`] if a buffer is shorter than [`Buffers`] asks for,
     /// [`Misuse::PskIdentityLength`] for an identity longer than 128 bytes, [`Misuse::NotOffered`]
-    /// if the settings name no suite, or more application protocols than
+    /// if the settings name no suite that provider and credentials can do, or more application protocols than
     /// [`Settings::with_application_protocols`] allows.
     pub fn new(
         provider: P,
@@ -53,7 +60,10 @@ where
         buffers: Buffers<B>,
         env: &mut Env<'_>,
     ) -> Result<Self, Misuse> {
-        let Buffers { incoming, outgoing } = buffers.checked()?;
+        let certificates = credentials.certificates();
+        let server_name = certificates.and_then(|certificates| certificates.server_name());
+        let needed = needed_buffer_len(&settings, certificates, server_name);
+        let Buffers { incoming, outgoing } = buffers.checked(needed)?;
         let client = Client::new(provider, credentials, settings, env)?;
         let mut outgoing = TlsOutgoing::new(outgoing);
         let state = client.start(&mut outgoing)?;
@@ -126,11 +136,7 @@ where
     /// Returns what the handshake waits for.
     pub const fn state(&self) -> ClientState {
         match self.machine.phase() {
-            Phase::Early(Expect::ServerHello(_)) => {
-                ClientState::ExpectServerHello { has_cookie: false }
-            }
-            Phase::Early(Expect::ServerKeyExchange(..)) => ClientState::ExpectServerKeyExchange,
-            Phase::Early(Expect::ServerHelloDone(..)) => ClientState::ExpectServerHelloDone,
+            Phase::Early(expect) => expect.state(false),
             Phase::ExpectChangeCipherSpec(_) => ClientState::ExpectChangeCipherSpec,
             Phase::ExpectFinished(_) => ClientState::ExpectFinished,
             Phase::Established(_) => ClientState::Established,

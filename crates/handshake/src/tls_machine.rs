@@ -1,7 +1,7 @@
 //! A handshake over a stream: records to messages and back, and what ends it at once.
 
 use hedgerow_core::{
-    ChannelError, CryptoProvider, DropReason, Env, Event, Instant, Peer, PeerFault, StreamReceived,
+    ChannelError, CryptoProvider, DropReason, Env, Event, Instant, PeerFault, StreamReceived,
 };
 use hedgerow_record::{
     Alert, AlertDescription, ContentType, HandshakeType, MAX_PLAINTEXT_LEN, TLS_1_2, TlsOpener,
@@ -88,7 +88,7 @@ where
             }
         }
         let event = match &self.phase {
-            Phase::Established(done) => Some(Event::Established(Peer::Psk(done.peer))),
+            Phase::Established(done) => Some(Event::Established(done.peer)),
             _ => dropped.map(Event::Dropped),
         };
         Ok(Some(StreamReceived { event, rest }))
@@ -135,7 +135,7 @@ where
                 sealer,
                 done.opener,
                 done.verify_data,
-                Peer::Psk(done.peer),
+                done.peer,
                 done.suite,
                 done.application_protocol,
                 R::END,

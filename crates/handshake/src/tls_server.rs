@@ -4,8 +4,11 @@
 //! identity, because it doesn't know it or policy forbids it, goes on with a dummy key: the
 //! client's Finished then doesn't open, and the alert is the one for a key that differs.
 
-use hedgerow_core::{ChannelError, CryptoProvider, Env, Instant, Misuse, PskStore, StreamReceived};
+use hedgerow_core::{
+    ChannelError, CryptoProvider, Env, Instant, Misuse, ServerCredentials, StreamReceived,
+};
 
+use crate::certificates::needed_buffer_len;
 use crate::phase::Phase;
 use crate::server::{Expect, Server};
 use crate::tls_machine::TlsMachine;
@@ -14,7 +17,8 @@ use crate::{Buffers, ServerState, Settings, TlsEstablished};
 
 /// A server's handshake with one client over a stream.
 ///
-/// `S` finds the client's key once it has named itself; `B` is a buffer of the caller's, of the
+/// `S` finds the client's key once it has named itself, or has the server's certificate and says
+/// which ones it takes; `B` is a buffer of the caller's, of the
 /// length that [`Buffers`] names. The stream below has proved the client's address (TCP's own
 /// handshake), so there is no acceptor.
 pub struct TlsServerHandshake<P: CryptoProvider, S, B> {
@@ -24,7 +28,7 @@ pub struct TlsServerHandshake<P: CryptoProvider, S, B> {
 impl<P, S, B> TlsServerHandshake<P, S, B>
 where
     P: CryptoProvider,
-    S: PskStore,
+    S: ServerCredentials,
     B: AsRef<[u8]> + AsMut<[u8]>,
 {
     /// Waits for a ClientHello. Of the timers of `settings` only the deadline counts.
@@ -34,13 +38,14 @@ where
     /// [`Misuse::BufferTooSmall`] if a buffer is shorter than [`Buffers`] asks for.
     pub fn new(
         provider: P,
-        store: S,
+        credentials: S,
         settings: Settings,
         buffers: Buffers<B>,
         env: &mut Env<'_>,
     ) -> Result<Self, Misuse> {
-        let Buffers { incoming, outgoing } = buffers.checked()?;
-        let server = Server::new(provider, store, settings, env);
+        let needed = needed_buffer_len(&settings, credentials.certificates(), None);
+        let Buffers { incoming, outgoing } = buffers.checked(needed)?;
+        let server = Server::new(provider, credentials, settings, env);
         let outgoing = TlsOutgoing::new(outgoing);
         let deadline = env.now + settings.timers.deadline;
         Ok(Self {
@@ -107,8 +112,7 @@ where
     /// Returns what the handshake waits for.
     pub const fn state(&self) -> ServerState {
         match self.machine.phase() {
-            Phase::Early(Expect::ClientHello) => ServerState::ExpectClientHello,
-            Phase::Early(Expect::ClientKeyExchange(..)) => ServerState::ExpectClientKeyExchange,
+            Phase::Early(expect) => expect.state(),
             Phase::ExpectChangeCipherSpec(_) => ServerState::ExpectChangeCipherSpec,
             Phase::ExpectFinished(_) => ServerState::ExpectFinished,
             Phase::Established(_) => ServerState::Established,

@@ -9,6 +9,13 @@ use hedgerow_core::AeadAlgorithm;
 pub struct CipherSuite(pub u16);
 
 impl CipherSuite {
+    /// 0xC02B (RFC 5289 §3.2).
+    pub const TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256: Self = Self(0xc02b);
+    /// 0xC0AC (RFC 7251 §2).
+    pub const TLS_ECDHE_ECDSA_WITH_AES_128_CCM: Self = Self(0xc0ac);
+    /// 0xC0AE (RFC 7251 §2): the suite that RFC 7252 §9.1.3.2 makes mandatory for raw public keys and
+    /// certificates.
+    pub const TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8: Self = Self(0xc0ae);
     /// 0xD001 (RFC 8442 §3).
     pub const TLS_ECDHE_PSK_WITH_AES_128_GCM_SHA256: Self = Self(0xd001);
     /// 0xD003 (RFC 8442 §3).
@@ -54,9 +61,20 @@ impl CipherSuite {
 
     const fn parameters(self) -> Option<(KeyExchange, AeadAlgorithm, &'static str)> {
         use AeadAlgorithm::{Aes128Ccm, Aes128Ccm8, Aes128Gcm, Chacha20Poly1305};
-        use KeyExchange::{EcdhePsk, Psk};
+        use KeyExchange::{EcdheEcdsa, EcdhePsk, Psk};
 
         Some(match self {
+            Self::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 => (
+                EcdheEcdsa,
+                Aes128Gcm,
+                "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+            ),
+            Self::TLS_ECDHE_ECDSA_WITH_AES_128_CCM => {
+                (EcdheEcdsa, Aes128Ccm, "TLS_ECDHE_ECDSA_WITH_AES_128_CCM")
+            }
+            Self::TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8 => {
+                (EcdheEcdsa, Aes128Ccm8, "TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8")
+            }
             Self::TLS_ECDHE_PSK_WITH_AES_128_GCM_SHA256 => {
                 (EcdhePsk, Aes128Gcm, "TLS_ECDHE_PSK_WITH_AES_128_GCM_SHA256")
             }
@@ -96,6 +114,9 @@ pub enum KeyExchange {
     Psk,
     /// The pre-shared key and an ephemeral agreement (RFC 5489 §2).
     EcdhePsk,
+    /// An ephemeral agreement that the server signs with the key of its certificate, or with its raw
+    /// public key (RFC 8422 §2.1).
+    EcdheEcdsa,
 }
 
 impl KeyExchange {
@@ -103,7 +124,7 @@ impl KeyExchange {
     pub const fn has_forward_secrecy(self) -> bool {
         match self {
             Self::Psk => false,
-            Self::EcdhePsk => true,
+            Self::EcdhePsk | Self::EcdheEcdsa => true,
         }
     }
 }

@@ -1,11 +1,41 @@
-//! A provider whose ephemeral keys are given beforehand, as known answers need them.
+//! A provider whose ephemeral keys and cookies are given beforehand, as known answers need them.
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 use hedgerow_core::{
-    AeadAlgorithm, CryptoError, CryptoProvider, CryptoRng, KeyAgreement, NamedGroup, SHA256_LEN,
-    SignatureScheme, Signatures,
+    AeadAlgorithm, CryptoError, CryptoProvider, CryptoRng, HmacSha256, KeyAgreement, NamedGroup,
+    SHA256_LEN, SignatureScheme, Signatures,
 };
 use hedgerow_crypto_soft::SoftCrypto;
+
+/// The address whose cookie is the one that the vectors have: its first byte counts 60 s since the
+/// clock's origin, and these follow.
+pub const COOKIE_ADDRESS: &[u8] = b"the vectors' client";
+
+/// HMAC, but over an address it gives what the vectors have for a cookie.
+#[derive(Clone)]
+pub struct FixedHmac {
+    inner: <SoftCrypto as CryptoProvider>::HmacSha256,
+    is_cookie: bool,
+}
+
+impl HmacSha256 for FixedHmac {
+    fn update(&mut self, bytes: &[u8]) {
+        self.is_cookie |= bytes == COOKIE_ADDRESS;
+        self.inner.update(bytes);
+    }
+
+    fn finish(self) -> [u8; SHA256_LEN] {
+        let mut cookie = [0; SHA256_LEN];
+        for (byte, value) in cookie.iter_mut().zip(0xc1..) {
+            *byte = value;
+        }
+        if self.is_cookie {
+            cookie
+        } else {
+            self.inner.finish()
+        }
+    }
+}
 
 /// `SoftCrypto`, but every key that it draws is the one given.
 #[derive(Clone)]
@@ -78,7 +108,7 @@ impl Signatures for FixedKey {
 impl CryptoProvider for FixedKey {
     type Aead = <SoftCrypto as CryptoProvider>::Aead;
     type Sha256 = <SoftCrypto as CryptoProvider>::Sha256;
-    type HmacSha256 = <SoftCrypto as CryptoProvider>::HmacSha256;
+    type HmacSha256 = FixedHmac;
 
     fn aead(&self, algorithm: AeadAlgorithm, key: &[u8]) -> Result<Self::Aead, CryptoError> {
         SoftCrypto.aead(algorithm, key)
@@ -89,7 +119,10 @@ impl CryptoProvider for FixedKey {
     }
 
     fn hmac_sha256(&self, key: &[u8]) -> Self::HmacSha256 {
-        SoftCrypto.hmac_sha256(key)
+        FixedHmac {
+            inner: SoftCrypto.hmac_sha256(key),
+            is_cookie: false,
+        }
     }
 
     fn hkdf_extract(&self, salt: &[u8], input_key: &[u8], key: &mut [u8; SHA256_LEN]) {
