@@ -85,9 +85,13 @@
 //!
 //! # Features
 //!
-//! None. The crate never needs an allocator.
+//! - `x509`: `X509Credentials`, which verify chains of X.509 certificates by
+//!   `rustls-webpki`. This alone needs an allocator.
 #![no_std]
 #![cfg_attr(test, allow(clippy::as_conversions))]
+
+#[cfg(feature = "x509")]
+extern crate alloc;
 
 #[cfg(test)]
 extern crate std;
@@ -133,6 +137,8 @@ mod transcript;
 mod usage_limits;
 #[cfg(test)]
 mod wire_bytes;
+#[cfg(feature = "x509")]
+mod x509;
 
 pub use acceptor::{Acceptance, AcceptedHello, Acceptor, peek_client_random};
 pub use buffers::Buffers;
@@ -148,3 +154,5 @@ pub use settings::{
 pub use tls_client::TlsClientHandshake;
 pub use tls_server::TlsServerHandshake;
 pub use tls_session::{TlsEstablished, TlsSession};
+#[cfg(feature = "x509")]
+pub use x509::{CertificateName, X509Credentials, X509Error};
