@@ -1,24 +1,26 @@
 //! `hedgerow-handshake`: both ends of one handshake, from the cookie to application data.
 
 use hedgerow_core::{
-    ChannelError, Credentials, Env, Event, Instant, PeerId, Psk, Received, SecureChannel,
+    CertificatesOnly, ChannelError, ClientCredentials, Credentials, Env, Event, Instant,
+    P256_PUBLIC_KEY_LEN, PeerId, Psk, RawPublicKeys, Received, SecureChannel, ServerCredentials,
+    SignatureScheme, Signatures, SigningKey,
 };
 use hedgerow_crypto_soft::SoftCrypto;
 use hedgerow_handshake::{
     Acceptance, Acceptor, Buffers, ClientHandshake, ServerHandshake, Session, Settings,
 };
 
+use hedgerow_record::encode_p256_spki;
+
 use crate::counting_rng::CountingRng;
 
 pub(crate) fn enter(bytes: &mut [u8]) -> usize {
-    run(bytes).unwrap_or_default()
+    with_psk(bytes)
+        .unwrap_or_default()
+        .wrapping_add(with_raw_public_keys(bytes).unwrap_or_default())
 }
 
-fn run(bytes: &mut [u8]) -> Option<usize> {
-    let mut rng = CountingRng(1);
-    let env = &mut Env::new(Instant::ZERO, &mut rng);
-    let (mut up, mut down) = ([0; 1200], [0; 1200]);
-    let settings = Settings::default();
+fn with_psk(bytes: &mut [u8]) -> Option<usize> {
     let psk = Psk::new(bytes).ok()?;
     let credentials = Credentials {
         psk_identity: b"lamp",
@@ -26,6 +28,39 @@ fn run(bytes: &mut [u8]) -> Option<usize> {
         peer: PeerId(1),
     };
     let store = (b"lamp".as_slice(), Psk::new(bytes).ok()?, PeerId(2));
+    run(bytes, credentials, &store)
+}
+
+fn with_raw_public_keys(bytes: &mut [u8]) -> Option<usize> {
+    let key = |private| {
+        let scheme = SignatureScheme::EcdsaSecp256r1Sha256;
+        let key = SoftCrypto.signing_key(scheme, &[private; 32]).ok()?;
+        let mut public_key = [0; P256_PUBLIC_KEY_LEN];
+        key.write_public_key(&mut public_key).ok()?;
+        Some((key, encode_p256_spki(&public_key)))
+    };
+    let (client_key, client_spki) = key(1)?;
+    let (server_key, server_spki) = key(2)?;
+    let client = RawPublicKeys {
+        key: client_key,
+        accepted: &[(server_spki.as_slice(), PeerId(1))],
+    };
+    let server = RawPublicKeys {
+        key: server_key,
+        accepted: &[(client_spki.as_slice(), PeerId(2))],
+    };
+    run(bytes, CertificatesOnly(client), CertificatesOnly(&server))
+}
+
+fn run(
+    bytes: &mut [u8],
+    credentials: impl ClientCredentials,
+    store: impl ServerCredentials,
+) -> Option<usize> {
+    let mut rng = CountingRng(1);
+    let env = &mut Env::new(Instant::ZERO, &mut rng);
+    let (mut up, mut down) = ([0; 1200], [0; 1200]);
+    let settings = Settings::default();
     let acceptor = Acceptor::new(SoftCrypto, settings, env);
     let mut client =
         ClientHandshake::new(SoftCrypto, credentials, settings, buffers(), env).ok()?;
@@ -33,7 +68,7 @@ fn run(bytes: &mut [u8]) -> Option<usize> {
     let hello = loop {
         let len = client.poll_transmit(env, &mut up).ok()??;
         let hello = up.get_mut(..len)?;
-        match acceptor.handle_datagram(env, b"address", hello, &mut down) {
+        match acceptor.handle_datagram_with(&store, env, b"address", hello, &mut down) {
             Acceptance::Accept(hello) => break hello,
             Acceptance::Answer(len) => {
                 client.handle_datagram(env, down.get_mut(..len)?).ok()?;
@@ -42,7 +77,7 @@ fn run(bytes: &mut [u8]) -> Option<usize> {
         }
     };
     let mut server =
-        ServerHandshake::new(SoftCrypto, &store, settings, hello, buffers(), env).ok()?;
+        ServerHandshake::new(SoftCrypto, store, settings, hello, buffers(), env).ok()?;
     let len = server.poll_transmit(env, &mut down).ok()??;
     feed(down.get_mut(..len)?, |rest| {
         client.handle_datagram(env, rest)

@@ -839,6 +839,21 @@ fn lost_datagram_of_a_long_chain_comes_again() {
     assert!(lost >= 10, "{lost} datagrams");
 }
 
+/// RFC 6347 §4.2.4: once the client's flight has begun to arrive, what comes again of it is answered
+/// with nothing; the rest of it is the client's to send again.
+#[test]
+fn part_of_the_client_s_flight_does_not_bring_the_server_s_again() {
+    let protocol = Protocol::Dtls;
+    let (mut server, flight) = client_flight(protocol, raw_client().share(), raw_server().share());
+    for _ in 0..3 {
+        feed(&mut server, protocol, &flight[..1], client_seq(protocol));
+        assert!(server.transmit().is_empty());
+        server.wait();
+    }
+    feed(&mut server, protocol, &flight, client_seq(protocol));
+    assert_eq!(server.failure, None);
+}
+
 #[test]
 fn chain_is_verified_for_its_key_and_not_for_another() {
     for protocol in PROTOCOLS {
