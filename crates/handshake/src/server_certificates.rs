@@ -131,14 +131,14 @@ impl CertificateChoice {
             server,
             client: client.filter(|_| asks),
             names_server_type: server_data.is_some(),
-            // MUST (RFC 7250 §4.2): said if, and only if, a certificate is asked for.
-            names_client_type: asks && client_data.is_some(),
+            names_client_type: client_data.is_some(),
             has_server_name: name.is_some(),
         }))
     }
 
     /// Encodes the extensions of a ServerHello, which answer those that the client sent.
     pub(crate) fn encode_extensions(&self, out: &mut Writer<'_>) -> Result<(), EncodeError> {
+        // MUST (RFC 7250 §4.2): this is said if, and only if, a certificate is asked for.
         if let Some(client) = self.client.filter(|_| self.names_client_type) {
             out.u16(ExtensionType::CLIENT_CERTIFICATE_TYPE.0)?;
             out.vector16(&[client.code_point()])?;

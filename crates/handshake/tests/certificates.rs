@@ -696,6 +696,50 @@ fn server_answers_with_types_that_were_offered() {
     assert_eq!(answer(named, ExtensionType::SERVER_NAME, &[0]), Some(50));
 }
 
+/// RFC 7250 §4.2: a server that doesn't know raw public keys leaves them out and shows X.509.
+#[test]
+fn certificate_of_a_type_that_was_not_offered_is_refused() {
+    let (mut client, _, mut flight) =
+        server_flight(Protocol::Tls, raw_client().share(), raw_server().share());
+    let body = &mut flight[0].1;
+    // server_certificate_type is the last extension, of five bytes.
+    let len = body.len();
+    assert_eq!(body[len - 5..], [0, 0x14, 0, 1, 2]);
+    body.truncate(len - 5);
+    body[2 + 32 + 1 + 2 + 1 + 1] -= 5;
+    flight[1].1 = b"\0\0\x08\0\0\x05X.509".to_vec();
+    feed(&mut client, Protocol::Tls, &flight, 0);
+    assert_eq!(alert_sent(&client), Some(43));
+}
+
+/// RFC 5246 §7.4.6: a client that has nothing of what is asked for says so, and proves nothing.
+#[test]
+fn client_answers_an_unsuitable_request_with_no_certificate() {
+    for protocol in PROTOCOLS {
+        // rsa_sign; ecdsa_sign, but with SHA-1 alone.
+        for request in [
+            &b"\x01\x01\0\x02\x04\x03\0\0"[..],
+            b"\x01\x40\0\x02\x02\x03\0\0",
+        ] {
+            let answer = |client: Double, server: Double| {
+                let (mut client, _, mut flight) =
+                    server_flight(protocol, client.share(), server.share());
+                flight[3].1 = request.to_vec();
+                feed(&mut client, protocol, &flight, server_seq(protocol));
+                let alert = alert_sent(&client);
+                (alert, take_apart(protocol, &client.transmit()))
+            };
+            let (alert, flight) = answer(x509_client(), x509_server());
+            assert_eq!(alert, None);
+            assert_eq!(flight[0], (CERTIFICATE, vec![0, 0, 0]));
+            assert_eq!(flight.len(), 2);
+            // A raw public key can't be left empty.
+            let (alert, _) = answer(raw_client(), raw_server());
+            assert_eq!(alert, Some(HANDSHAKE_FAILURE));
+        }
+    }
+}
+
 #[test]
 fn one_server_serves_clients_of_either_mode() {
     let certificates: Shared = raw_server().share();

@@ -391,6 +391,11 @@ fn server_has_to_have_the_one_name_that_is_wanted() {
         scene.server.subject_alt_names = sans;
         scene.client_refuses(CERTIFICATE_UNKNOWN);
     }
+    // A wildcard of the kind that browsers take.
+    let mut scene = Scene::new();
+    scene.name = dns_name("lamp.site.example");
+    scene.server.subject_alt_names = vec![dns("*.site.example")];
+    scene.client_refuses(CERTIFICATE_UNKNOWN);
     // The common name doesn't count, and letters are alike in either case.
     let mut scene = Scene::new();
     scene.server = params("lamp.example", &[]);
