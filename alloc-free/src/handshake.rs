@@ -9,8 +9,7 @@ use hedgerow_crypto_soft::SoftCrypto;
 use hedgerow_handshake::{
     Acceptance, Acceptor, Buffers, ClientHandshake, ServerHandshake, Session, Settings,
 };
-
-use hedgerow_record::encode_p256_spki;
+use hedgerow_record::{ConnectionId, encode_p256_spki};
 
 use crate::counting_rng::CountingRng;
 
@@ -60,7 +59,8 @@ fn run(
     let mut rng = CountingRng(1);
     let env = &mut Env::new(Instant::ZERO, &mut rng);
     let (mut up, mut down) = ([0; 1200], [0; 1200]);
-    let settings = Settings::default();
+    let id = ConnectionId::new(bytes.get(..8)?).ok()?;
+    let settings = Settings::default().with_connection_id(Some(id));
     let acceptor = Acceptor::new(SoftCrypto, settings, env);
     let mut client =
         ClientHandshake::new(SoftCrypto, credentials, settings, buffers(), env).ok()?;
