@@ -147,8 +147,8 @@ impl Settings {
     }
 
     /// Sets the groups for ephemeral key agreement, best first; without any, no suite with forward
-    /// secrecy is offered or accepted. What goes beyond the number of groups that there are is left
-    /// out.
+    /// secrecy is offered or accepted; without P-256 none with certificates, whose keys they go for
+    /// too (RFC 8422 §5.1.1). What goes beyond the number of groups that there are is left out.
     #[must_use]
     pub fn with_groups(mut self, groups: &[NamedGroup]) -> Self {
         let mut chosen = groups.iter().copied();

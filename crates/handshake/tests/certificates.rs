@@ -11,8 +11,8 @@ use hedgerow_core::{
 };
 use hedgerow_crypto_soft::SoftCrypto;
 use hedgerow_handshake::{
-    Buffers, ClientHandshake, DEFAULT_CERTIFICATE_SUITES, Settings, TlsClientHandshake,
-    TlsServerHandshake,
+    Buffers, ClientHandshake, DEFAULT_CERTIFICATE_SUITES, MIN_DATAGRAM_LEN, Settings,
+    TlsClientHandshake, TlsServerHandshake,
 };
 use hedgerow_record::{ExtensionType, Protocol};
 use hedgerow_sim::TestRng;
@@ -797,6 +797,33 @@ fn one_server_serves_clients_of_either_mode() {
         certificates,
     };
     assert_eq!(peer_of!(both), Peer::Psk(PeerId(4)));
+}
+
+/// What [`MIN_DATAGRAM_LEN`] promises: the longest ClientHello without a server's name, which takes
+/// 165 bytes with a cookie of 32.
+#[test]
+fn hello_with_everything_fits_the_smallest_datagram() {
+    let mut rng = TestRng::new(1);
+    let env = &mut Env::new(Instant::ZERO, &mut rng);
+    let psk = Psk::new(b"sixteen byte key").unwrap();
+    let credentials = PskAndCertificates {
+        psk: hedgerow_core::Credentials {
+            psk_identity: b"thermometer",
+            psk: &psk,
+            peer: PeerId(7),
+        },
+        certificates: Double {
+            raw: Some(Box::new(key(1))),
+            accepts: &CertificateType::ALL,
+            ..x509_client()
+        },
+    };
+    let settings = Settings::default();
+    let mut client =
+        ClientHandshake::new(SoftCrypto, credentials, settings, buffers(5_000), env).unwrap();
+    let mut out = [0; MIN_DATAGRAM_LEN];
+    let len = client.poll_transmit(env, &mut out).unwrap();
+    assert_eq!(len, Some(165 - 32));
 }
 
 #[test]
