@@ -162,6 +162,15 @@ impl<S: Storage, C: Borrow<ConnectionConfig>> Connection<S, C> {
         }
     }
 
+    /// Counts the time for the peer's CSM from now on: for a transport that took a while to be
+    /// established, such as one with a handshake.
+    pub fn handle_transport_established(&mut self, env: &Env<'_>) {
+        let from_now = env.now.saturating_add(self.config.borrow().csm_timeout);
+        if let State::ExpectCsm { until, .. } = &mut self.state {
+            *until = from_now;
+        }
+    }
+
     /// Does what has become due: requests without a response, a CSM or a close that didn't come, and
     /// the ping of a silent peer.
     pub fn handle_timeout(&mut self, env: &mut Env<'_>) {
