@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use hedgerow_coap::Release;
 use hedgerow_core::{
-    ChannelError, CryptoProvider, Env, Instant, Misuse, Peer, PskCredentials, PskStore,
+    ChannelError, CryptoProvider, Env, Instant, Misuse, Peer, PeerFault, PskCredentials, PskStore,
 };
 use hedgerow_exchange::{
     ConnectionConfig, HeapConnection, IncomingRequest, OutgoingRequest, Received, Request,
@@ -31,6 +31,9 @@ pub struct StreamConfig {
     /// What each connection may use, shared by all. Where there is no security, tokens are
     /// unpredictable whatever it says.
     pub connection: Arc<ConnectionConfig>,
+    /// Whether a client insists on a server that agrees on the application protocol by name, as it
+    /// must at any port but 5684 (RFC 8323 §8.2). Servers take clients without a name either way.
+    pub requires_protocol_name: bool,
 }
 
 impl Default for StreamConfig {
@@ -38,15 +41,19 @@ impl Default for StreamConfig {
         Self {
             handshake: Settings::default().with_application_protocols(&[b"coap"]),
             connection: Arc::new(ConnectionConfig::default()),
+            requires_protocol_name: false,
         }
     }
 }
 
 /// A CoAP connection over a stream without a socket, of either role: `coap+tcp` or `coaps+tcp`.
 ///
-/// What arrives goes to [`Self::push`]; [`Self::poll`] then takes it message by message. After any
-/// call, errors included, the caller asks [`Self::poll_transmit`] until there is nothing more to send,
-/// [`Self::poll_event`] until it returns `None`, and comes back when [`Self::poll_timeout`] says so.
+/// [`Self::room`] says how much of the stream to read, [`Self::push`] takes it, and [`Self::poll`]
+/// then goes through it message by message. After any call, errors included, the caller asks
+/// [`Self::poll_event`] until it returns `None` and [`Self::poll_transmit`] until there is nothing
+/// more to send, and then [`Self::poll`] again, which may have waited for that; it comes back when
+/// [`Self::poll_timeout`] says so. Whoever's stream takes no more bytes asks for none: this end then
+/// reads no more of the peer's either, as soon as `max_replies` answers wait.
 pub struct StreamConnection<P: CryptoProvider, S, K> {
     tls: Option<TlsConnection<P, S, K>>,
     exchange: HeapConnection<Arc<ConnectionConfig>>,
@@ -54,6 +61,7 @@ pub struct StreamConnection<P: CryptoProvider, S, K> {
     arrived: Vec<u8>,
     /// How many bytes at its front have been.
     taken: usize,
+    requires_protocol_name: bool,
 }
 
 /// What one step of [`StreamConnection::poll`] came to.
@@ -97,7 +105,10 @@ where
             )?),
             None => None,
         };
-        Ok(Self::new(tls, config, env))
+        Ok(Self {
+            requires_protocol_name: config.requires_protocol_name,
+            ..Self::new(tls, config, env)
+        })
     }
 
     /// Begins as the end that accepted the stream; `store` of `None` speaks in clear.
@@ -134,11 +145,27 @@ where
             exchange: HeapConnection::new(connection, env),
             arrived: Vec::new(),
             taken: 0,
+            requires_protocol_name: false,
         }
     }
 
-    /// Keeps bytes that have arrived and returns how many; the rest comes again after
-    /// [`Self::poll`].
+    /// Returns how many bytes [`Self::push`] takes now: none while so much waits to be sent that the
+    /// peer is to wait too.
+    pub fn room(&self) -> usize {
+        if self.exchange.is_blocked() {
+            return 0;
+        }
+        match &self.tls {
+            Some(tls) => tls.room(),
+            None => {
+                let kept = self.arrived.len().saturating_sub(self.taken);
+                MAX_ARRIVED_LEN.saturating_sub(kept)
+            }
+        }
+    }
+
+    /// Keeps bytes that have arrived and returns how many: at least as many as [`Self::room`] says.
+    /// The rest comes again after [`Self::poll`].
     pub fn push(&mut self, bytes: &[u8]) -> usize {
         match &mut self.tls {
             Some(tls) => tls.push(bytes),
@@ -179,7 +206,17 @@ where
                 self.arrived.extend_from_slice(plaintext);
                 Ok(Some(StreamEvent::Nothing))
             }
-            Ok(Some(TlsEvent::Established(peer))) => Ok(Some(StreamEvent::Established(peer))),
+            Ok(Some(TlsEvent::Established(peer))) => {
+                self.exchange.handle_transport_established(env);
+                tls.become_session();
+                if self.requires_protocol_name && tls.application_protocol().is_none() {
+                    // MUST (RFC 8323 §8.2): off port 5684, a server that agrees on no name is left.
+                    tls.close();
+                    self.exchange.handle_transport_closed();
+                    return Err(PeerFault::ProtocolNotNamed.into());
+                }
+                Ok(Some(StreamEvent::Established(peer)))
+            }
             Ok(Some(TlsEvent::Closed)) => {
                 self.exchange.handle_transport_closed();
                 Ok(Some(StreamEvent::Closed))
@@ -215,17 +252,18 @@ where
             self.exchange.handle_transport_closed();
             return Err(error);
         }
-        self.exchange.handle_timeout(env);
+        if self.peer().is_some() {
+            self.exchange.handle_timeout(env);
+        }
         Ok(())
     }
 
     /// Returns when [`Self::handle_timeout`] is due, if ever.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let tls = self.tls.as_ref().and_then(TlsConnection::poll_timeout);
-        [tls, self.exchange.poll_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+        // The handshake has a deadline of its own; what comes behind it counts from its end.
+        let exchange = self.peer().and_then(|_| self.exchange.poll_timeout());
+        [tls, exchange].into_iter().flatten().min()
     }
 
     /// Returns what happened without a message to hand out.
@@ -234,7 +272,8 @@ where
     }
 
     /// Puts the next bytes to send behind `out` and says whether there were any; all of them are to be
-    /// sent, in order. `message` is room for one message in clear, and is cleared.
+    /// sent, in order. `message` is room for one message in clear: it grows to what that takes, and is
+    /// best given again.
     ///
     /// # Errors
     ///
@@ -257,8 +296,9 @@ where
             }
         }
         let room = self.message_room();
-        message.clear();
-        message.resize(room, 0);
+        if message.len() < room {
+            message.resize(room, 0);
+        }
         // With so much room, writing doesn't fail.
         let len = match self.exchange.poll_transmit(env, message) {
             Ok(Some(len)) => len,
@@ -336,6 +376,18 @@ where
     /// [`Error::Exchange`].
     pub fn release(&mut self) -> Result<(), Error> {
         Ok(self.exchange.release(&Release::default())?)
+    }
+
+    /// Ends the connection at once, with a text for whoever looks into it on the other side; see
+    /// [`hedgerow_exchange::Connection::abort`].
+    pub fn abort(&mut self, diagnostic: &str) {
+        self.exchange.abort(diagnostic);
+    }
+
+    /// Says whether the peer has shown to be one that speaks CoAP: its CSM has come, under TLS if there
+    /// is to be any.
+    pub fn is_established(&self) -> bool {
+        self.exchange.is_established()
     }
 
     /// Says whether a request can be sent now, or once the peer's settings have come.

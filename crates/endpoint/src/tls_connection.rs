@@ -93,13 +93,18 @@ where
         }
     }
 
+    /// Returns how many bytes [`Self::push`] takes now.
+    pub fn room(&self) -> usize {
+        let kept = self.arrived.len().saturating_sub(self.taken);
+        MAX_TLS_RECORD_LEN.saturating_sub(kept)
+    }
+
     /// Keeps bytes that have arrived and returns how many: no more than make one record whole, so
     /// that a peer can't have this end hold more. The rest comes again after [`Self::poll`].
     pub fn push(&mut self, bytes: &[u8]) -> usize {
         self.arrived.drain(..self.taken);
         self.taken = 0;
-        let room = MAX_TLS_RECORD_LEN.saturating_sub(self.arrived.len());
-        let part = bytes.get(..room).unwrap_or(bytes);
+        let part = bytes.get(..self.room()).unwrap_or(bytes);
         self.arrived.extend_from_slice(part);
         part.len()
     }
@@ -257,7 +262,7 @@ where
     }
 
     /// Goes over to the session once the handshake is over and has sent everything.
-    fn become_session(&mut self) {
+    pub(crate) fn become_session(&mut self) {
         let is_over = match &self.stage {
             Stage::Client(machine) => machine.is_established() && machine.is_sent(),
             Stage::Server(machine) => machine.is_established() && machine.is_sent(),
