@@ -14,7 +14,7 @@ use tracing::{debug, error};
 use crate::clock::{Clock, os_random};
 use crate::credentials::SharedCredentials;
 use crate::desk::Desk;
-use crate::handlers::Handlers;
+use crate::handlers::{Asked, Handlers, handler_places};
 use crate::path::{Path, canonical};
 use crate::shared::{Command, Shared};
 use crate::socket::{NodeSocket, ReceiveBuffers};
@@ -30,7 +30,7 @@ pub(crate) struct Driver<S, H> {
     pub(crate) endpoint: NodeEndpoint<S>,
     pub(crate) clock: Clock,
     pub(crate) desk: Desk,
-    pub(crate) handlers: Handlers<H>,
+    pub(crate) handlers: Handlers<H, Asked>,
     pub(crate) shared: Arc<Shared>,
     shutdown_timeout: Duration,
     out: Vec<u8>,
@@ -57,7 +57,7 @@ where
             endpoint,
             clock,
             desk: Desk::default(),
-            handlers: Handlers::new(handler, config.max_handlers),
+            handlers: Handlers::new(Arc::new(handler), handler_places(config.max_handlers)),
             shared,
             shutdown_timeout: config.shutdown_timeout,
             out: vec![0; max_sent_len.max(max_flight_len)],
@@ -112,8 +112,8 @@ where
                         answered = self.handlers.next_ended();
                     }
                 }
-                () = self.shared.woken() => {
-                    if self.shared.is_stopping() {
+                () = self.shared.signals.woken() => {
+                    if self.shared.signals.is_stopping() {
                         break;
                     }
                     self.cancel_abandoned();

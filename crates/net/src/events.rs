@@ -15,7 +15,7 @@ impl Desk {
     /// handlers run.
     pub(crate) fn note<H: Handler>(
         &mut self,
-        handlers: &mut Handlers<H>,
+        handlers: &mut Handlers<H, Asked>,
         counters: &Counters,
         event: Event<'_, Path>,
     ) -> Option<Asked> {
@@ -41,8 +41,9 @@ impl Desk {
                     association,
                     request,
                 };
-                let found = self.remote(association).filter(|_| !handlers.is_full());
-                let Some((from, requester)) = found.zip(self.requester(association, peer)) else {
+                let found = self.remote(association).zip(handlers.reserve());
+                let Some(((from, place), requester)) = found.zip(self.requester(association, peer))
+                else {
                     return Some(asked);
                 };
                 let message = RequestMessage::from_message(&message);
@@ -51,7 +52,7 @@ impl Desk {
                     from,
                     message,
                 };
-                handlers.start(asked, request);
+                handlers.start(place, asked, request);
             }
             Event::Response {
                 association,

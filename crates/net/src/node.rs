@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use crate::clock::{Clock, os_random};
 use crate::driver::{Driver, NodeEndpoint};
 use crate::handler::NoResources;
-use crate::shared::{Command, QueuedRequest, RequestKey, Shared, Waiting};
+use crate::shared::{AbandonOnDrop, Command, QueuedRequest, RequestKey, Shared, Waiting};
 use crate::socket::NodeSocket;
 use crate::{
     Handler, KeyStore, NodeConfig, RequestFailure, RequestMessage, ResponseMessage, Statistics,
@@ -154,7 +154,7 @@ impl Node {
                 TrySendError::Closed(_) => RequestFailure::NodeStopped,
             })?;
         let mut guard = AbandonOnDrop {
-            shared: &inner.shared,
+            signals: &inner.shared.signals,
             key: Some(key),
         };
         let outcome = response.await;
@@ -207,22 +207,8 @@ impl Node {
     ///
     /// Requests under way end with [`RequestFailure::NodeStopped`], running handlers are dropped.
     pub async fn close(&self) {
-        self.inner.shared.stop();
+        self.inner.shared.signals.stop();
         self.inner.commands.closed().await;
-    }
-}
-
-/// Tells the task when whoever waits for a response gives up.
-struct AbandonOnDrop<'a> {
-    shared: &'a Shared,
-    key: Option<RequestKey>,
-}
-
-impl Drop for AbandonOnDrop<'_> {
-    fn drop(&mut self) {
-        if let Some(key) = self.key {
-            self.shared.abandon(key);
-        }
     }
 }
 

@@ -118,7 +118,7 @@ where
 
     /// Gives up the requests that nobody waits for any more.
     pub(crate) fn cancel_abandoned(&mut self) {
-        for key in self.shared.take_abandoned() {
+        for key in self.shared.signals.take_abandoned() {
             // One that isn't there has ended, or is still queued and is dropped there.
             let Some((association, request)) = self.desk.abandon(key) else {
                 continue;

@@ -13,18 +13,24 @@ use crate::{RequestFailure, RequestMessage, ResponseMessage, Target};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct RequestKey(pub(crate) u64);
 
-/// Signals that must get through however full the queue is.
+/// What the handles of a node and its task share.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
+    pub(crate) signals: Signals,
+    pub(crate) counters: Counters,
+}
+
+/// Signals that must get through however full the queue is.
+#[derive(Debug, Default)]
+pub(crate) struct Signals {
     /// Requests that nobody waits for any more: each at most once, so that the number of requests
     /// bounds it.
     abandoned: Mutex<Vec<RequestKey>>,
     is_stopping: AtomicBool,
     wake: Notify,
-    pub(crate) counters: Counters,
 }
 
-impl Shared {
+impl Signals {
     /// Says that nobody waits for a request any more.
     pub(crate) fn abandon(&self, key: RequestKey) {
         let mut abandoned = self
@@ -57,6 +63,20 @@ impl Shared {
     /// Waits until something was abandoned or the node is to stop.
     pub(crate) async fn woken(&self) {
         self.wake.notified().await;
+    }
+}
+
+/// Tells the task when whoever waits for a response gives up.
+pub(crate) struct AbandonOnDrop<'a> {
+    pub(crate) signals: &'a Signals,
+    pub(crate) key: Option<RequestKey>,
+}
+
+impl Drop for AbandonOnDrop<'_> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            self.signals.abandon(key);
+        }
     }
 }
 
