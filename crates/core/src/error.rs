@@ -50,13 +50,12 @@ pub enum PeerFault {
     /// can do that, so what came before may not be all.
     #[error("stream cut off: the peer had not closed it")]
     Truncated,
-    /// More records than the key is good for did not verify, whoever sent them; the key is given up
-    /// (RFC 9147 §4.5.3).
     /// The peer agreed on no application protocol by name, where one is needed: CoAP over TLS on
     /// any port but 5684 (RFC 8323 §8.2).
     #[error("peer names no application protocol (ALPN), which it has to on this port")]
     ProtocolNotNamed,
-    /// The peer used this end's keys wrongly too often; the key is given up (RFC 9147 §4.5.3).
+    /// More records than the key is good for did not verify, whoever sent them; the key is given up
+    /// (RFC 9147 §4.5.3).
     #[error("too many records that did not verify")]
     TooManyForgeries,
 }

@@ -4,7 +4,7 @@ use core::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use hedgerow_core::{MAX_PSK_IDENTITY_LEN, Misuse, PeerId, Psk, PskCredentials};
+use hedgerow_core::{MAX_PSK_IDENTITY_LEN, Misuse, PeerId, Psk, PskCredentials, ct_eq};
 
 /// What this end shows a server: an identity and the key that goes with it.
 pub struct Credentials {
@@ -28,6 +28,15 @@ impl Credentials {
             psk,
             peer,
         })
+    }
+}
+
+impl Credentials {
+    /// Says whether others are the same in all that is shown and known.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.psk_identity == other.psk_identity
+            && self.peer == other.peer
+            && ct_eq(self.psk.expose(), other.psk.expose())
     }
 }
 
@@ -55,12 +64,13 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// Whom a request is for.
+/// Whom a request is for: by datagrams if a [`Node`](crate::Node) is asked, over a stream if a
+/// [`StreamClient`](crate::StreamClient) is.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// Where the server is.
     pub address: SocketAddr,
-    /// What it is shown; `None` speaks to it in clear (`coap`, NoSec).
+    /// What it is shown; `None` speaks to it in clear (`coap` or `coap+tcp`, NoSec).
     pub credentials: Option<Arc<Credentials>>,
 }
 

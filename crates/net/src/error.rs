@@ -1,5 +1,6 @@
 //! Why a request got no response.
 
+use std::io;
 use std::net::SocketAddr;
 
 use hedgerow_core::ChannelError;
@@ -27,12 +28,27 @@ pub enum RequestFailure {
         /// The configured number.
         max: usize,
     },
-    /// The node's socket can't send to this address: it is of the other IP version, or no address
-    /// of a single peer.
-    #[error("no datagram can be sent to {address} from this socket")]
+    /// Nothing can be sent to this address: it is no address of a single peer, or of another IP
+    /// version than the node's socket.
+    #[error("nothing can be sent to {address} from here")]
     UnusableAddress {
         /// The address.
         address: SocketAddr,
+    },
+    /// The system couldn't connect a stream to the target.
+    #[error("can't connect: {kind}")]
+    Connect {
+        /// What the system says.
+        kind: io::ErrorKind,
+    },
+    /// The target didn't accept a stream within the configured time.
+    #[error("no connection in time")]
+    ConnectTimeout,
+    /// As many connections are open and in use as the configuration allows.
+    #[error("as many connections in use as configured: {max}")]
+    TooManyConnections {
+        /// The configured number.
+        max: usize,
     },
     /// The node was closed.
     #[error("node is closed")]

@@ -1,5 +1,5 @@
-//! CoAP nodes on tokio: the UDP sockets, the clock and the randomness that
-//! [`hedgerow_endpoint::Endpoint`] leaves out.
+//! CoAP nodes on tokio: the sockets, the clock and the randomness that [`hedgerow_endpoint`] leaves
+//! out.
 //!
 //! A [`Node`] is a handle to a task that owns one socket and one endpoint. It sends requests over
 //! DTLS-PSK or in clear and, bound as a server, gives those of its peers to a [`Handler`]. Answers
@@ -7,10 +7,15 @@
 //! addresses the host has. Requests, handlers and queues are bounded; beyond that there are typed
 //! refusals, 5.03 for peers. Whatever the network reports of datagrams sent counts as loss.
 //!
-//! It leaves out resources and URIs (the application's), policy about destinations (the gateway's),
-//! streams and multicast, a server without security, and storage of keys.
+//! Over TCP, in clear or under TLS-PSK (RFC 8323), there are [`StreamClient`] and [`StreamServer`],
+//! with the same messages, keys, targets and [`Handler`]s, and a task for each connection. NoSec is
+//! spoken where it is asked for, and never instead of anything else.
 //!
-//! Logs go to `tracing`: associations established and failed at `info`; closed, handshakes failed
+//! It leaves out resources and URIs (the application's), policy about destinations (the gateway's),
+//! multicast, a server of datagrams without security, and storage of keys.
+//!
+//! Logs go to `tracing`: associations and connections established and failed at `info`, with the
+//! mode in force (`dtls-psk`, `tls-psk`, `nosec`); closed, handshakes failed
 //! and errors of the socket at `debug`; drops at `trace` with their reason's label. A PSK identity
 //! shows at `debug` alone and escaped; keys, options' values and payloads never do.
 //!
@@ -79,6 +84,7 @@ mod resolve;
 mod shared;
 mod socket;
 mod statistics;
+mod stream;
 mod tls_stream;
 
 pub use config::NodeConfig;
@@ -90,4 +96,5 @@ pub use message::{OwnedOption, RequestMessage, ResponseMessage};
 pub use node::Node;
 pub use resolve::resolve;
 pub use statistics::Statistics;
+pub use stream::{ProtocolName, StreamClient, StreamConfig, StreamServer, StreamStatistics};
 pub use tls_stream::TlsStream;

@@ -1,0 +1,16 @@
+//! CoAP over TCP and TLS (RFC 8323): connections, each with a task of its own.
+
+mod client;
+mod config;
+mod connection;
+mod ending;
+mod requests;
+mod server;
+mod statistics;
+mod table;
+mod transfer;
+
+pub use client::StreamClient;
+pub use config::{ProtocolName, StreamConfig};
+pub use server::StreamServer;
+pub use statistics::StreamStatistics;

@@ -1,0 +1,173 @@
+//! A client's connections, by whom they lead to.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+use crate::stream::connection::Link;
+use crate::stream::requests::Queued;
+use crate::{Credentials, RequestFailure, Target};
+
+/// The connections of a client.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    entries: Mutex<Entries>,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    /// The least recently used first.
+    list: Vec<Entry>,
+    last_id: u64,
+    is_closed: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    id: u64,
+    address: SocketAddr,
+    credentials: Option<Arc<Credentials>>,
+    handle: Handle,
+}
+
+/// A way to a connection's task.
+#[derive(Clone, Debug)]
+pub(crate) struct Handle {
+    commands: mpsc::Sender<Queued>,
+    pub(crate) link: Arc<Link>,
+    /// Requests on their way through it.
+    pending: Arc<AtomicUsize>,
+}
+
+/// A connection in use: as long as this is there, it isn't closed to make room.
+#[derive(Debug)]
+pub(crate) struct InUse {
+    pub(crate) handle: Handle,
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.handle.pending.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Handle {
+    fn new(commands: mpsc::Sender<Queued>) -> Self {
+        Self {
+            commands,
+            link: Arc::default(),
+            pending: Arc::default(),
+        }
+    }
+
+    fn in_use(&self) -> InUse {
+        self.pending.fetch_add(1, Ordering::Relaxed);
+        InUse {
+            handle: self.clone(),
+        }
+    }
+}
+
+impl Entry {
+    fn leads_to(&self, target: &Target) -> bool {
+        let is_same = match (&self.credentials, &target.credentials) {
+            (Some(left), Some(right)) => Arc::ptr_eq(left, right) || left.is_same(right),
+            (None, None) => true,
+            // NoSec and a secured connection never stand in for each other.
+            _ => false,
+        };
+        self.address == target.address && is_same && !self.handle.commands.is_closed()
+    }
+}
+
+impl Table {
+    /// Gives a request to the connection to its target, whose address is canonical, or to a new one,
+    /// whose number and queue `open` is given. An idle connection is closed where there would be more
+    /// than `max`. Queues have room for `max_requests`.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestFailure::TooManyConnections`], [`RequestFailure::TooManyRequests`],
+    /// [`RequestFailure::NodeStopped`].
+    pub(crate) fn submit(
+        &self,
+        target: &Target,
+        mut queued: Queued,
+        max: usize,
+        max_requests: usize,
+        open: impl FnOnce(u64, Arc<Link>, mpsc::Receiver<Queued>),
+    ) -> Result<InUse, RequestFailure> {
+        let mut entries = self.lock();
+        if entries.is_closed {
+            return Err(RequestFailure::NodeStopped);
+        }
+        let too_many = RequestFailure::TooManyRequests { max: max_requests };
+        let found = entries.list.iter().position(|entry| entry.leads_to(target));
+        if let Some(index) = found {
+            let entry = entries.list.remove(index);
+            let in_use = entry.handle.in_use();
+            match entry.handle.commands.try_send(queued) {
+                Ok(()) => {
+                    entries.list.push(entry);
+                    return Ok(in_use);
+                }
+                Err(TrySendError::Full(_)) => {
+                    entries.list.push(entry);
+                    return Err(too_many);
+                }
+                // It ended just now, and another one is opened.
+                Err(TrySendError::Closed(back)) => queued = back,
+            }
+        }
+        if entries.list.len() >= max {
+            let is_idle = |entry: &Entry| entry.handle.pending.load(Ordering::Relaxed) == 0;
+            let idle = entries.list.iter().position(is_idle);
+            let idle = idle.ok_or(RequestFailure::TooManyConnections { max })?;
+            entries.list.remove(idle).handle.link.signals.stop();
+        }
+        entries.last_id = entries.last_id.wrapping_add(1);
+        let (sender, commands) = mpsc::channel(max_requests);
+        // The request is there before the connection is: it learns how that ends.
+        sender.try_send(queued).map_err(|_| too_many)?;
+        let handle = Handle::new(sender);
+        let in_use = handle.in_use();
+        open(entries.last_id, Arc::clone(&handle.link), commands);
+        let id = entries.last_id;
+        entries.list.push(Entry {
+            id,
+            address: target.address,
+            credentials: target.credentials.clone(),
+            handle,
+        });
+        Ok(in_use)
+    }
+
+    /// Forgets a connection, if it is still there: it takes no more requests.
+    pub(crate) fn retire(&self, id: u64) {
+        self.lock().list.retain(|entry| entry.id != id);
+    }
+
+    /// Lends what is shared with the connection to a target, if there is one.
+    pub(crate) fn link(&self, target: &Target) -> Option<Arc<Link>> {
+        let entries = self.lock();
+        let mut list = entries.list.iter();
+        let entry = list.find(|entry| entry.leads_to(target))?;
+        Some(Arc::clone(&entry.handle.link))
+    }
+
+    /// Ends every connection and takes no more.
+    pub(crate) fn close(&self) {
+        let mut entries = self.lock();
+        entries.is_closed = true;
+        for entry in entries.list.drain(..) {
+            entry.handle.link.signals.stop();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
