@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hedgerow_exchange::ConnectionConfig;
 use hedgerow_handshake::{Settings, Timers};
-use hedgerow_net::NodeConfig;
+use hedgerow_net::{NodeConfig, StreamConfig};
 
 /// Configures a node for one request after the other to servers that the user names, each with
 /// `limit` to end in.
@@ -12,17 +13,26 @@ use hedgerow_net::NodeConfig;
 /// A handshake ends a tenth of a second before `limit`, since its own end says why it failed.
 /// Bodies may have 16 MiB.
 pub fn client(limit: Duration) -> NodeConfig {
-    let timers = Timers::default();
-    let timers = Timers {
-        deadline: timers.deadline.min(limit.saturating_sub(MARGIN)),
-        ..timers
+    let exchange = with_large_bodies(hedgerow_exchange::Config::default());
+    node(Settings::default().with_timers(timers(limit)), exchange)
+}
+
+/// Configures the same over streams (`coap+tcp`, `coaps+tcp`).
+pub fn stream_client(limit: Duration) -> StreamConfig {
+    let mut config = StreamConfig {
+        connect_timeout: limit.saturating_sub(MARGIN),
+        ..StreamConfig::default()
     };
-    let exchange = hedgerow_exchange::Config {
-        max_body_len: MAX_CLIENT_BODY_LEN,
-        max_bodies_len: MAX_CLIENT_BODY_LEN * 2,
-        ..hedgerow_exchange::Config::default()
-    };
-    node(Settings::default().with_timers(timers), exchange)
+    let endpoint = &mut config.endpoint;
+    endpoint.handshake = endpoint.handshake.with_timers(timers(limit));
+    let connection = ConnectionConfig::default();
+    endpoint.connection = Arc::new(ConnectionConfig {
+        exchange: with_large_bodies(connection.exchange.clone()),
+        // A server that says nothing is given up by the limit, and said to be silent.
+        csm_timeout: limit,
+        ..connection
+    });
+    config
 }
 
 /// Configures a node that plays one device: RFC 7252's parameters, bodies of up to 128 KiB, 64
@@ -33,6 +43,31 @@ pub fn device() -> NodeConfig {
     config.endpoint.max_associations = MAX_DEVICE_PEERS;
     config.endpoint.max_handshakes = MAX_DEVICE_PEERS;
     config
+}
+
+/// Configures a device's server over streams, to stand beside one with [`device`].
+pub fn stream_device() -> StreamConfig {
+    StreamConfig {
+        max_connections: MAX_DEVICE_PEERS,
+        max_handshakes: MAX_DEVICE_PEERS,
+        ..StreamConfig::default()
+    }
+}
+
+fn timers(limit: Duration) -> Timers {
+    let timers = Timers::default();
+    Timers {
+        deadline: timers.deadline.min(limit.saturating_sub(MARGIN)),
+        ..timers
+    }
+}
+
+const fn with_large_bodies(exchange: hedgerow_exchange::Config) -> hedgerow_exchange::Config {
+    hedgerow_exchange::Config {
+        max_body_len: MAX_CLIENT_BODY_LEN,
+        max_bodies_len: MAX_CLIENT_BODY_LEN * 2,
+        ..exchange
+    }
 }
 
 fn node(handshake: Settings, exchange: hedgerow_exchange::Config) -> NodeConfig {

@@ -266,7 +266,7 @@ fn mistakes_on_the_command_line_are_told_and_nothing_is_sent() {
         (["get", "coap://127.0.0.1/a b", "", ""], "percent-encoded"),
         (
             ["get", "coaps+tcp://127.0.0.1/", "", ""],
-            "coaps+tcp is not spoken",
+            "a coaps+tcp URI needs credentials",
         ),
         (
             ["put", "coap://127.0.0.1/", "-t", "unheard/of"],
@@ -282,6 +282,9 @@ fn mistakes_on_the_command_line_are_told_and_nothing_is_sent() {
     let useless = ask(&["get", "coap://127.0.0.1/"]);
     assert_eq!(useless.code(), 2);
     assert!(useless.stderr().contains("did you mean coaps?"));
+    let useless = ask(&["get", "coap+tcp://127.0.0.1/"]);
+    assert_eq!(useless.code(), 2);
+    assert!(useless.stderr().contains("did you mean coaps+tcp?"));
     assert_eq!(
         hedgerow(&["get", "-u", "me", "-k", "0x0", "coaps://h"]).code(),
         2

@@ -11,10 +11,11 @@ pub mod http;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 
 use hedgerow::core::{PeerId, Psk};
 use hedgerow::devices::{Device, DeviceServer};
-use hedgerow::net::{Handler, KeyStore, Node};
+use hedgerow::net::{Handler, KeyStore, Node, StreamServer};
 use hedgerow::presets;
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -26,6 +27,8 @@ pub const KEY: &str = "sixteen byte key";
 pub struct Server {
     runtime: Runtime,
     node: Node,
+    tls: StreamServer,
+    clear: StreamServer,
 }
 
 impl Server {
@@ -38,9 +41,35 @@ impl Server {
         let keys = KeyStore::new();
         keys.insert(IDENTITY, Psk::new(KEY.as_bytes()).unwrap(), PeerId(1))
             .unwrap();
-        let node = Node::bind_server(loopback(), presets::device(), keys, handler);
+        let handler = Arc::new(handler);
+        let handler = move |request| {
+            let handler = Arc::clone(&handler);
+            async move { handler.handle(request).await }
+        };
+        let node = presets::device();
+        let node = Node::bind_server(loopback(), node, keys.clone(), handler.clone());
         let node = runtime.block_on(node).unwrap();
-        Self { runtime, node }
+        let config = presets::stream_device();
+        let tls = StreamServer::bind(loopback(), config.clone(), keys, handler.clone());
+        let tls = runtime.block_on(tls).unwrap();
+        let clear = StreamServer::bind_without_security(loopback(), config, handler);
+        let clear = runtime.block_on(clear).unwrap();
+        Self {
+            runtime,
+            node,
+            tls,
+            clear,
+        }
+    }
+
+    /// Where the same is over TLS.
+    pub fn tls_uri(&self, path: &str) -> String {
+        format!("coaps+tcp://{}{path}", self.tls.local_addr())
+    }
+
+    /// Where the same is over TCP in clear.
+    pub fn tcp_uri(&self, path: &str) -> String {
+        format!("coap+tcp://{}{path}", self.clear.local_addr())
     }
 
     pub fn uri(&self, path: &str) -> String {

@@ -64,21 +64,21 @@ pub(crate) struct GatewayArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct RequestArguments {
-    /// A coap:// or coaps:// URI
+    /// A coap://, coaps://, coap+tcp:// or coaps+tcp:// URI
     pub(crate) uri: String,
 
-    /// The identity to show the server (coaps)
+    /// The identity to show the server (coaps, coaps+tcp)
     #[arg(short, long, value_name = "IDENTITY", requires = "key")]
     pub(crate) user: Option<String>,
 
-    /// The key that goes with it: text, hexadecimal digits behind 0x, or @FILE (coaps)
+    /// The key that goes with it: text, hexadecimal digits behind 0x, or @FILE (coaps, coaps+tcp)
     ///
     /// Other users of this machine can read a running command's line, and its key with it. With
     /// @FILE the key is read from a file, which may end in a newline.
     #[arg(short, long, value_name = "KEY", requires = "user")]
     pub(crate) key: Option<String>,
 
-    /// A file with identities and keys by URI, such as the demonstration writes (coaps)
+    /// A file with identities and keys by URI, such as the demonstration writes
     #[arg(long, value_name = "FILE", conflicts_with_all = ["user", "key"])]
     pub(crate) keys: Option<PathBuf>,
 
@@ -86,7 +86,8 @@ pub(crate) struct RequestArguments {
     #[arg(short = 'A', long, value_name = "TYPE", value_parser = media::parse)]
     pub(crate) accept: Option<ContentFormat>,
 
-    /// Send without asking for an acknowledgement, and so without retransmission
+    /// Send without asking for an acknowledgement, and so without retransmission; over TCP there is
+    /// none anyway
     #[arg(short = 'N', long)]
     pub(crate) non_confirmable: bool,
 
@@ -166,8 +167,8 @@ impl RequestArguments {
 }
 
 const CLIENT_HELP: &str = "\
-The payload of a response goes to standard output, everything else to standard error. A coaps URI
-needs an identity and a key; there is no fallback to an unsecured channel.
+The payload of a response goes to standard output, everything else to standard error. A coaps or
+coaps+tcp URI needs an identity and a key; there is no fallback to an unsecured channel.
 
 Formats by short name: text, link, xml, binary, exi, json, cbor, senml-json, senml-cbor.
 

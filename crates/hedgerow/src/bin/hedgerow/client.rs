@@ -13,7 +13,8 @@ use hedgerow_coap::{
 use hedgerow_core::{ChannelError, PeerFault};
 use hedgerow_endpoint::Error as EndpointError;
 use hedgerow_exchange::{Error as ExchangeError, RequestError};
-use hedgerow_net::{Node, RequestFailure, RequestMessage, ResponseMessage, Target};
+use hedgerow_net::{Node, RequestFailure, RequestMessage, ResponseMessage, StreamClient, Target};
+use hedgerow_record::CipherSuite;
 use tokio::time::{Instant, timeout_at};
 
 use crate::arguments::RequestLine;
@@ -68,13 +69,7 @@ pub(crate) async fn run(
         payload,
         is_confirmable: !line.common.non_confirmable,
     };
-    let local = match address {
-        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-    };
-    let node = Node::bind_client(local, hedgerow::presets::client(line.common.limit()))
-        .await
-        .map_err(|error| Failure::new(Class::Local, format!("no socket: {error}")))?;
+    let carrier = Carrier::open(&uri, address, line.common.limit()).await?;
     let target = Target {
         address,
         credentials: match &security {
@@ -83,18 +78,19 @@ pub(crate) async fn run(
         },
     };
     let asked = Instant::now();
-    let outcome = timeout_at(deadline, node.request(&target, request)).await;
+    let outcome = timeout_at(deadline, carrier.request(&target, request)).await;
     let waited = asked.elapsed();
     progress.requesting = Some(waited);
-    progress.suite = node.suite(address).await.map(|suite| suite.to_string());
-    let is_established = node.statistics().established > 0;
-    node.close().await;
+    progress.suite = carrier.suite(&target).await.map(|suite| suite.to_string());
+    let is_established = carrier.is_established();
+    carrier.close().await;
 
     let peer = Peer {
         address,
         others: addresses.len().saturating_sub(1),
         security: &security,
         waited,
+        is_established,
     };
     match outcome {
         Ok(Ok(response)) => Ok(response),
@@ -111,6 +107,65 @@ struct Peer<'a> {
     others: usize,
     security: &'a Security,
     waited: Duration,
+    is_established: bool,
+}
+
+/// What carries a request, as the URI's scheme says.
+enum Carrier {
+    Datagrams(Node),
+    Streams(StreamClient),
+}
+
+impl Carrier {
+    async fn open(
+        uri: &CoapUri<'_>,
+        address: SocketAddr,
+        limit: Duration,
+    ) -> Result<Self, Failure> {
+        if uri.scheme().is_tcp() {
+            let config = hedgerow::presets::stream_client(limit);
+            return Ok(Self::Streams(StreamClient::new(config)));
+        }
+        let local = match address {
+            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+        };
+        let node = Node::bind_client(local, hedgerow::presets::client(limit)).await;
+        let node = node.map_err(|error| Failure::new(Class::Local, format!("no socket: {error}")));
+        node.map(Self::Datagrams)
+    }
+
+    async fn request(
+        &self,
+        target: &Target,
+        request: RequestMessage,
+    ) -> Result<ResponseMessage, RequestFailure> {
+        match self {
+            Self::Datagrams(node) => node.request(target, request).await,
+            Self::Streams(client) => client.request(target, request).await,
+        }
+    }
+
+    async fn suite(&self, target: &Target) -> Option<CipherSuite> {
+        match self {
+            Self::Datagrams(node) => node.suite(target.address).await,
+            Self::Streams(client) => client.suite(target),
+        }
+    }
+
+    fn is_established(&self) -> bool {
+        match self {
+            Self::Datagrams(node) => node.statistics().established > 0,
+            Self::Streams(client) => client.statistics().established > 0,
+        }
+    }
+
+    async fn close(&self) {
+        match self {
+            Self::Datagrams(node) => node.close().await,
+            Self::Streams(client) => client.close().await,
+        }
+    }
 }
 
 impl Peer<'_> {
@@ -130,7 +185,31 @@ impl Peer<'_> {
             RequestFailure::Channel(ChannelError::Peer(PeerFault::HandshakeTimeout)) => {
                 self.silence()
             }
-            RequestFailure::Exchange(RequestError::AcknowledgementTimeout) => self.silence(),
+            RequestFailure::Exchange(RequestError::AcknowledgementTimeout)
+            | RequestFailure::ConnectTimeout => self.silence(),
+            RequestFailure::Connect {
+                kind: io::ErrorKind::ConnectionRefused,
+            } => Failure::new(
+                Class::Protocol,
+                format!("{name}: connection refused: nothing listens at this TCP port"),
+            ),
+            RequestFailure::Channel(ChannelError::Peer(
+                fault @ (PeerFault::AlertSent { .. }
+                | PeerFault::AlertReceived { .. }
+                | PeerFault::Truncated),
+            )) if !self.is_established && self.security.mode() == "tls-psk" => Failure::new(
+                Class::Protocol,
+                format!(
+                    "{name}: no TLS 1.2 with a pre-shared key came about ({fault}): is it a \
+                     coaps+tcp server's port?"
+                ),
+            ),
+            RequestFailure::Exchange(RequestError::ConnectionAborted) if !self.is_established => {
+                Failure::new(
+                    Class::Protocol,
+                    format!("{name}: what answers there doesn't speak CoAP, or not in this mode"),
+                )
+            }
             RequestFailure::Exchange(RequestError::ResponseTimeout) => self.no_response(),
             RequestFailure::Refused(EndpointError::Exchange(
                 error @ (ExchangeError::BodyTooLong { .. } | ExchangeError::OptionsTooLong { .. }),

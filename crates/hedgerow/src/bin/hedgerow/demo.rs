@@ -3,12 +3,13 @@
 use std::io::{self, ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 
 use hedgerow::devices::{Device, DeviceServer, Lamp, Meter, Thermometer};
 use hedgerow::presets;
 use hedgerow_core::{PeerId, Psk};
 use hedgerow_gateway::{Config, Gateway, Running, Security, StartError};
-use hedgerow_net::{KeyStore, Node};
+use hedgerow_net::{Handler, KeyStore, Node, StreamServer};
 use hedgerow_proxy::Methods;
 
 use crate::demo_keys::{self, IDENTITY, KeyFiles, KeyText};
@@ -28,7 +29,9 @@ pub(crate) async fn run(listen: SocketAddr) -> Result<(), Failure> {
     ];
     let gateway = start_gateway(listen, &devices).await?;
     // Written last: whatever fails before leaves nothing behind.
-    let keys = devices.each_ref().map(|it| (it.name, it.uri(), &it.key));
+    let keys = devices
+        .each_ref()
+        .map(|it| (it.name, [it.uri(), it.tcp_uri()], &it.key));
     let files = KeyFiles::write(&keys).map_err(|error| local(&error))?;
     let http = gateway.http_addr().unwrap_or(listen);
     print(&invitation(http, &devices, &files));
@@ -38,6 +41,7 @@ pub(crate) async fn run(listen: SocketAddr) -> Result<(), Failure> {
     gateway.shutdown().await;
     for device in devices {
         device.node.close().await;
+        device.tcp.close().await;
     }
     Ok(())
 }
@@ -47,6 +51,8 @@ struct Simulated {
     name: &'static str,
     methods: Methods,
     node: Node,
+    /// The same device over TLS.
+    tcp: StreamServer,
     /// What people use. The gateway has a key of its own, which never leaves the process.
     key: KeyText,
     gateway_key: KeyText,
@@ -68,14 +74,23 @@ impl Simulated {
                 .map_err(|error| misuse(&error))?;
         }
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let server = DeviceServer::new(device);
-        let node = Node::bind_server(address, presets::device(), store, server)
+        let server = Arc::new(DeviceServer::new(device));
+        let handler = move |request| {
+            let server = Arc::clone(&server);
+            async move { server.handle(request).await }
+        };
+        let config = presets::device();
+        let node = Node::bind_server(address, config, store.clone(), handler.clone())
+            .await
+            .map_err(|error| local(&error))?;
+        let tcp = StreamServer::bind(address, presets::stream_device(), store, handler)
             .await
             .map_err(|error| local(&error))?;
         Ok(Self {
             name,
             methods,
             node,
+            tcp,
             key,
             gateway_key,
         })
@@ -83,6 +98,10 @@ impl Simulated {
 
     fn uri(&self) -> String {
         format!("coaps://{}", self.node.local_addr())
+    }
+
+    fn tcp_uri(&self) -> String {
+        format!("coaps+tcp://{}", self.tcp.local_addr())
     }
 }
 
@@ -116,6 +135,7 @@ async fn start_gateway(listen: SocketAddr, devices: &[Simulated]) -> Result<Runn
 /// Says what runs, and what to try.
 fn invitation(http: SocketAddr, devices: &[Simulated; 3], files: &KeyFiles) -> String {
     let [thermometer, lamp, meter] = devices.each_ref().map(Simulated::uri);
+    let [_, _, meter_tcp] = devices.each_ref().map(Simulated::tcp_uri);
     let program = std::env::current_exe().unwrap_or_else(|_| "hedgerow".into());
     let program = quoted(&program);
     let keys = quoted(files.all());
@@ -147,6 +167,10 @@ Straight to a device:
   {program} get --keys {keys} {thermometer}/temperature
   {program} get --keys {keys} {lamp}/.well-known/core
   {program} put --keys {keys} {lamp}/brightness -t text -e 40
+
+The same over TCP and TLS; each device listens there too, at a port of its own:
+
+  {program} get --keys {keys} {meter_tcp}/reading
 
 With other programs (whoever else uses this machine can read the key on their command lines):
 

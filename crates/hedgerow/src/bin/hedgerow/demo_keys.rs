@@ -43,13 +43,15 @@ pub(crate) struct KeyFiles {
 }
 
 impl KeyFiles {
-    /// Writes the keys of the servers given by name, URI and key: one file for `--keys`, and one
+    /// Writes the keys of the servers given by name, URIs and key: one file for `--keys`, and one
     /// file a server with the bare key for other programs.
     ///
     /// # Errors
     ///
     /// Those of the operating system. What was written is removed then.
-    pub(crate) fn write(servers: &[(&str, String, &KeyText)]) -> io::Result<Self> {
+    pub(crate) fn write<const URIS: usize>(
+        servers: &[(&str, [String; URIS], &KeyText)],
+    ) -> io::Result<Self> {
         let mut random = [0_u8; 8];
         getrandom::fill(&mut random)?;
         let mut folder =
@@ -58,8 +60,10 @@ impl KeyFiles {
         text.push_str(
             "# Keys of one run of hedgerow's demonstration, for `hedgerow get --keys`.\n",
         );
-        for (name, uri, key) in servers {
-            key_file::write_entry(&mut text, uri, IDENTITY, key);
+        for (name, uris, key) in servers {
+            for uri in uris {
+                key_file::write_entry(&mut text, uri, IDENTITY, key);
+            }
             folder.write(&format!("{name}.key"), key.as_bytes())?;
         }
         let all = folder.write("keys.toml", text.as_bytes())?;
@@ -94,7 +98,7 @@ mod tests {
     fn what_is_written_is_found_again_and_removed_in_the_end() {
         let key = draw().unwrap();
         let uri = "coaps://127.0.0.1:4000";
-        let files = KeyFiles::write(&[("lamp", uri.to_owned(), &key)]).unwrap();
+        let files = KeyFiles::write(&[("lamp", [uri.to_owned()], &key)]).unwrap();
         let found = key_file::find(files.all(), &CoapUri::parse(uri).unwrap()).unwrap();
         assert_eq!(
             (found.identity.as_str(), found.psk.expose()),

@@ -1,13 +1,13 @@
 //! The file of identities and keys by URI that `--keys` reads and the demonstration writes.
 //!
-//! It is TOML: one `[[key]]` table a server, with `uri` (`coaps://HOST:PORT`), `identity` and `key`
-//! (text, or hexadecimal digits behind `0x`).
+//! It is TOML: one `[[key]]` table a server, with `uri` (`coaps://HOST:PORT` or
+//! `coaps+tcp://HOST:PORT`), `identity` and `key` (text, or hexadecimal digits behind `0x`).
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use hedgerow_coap::{CoapUri, Scheme};
+use hedgerow_coap::CoapUri;
 use hedgerow_core::Psk;
 use hedgerow_gateway::parse_key;
 use serde::Deserialize;
@@ -54,8 +54,11 @@ fn find_in(text: &str, uri: &CoapUri<'_>) -> Result<Entry, String> {
     for table in tables.key {
         let server =
             CoapUri::parse(&table.uri).map_err(|error| format!("{}: {error}", table.uri))?;
-        if server.scheme() != Scheme::Coaps {
-            return Err(format!("{}: expected coaps://HOST:PORT", table.uri));
+        if !server.scheme().is_secure() {
+            return Err(format!(
+                "{}: expected coaps://HOST:PORT or coaps+tcp://HOST:PORT",
+                table.uri
+            ));
         }
         if authority(&server) == authority(uri) {
             let psk = parse_key(table.key.as_bytes())
@@ -74,9 +77,9 @@ fn find_in(text: &str, uri: &CoapUri<'_>) -> Result<Entry, String> {
     Err(format!("no key for {}: {others}", authority(uri)))
 }
 
-/// Host and port in normal form, which is what a key belongs to.
+/// Scheme, host and port in normal form, which is what a key belongs to.
 fn authority(uri: &CoapUri<'_>) -> String {
-    format!("coaps://{}:{}", uri.host(), uri.port())
+    format!("{}://{}:{}", uri.scheme(), uri.host(), uri.port())
 }
 
 #[derive(Deserialize)]

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use hedgerow_coap::{CoapUri, Scheme, UriHost};
+use hedgerow_coap::{CoapUri, UriHost};
 use hedgerow_core::PeerId;
 use hedgerow_net::Credentials;
 
@@ -16,8 +16,9 @@ use crate::{key_file, key_text};
 pub(crate) enum Security {
     /// Nothing (`coap`, NoSec).
     NoSec,
-    /// DTLS with a pre-shared key (`coaps`).
+    /// DTLS (`coaps`) or TLS (`coaps+tcp`) with a pre-shared key.
     Psk {
+        is_tls: bool,
         identity: String,
         credentials: Arc<Credentials>,
     },
@@ -28,14 +29,19 @@ impl Security {
     pub(crate) fn choose(uri: &CoapUri<'_>, arguments: &RequestArguments) -> Result<Self, Failure> {
         let has_credentials = arguments.user.is_some() || arguments.keys.is_some();
         match uri.scheme() {
-            Scheme::Coap if has_credentials => Err(Failure::usage(
-                "a coap URI is not secured, so that credentials have no use: did you mean coaps?",
-            )),
-            Scheme::Coap => Ok(Self::NoSec),
-            Scheme::Coaps => Self::from_arguments(uri, arguments),
-            other => Err(Failure::usage(format!(
-                "{other} is not spoken: expected coap or coaps"
-            ))),
+            scheme if scheme.is_secure() => Self::from_arguments(uri, arguments),
+            scheme if has_credentials => {
+                let secure = if scheme.is_tcp() {
+                    "coaps+tcp"
+                } else {
+                    "coaps"
+                };
+                Err(Failure::usage(format!(
+                    "a {scheme} URI is not secured, so that credentials have no use: did you mean \
+                     {secure}?"
+                )))
+            }
+            _ => Ok(Self::NoSec),
         }
     }
 
@@ -47,14 +53,16 @@ impl Security {
                 (entry.identity, entry.psk)
             }
             _ => {
-                return Err(Failure::usage(
-                    "a coaps URI needs credentials: -u IDENTITY -k KEY, or --keys FILE",
-                ));
+                return Err(Failure::usage(format!(
+                    "a {} URI needs credentials: -u IDENTITY -k KEY, or --keys FILE",
+                    uri.scheme()
+                )));
             }
         };
         let credentials = Credentials::new(identity.as_bytes(), psk, SERVER)
             .map_err(|error| Failure::usage(error.to_string()))?;
         Ok(Self::Psk {
+            is_tls: uri.scheme().is_tcp(),
             identity,
             credentials: Arc::new(credentials),
         })
@@ -64,6 +72,7 @@ impl Security {
     pub(crate) const fn mode(&self) -> &'static str {
         match self {
             Self::NoSec => "nosec",
+            Self::Psk { is_tls: true, .. } => "tls-psk",
             Self::Psk { .. } => "dtls-psk",
         }
     }
@@ -72,7 +81,12 @@ impl Security {
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::NoSec => "NoSec, in clear".to_owned(),
-            Self::Psk { identity, .. } => format!("DTLS with a pre-shared key as {identity:?}"),
+            Self::Psk {
+                is_tls, identity, ..
+            } => {
+                let protocol = if *is_tls { "TLS" } else { "DTLS" };
+                format!("{protocol} with a pre-shared key as {identity:?}")
+            }
         }
     }
 }
