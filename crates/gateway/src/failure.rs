@@ -20,8 +20,13 @@ pub(crate) fn map_request_failure(failure: RequestFailure, max_response: usize) 
         RequestFailure::Closed => Failure::OutcomeUnknown,
         RequestFailure::Exchange(error) => map_request_error(error, max_response),
         RequestFailure::Refused(error) => map_refusal(error),
-        RequestFailure::TooManyRequests { .. } => TOO_MANY,
-        RequestFailure::UnusableAddress { .. } => Failure::Unreachable,
+        RequestFailure::TooManyRequests { .. } | RequestFailure::TooManyConnections { .. } => {
+            TOO_MANY
+        }
+        RequestFailure::UnusableAddress { .. } | RequestFailure::Connect { .. } => {
+            Failure::Unreachable
+        }
+        RequestFailure::ConnectTimeout => Failure::DeviceTimeout,
         RequestFailure::NodeStopped => Failure::ShuttingDown,
         // The channel's limits and what this end did wrong: the client can't mend either.
         _ => Failure::ChannelFailed,
@@ -41,7 +46,9 @@ fn map_request_error(error: RequestError, max_response: usize) -> Failure {
             Failure::InvalidResponse
         }
         // RFC 7252 §9.1.1: a POST isn't sent again in a new epoch.
-        RequestError::AssociationRestarted => Failure::OutcomeUnknown,
+        RequestError::AssociationRestarted | RequestError::ConnectionAborted => {
+            Failure::OutcomeUnknown
+        }
         _ => Failure::ChannelFailed,
     }
 }
@@ -94,6 +101,18 @@ mod tests {
             ),
             (RequestFailure::Exchange(RequestError::NoRoomForBody), 503),
             (RequestFailure::TooManyRequests { max: 1 }, 503),
+            (RequestFailure::TooManyConnections { max: 1 }, 503),
+            (RequestFailure::ConnectTimeout, 504),
+            (
+                RequestFailure::Connect {
+                    kind: std::io::ErrorKind::ConnectionRefused,
+                },
+                502,
+            ),
+            (
+                RequestFailure::Exchange(RequestError::ConnectionAborted),
+                504,
+            ),
             (RequestFailure::NodeStopped, 503),
             (
                 RequestFailure::Refused(hedgerow_endpoint::Error::TooManyHandshakes { max: 1 }),

@@ -5,7 +5,10 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use hedgerow_core::{PeerId, Psk};
-use hedgerow_net::{KeyStore, Node, NodeConfig, Statistics};
+use hedgerow_exchange::ConnectionConfig;
+use hedgerow_net::{
+    KeyStore, Node, NodeConfig, Statistics, StreamClient, StreamConfig, StreamStatistics,
+};
 use hedgerow_proxy::HcProxy;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -15,7 +18,7 @@ use tracing::{info, warn};
 
 use crate::clients::Clients;
 use crate::config::{Config, ConfigError, Http, HttpsPsk, unchecked};
-use crate::registry::Registry;
+use crate::registry::{Carriers, Registry};
 use crate::server::{Protection, Server};
 use crate::service::{Front, Service};
 use crate::site::HostNames;
@@ -68,12 +71,15 @@ impl Gateway {
             Some(https) => Some((bind(https.listen).await?, client_keys(https)?)),
             None => None,
         };
-        let node = bind_node(&config).await.map_err(StartError::Socket)?;
+        let carriers = Carriers {
+            node: bind_node(&config).await.map_err(StartError::Socket)?,
+            streams: StreamClient::new(streams(&config)),
+        };
         let service = Arc::new(Service {
             registry: Arc::new(Registry::new(
                 config.devices,
                 Arc::clone(&proxy),
-                node.clone(),
+                carriers.clone(),
                 config.limits.requests_per_device,
             )?),
             timeouts: config.timeouts,
@@ -89,7 +95,7 @@ impl Gateway {
             https_psk: None,
             stop,
             servers: JoinSet::new(),
-            node,
+            carriers,
         };
         let places = Arc::new(Semaphore::new(config.limits.connections));
         let start = |servers: &mut JoinSet<()>, (listener, address), security, front| {
@@ -136,7 +142,7 @@ pub struct Running {
     https_psk: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     servers: JoinSet<()>,
-    node: Node,
+    carriers: Carriers,
 }
 
 impl Running {
@@ -155,9 +161,14 @@ impl Running {
         self.https_psk
     }
 
-    /// Returns the counters of the CoAP side: sessions, handshakes, drops.
+    /// Returns the counters of the CoAP side over UDP: sessions, handshakes, drops.
     pub fn statistics(&self) -> Statistics {
-        self.node.statistics()
+        self.carriers.node.statistics()
+    }
+
+    /// Returns the counters of the CoAP side over TCP.
+    pub fn stream_statistics(&self) -> StreamStatistics {
+        self.carriers.streams.statistics()
     }
 
     /// Takes no more requests, lets those under way end within the time that the configuration
@@ -166,7 +177,7 @@ impl Running {
         info!("shutting down");
         self.stop.send_replace(true);
         while self.servers.join_next().await.is_some() {}
-        self.node.close().await;
+        self.carriers.close().await;
     }
 }
 
@@ -208,6 +219,35 @@ pub(crate) async fn bind_node(config: &Config) -> io::Result<Node> {
     match Node::bind_client(both, node.clone()).await {
         Ok(node) => Ok(node),
         Err(_) => Node::bind_client(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), node).await,
+    }
+}
+
+/// Configures the connections to devices over TCP: as the sessions over UDP, as far as that goes.
+fn streams(config: &Config) -> StreamConfig {
+    let settings = config.endpoint();
+    let connection = ConnectionConfig::default();
+    // A device that went away without a word is noticed about as fast as one over UDP.
+    let patience = config.restart_bound();
+    let connection = ConnectionConfig {
+        exchange: hedgerow_exchange::Config {
+            max_message_len: connection.exchange.max_message_len,
+            ..settings.exchange
+        },
+        ping_after: Some(patience),
+        pong_timeout: patience,
+        ..connection
+    };
+    let endpoint = hedgerow_endpoint::StreamConfig::default();
+    StreamConfig {
+        endpoint: hedgerow_endpoint::StreamConfig {
+            handshake: settings.handshake.with_application_protocols(&[b"coap"]),
+            connection: Arc::new(connection),
+            ..endpoint
+        },
+        max_requests: config.limits.requests,
+        connect_timeout: config.dtls.timers.deadline,
+        idle_timeout: config.dtls.idle_timeout,
+        ..StreamConfig::default()
     }
 }
 

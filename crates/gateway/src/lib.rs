@@ -1,4 +1,4 @@
-//! The gateway: HTTP and HTTPS in front, CoAP devices over DTLS-PSK behind (RFC 8075, mode
+//! The gateway: HTTP and HTTPS in front, CoAP devices over DTLS-PSK or TLS-PSK behind (RFC 8075, mode
 //! `terminate` of the design's table). It holds configuration, the registry of devices, the HTTP
 //! server, the page at `/`, logs and the audit trail.
 //!

@@ -8,8 +8,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hedgerow_core::{Misuse, PeerId};
-use hedgerow_net::{Credentials, Node, RequestFailure, RequestMessage, ResponseMessage};
+use hedgerow_core::{ChannelError, Misuse, PeerFault, PeerId};
+use hedgerow_net::{
+    Credentials, Node, RequestFailure, RequestMessage, ResponseMessage, StreamClient,
+};
 use hedgerow_proxy::{CoapRequest, Destination, Failure, HcProxy, Host, Target, TargetError};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
@@ -24,12 +26,49 @@ pub(crate) struct Registry {
     by_name: HashMap<String, usize>,
     by_destination: HashMap<Destination, usize>,
     /// Which entry is at which address. An association is found by its address alone, so two
-    /// devices at one address would be asked under one key.
-    places: Mutex<HashMap<SocketAddr, usize>>,
+    /// devices at one address would be asked under one key; a device over TCP is elsewhere.
+    places: Mutex<HashMap<Place, usize>>,
     proxy: Arc<HcProxy>,
-    node: Node,
+    carriers: Carriers,
     look_up: LookUp,
     max_response: usize,
+}
+
+/// An address, and whether it is one of TCP.
+type Place = (bool, SocketAddr);
+
+/// What carries requests to devices.
+#[derive(Clone, Debug)]
+pub(crate) struct Carriers {
+    pub(crate) node: Node,
+    pub(crate) streams: StreamClient,
+}
+
+impl Carriers {
+    async fn request(
+        &self,
+        is_tcp: bool,
+        target: &hedgerow_net::Target,
+        request: RequestMessage,
+    ) -> Result<ResponseMessage, RequestFailure> {
+        match is_tcp {
+            true => self.streams.request(target, request).await,
+            false => self.node.request(target, request).await,
+        }
+    }
+
+    /// Closes all sessions in order.
+    pub(crate) async fn close(&self) {
+        tokio::join!(self.node.close(), self.streams.close());
+    }
+}
+
+#[cfg(test)]
+impl From<Node> for Carriers {
+    fn from(node: Node) -> Self {
+        let streams = StreamClient::new(hedgerow_net::StreamConfig::default());
+        Self { node, streams }
+    }
 }
 
 /// Asks for the addresses of a name, with a port.
@@ -59,7 +98,7 @@ impl Registry {
     pub(crate) fn new(
         devices: Vec<Device>,
         proxy: Arc<HcProxy>,
-        node: Node,
+        carriers: impl Into<Carriers>,
         requests_per_device: usize,
     ) -> Result<Self, ConfigError> {
         let mut registry = Self {
@@ -69,7 +108,7 @@ impl Registry {
             places: Mutex::new(HashMap::new()),
             max_response: proxy.limits().response_body,
             proxy,
-            node,
+            carriers: carriers.into(),
             look_up: Box::new(ask_system),
         };
         for (index, mut device) in devices.into_iter().enumerate() {
@@ -149,10 +188,16 @@ impl Registry {
             address: self.locate(entry).await?,
             credentials: entry.credentials.clone(),
         };
-        let mut outcome = self.node.request(&target, to_message(request)).await;
-        // The device closed its session just then. What may be repeated begins a new one.
-        if matches!(outcome, Err(RequestFailure::Closed)) && request.is_repeatable() {
-            outcome = self.node.request(&target, to_message(request)).await;
+        let is_tcp = entry.is_tcp();
+        let ask = || {
+            let message = to_message(request);
+            self.carriers.request(is_tcp, &target, message)
+        };
+        let mut outcome = ask().await;
+        // The device closed its session just then, or had restarted and knew of none. What may be
+        // repeated begins a new one.
+        if outcome.as_ref().is_err_and(|failure| is_end(*failure)) && request.is_repeatable() {
+            outcome = ask().await;
         }
         match outcome {
             Ok(response) => Ok(response),
@@ -192,7 +237,7 @@ impl Registry {
         let mut places = self.places.lock().await;
         let address = candidates.into_iter().find(|address| {
             let permitted = check_place(&self.proxy, &entry.destination, *address, |address| {
-                let index = places.get(&address);
+                let index = places.get(&(entry.is_tcp(), address));
                 index.is_none_or(|index| *index == entry.index)
             });
             if let Err(reason) = permitted {
@@ -203,7 +248,7 @@ impl Registry {
         });
         let address = address.ok_or(Failure::Target(TargetError::DestinationDenied))?;
         places.retain(|_, index| *index != entry.index);
-        places.insert(address, entry.index);
+        places.insert((entry.is_tcp(), address), entry.index);
         *known = Some(address);
         Ok(address)
     }
@@ -217,6 +262,20 @@ impl Registry {
             _ => Err(Failure::NameNotResolved),
         }
     }
+}
+
+impl Entry {
+    fn is_tcp(&self) -> bool {
+        self.destination.scheme().is_tcp()
+    }
+}
+
+/// Says whether a session ended, and with it the requests on it.
+const fn is_end(failure: RequestFailure) -> bool {
+    matches!(
+        failure,
+        RequestFailure::Closed | RequestFailure::Channel(ChannelError::Peer(PeerFault::Truncated))
+    )
 }
 
 /// Says whether a device may be asked at an address that its host stands for.

@@ -53,7 +53,7 @@ fn example_is_valid_and_says_the_defaults() {
     assert_eq!(config.coap, default.coap);
     assert_eq!(config.hc_devices, ["thermometer"]);
     let names: Vec<_> = config.devices.iter().map(Device::name).collect();
-    assert_eq!(names, ["thermometer", "lamp"]);
+    assert_eq!(names, ["thermometer", "lamp", "meter"]);
     assert_eq!(config.restart_bound(), Duration::from_secs(12));
 }
 
@@ -262,7 +262,7 @@ fn each_mistake_in_a_device_has_its_line_its_key_and_what_was_expected() {
             &["uri = \"http://[::1]\""],
             2,
             "device.uri",
-            "neither coap nor coaps; expected coap://",
+            "none of coap, coaps, coap+tcp and coaps+tcp; expected coap://",
         ),
         (
             &["uri = \"coaps://u:p@h\""],
@@ -293,6 +293,18 @@ fn each_mistake_in_a_device_has_its_line_its_key_and_what_was_expected() {
             5,
             "device.security",
             "a key for coap://, which has no securi",
+        ),
+        (
+            &["uri = \"coap+tcp://h\""],
+            5,
+            "device.security",
+            "a key for coap+tcp://, which has no security: expected coaps+tcp://, or security",
+        ),
+        (
+            &["uri = \"coaps+ws://h\""],
+            2,
+            "device.uri",
+            "or with +tcp behind the scheme for TCP",
         ),
         (
             &["mode = \"tunnel\""],

@@ -28,7 +28,7 @@ pub struct Destination {
 }
 
 impl Destination {
-    /// Returns the scheme: `coap` or `coaps`.
+    /// Returns the scheme, one of CoAP's four.
     pub const fn scheme(&self) -> Scheme {
         self.scheme
     }
@@ -45,9 +45,7 @@ impl Destination {
 
     /// Reads a scheme name and an authority, IPv6 addresses standing in brackets.
     pub(crate) fn parse(scheme: &str, authority: &str) -> Result<Self, TargetError> {
-        let scheme = Scheme::from_name(scheme)
-            .filter(|scheme| matches!(scheme, Scheme::Coap | Scheme::Coaps))
-            .ok_or(TargetError::UnknownScheme)?;
+        let scheme = Scheme::from_name(scheme).ok_or(TargetError::UnknownScheme)?;
         // What would end the authority must not begin another component unseen.
         if authority.contains(['/', '?', '#', '\\']) {
             return Err(TargetError::Character);

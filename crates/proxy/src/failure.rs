@@ -29,8 +29,8 @@ pub enum Failure {
         /// The methods that it takes.
         allowed: Methods,
     },
-    /// A `coaps` target was asked for over plain HTTP: 403.
-    #[error("targets with the scheme coaps are reached over HTTPS only")]
+    /// A `coaps` or `coaps+tcp` target was asked for over plain HTTP: 403.
+    #[error("targets with the scheme coaps or coaps+tcp are reached over HTTPS only")]
     HttpsNeeded,
     /// A field that decides what the request means is malformed, repeated or contradicts another
     /// one: 400.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use hedgerow_coap::{Code, ContentFormat, Scheme};
+use hedgerow_coap::{Code, ContentFormat};
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, VIA,
 };
@@ -80,7 +80,7 @@ impl HcProxy {
         if !Methods::of(http.method).is_some_and(|method| allowed.contains(method)) {
             return Err(Failure::MethodNotAllowed { allowed });
         }
-        if target.destination().scheme() == Scheme::Coaps
+        if target.destination().scheme().is_secure()
             && !http.is_https
             && !self.passes_coaps_from_http
         {

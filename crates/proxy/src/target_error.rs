@@ -22,8 +22,8 @@ pub enum TargetError {
     /// The target URI has no scheme (RFC 8075 §5.3.1).
     #[error("the target URI has no scheme: coap:// or coaps:// is needed")]
     SchemeMissing,
-    /// The target URI's scheme is neither `coap` nor `coaps`.
-    #[error("the target URI's scheme is neither coap nor coaps")]
+    /// The target URI's scheme is none of CoAP's.
+    #[error("the target URI's scheme is none of coap, coaps, coap+tcp and coaps+tcp")]
     UnknownScheme,
     /// The target URI's authority is wrong.
     #[error("the target URI's authority is wrong: {0}")]

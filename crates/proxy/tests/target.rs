@@ -200,7 +200,6 @@ fn target_uris_that_are_not_coap_uris_are_refused() {
         ("//s.example.com/", E::SchemeMissing),
         ("coap%3A//s.example.com/", E::SchemeMissing),
         ("http://s.example.com/", E::UnknownScheme),
-        ("coap+tcp://s.example.com/", E::UnknownScheme),
         ("coaps+ws://s.example.com/", E::UnknownScheme),
         ("file:///etc/passwd", E::UnknownScheme),
         // A front end that merges slashes.
@@ -310,7 +309,7 @@ fn configuration_names_what_is_wrong_with_it() {
     for (uri, error) in [
         ("coap://h?a", ConfigError::UnusedPart),
         ("h", ConfigError::Uri(TargetError::SchemeMissing)),
-        ("coap+tcp://h", ConfigError::Uri(TargetError::UnknownScheme)),
+        ("coap+ws://h", ConfigError::Uri(TargetError::UnknownScheme)),
         (
             "coap://224.0.1.187",
             ConfigError::Uri(TargetError::Multicast),

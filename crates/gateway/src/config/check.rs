@@ -281,6 +281,13 @@ fn check_scheme(
         (Scheme::Coaps, Security::None) => {
             "no security for coaps://: expected security = \"psk\", or coap://"
         }
+        (Scheme::CoapTcp, Security::Psk { .. }) => {
+            "a key for coap+tcp://, which has no security: expected coaps+tcp://, or \
+             security = \"none\""
+        }
+        (Scheme::CoapsTcp, Security::None) => {
+            "no security for coaps+tcp://: expected security = \"psk\", or coap+tcp://"
+        }
         _ => return,
     };
     fault("security", message.to_owned());
@@ -292,7 +299,8 @@ fn is_bare(uri: &str) -> bool {
     !authority.contains(['/', '?'])
 }
 
-const EXPECTED_URI: &str = "coap://HOST:PORT or coaps://HOST:PORT";
+const EXPECTED_URI: &str =
+    "coap://HOST:PORT or coaps://HOST:PORT, or with +tcp behind the scheme for TCP";
 
 const MIN_DURATION: Duration = Duration::from_millis(10);
 

@@ -18,8 +18,8 @@ pub struct Device {
 }
 
 impl Device {
-    /// Describes the device that is reached as `/devices/NAME/path` and is at `uri`: `coap` or
-    /// `coaps`, host and port. GET is permitted, at every path.
+    /// Describes the device that is reached as `/devices/NAME/path` and is at `uri`: `coap`, `coaps`,
+    /// `coap+tcp` or `coaps+tcp`, host and port. GET is permitted, at every path.
     pub fn new(name: impl Into<String>, uri: impl Into<String>, security: Security) -> Self {
         Self {
             name: name.into(),
@@ -93,7 +93,7 @@ impl Mode {
 pub enum Security {
     /// Nothing does (NoSec, RFC 7252 §9): whoever is on the path reads and changes everything.
     None,
-    /// DTLS with a pre-shared key.
+    /// DTLS or TLS with a pre-shared key.
     Psk {
         /// The identity that the gateway names.
         identity: Vec<u8>,
