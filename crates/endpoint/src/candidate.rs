@@ -71,10 +71,9 @@ impl<A> Candidate<A> {
     }
 
     /// Says whether `len` bytes more may go there.
-    ///
-    /// MUST (RFC 9146 §6, whose strategy this is): an address that hasn't shown that it receives
-    /// gets no more than three times what came from it, whatever it is.
     const fn allows(&self, len: usize) -> bool {
+        // MUST (RFC 9146 §6): an address isn't used before it has shown that it receives. Until
+        // then it gets no more than three times what came from it, whatever that is.
         self.sent.saturating_add(len) <= self.received.saturating_mul(MAX_AMPLIFICATION)
     }
 

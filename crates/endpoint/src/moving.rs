@@ -66,6 +66,8 @@ where
         let Some(found) = self.associations.get_mut(&id) else {
             return;
         };
+        // MUST (RFC 9146 §6): neither an older record nor one that doesn't verify moves an address;
+        // the caller has seen to both.
         if from == found.address || found.connection_id().is_empty() {
             // The newest word is that the peer is where it was.
             found.candidate = None;

@@ -5,9 +5,8 @@ use hedgerow_core::{EncodeError, Reader, Writer};
 use crate::{ContentType, Error, RECORD_HEADER_LEN};
 
 /// The longest connection ID that is kept, in bytes.
-///
-/// DEVIATES (RFC 9146 §3): the protocol has IDs of up to 255 bytes. Room for two of that length
-/// would double a session; no peer known asks for more than 32.
+// DEVIATES (RFC 9146 §3): the protocol has IDs of up to 255 bytes. Room for two of that length
+// would double a session; no peer known asks for more than 32.
 pub const MAX_CONNECTION_ID_LEN: usize = 32;
 
 /// The octets in front of the connection ID: type(1) version(2) epoch(2) sequence_number(6).
