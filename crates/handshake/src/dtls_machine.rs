@@ -272,6 +272,17 @@ where
         let Ok(alert) = Alert::decode_exact(fragment) else {
             return Ok(DropReason::Malformed);
         };
+        // A server has nothing to decrypt before the client's Finished. Such an alert ends the handshake
+        // before this one, which the same two addresses had: the server gives that up at its deadline.
+        let is_late = R::END == ConnectionEnd::Client
+            && !self.phase.is_keyed()
+            && matches!(
+                alert.description,
+                AlertDescription::BAD_RECORD_MAC | AlertDescription::DECRYPT_ERROR
+            );
+        if is_late {
+            return Ok(DropReason::IgnoredAlert);
+        }
         phase::handle_alert(alert, R::END, self.phase.is_keyed(), authenticated).map_err(|fault| {
             if alert.description == AlertDescription::CLOSE_NOTIFY {
                 // MUST (RFC 5246 §7.2.1): the other side answers with a close_notify of its own.

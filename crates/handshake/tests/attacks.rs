@@ -419,6 +419,27 @@ fn forged_alert_does_not_end_a_servers_handshake() {
     talk(&mut world, client, server);
 }
 
+/// A server gives a handshake with a wrong key up at its deadline, with decrypt_error. By then the
+/// client may have begun the next one from the same address, which is none of that alert's business:
+/// no server has anything to decrypt before the client's Finished.
+#[test]
+fn late_refusal_of_the_handshake_before_does_not_end_the_next_one() {
+    for after_ms in [5, 15, 25] {
+        for description in [20, 51] {
+            let mut world: Net<SoftCrypto> = World::new(1);
+            let (client, server) = start(&mut world, Setup::new(SoftCrypto, Settings::default()));
+            let after = std::time::Duration::from_millis(after_ms);
+            world.run_for(after).unwrap();
+            let alert = plain(9, ContentType::Alert, &[2, description]);
+            world.send(SERVER, CLIENT, &alert);
+            world.run_until_idle().unwrap();
+            let drops = &world.node(client).seen().drops;
+            assert_eq!(drops, &[DropReason::IgnoredAlert], "after {after_ms} ms");
+            talk(&mut world, client, server);
+        }
+    }
+}
+
 /// "Invalid HelloVerifyRequest response": a cookie of another address, or none that was made here,
 /// gets another HelloVerifyRequest and nothing else.
 #[test]
