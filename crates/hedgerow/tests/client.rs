@@ -335,3 +335,32 @@ fn key_file_that_others_may_read_is_warned_of() {
         assert_eq!(read.stderr().contains("not for its owner alone"), is_warned);
     }
 }
+
+/// Off unless asked for, and loud when on.
+#[test]
+fn key_log_is_written_for_its_owner_and_said_aloud() {
+    let server = Server::device(Thermometer);
+    let uri = server.uri("/temperature");
+    let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("key_log");
+    let _ = fs::remove_file(&log);
+    assert_eq!(ask(&["get", &uri]).stderr(), "");
+    assert!(!log.exists());
+    for lines in 1..3 {
+        let read = ask(&["get", "--key-log", log.to_str().unwrap(), &uri]);
+        assert_eq!((read.code(), read.stdout()), (0, "21.0"));
+        assert!(read.stderr().contains("KEY LOG IS ON"), "{read:?}");
+        let text = fs::read_to_string(&log).unwrap();
+        assert_eq!(text.lines().count(), lines);
+        let fields: Vec<_> = text.lines().last().unwrap().split(' ').collect();
+        assert_eq!((fields.len(), fields[0]), (3, "CLIENT_RANDOM"));
+        assert_eq!((fields[1].len(), fields[2].len()), (64, 96));
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::metadata(&log).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    let refused = ask(&["get", "--key-log", "/nowhere/at/all", &uri]);
+    assert_eq!(refused.code(), 1, "{refused:?}");
+}

@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use crate::KeyLogFile;
+
 /// The configuration of a node.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
@@ -14,6 +16,9 @@ pub struct NodeConfig {
     pub max_handlers: usize,
     /// How long an orderly shutdown may take.
     pub shutdown_timeout: Duration,
+    /// Where master secrets are written for whoever debugs with recordings; `None`, as it should be,
+    /// for nowhere.
+    pub key_log: Option<KeyLogFile>,
 }
 
 impl Default for NodeConfig {
@@ -24,6 +29,7 @@ impl Default for NodeConfig {
             max_requests: 1_024,
             max_handlers: 1_024,
             shutdown_timeout: Duration::from_secs(1),
+            key_log: None,
         }
     }
 }

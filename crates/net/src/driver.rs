@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hedgerow_core::{Env, PskStore};
-use hedgerow_crypto_ring::RingCrypto;
 use hedgerow_endpoint::{AssociationId, Endpoint};
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
@@ -16,13 +15,14 @@ use crate::credentials::SharedCredentials;
 use crate::desk::Desk;
 use crate::handlers::{Asked, Handlers, handler_places};
 use crate::path::{Path, canonical};
+use crate::provider::NodeCrypto;
 use crate::shared::{Command, Shared};
 use crate::socket::{NodeSocket, ReceiveBuffers};
 use crate::statistics::count;
 use crate::{Handler, NodeConfig, RequestFailure};
 
 /// The endpoint of a node.
-pub(crate) type NodeEndpoint<S> = Endpoint<Path, RingCrypto, S, SharedCredentials>;
+pub(crate) type NodeEndpoint<S> = Endpoint<Path, NodeCrypto, S, SharedCredentials>;
 
 /// Moves datagrams between the socket and the endpoint, and events to whoever waits for them.
 pub(crate) struct Driver<S, H> {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hedgerow_core::{Env, PskStore};
-use hedgerow_crypto_ring::RingCrypto;
 use hedgerow_endpoint::Endpoint;
 use hedgerow_record::CipherSuite;
 use tokio::sync::mpsc::error::TrySendError;
@@ -15,6 +14,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use crate::clock::{Clock, os_random};
 use crate::driver::{Driver, NodeEndpoint};
 use crate::handler::NoResources;
+use crate::provider::NodeCrypto;
 use crate::shared::{AbandonOnDrop, Command, QueuedRequest, RequestKey, Shared, Waiting};
 use crate::socket::NodeSocket;
 use crate::{
@@ -53,7 +53,7 @@ impl Node {
     /// Those of the system when it makes and binds the socket.
     pub async fn bind_client(local: SocketAddr, config: NodeConfig) -> io::Result<Self> {
         let socket = NodeSocket::bind(local)?;
-        let endpoint = Endpoint::client(RingCrypto, KeyStore::new(), own_events(&config));
+        let endpoint = Endpoint::client(provider(&config), KeyStore::new(), own_events(&config));
         Ok(Self::start(
             socket,
             endpoint,
@@ -85,7 +85,7 @@ impl Node {
         let clock = Clock::start();
         let mut rng = os_random();
         let mut env = Env::new(clock.now(), &mut rng);
-        let endpoint = Endpoint::server(RingCrypto, store, own_events(&config), &mut env);
+        let endpoint = Endpoint::server(provider(&config), store, own_events(&config), &mut env);
         Ok(Self::start(socket, endpoint, clock, config, handler))
     }
 
@@ -222,3 +222,9 @@ fn own_events(config: &NodeConfig) -> hedgerow_endpoint::Config {
 
 /// Commands beside requests that wait at the same time; who comes later waits too.
 const SPARE_COMMANDS: usize = 16;
+
+fn provider(config: &NodeConfig) -> NodeCrypto {
+    NodeCrypto {
+        key_log: config.key_log.clone(),
+    }
+}

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use hedgerow_core::{ChannelError, Env, Misuse, Peer, PeerFault};
-use hedgerow_crypto_ring::RingCrypto;
 use hedgerow_endpoint::{TlsConnection, TlsEvent};
 use hedgerow_handshake::Settings;
 use hedgerow_record::CipherSuite;
@@ -15,9 +14,10 @@ use tokio::time::timeout_at;
 
 use crate::clock::{Clock, os_random};
 use crate::credentials::SharedCredentials;
+use crate::provider::NodeCrypto;
 use crate::{Credentials, KeyStore};
 
-type Connection = TlsConnection<RingCrypto, KeyStore, SharedCredentials>;
+type Connection = TlsConnection<NodeCrypto, KeyStore, SharedCredentials>;
 
 /// TLS 1.2 with a pre-shared key over a stream such as a TCP connection.
 ///
@@ -47,7 +47,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
     /// [`io::ErrorKind::TimedOut`] if its deadline came.
     pub async fn accept(io: IO, store: &KeyStore, settings: Settings) -> io::Result<Self> {
         let begun = Self::begin(io, |env| {
-            TlsConnection::server(RingCrypto, store.clone(), settings, env)
+            TlsConnection::server(NodeCrypto::default(), store.clone(), settings, env)
         });
         begun?.shake_hands().await
     }
@@ -64,7 +64,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
     ) -> io::Result<Self> {
         let shown = SharedCredentials(credentials);
         let begun = Self::begin(io, |env| {
-            TlsConnection::client(RingCrypto, shown, settings, env)
+            TlsConnection::client(NodeCrypto::default(), shown, settings, env)
         });
         begun?.shake_hands().await
     }

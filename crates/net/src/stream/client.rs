@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hedgerow_core::{Env, PskCredentials};
-use hedgerow_crypto_ring::RingCrypto;
 use hedgerow_record::CipherSuite;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -272,7 +271,7 @@ impl Opening {
             debug!(%remote, mode = "nosec", "connection begun");
         }
         let machine: Machine<KeyStore> =
-            Machine::client(RingCrypto, credentials, &config, &mut env)
+            Machine::client(shared.config.provider(), credentials, &config, &mut env)
                 .map_err(hedgerow_endpoint::Error::from)?;
         Ok(Connection::new(Parts {
             stream,

@@ -2,6 +2,9 @@
 
 use core::time::Duration;
 
+use crate::KeyLogFile;
+use crate::provider::NodeCrypto;
+
 /// The configuration of a [`StreamClient`](crate::StreamClient) or a
 /// [`StreamServer`](crate::StreamServer).
 #[derive(Clone, Debug)]
@@ -30,6 +33,17 @@ pub struct StreamConfig {
     pub stall_timeout: Duration,
     /// How long an orderly end may take.
     pub shutdown_timeout: Duration,
+    /// Where master secrets are written for whoever debugs with recordings; `None`, as it should be,
+    /// for nowhere.
+    pub key_log: Option<KeyLogFile>,
+}
+
+impl StreamConfig {
+    pub(crate) fn provider(&self) -> NodeCrypto {
+        NodeCrypto {
+            key_log: self.key_log.clone(),
+        }
+    }
 }
 
 /// Whether a server has to agree on the protocol `coap` by name (ALPN, RFC 8323 §8.2).
@@ -67,6 +81,7 @@ impl Default for StreamConfig {
             idle_timeout: Duration::from_secs(600),
             stall_timeout: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(1),
+            key_log: None,
         }
     }
 }

@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use hedgerow_core::{Env, Instant, Peer, PskStore};
-use hedgerow_crypto_ring::RingCrypto;
 use hedgerow_endpoint::{StreamConnection, StreamEvent};
 use hedgerow_exchange::{Event, IncomingRequest, OutgoingRequest, Received};
 use hedgerow_record::CipherSuite;
@@ -28,7 +27,7 @@ use crate::stream::transfer::MAX_BACKLOG;
 use crate::{Handler, RequestMessage, Requester, ServerRequest};
 
 /// A connection's machine.
-pub(crate) type Machine<S> = StreamConnection<RingCrypto, S, SharedCredentials>;
+pub(crate) type Machine<S> = StreamConnection<crate::provider::NodeCrypto, S, SharedCredentials>;
 
 /// What a connection's task shares with those who use it.
 #[derive(Debug, Default)]

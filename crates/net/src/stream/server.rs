@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hedgerow_core::{Env, PskStore};
-use hedgerow_crypto_ring::RingCrypto;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -213,11 +212,15 @@ where
         let mut env = Env::new(self.clock.now(), &mut rng);
         let _ = stream.set_nodelay(true);
         let store = self.store.clone();
-        let machine: Machine<S> =
-            match Machine::server(RingCrypto, store, &self.config.endpoint, &mut env) {
-                Ok(machine) => machine,
-                Err(error) => return warn!(%error, "configuration can't be used"),
-            };
+        let machine: Machine<S> = match Machine::server(
+            self.config.provider(),
+            store,
+            &self.config.endpoint,
+            &mut env,
+        ) {
+            Ok(machine) => machine,
+            Err(error) => return warn!(%error, "configuration can't be used"),
+        };
         let link = Arc::new(Link::default());
         let connection = Connection::new(Parts {
             stream,

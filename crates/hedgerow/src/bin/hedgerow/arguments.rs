@@ -108,6 +108,10 @@ pub(crate) struct RequestArguments {
     /// Print one JSON object on standard output, for a response and for a failure
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// Write the connection's secret to a file, for Wireshark: whoever reads it reads the connection
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_log: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -13,7 +13,10 @@ use hedgerow_coap::{
 use hedgerow_core::{ChannelError, PeerFault};
 use hedgerow_endpoint::Error as EndpointError;
 use hedgerow_exchange::{Error as ExchangeError, RequestError};
-use hedgerow_net::{Node, RequestFailure, RequestMessage, ResponseMessage, StreamClient, Target};
+use hedgerow_net::{
+    KeyLogFile, Node, NodeConfig, RequestFailure, RequestMessage, ResponseMessage, StreamClient,
+    StreamConfig, Target,
+};
 use hedgerow_record::CipherSuite;
 use tokio::time::{Instant, timeout_at};
 
@@ -69,7 +72,8 @@ pub(crate) async fn run(
         payload,
         is_confirmable: !line.common.non_confirmable,
     };
-    let carrier = Carrier::open(&uri, address, line.common.limit()).await?;
+    let key_log = open_key_log(line.common.key_log.as_deref())?;
+    let carrier = Carrier::open(&uri, address, line.common.limit(), key_log).await?;
     let target = Target {
         address,
         credentials: match &security {
@@ -110,6 +114,26 @@ struct Peer<'a> {
     is_established: bool,
 }
 
+/// Opens the key log, and says so loudly: it ends all secrecy of what follows.
+fn open_key_log(path: Option<&Path>) -> Result<Option<KeyLogFile>, Failure> {
+    let Some(path) = path else {
+        return Ok(None);
+    };
+    match KeyLogFile::open(path) {
+        Ok(log) => {
+            eprintln!(
+                "hedgerow: KEY LOG IS ON: whoever reads {} reads this connection",
+                path.display()
+            );
+            Ok(Some(log))
+        }
+        Err(error) => {
+            let message = format!("key log {}: {error}", path.display());
+            Err(Failure::new(Class::Local, message))
+        }
+    }
+}
+
 /// What carries a request, as the URI's scheme says.
 enum Carrier {
     Datagrams(Node),
@@ -121,16 +145,24 @@ impl Carrier {
         uri: &CoapUri<'_>,
         address: SocketAddr,
         limit: Duration,
+        key_log: Option<KeyLogFile>,
     ) -> Result<Self, Failure> {
         if uri.scheme().is_tcp() {
-            let config = hedgerow::presets::stream_client(limit);
+            let config = StreamConfig {
+                key_log,
+                ..hedgerow::presets::stream_client(limit)
+            };
             return Ok(Self::Streams(StreamClient::new(config)));
         }
         let local = match address {
             SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
             SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
         };
-        let node = Node::bind_client(local, hedgerow::presets::client(limit)).await;
+        let config = NodeConfig {
+            key_log,
+            ..hedgerow::presets::client(limit)
+        };
+        let node = Node::bind_client(local, config).await;
         let node = node.map_err(|error| Failure::new(Class::Local, format!("no socket: {error}")));
         node.map(Self::Datagrams)
     }
