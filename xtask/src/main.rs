@@ -14,7 +14,7 @@ usage: cargo xtask COMMAND
   features [PACKAGE]...     build and test each crate alone, with each feature alone
   alloc-free                crates without std and allocator, on the host and on bare metal
   fuzz [--seconds-total N]  run all fuzz targets, 360 s in all if nothing is said
-  interop                   peers that nobody here wrote, in a network namespace";
+  interop [--only GROUP]    peers that nobody here wrote, in a network namespace";
 
 const FUZZ_SECONDS: u64 = 360;
 

@@ -3,13 +3,17 @@
 //! Everything runs in a network namespace of its own, whose only interface is the loopback one:
 //! some peers listen on every address there is.
 
+mod bouncy_castle;
 mod cell;
 mod clock;
 mod coap;
+mod driven;
+mod driven_cells;
 mod dtls_end;
 mod handshakes;
 mod peers;
 mod program;
+mod tls_end;
 
 use std::env;
 use std::fs;
@@ -22,20 +26,56 @@ use crate::table::Table;
 /// Says to a second instance of this program that it stands in the namespace.
 const INSIDE: &str = "--inside-namespace";
 
+/// Chooses one group of cells.
+const ONLY: &str = "--only";
+
+/// The groups of cells, each by the name that chooses it.
+const GROUPS: [Group; 4] = [
+    Group::of("handshakes", handshakes::run),
+    Group::of("libcoap", coap::run),
+    Group::of("program", program::run),
+    Group::of("bouncy-castle", bouncy_castle::run),
+];
+
+/// Cells that are run together.
+struct Group {
+    name: &'static str,
+    run: fn(&mut Table),
+}
+
+impl Group {
+    const fn of(name: &'static str, run: fn(&mut Table)) -> Self {
+        Self { name, run }
+    }
+}
+
 /// For all cells together.
 const LIMIT: Duration = Duration::from_secs(1_200);
 
-/// Runs every cell in a namespace of its own and prints a table of them.
+/// Runs every cell in a namespace of its own and prints a table of them; with `--only` and the name of
+/// a group, those of that group alone.
 ///
 /// # Errors
 ///
-/// A message if the namespace can't be made or a peer isn't installed.
+/// A message if the namespace can't be made, a peer isn't installed, or there is no such group.
 pub fn run(args: &[&str]) -> Result<Outcome, String> {
-    if args == [INSIDE] {
-        return cells().map(Outcome::Table);
+    let (is_inside, only) = match *args {
+        [] => (false, None),
+        [ONLY, name] => (false, Some(name)),
+        [INSIDE] => (true, None),
+        [INSIDE, ONLY, name] => (true, Some(name)),
+        _ => return Err(format!("interop takes only {ONLY} GROUP: {args:?}")),
+    };
+    let groups: Vec<&Group> = GROUPS
+        .iter()
+        .filter(|group| only.is_none_or(|only| only == group.name))
+        .collect();
+    if groups.is_empty() {
+        let names = GROUPS.map(|group| group.name);
+        return Err(format!("no such group of cells; there are {names:?}"));
     }
-    if !args.is_empty() {
-        return Err(format!("interop takes no argument: {args:?}"));
+    if is_inside {
+        return cells(&groups).map(Outcome::Table);
     }
     // Peers' keys and what they exchange: gone with the run.
     let folder = env::temp_dir().join(format!("hedgerow-interop-{}", std::process::id()));
@@ -44,9 +84,10 @@ pub fn run(args: &[&str]) -> Result<Outcome, String> {
     let mut command = Command::new("unshare");
     command
         .args(["--map-root-user", "--net", "--", "sh", "-c"])
-        .arg("ip link set lo up && exec \"$0\" interop \"$1\"")
+        .arg("ip link set lo up && exec \"$0\" interop \"$@\"")
         .arg(program)
         .arg(INSIDE)
+        .args(args)
         .env("TMPDIR", &folder);
     let finished = child::run(&mut command, LIMIT, Echo::Shown);
     let _ = fs::remove_dir_all(&folder);
@@ -65,14 +106,14 @@ pub enum Outcome {
     Passed,
 }
 
-fn cells() -> Result<Table, String> {
+fn cells(groups: &[&Group]) -> Result<Table, String> {
     let versions = peers::versions()?;
     let mut table = Table::new("interop");
     for version in &versions {
         println!("peer: {version}");
     }
-    handshakes::run(&mut table);
-    coap::run(&mut table);
-    program::run(&mut table);
+    for group in groups {
+        (group.run)(&mut table);
+    }
     Ok(table)
 }
