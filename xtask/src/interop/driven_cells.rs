@@ -50,13 +50,14 @@ pub(super) fn run(table: &mut Table, peer: &mut Driven, offer: &Offer) {
     for &carrier in offer.carriers {
         let whose = format!("{} {}", offer.name, carrier.name());
         for suite in DEFAULT_SUITES {
+            if offer.lacks.contains(&suite) {
+                let name = format!("client and server, {whose} {suite}");
+                limitation(table, &name, || lacks(peer, carrier, suite));
+                continue;
+            }
             for role in [Role::Server, Role::Client] {
                 let name = format!("{} {suite}", title(role, &whose));
-                if offer.lacks.contains(&suite) {
-                    limitation(table, &name, || lacks(peer, carrier, suite));
-                } else {
-                    enter(table, &name, || in_each_group(peer, role, carrier, suite));
-                }
+                enter(table, &name, || in_each_group(peer, role, carrier, suite));
             }
         }
         for (what, shown) in [("wrong key", WRONG_KEY), ("unknown identity", UNKNOWN)] {

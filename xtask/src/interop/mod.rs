@@ -11,6 +11,7 @@ mod driven;
 mod driven_cells;
 mod dtls_end;
 mod handshakes;
+mod mbed_tls;
 mod peers;
 mod program;
 mod tls_end;
@@ -30,22 +31,34 @@ const INSIDE: &str = "--inside-namespace";
 const ONLY: &str = "--only";
 
 /// The groups of cells, each by the name that chooses it.
-const GROUPS: [Group; 4] = [
+const GROUPS: [Group; 5] = [
     Group::of("handshakes", handshakes::run),
     Group::of("libcoap", coap::run),
     Group::of("program", program::run),
     Group::of("bouncy-castle", bouncy_castle::run),
+    Group::of("mbed-tls", mbed_tls::run).built_by(mbed_tls::build),
 ];
 
 /// Cells that are run together.
 struct Group {
     name: &'static str,
     run: fn(&mut Table),
+    /// What has to be made before there is no network any more.
+    prepare: fn() -> Result<(), String>,
 }
 
 impl Group {
     const fn of(name: &'static str, run: fn(&mut Table)) -> Self {
-        Self { name, run }
+        Self {
+            name,
+            run,
+            prepare: || Ok(()),
+        }
+    }
+
+    const fn built_by(mut self, prepare: fn() -> Result<(), String>) -> Self {
+        self.prepare = prepare;
+        self
     }
 }
 
@@ -57,7 +70,8 @@ const LIMIT: Duration = Duration::from_secs(1_200);
 ///
 /// # Errors
 ///
-/// A message if the namespace can't be made, a peer isn't installed, or there is no such group.
+/// A message if the namespace can't be made, a peer isn't installed or can't be built, or there is no
+/// such group.
 pub fn run(args: &[&str]) -> Result<Outcome, String> {
     let (is_inside, only) = match *args {
         [] => (false, None),
@@ -76,6 +90,9 @@ pub fn run(args: &[&str]) -> Result<Outcome, String> {
     }
     if is_inside {
         return cells(&groups).map(Outcome::Table);
+    }
+    for group in &groups {
+        (group.prepare)()?;
     }
     // Peers' keys and what they exchange: gone with the run.
     let folder = env::temp_dir().join(format!("hedgerow-interop-{}", std::process::id()));
