@@ -229,7 +229,7 @@ async fn client_refused(build: Build) -> Result<String, String> {
 }
 
 /// Our server with a small resource, a large one, and one that is written.
-async fn start_node(suite: CipherSuite) -> Result<(Node, Arc<Mutex<Vec<u8>>>), String> {
+pub(super) async fn start_node(suite: CipherSuite) -> Result<(Node, Arc<Mutex<Vec<u8>>>), String> {
     let keys = KeyStore::new();
     let psk = Psk::new(PSK.as_bytes()).map_err(|error| error.to_string())?;
     keys.insert(IDENTITY, psk, PeerId(7))
@@ -332,7 +332,7 @@ async fn server_refuses(build: Build) -> Result<String, String> {
     Ok(format!("peer says: {last}"))
 }
 
-fn body() -> Vec<u8> {
+pub(super) fn body() -> Vec<u8> {
     (0..BODY_LEN)
         .map(|at| match at % 61 {
             60 => b'\n',

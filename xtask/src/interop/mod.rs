@@ -3,6 +3,7 @@
 //! Everything runs in a network namespace of its own, whose only interface is the loopback one:
 //! some peers listen on every address there is.
 
+mod aiocoap;
 mod bouncy_castle;
 mod cell;
 mod clock;
@@ -31,12 +32,13 @@ const INSIDE: &str = "--inside-namespace";
 const ONLY: &str = "--only";
 
 /// The groups of cells, each by the name that chooses it.
-const GROUPS: [Group; 5] = [
+const GROUPS: [Group; 6] = [
     Group::of("handshakes", handshakes::run),
     Group::of("libcoap", coap::run),
     Group::of("program", program::run),
     Group::of("bouncy-castle", bouncy_castle::run),
     Group::of("mbed-tls", mbed_tls::run).built_by(mbed_tls::build),
+    Group::of("aiocoap", aiocoap::run).built_by(aiocoap::install),
 ];
 
 /// Cells that are run together.
