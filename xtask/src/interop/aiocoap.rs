@@ -1,16 +1,20 @@
-//! aiocoap's client over its tinydtls transport, against our server.
+//! aiocoap over its tinydtls transport: its client against our server, our client against its file
+//! server.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use hedgerow_net::Node;
+use hedgerow_coap::Code;
+use hedgerow_net::{Node, RequestFailure, RequestMessage};
 use hedgerow_record::CipherSuite;
 
 use super::cell::enter;
-use super::coap::{IDENTITY, PSK, body, start_node};
+use super::coap::{IDENTITY, PSK, ask, body, config, expect_code, start_node, target};
+use super::peers::{free_address, wait_for_port};
 use crate::child::{self, Echo, Finished, Running};
 use crate::table::Table;
 use crate::workspace::Workspace;
@@ -19,8 +23,10 @@ use crate::workspace::Workspace;
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// Versions that are known to build. `DTLSSocket` is tinydtls with a binding for Python, which pip
-/// compiles.
-const PACKAGES: [&str; 2] = ["aiocoap==0.4.17", "DTLSSocket==0.2.3"];
+/// compiles. The server doesn't start without what aiocoap needs for OSCORE.
+const PACKAGES: [&str; 2] = ["aiocoap[oscore]==0.4.17", "DTLSSocket==0.2.3"];
+
+const WRONG_PSK: &str = "otherwise";
 
 /// The one suite that tinydtls has for pre-shared keys.
 const SUITE: CipherSuite = CipherSuite::TLS_PSK_WITH_AES_128_CCM_8;
@@ -64,32 +70,133 @@ pub(super) fn run(table: &mut Table) {
             .build()
             .map_err(|error| error.to_string())?;
         println!("peer: {}", PACKAGES.join(" "));
-        Ok((runtime, folder(&workspace).join("bin/aiocoap-client")))
+        Ok((runtime, folder(&workspace).join("bin")))
     });
-    let (runtime, program) = match ready {
+    let (runtime, programs) = match ready {
         Ok(ready) => ready,
         Err(error) => {
             enter(table, "aiocoap", || Err(error));
             return;
         }
     };
+    let (client, server) = (
+        programs.join("aiocoap-client"),
+        programs.join("aiocoap-fileserver"),
+    );
+    enter(
+        table,
+        &format!("client -> aiocoap/tinydtls {SUITE}"),
+        || runtime.block_on(as_client(&server)),
+    );
+    enter(table, "client -> aiocoap/tinydtls wrong key", || {
+        runtime.block_on(client_refused(&server))
+    });
     enter(
         table,
         &format!("server <- aiocoap/tinydtls {SUITE}"),
-        || runtime.block_on(as_server(&program)),
+        || runtime.block_on(as_server(&client)),
     );
     for (what, identity, psk) in [
-        ("wrong key", IDENTITY, "otherwise"),
+        ("wrong key", IDENTITY, WRONG_PSK),
         ("unknown identity", "Somebody_else", PSK),
     ] {
         enter(table, &format!("server <- aiocoap/tinydtls {what}"), || {
-            runtime.block_on(server_refuses(&program, identity, psk))
+            runtime.block_on(server_refuses(&client, identity, psk))
         });
     }
 }
 
 fn folder(workspace: &Workspace) -> PathBuf {
     workspace.target.join("peer-aiocoap")
+}
+
+/// The file server on a port of its own, with a small file and one that is longer than a block.
+struct FileServer {
+    _running: Running,
+    secure: SocketAddr,
+    files: PathBuf,
+}
+
+impl FileServer {
+    fn start(program: &Path) -> Result<Self, String> {
+        let plain = free_address()?;
+        let scratch = std::env::temp_dir().join(format!("hedgerow-files-{}", plain.port()));
+        let files = scratch.join("files");
+        let credentials = scratch.join("credentials.json");
+        let dtls = format!(
+            r#"{{":c": {{"dtls": {{"psk": {{"ascii": "{PSK}"}}, "client-identity": {{"ascii": "{IDENTITY}"}}}}}}}}"#
+        );
+        fs::create_dir_all(&files)
+            .and_then(|()| fs::write(&credentials, dtls))
+            .and_then(|()| fs::write(files.join("small"), "hedgerow"))
+            .and_then(|()| fs::write(files.join("large"), body()))
+            .map_err(|error| format!("{}: {error}", scratch.display()))?;
+        let mut command = Command::new(program);
+        command
+            .env("AIOCOAP_SERVER_TRANSPORT", "udp6:tinydtls_server:tinydtls")
+            .args(["--write", "--bind", &plain.to_string(), "--credentials"])
+            .arg(&credentials)
+            .arg(&files)
+            .stdin(Stdio::null());
+        let running = Running::start(&mut command, Echo::Hidden)?;
+        // Its secure port is the one above the plain one.
+        let secure = SocketAddr::new(plain.ip(), plain.port().saturating_add(1));
+        wait_for_port(secure.port(), &running)?;
+        Ok(Self {
+            _running: running,
+            secure,
+            files,
+        })
+    }
+}
+
+async fn bind_client() -> Result<Node, String> {
+    let local = SocketAddr::from(([127, 0, 0, 1], 0));
+    Node::bind_client(local, config(Some(SUITE)))
+        .await
+        .map_err(|error| error.to_string())
+}
+
+async fn as_client(program: &Path) -> Result<String, String> {
+    let server = FileServer::start(program)?;
+    let target = target(server.secure, Some(PSK))?;
+    let node = bind_client().await?;
+    let get = |path| RequestMessage::new(Code::GET).path(path);
+    for (path, expected) in [("/small", b"hedgerow".to_vec()), ("/large", body())] {
+        let read = ask(&node, &target, get(path)).await?;
+        expect_code(&read, Code::CONTENT)?;
+        if read.payload != expected {
+            return Err(format!("{path}: {} bytes, or changed", read.payload.len()));
+        }
+    }
+    let missing = ask(&node, &target, get("/not-here")).await?;
+    expect_code(&missing, Code::NOT_FOUND)?;
+    let put = RequestMessage::new(Code::PUT)
+        .path("/written")
+        .payload(body());
+    let put = ask(&node, &target, put).await?;
+    let written = fs::read(server.files.join("written")).unwrap_or_default();
+    if !matches!(put.code, Code::CHANGED | Code::CREATED) || written != body() {
+        return Err(format!("PUT: {}, {} bytes", put.code, written.len()));
+    }
+    node.close().await;
+    Ok(format!(
+        "GET, 4.04, {} bytes read and written in blocks",
+        body().len()
+    ))
+}
+
+async fn client_refused(program: &Path) -> Result<String, String> {
+    let server = FileServer::start(program)?;
+    let node = bind_client().await?;
+    let target = target(server.secure, Some(WRONG_PSK))?;
+    let request = RequestMessage::new(Code::GET).path("/small");
+    match tokio::time::timeout(LIMIT, node.request(&target, request)).await {
+        Ok(Err(RequestFailure::Channel(error))) => Ok(error.to_string()),
+        Ok(Err(error)) => Err(format!("unclear: {error}")),
+        Ok(Ok(_)) => Err("answered under a wrong key".to_owned()),
+        Err(_) => Err(format!("nothing within {LIMIT:?}")),
+    }
 }
 
 /// Runs the client: `aiocoap-client MORE coaps://NODE/PATH`.

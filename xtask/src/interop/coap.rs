@@ -82,7 +82,7 @@ pub(super) fn run(table: &mut Table) {
     }
 }
 
-fn config(suite: Option<CipherSuite>) -> NodeConfig {
+pub(super) fn config(suite: Option<CipherSuite>) -> NodeConfig {
     let mut config = NodeConfig::default();
     let suites = suite.map_or_else(|| DEFAULT_SUITES.to_vec(), |suite| vec![suite]);
     config.endpoint.handshake = Settings::new(&suites).with_timers(Timers {
@@ -122,7 +122,7 @@ pub(super) fn start_server_at(
     Ok((server, plain, secure))
 }
 
-fn target(address: SocketAddr, psk: Option<&str>) -> Result<Target, String> {
+pub(super) fn target(address: SocketAddr, psk: Option<&str>) -> Result<Target, String> {
     let credentials = psk
         .map(|psk| {
             let psk = Psk::new(psk.as_bytes()).map_err(|error| error.to_string())?;
@@ -137,7 +137,7 @@ fn target(address: SocketAddr, psk: Option<&str>) -> Result<Target, String> {
     })
 }
 
-async fn ask(
+pub(super) async fn ask(
     node: &Node,
     target: &Target,
     request: RequestMessage,
@@ -150,7 +150,7 @@ async fn ask(
     }
 }
 
-fn expect_code(response: &ResponseMessage, expected: Code) -> Result<(), String> {
+pub(super) fn expect_code(response: &ResponseMessage, expected: Code) -> Result<(), String> {
     if response.code == expected {
         Ok(())
     } else {
