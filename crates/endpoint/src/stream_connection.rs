@@ -8,8 +8,8 @@ use hedgerow_core::{
     ChannelError, CryptoProvider, Env, Instant, Misuse, Peer, PeerFault, PskCredentials, PskStore,
 };
 use hedgerow_exchange::{
-    ConnectionConfig, HeapConnection, IncomingRequest, OutgoingRequest, Received, Request,
-    Response, TokenKind,
+    CloseReason, ConnectionConfig, HeapConnection, IncomingRequest, OutgoingRequest, Received,
+    Request, Response, TokenKind,
 };
 use hedgerow_handshake::Settings;
 use hedgerow_record::CipherSuite;
@@ -398,6 +398,11 @@ where
     /// Says whether nothing is under way in either direction.
     pub fn is_idle(&self) -> bool {
         self.exchange.is_idle()
+    }
+
+    /// Returns why CoAP's layer has ended, or is ending by an Abort.
+    pub const fn close_reason(&self) -> Option<CloseReason> {
+        self.exchange.close_reason()
     }
 
     /// Says whether CoAP's layer has ended.

@@ -348,6 +348,15 @@ impl<S: Storage, C: Borrow<ConnectionConfig>> Connection<S, C> {
         }
     }
 
+    /// Returns why the connection has ended, or is ending by an Abort; `None` while it goes on, or ends
+    /// in order.
+    pub const fn close_reason(&self) -> Option<CloseReason> {
+        match self.state {
+            State::Aborting(reason) | State::Closed { reason, .. } => Some(reason),
+            _ => None,
+        }
+    }
+
     /// Ends the connection: nothing more is sent.
     fn end(&mut self, reason: CloseReason) {
         let error = match reason {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use hedgerow_coap::Code;
 use hedgerow_core::{Env, PskStore};
 use hedgerow_endpoint::Error;
-use hedgerow_exchange::{IncomingRequest, OutgoingRequest, Request, RequestError, Response};
+use hedgerow_exchange::{
+    CloseReason, IncomingRequest, OutgoingRequest, Request, RequestError, Response,
+};
 use tracing::debug;
 
 use crate::clock::os_random;
@@ -20,6 +22,14 @@ use crate::{Handler, RequestFailure, RequestMessage, ResponseMessage};
 pub(crate) struct Queued {
     pub(crate) message: Arc<RequestMessage>,
     pub(crate) waiting: Waiting,
+}
+
+/// Says whether a connection ended without a fault of either end in CoAP.
+const fn is_orderly(reason: CloseReason) -> bool {
+    matches!(
+        reason,
+        CloseReason::Released | CloseReason::ReleasedByPeer | CloseReason::TransportClosed
+    )
 }
 
 /// Says that no byte of a request was sent, because the connection ended in order before.
@@ -41,7 +51,12 @@ where
             return waiting.end(Err(RequestFailure::NodeStopped));
         }
         if !self.parts.machine.accepts_requests() {
-            let failure = self.failure(RequestError::ConnectionReleased);
+            let error = match self.parts.machine.close_reason() {
+                // Another connection would fare the same: what is there doesn't speak CoAP.
+                Some(reason) if !is_orderly(reason) => RequestError::ConnectionAborted,
+                _ => RequestError::ConnectionReleased,
+            };
+            let failure = self.failure(error);
             return waiting.end(Err(failure));
         }
         match self.submit(&message) {
