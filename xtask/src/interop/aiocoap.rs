@@ -14,7 +14,7 @@ use hedgerow_record::CipherSuite;
 
 use super::cell::enter;
 use super::coap::{IDENTITY, PSK, ask, body, config, expect_code, start_node, target};
-use super::peers::{free_address, wait_for_port};
+use super::peers::{Transport, free_address, wait_for_port};
 use crate::child::{self, Echo, Finished, Running};
 use crate::table::Table;
 use crate::workspace::Workspace;
@@ -141,7 +141,7 @@ impl FileServer {
         let running = Running::start(&mut command, Echo::Hidden)?;
         // Its secure port is the one above the plain one.
         let secure = SocketAddr::new(plain.ip(), plain.port().saturating_add(1));
-        wait_for_port(secure.port(), &running)?;
+        wait_for_port(Transport::Dtls, secure.port(), &running)?;
         Ok(Self {
             _running: running,
             secure,

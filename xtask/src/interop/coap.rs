@@ -17,19 +17,19 @@ use hedgerow_record::CipherSuite;
 use tokio::time::timeout;
 
 use super::cell::enter;
-use super::peers::{free_address, wait_for_port};
+use super::peers::{SUITES, Transport, free_address, wait_for_port};
 use crate::child::{Echo, Running};
 use crate::table::Table;
 
 pub(super) const IDENTITY: &str = "Client_identity";
 pub(super) const PSK: &str = "secretPSK";
-const WRONG_PSK: &str = "otherwise";
+pub(super) const WRONG_PSK: &str = "otherwise";
 
 /// For one request, block-wise transfers included.
-const LIMIT: Duration = Duration::from_secs(20);
+pub(super) const LIMIT: Duration = Duration::from_secs(20);
 
 /// Longer than one message: libcoap sends and takes it in blocks.
-const BODY_LEN: usize = 30_000;
+pub(super) const BODY_LEN: usize = 30_000;
 
 /// Builds of libcoap 4.3 with their TLS library.
 #[derive(Clone, Copy)]
@@ -67,7 +67,7 @@ pub(super) fn run(table: &mut Table) {
         runtime.block_on(as_client(Build::NoTls, None))
     });
     for build in Build::SECURE {
-        for suite in DEFAULT_SUITES {
+        for suite in SUITES {
             let name = format!("client -> libcoap/{} coaps {suite}", build.suffix());
             enter(table, &name, || {
                 runtime.block_on(as_client(build, Some(suite)))
@@ -117,7 +117,8 @@ pub(super) fn start_server_at(
         command.args(["-k", PSK, "-h", "hint"]);
     }
     let server = Running::start(&mut command, Echo::Hidden)?;
-    wait_for_port(plain.port(), &server)?;
+    wait_for_port(Transport::Dtls, plain.port(), &server)?;
+    wait_for_port(Transport::Tls, plain.port(), &server)?;
     let secure = SocketAddr::new(plain.ip(), plain.port().saturating_add(1));
     Ok((server, plain, secure))
 }
@@ -247,7 +248,7 @@ pub(super) async fn start_node(suite: CipherSuite) -> Result<(Node, Arc<Mutex<Ve
     Ok((node, written))
 }
 
-fn answer(request: &RequestMessage, kept: &Mutex<Vec<u8>>) -> ResponseMessage {
+pub(super) fn answer(request: &RequestMessage, kept: &Mutex<Vec<u8>>) -> ResponseMessage {
     let path = request.values(OptionNumber::URI_PATH).next();
     match (request.method, path) {
         (Code::GET, Some(b"small")) => ResponseMessage::new(Code::CONTENT).payload("hedgerow"),

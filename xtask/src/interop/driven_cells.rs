@@ -1,7 +1,7 @@
 //! The cells of a driven peer: each suite in both roles and every group, a wrong key, an unknown
 //! identity.
 
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::time::Duration;
 
 use hedgerow_core::NamedGroup;
@@ -224,9 +224,9 @@ pub(super) fn associate(
             Ok((report, begun))
         }
         (Role::Client, Carrier::Tls) => {
-            let listening = tls_end::Listening::at(address)?;
+            let listener = TcpListener::bind(address).map_err(|error| error.to_string())?;
             let begun = peer.begin(&job)?;
-            let report = listening.run(ours, settings, &dialogue, LIMIT)?;
+            let report = tls_end::run_server(&listener, ours, settings, &dialogue, LIMIT)?;
             Ok((report, begun))
         }
     }

@@ -140,7 +140,7 @@ pub(super) fn run_server(
 }
 
 impl Report {
-    const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self {
             suite: None,
             outcome: Ok(()),
@@ -363,6 +363,6 @@ impl<'s> End<'s> {
     }
 }
 
-fn contains(heard: &[u8], expected: &[u8]) -> bool {
+pub(super) fn contains(heard: &[u8], expected: &[u8]) -> bool {
     expected.is_empty() || heard.windows(expected.len()).any(|part| part == expected)
 }

@@ -8,6 +8,7 @@ mod bouncy_castle;
 mod cell;
 mod clock;
 mod coap;
+mod coap_tcp;
 mod driven;
 mod driven_cells;
 mod dtls_end;
@@ -16,6 +17,7 @@ mod mbed_tls;
 mod peers;
 mod program;
 mod tls_end;
+mod tls_handshakes;
 
 use std::env;
 use std::fs;
@@ -32,9 +34,11 @@ const INSIDE: &str = "--inside-namespace";
 const ONLY: &str = "--only";
 
 /// The groups of cells, each by the name that chooses it.
-const GROUPS: [Group; 6] = [
-    Group::of("handshakes", handshakes::run),
-    Group::of("libcoap", coap::run),
+const GROUPS: [Group; 8] = [
+    Group::of("dtls", handshakes::run),
+    Group::of("tls", tls_handshakes::run),
+    Group::of("coap", coap::run),
+    Group::of("coap-tcp", coap_tcp::run),
     Group::of("program", program::run),
     Group::of("bouncy-castle", bouncy_castle::run),
     Group::of("mbed-tls", mbed_tls::run).built_by(mbed_tls::build),

@@ -1,19 +1,47 @@
 //! The peers' programs: where they come from, how they are started.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use hedgerow_record::CipherSuite;
+use hedgerow_record::{CipherSuite, KeyExchange};
 
 use super::cell::hex;
 use super::clock::Clock;
 use super::dtls_end::Identity;
 use crate::child::{self, Echo, Running};
 
-/// A program that speaks DTLS 1.2 with pre-shared keys.
+/// The suites that both peers and this project have.
+pub(super) const SUITES: [CipherSuite; 5] = [
+    CipherSuite::TLS_ECDHE_PSK_WITH_CHACHA20_POLY1305_SHA256,
+    CipherSuite::TLS_PSK_WITH_AES_128_GCM_SHA256,
+    CipherSuite::TLS_PSK_WITH_AES_128_CCM,
+    CipherSuite::TLS_PSK_WITH_CHACHA20_POLY1305_SHA256,
+    CipherSuite::TLS_PSK_WITH_AES_128_CCM_8,
+];
+
+/// What a peer's records travel in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Transport {
+    /// DTLS 1.2 over UDP.
+    Dtls,
+    /// TLS 1.2 over TCP.
+    Tls,
+}
+
+impl Transport {
+    /// Returns where the system lists who listens.
+    const fn tables(self) -> [&'static str; 2] {
+        match self {
+            Self::Dtls => ["/proc/net/udp", "/proc/net/udp6"],
+            Self::Tls => ["/proc/net/tcp", "/proc/net/tcp6"],
+        }
+    }
+}
+
+/// A program that speaks DTLS 1.2 and TLS 1.2 with pre-shared keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Peer {
     OpenSsl,
@@ -38,6 +66,9 @@ impl Peer {
             (Self::OpenSsl, CipherSuite::TLS_PSK_WITH_AES_128_GCM_SHA256) => {
                 "PSK-AES128-GCM-SHA256"
             }
+            (Self::OpenSsl, CipherSuite::TLS_ECDHE_PSK_WITH_CHACHA20_POLY1305_SHA256) => {
+                "ECDHE-PSK-CHACHA20-POLY1305"
+            }
             (Self::OpenSsl, _) => "PSK-CHACHA20-POLY1305",
             (Self::GnuTls, CipherSuite::TLS_PSK_WITH_AES_128_CCM_8) => "AES-128-CCM-8",
             (Self::GnuTls, CipherSuite::TLS_PSK_WITH_AES_128_CCM) => "AES-128-CCM",
@@ -49,6 +80,7 @@ impl Peer {
     /// Starts the peer as a server on a port of its own.
     pub(super) fn start_server(
         self,
+        transport: Transport,
         suite: CipherSuite,
         identity: Identity<'_>,
     ) -> Result<(Running, SocketAddr), String> {
@@ -59,7 +91,11 @@ impl Peer {
             Self::OpenSsl => {
                 let mut command = Command::new("openssl");
                 command
-                    .args(["s_server", "-dtls1_2", "-nocert", "-quiet", "-listen"])
+                    .args(["s_server", "-nocert", "-quiet"])
+                    .args(match transport {
+                        Transport::Dtls => &["-dtls1_2", "-listen"][..],
+                        Transport::Tls => &["-tls1_2"],
+                    })
                     .args(["-accept", &address.to_string()])
                     .args(["-psk", &key, "-psk_identity", &name, "-psk_hint", "hint"])
                     .args(["-cipher", self.suite(suite)]);
@@ -70,23 +106,25 @@ impl Peer {
                 fs::write(&keys, format!("{name}:{key}\n")).map_err(|error| error.to_string())?;
                 let mut command = Command::new("gnutls-serv");
                 command
-                    .args(["--udp", "--echo", "--pskhint", "hint"])
+                    .args(["--echo", "--pskhint", "hint"])
+                    .args((transport == Transport::Dtls).then_some("--udp"))
                     .args(["--port", &address.port().to_string()])
                     .arg("--pskpasswd")
                     .arg(keys)
-                    .args(["--priority", &self.priority(suite)]);
+                    .args(["--priority", &self.priority(transport, suite)]);
                 command
             }
         };
         command.stdin(Stdio::piped());
         let server = Running::start(&mut command, Echo::Hidden)?;
-        wait_for_port(address.port(), &server)?;
+        wait_for_port(transport, address.port(), &server)?;
         Ok((server, address))
     }
 
     /// Starts the peer as a client of `server`.
     pub(super) fn start_client(
         self,
+        transport: Transport,
         suite: CipherSuite,
         identity: Identity<'_>,
         server: SocketAddr,
@@ -97,7 +135,11 @@ impl Peer {
             Self::OpenSsl => {
                 let mut command = Command::new("openssl");
                 command
-                    .args(["s_client", "-dtls1_2", "-connect", &server.to_string()])
+                    .args(["s_client", "-connect", &server.to_string()])
+                    .arg(match transport {
+                        Transport::Dtls => "-dtls1_2",
+                        Transport::Tls => "-tls1_2",
+                    })
                     .args(["-psk", &key, "-psk_identity", &name])
                     .args(["-cipher", self.suite(suite)]);
                 command
@@ -105,9 +147,10 @@ impl Peer {
             Self::GnuTls => {
                 let mut command = Command::new("gnutls-cli");
                 command
-                    .args(["--udp", "--port", &server.port().to_string()])
+                    .args(["--port", &server.port().to_string()])
+                    .args((transport == Transport::Dtls).then_some("--udp"))
                     .args(["--pskusername", &name, "--pskkey", &key])
-                    .args(["--priority", &self.priority(suite), "127.0.0.1"]);
+                    .args(["--priority", &self.priority(transport, suite), "127.0.0.1"]);
                 command
             }
         };
@@ -115,9 +158,17 @@ impl Peer {
         Running::start(&mut command, Echo::Hidden)
     }
 
-    fn priority(self, suite: CipherSuite) -> String {
+    fn priority(self, transport: Transport, suite: CipherSuite) -> String {
+        let version = match transport {
+            Transport::Dtls => "DTLS1.2",
+            Transport::Tls => "TLS1.2",
+        };
+        let exchange = match suite.key_exchange() {
+            Some(KeyExchange::EcdhePsk) => "ECDHE-PSK",
+            _ => "PSK",
+        };
         format!(
-            "NORMAL:-VERS-ALL:+VERS-DTLS1.2:-KX-ALL:+PSK:-CIPHER-ALL:+{}:-MAC-ALL:+AEAD",
+            "NORMAL:-VERS-ALL:+VERS-{version}:-KX-ALL:+{exchange}:-CIPHER-ALL:+{}:-MAC-ALL:+AEAD",
             self.suite(suite)
         )
     }
@@ -164,19 +215,25 @@ pub(super) fn free_address() -> Result<SocketAddr, String> {
     static NEXT: AtomicU16 = AtomicU16::new(20_000);
     for _ in 0..1_000 {
         let port = NEXT.fetch_add(2, Ordering::Relaxed);
-        if UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+        let is_free = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
+            && TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok();
+        if is_free {
             return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
         }
     }
     Err("no free port".to_owned())
 }
 
-/// Waits until somebody listens on a UDP port.
-pub(super) fn wait_for_port(port: u16, server: &Running) -> Result<(), String> {
+/// Waits until somebody listens on a port.
+pub(super) fn wait_for_port(
+    transport: Transport,
+    port: u16,
+    server: &Running,
+) -> Result<(), String> {
     let clock = Clock::start();
     let suffix = format!(":{port:04X}");
     while clock.elapsed() < Duration::from_secs(10) {
-        let is_there = ["/proc/net/udp", "/proc/net/udp6"].into_iter().any(|file| {
+        let is_there = transport.tables().into_iter().any(|file| {
             fs::read_to_string(file).is_ok_and(|table| {
                 table.lines().any(|line| {
                     line.split_whitespace()

@@ -1,28 +1,21 @@
-//! Our end of a TLS connection on a loopback socket, for interop only.
+//! Our end of a TLS connection on a loopback socket: blocking, one peer, for interop only.
 
-use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use hedgerow_core::{PeerId, Psk};
+use getrandom::SysRng;
+use hedgerow_core::{Credentials, Env, PeerId, Psk};
+use hedgerow_crypto_ring::RingCrypto;
+use hedgerow_endpoint::{TlsConnection, TlsEvent};
 use hedgerow_handshake::Settings;
-use hedgerow_net::{Credentials, KeyStore, TlsStream};
-use hedgerow_record::CipherSuite;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+use rand_core::UnwrapErr;
 
 use super::clock::Clock;
-use super::dtls_end::{Dialogue, Identity, Report};
+use super::dtls_end::{Dialogue, Identity, Report, contains};
 
-/// A port that is listened on.
-pub(super) struct Listening(TcpListener);
-
-/// What one end came to: the suite, once there was one, and how the dialogue went.
-struct End {
-    suite: Option<CipherSuite>,
-    outcome: Result<(), String>,
-}
+type Store<'s> = &'s (&'s [u8], Psk, PeerId);
+type Connection<'c> = TlsConnection<RingCrypto, Store<'c>, Credentials<'c>>;
 
 /// Connects to `server`, speaks, and closes.
 pub(super) fn run_client(
@@ -32,104 +25,158 @@ pub(super) fn run_client(
     dialogue: &Dialogue,
     limit: Duration,
 ) -> Result<Report, String> {
-    let credentials = Credentials::new(identity.psk_identity, psk(identity)?, PeerId(0))
-        .map_err(|error| error.to_string())?;
-    in_time(limit, async {
-        let tcp = TcpStream::connect(server).await?;
-        tcp.set_nodelay(true)?;
-        let tls = TlsStream::connect(tcp, Arc::new(credentials), settings).await?;
-        Ok(speak(tls, dialogue, true).await)
-    })
-}
-
-impl Listening {
-    /// Listens, so that a client can connect from now on.
-    pub(super) fn at(address: SocketAddr) -> Result<Self, String> {
-        TcpListener::bind(address)
-            .map(Self)
-            .map_err(|error| error.to_string())
-    }
-
-    /// Waits for one client, answers it, and ends when all is said.
-    pub(super) fn run(
-        self,
-        identity: Identity<'_>,
-        settings: Settings,
-        dialogue: &Dialogue,
-        limit: Duration,
-    ) -> Result<Report, String> {
-        let keys = KeyStore::new();
-        keys.insert(identity.psk_identity, psk(identity)?, PeerId(0))
-            .map_err(|error| error.to_string())?;
-        in_time(limit, async {
-            self.0.set_nonblocking(true)?;
-            let listener = tokio::net::TcpListener::from_std(self.0)?;
-            let (tcp, _) = listener.accept().await?;
-            tcp.set_nodelay(true)?;
-            let tls = TlsStream::accept(tcp, &keys, settings).await?;
-            Ok(speak(tls, dialogue, false).await)
-        })
-    }
-}
-
-fn psk(identity: Identity<'_>) -> Result<Psk, String> {
-    Psk::new(identity.psk).map_err(|error| error.to_string())
-}
-
-fn in_time(
-    limit: Duration,
-    end: impl Future<Output = std::io::Result<End>>,
-) -> Result<Report, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| error.to_string())?;
-    let clock = Clock::start();
-    let outcome = runtime.block_on(async { timeout(limit, end).await });
-    let end = match outcome {
-        Ok(Ok(end)) => end,
-        Ok(Err(error)) => End {
-            suite: None,
-            outcome: Err(error.to_string()),
-        },
-        Err(_) => End {
-            suite: None,
-            outcome: Err(format!("no end within {limit:?}")),
-        },
+    let stream = TcpStream::connect(server).map_err(|error| error.to_string())?;
+    let psk = Psk::new(identity.psk).map_err(|error| error.to_string())?;
+    let credentials = Credentials {
+        psk_identity: identity.psk_identity,
+        psk: &psk,
+        peer: PeerId(0),
     };
-    Ok(Report {
-        suite: end.suite,
-        outcome: end.outcome,
-        sent: 0,
-        received: 0,
-        elapsed: clock.elapsed(),
-    })
+    let clock = Clock::start();
+    let mut rng = UnwrapErr(SysRng);
+    let env = &mut Env::new(clock.now(), &mut rng);
+    let connection = TlsConnection::client(RingCrypto, credentials, settings, env);
+    let connection = connection.map_err(|error| error.to_string())?;
+    Ok(End::new(stream, connection, clock, true).run(dialogue, limit))
 }
 
-async fn speak(mut tls: TlsStream<TcpStream>, dialogue: &Dialogue, is_client: bool) -> End {
-    let suite = tls.suite();
-    let outcome = exchange(&mut tls, dialogue, is_client)
-        .await
-        .map_err(|error| error.to_string());
-    End { suite, outcome }
-}
-
-async fn exchange(
-    tls: &mut TlsStream<TcpStream>,
+/// Waits for one client, answers it, and ends when it has gone or all is said.
+pub(super) fn run_server(
+    listener: &TcpListener,
+    identity: Identity<'_>,
+    settings: Settings,
     dialogue: &Dialogue,
+    limit: Duration,
+) -> Result<Report, String> {
+    let (stream, _) = listener.accept().map_err(|error| error.to_string())?;
+    let psk = Psk::new(identity.psk).map_err(|error| error.to_string())?;
+    let store = (identity.psk_identity, psk, PeerId(0));
+    let clock = Clock::start();
+    let mut rng = UnwrapErr(SysRng);
+    let env = &mut Env::new(clock.now(), &mut rng);
+    let connection = TlsConnection::server(RingCrypto, &store, settings, env);
+    let connection = connection.map_err(|error| error.to_string())?;
+    Ok(End::new(stream, connection, clock, false).run(dialogue, limit))
+}
+
+struct End<'c> {
+    stream: TcpStream,
+    connection: Connection<'c>,
+    clock: Clock,
+    rng: UnwrapErr<SysRng>,
     is_client: bool,
-) -> std::io::Result<()> {
-    if is_client {
-        tls.write_all(&dialogue.says).await?;
-        tls.flush().await?;
+    report: Report,
+    heard: Vec<u8>,
+}
+
+impl<'c> End<'c> {
+    fn new(stream: TcpStream, connection: Connection<'c>, clock: Clock, is_client: bool) -> Self {
+        Self {
+            stream,
+            connection,
+            clock,
+            rng: UnwrapErr(SysRng),
+            is_client,
+            report: Report::new(),
+            heard: Vec::new(),
+        }
     }
-    let mut heard = vec![0; dialogue.expects.len()];
-    tls.read_exact(&mut heard).await?;
-    if heard != dialogue.expects {
-        return Err(std::io::Error::other("peer says something else"));
+
+    fn run(mut self, dialogue: &Dialogue, limit: Duration) -> Report {
+        self.report.outcome = self.talk(dialogue, limit);
+        self.report.elapsed = self.clock.elapsed();
+        self.report
     }
-    if !is_client {
-        tls.write_all(&dialogue.says).await?;
+
+    fn talk(&mut self, dialogue: &Dialogue, limit: Duration) -> Result<(), String> {
+        let mut has_spoken = false;
+        let mut buffer = [0; 2_048];
+        loop {
+            self.flush()?;
+            let has_heard = contains(&self.heard, &dialogue.expects);
+            self.report.suite = self.report.suite.or(self.connection.suite());
+            if self.connection.is_open() && !has_spoken && (self.is_client || has_heard) {
+                has_spoken = true;
+                self.say(&dialogue.says)?;
+            }
+            if has_heard && has_spoken {
+                self.connection.close();
+                return self.flush();
+            }
+            let left = limit.checked_sub(self.clock.elapsed());
+            let left = left.ok_or_else(|| format!("no end within {limit:?}"))?;
+            let due = self.connection.poll_timeout();
+            let due = due.map(|at| at.saturating_since(self.clock.now()));
+            let wait = due.unwrap_or(left).min(left).max(Duration::from_millis(1));
+            self.stream
+                .set_read_timeout(Some(wait))
+                .map_err(|error| error.to_string())?;
+            match self.stream.read(&mut buffer) {
+                Ok(0) => {
+                    self.connection
+                        .handle_end()
+                        .map_err(|error| error.to_string())?;
+                    return Err("closed by the peer before all was said".to_owned());
+                }
+                Ok(len) => {
+                    self.report.received += 1;
+                    self.receive(buffer.get(..len).unwrap_or_default())?;
+                }
+                Err(_) => {
+                    let env = &mut Env::new(self.clock.now(), &mut self.rng);
+                    let due = self.connection.handle_timeout(env);
+                    due.map_err(|error| error.to_string())?;
+                }
+            }
+        }
     }
-    tls.shutdown().await
+
+    fn say(&mut self, text: &[u8]) -> Result<(), String> {
+        let mut record = vec![0; text.len() + self.connection.overhead()];
+        let len = self.connection.seal(text, &mut record);
+        let len = len.map_err(|error| error.to_string())?;
+        self.write(record.get(..len).unwrap_or_default())
+    }
+
+    fn receive(&mut self, mut bytes: &[u8]) -> Result<(), String> {
+        while !bytes.is_empty() {
+            let len = self.connection.push(bytes);
+            bytes = bytes.get(len..).unwrap_or_default();
+            loop {
+                let env = &mut Env::new(self.clock.now(), &mut self.rng);
+                match self.connection.poll(env) {
+                    Ok(Some(TlsEvent::Plaintext(text))) => self.heard.extend_from_slice(text),
+                    Ok(Some(TlsEvent::Closed)) => {
+                        self.flush()?;
+                        return Err("closed by the peer before all was said".to_owned());
+                    }
+                    Ok(Some(_)) => {}
+                    Ok(None) => break,
+                    Err(error) => {
+                        self.flush()?;
+                        return Err(error.to_string());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), String> {
+        let mut buffer = [0; 512];
+        loop {
+            let env = &mut Env::new(self.clock.now(), &mut self.rng);
+            let written = self.connection.poll_transmit(env, &mut buffer);
+            match written.map_err(|error| error.to_string())? {
+                Some(len) => self.write(buffer.get(..len).unwrap_or_default())?,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
+        self.report.sent += 1;
+        let written = self.stream.write_all(bytes);
+        written.map_err(|error| format!("sending: {error}"))
+    }
 }
