@@ -10,7 +10,7 @@ use hedgerow_record::{CipherSuite, KeyExchange};
 use super::cell::{enter, limitation, suite_text};
 use super::dtls_end::{Dialogue, Identity, Losses, Report, run_client, run_server};
 use super::peers::{Peer, SUITES, Transport, free_address};
-use crate::child::Running;
+use crate::child::{Ending, Running};
 use crate::table::Table;
 
 pub(super) const IDENTITY: Identity<'static> = Identity {
@@ -122,12 +122,12 @@ pub(super) fn gnutls_client_ends(
     feed(&mut client)?;
     let reached = expect_output(&mut server, FROM_PEER);
     let ended = client.wait(Duration::from_secs(5))?;
-    match reached {
-        Ok(()) => Err("gnutls-cli reaches OpenSSL's server".to_owned()),
-        Err(_) => Ok(format!(
-            "gnutls-cli doesn't reach OpenSSL's server either: {}",
-            ended.ending_text()
-        )),
+    match (reached, ended.ending) {
+        (Err(_), Ending::Signalled) => {
+            Ok("a signal ends gnutls-cli in the handshake with OpenSSL's server too".to_owned())
+        }
+        (Ok(()), _) => Err("gnutls-cli reaches OpenSSL's server".to_owned()),
+        (Err(error), _) => Err(format!("{error}: {}", ended.ending_text())),
     }
 }
 
