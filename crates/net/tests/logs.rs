@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 
 use hedgerow_coap::OptionNumber;
 use hedgerow_core::PeerId;
-use hedgerow_net::{Credentials, KeyStore, Node, Target};
+use hedgerow_net::{Credentials, KeyStore, Node, StreamClient, StreamConfig, StreamServer, Target};
 use support::*;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -61,6 +61,34 @@ const IDENTITY: &[u8] = b"quite\nsecret-name";
 const WRONG_KEY: &[u8] = b"secret-wrong-key";
 const RIGHT_KEY: &[u8] = b"secret-right-key";
 
+/// The same over TLS with a wrong key and the right one, and over TCP in clear.
+async fn over_streams() {
+    let keys = KeyStore::new();
+    keys.insert(IDENTITY, psk(RIGHT_KEY), PeerId(7)).unwrap();
+    let local = address("127.0.0.1:0");
+    let config = StreamConfig::default();
+    let tls = StreamServer::bind(local, config.clone(), keys, echo);
+    let tls = tls.await.unwrap();
+    let clear = StreamServer::bind_without_security(local, config.clone(), echo);
+    let clear = clear.await.unwrap();
+    for key in [Some(WRONG_KEY), Some(RIGHT_KEY), None] {
+        let credentials = key.map(|key| Credentials::new(IDENTITY, psk(key), PeerId(1)).unwrap());
+        let server = if key.is_some() { &tls } else { &clear };
+        let target = Target {
+            address: server.local_addr(),
+            credentials: credentials.map(Arc::new),
+        };
+        let client = StreamClient::new(config.clone());
+        let request = get("/secret-path")
+            .option(OptionNumber::URI_QUERY, "secret-query")
+            .payload("secret-payload");
+        let answered = client.request(&target, request).await;
+        assert_eq!(answered.is_ok(), key != Some(WRONG_KEY));
+        client.close().await;
+        until(|| server.statistics().connections == 0).await;
+    }
+}
+
 #[test]
 fn log_tells_what_happened_and_no_secret() {
     let log = Log::default();
@@ -87,6 +115,7 @@ fn log_tells_what_happened_and_no_secret() {
         until(|| server.statistics().failed_handshakes == 1).await;
         until(|| server.statistics().associations == 0).await;
         server.close().await;
+        over_streams().await;
     });
 
     let lines = log.0.lock().unwrap();
@@ -105,6 +134,17 @@ fn log_tells_what_happened_and_no_secret() {
         "handshake failed",
         "reason=\"authentication_failed\"",
         "psk_identity=quite\\nsecret-name",
+        "message=connection begun remote=127.0.0.1:",
+        "connection established",
+        "mode=\"tls-psk\"",
+        "mode=\"nosec\"",
+        "peer=Anonymous",
+        "server without security",
+        "connection failed",
+        "handshake failed remote=127.0.0.1:",
+        "error=peer broke the protocol: alert 20 sent",
+        "connection closed",
+        "reason=released by the peer",
     ] {
         assert!(all.contains(expected), "{expected} is missing in\n{all}");
     }
