@@ -10,7 +10,7 @@ use hedgerow_record::{
 
 use crate::dtls_incoming::DtlsIncoming;
 use crate::dtls_outgoing::DtlsOutgoing;
-use crate::dtls_session::{FINAL_FLIGHT_LIFETIME, FinalFlight};
+use crate::dtls_session::{FINAL_FLIGHT_LIFETIME, FinalFlight, ForgeryGuard};
 use crate::flight_timer::Due;
 use crate::key_schedule::ConnectionEnd;
 use crate::outgoing::Outgoing;
@@ -23,6 +23,7 @@ pub(crate) struct DtlsMachine<P: CryptoProvider, R, E, B> {
     outgoing: DtlsOutgoing<B, P::Aead>,
     phase: Phase<P, E, DtlsOpener<P::Aead>>,
     final_flight: Option<FinalFlight>,
+    guard: ForgeryGuard,
     connection_id_len: usize,
     pub(crate) role: R,
 }
@@ -53,6 +54,7 @@ where
             outgoing,
             phase: Phase::Early(state),
             final_flight: None,
+            guard: ForgeryGuard::NEW,
             connection_id_len,
             role,
         }
@@ -188,9 +190,19 @@ where
         let Phase::ExpectFinished(keyed) = &mut self.phase else {
             return Ok((Some(DropReason::UnexpectedEpoch), false));
         };
+        let algorithm = keyed.parameters.algorithm;
+        if !self.guard.may_try(algorithm, env.now) {
+            return Ok((Some(DropReason::RateLimited), false));
+        }
         let opened = match keyed.opener.open(record) {
             Ok(opened) => opened,
-            Err(reason) => return Ok((Some(reason), false)),
+            Err(reason) => {
+                // Counted for the dummy key too: a peer must not learn which it is.
+                if reason == DropReason::AuthenticationFailed {
+                    self.guard.failed();
+                }
+                return Ok((Some(reason), false));
+            }
         };
         if keyed.peer.is_none() {
             // Nobody knows the dummy key; if a record verifies all the same, it proves nothing.

@@ -21,6 +21,8 @@ const MAX_PROTECTED_MESSAGE_LEN: usize = HANDSHAKE_HEADER_LEN + 12;
 pub(crate) struct DtlsOutgoing<B, A> {
     flight: FlightBuffer<B>,
     cursor: usize,
+    /// Whether ChangeCipherSpec was written out: from then on this end's records are protected.
+    has_sent_change_cipher_spec: bool,
     body_cursor: usize,
     next_plain_number: u64,
     next_message_seq: u16,
@@ -88,6 +90,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> DtlsOutgoing<B, A> {
         Self {
             flight: FlightBuffer::new(buffer),
             cursor: 0,
+            has_sent_change_cipher_spec: false,
             body_cursor: 0,
             next_plain_number,
             next_message_seq,
@@ -207,6 +210,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> DtlsOutgoing<B, A> {
                     &CHANGE_CIPHER_SPEC_BODY,
                     datagram,
                 )?;
+                self.has_sent_change_cipher_spec = true;
             }
             Item::Message {
                 is_protected: false,
@@ -267,7 +271,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> DtlsOutgoing<B, A> {
     fn write_alert(&mut self, alert: Alert, out: &mut [u8]) -> Result<usize, ChannelError> {
         match &mut self.sealer {
             // RFC 5246 §7.1: what follows this end's ChangeCipherSpec is protected, and no more.
-            Some(sealer) if self.flight.has_changed_cipher_spec() => {
+            Some(sealer) if self.has_sent_change_cipher_spec => {
                 sealer.seal(ContentType::Alert, &alert.encode(), out)
             }
             _ => {

@@ -44,14 +44,19 @@ pub struct Session<A> {
 ///
 /// Without it, a flood would use up a key's forgeries in a second, and with them the session.
 #[derive(Clone, Copy, Debug)]
-struct ForgeryGuard {
+pub(crate) struct ForgeryGuard {
     second: u32,
     failures: u16,
 }
 
 impl ForgeryGuard {
+    pub(crate) const NEW: Self = Self {
+        second: 0,
+        failures: 0,
+    };
+
     /// Says whether another record may be tried at `now`.
-    fn may_try(&mut self, algorithm: AeadAlgorithm, now: Instant) -> bool {
+    pub(crate) fn may_try(&mut self, algorithm: AeadAlgorithm, now: Instant) -> bool {
         if algorithm != AeadAlgorithm::Aes128Ccm8 {
             return true;
         }
@@ -65,7 +70,7 @@ impl ForgeryGuard {
         self.failures < MAX_FORGERIES_A_SECOND
     }
 
-    const fn failed(&mut self) {
+    pub(crate) const fn failed(&mut self) {
         self.failures = self.failures.saturating_add(1);
     }
 }
@@ -112,10 +117,7 @@ impl<A: Aead> Session<A> {
             peer,
             suite,
             end,
-            guard: ForgeryGuard {
-                second: 0,
-                failures: 0,
-            },
+            guard: ForgeryGuard::NEW,
         }
     }
 

@@ -46,11 +46,6 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> FlightBuffer<B> {
         self.len
     }
 
-    /// Says whether a flight had ChangeCipherSpec in it: what follows it is protected.
-    pub(crate) const fn has_changed_cipher_spec(&self) -> bool {
-        self.has_changed_cipher_spec
-    }
-
     pub(crate) const fn clear(&mut self) {
         self.len = 0;
     }

@@ -25,6 +25,8 @@ pub(crate) struct FlightTimer {
     deadline: Instant,
     is_stopped: bool,
     is_answer: bool,
+    /// How often the flight was sent again because the peer's came again.
+    answers: u8,
 }
 
 impl FlightTimer {
@@ -38,6 +40,7 @@ impl FlightTimer {
             deadline: now + timers.deadline,
             is_stopped: false,
             is_answer: false,
+            answers: 0,
         }
     }
 
@@ -48,6 +51,7 @@ impl FlightTimer {
         self.retransmit_at = None;
         self.is_stopped = false;
         self.is_answer = false;
+        self.answers = 0;
     }
 
     pub(crate) fn stop(&mut self) {
@@ -62,6 +66,7 @@ impl FlightTimer {
 
     pub(crate) const fn answering_duplicate(&mut self) {
         self.is_answer = true;
+        self.answers = self.answers.saturating_add(1);
     }
 
     pub(crate) fn flight_sent(&mut self, now: Instant) {
@@ -76,10 +81,13 @@ impl FlightTimer {
     }
 
     /// An answer to a duplicate doesn't come more often than every half initial timeout, so that a
-    /// burst of duplicates isn't multiplied.
+    /// burst of duplicates isn't multiplied; and no more often than a peer that goes by the same timers
+    /// repeats its flight, since nobody has proved that the duplicates are the peer's.
     pub(crate) fn may_answer_duplicate(&self, now: Instant) -> bool {
-        self.last_sent
-            .is_none_or(|sent| now.saturating_since(sent) >= self.timers.initial_timeout / 2)
+        self.answers < self.timers.max_transmissions
+            && self
+                .last_sent
+                .is_none_or(|sent| now.saturating_since(sent) >= self.timers.initial_timeout / 2)
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> Due {

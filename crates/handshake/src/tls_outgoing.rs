@@ -20,6 +20,8 @@ const MAX_PROTECTED_MESSAGE_LEN: usize = TLS_HANDSHAKE_HEADER_LEN + 12;
 pub(crate) struct TlsOutgoing<B, A> {
     flight: FlightBuffer<B>,
     cursor: usize,
+    /// Whether ChangeCipherSpec was written out: from then on this end's records are protected.
+    has_sent_change_cipher_spec: bool,
     body_cursor: usize,
     sealer: Option<TlsSealer<A>>,
     alert: Option<Alert>,
@@ -68,6 +70,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> TlsOutgoing<B, A> {
         Self {
             flight: FlightBuffer::new(buffer),
             cursor: 0,
+            has_sent_change_cipher_spec: false,
             body_cursor: 0,
             sealer: None,
             alert: None,
@@ -132,6 +135,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> TlsOutgoing<B, A> {
                     return Ok(false);
                 }
                 encode_plain(ContentType::ChangeCipherSpec, body, out)?;
+                self.has_sent_change_cipher_spec = true;
             }
             Item::Message {
                 is_protected: false,
@@ -166,7 +170,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> TlsOutgoing<B, A> {
     fn write_alert(&mut self, alert: Alert, out: &mut [u8]) -> Result<usize, ChannelError> {
         match &mut self.sealer {
             // RFC 5246 §7.1: what follows this end's ChangeCipherSpec is protected, and no more.
-            Some(sealer) if self.flight.has_changed_cipher_spec() => {
+            Some(sealer) if self.has_sent_change_cipher_spec => {
                 sealer.seal(ContentType::Alert, &alert.encode(), out)
             }
             _ => {

@@ -9,9 +9,10 @@ use std::rc::Rc;
 use common::{CLIENT, IDENTITY, Known, Net, PSK, SERVER, Setup, Shown, start, talk};
 use hedgerow_core::{DropReason, Instant, PeerFault, Psk, SecureChannel, Writer};
 use hedgerow_crypto_soft::SoftCrypto;
-use hedgerow_handshake::Settings;
+use hedgerow_handshake::{Settings, Timers};
 use hedgerow_record::{
-    ContentType, DTLS_1_2, DtlsRecord, EpochNumber, HandshakeType, RecordNumber, encode_record,
+    CipherSuite, ContentType, DTLS_1_2, DtlsRecord, EpochNumber, HandshakeType, RecordNumber,
+    encode_record,
 };
 use hedgerow_sim::{Call, Fault, NodeId, Recorder, Tracing, World};
 
@@ -96,6 +97,11 @@ fn length_of_a_known_key_does_not_show() {
     }
 }
 
+/// A suite without a ServerKeyExchange, so that the server's ServerHelloDone has message_seq 2.
+fn plain_psk() -> Settings {
+    Settings::new(&[CipherSuite::TLS_PSK_WITH_AES_128_CCM_8])
+}
+
 /// Spoofed copies of the server's last message, half a second apart, make a client send its flight
 /// again, but don't use up its own tries.
 #[test]
@@ -108,7 +114,7 @@ fn spoofed_duplicates_do_not_end_a_handshake_early() {
             count += 1;
             (3..=6).contains(&count)
         });
-    let (client, server) = start(&mut world, Setup::new(SoftCrypto, Settings::default()));
+    let (client, server) = start(&mut world, Setup::new(SoftCrypto, plain_psk()));
     let second = std::time::Duration::from_secs(1);
     world.run_for(second / 10).unwrap();
     let done = message(HandshakeType::ServerHelloDone, 2, &[]);
@@ -118,6 +124,43 @@ fn spoofed_duplicates_do_not_end_a_handshake_early() {
     }
     world.run_until_idle().unwrap();
     talk(&mut world, client, server);
+}
+
+/// Spoofed copies go on until the deadline: a client answers no more of them than it has tries.
+#[test]
+fn answers_to_spoofed_duplicates_are_bounded() {
+    let mut world: Net<SoftCrypto> = World::new(1);
+    let mut count = 0;
+    world
+        .direction(SERVER, CLIENT)
+        .fault_each(Fault::Drop, move |datagram| {
+            let is_spoofed = datagram[9] >= 3;
+            count += u64::from(!is_spoofed);
+            count > 2 && !is_spoofed
+        });
+    let _ends = start(&mut world, Setup::new(SoftCrypto, plain_psk()));
+    world
+        .run_for(std::time::Duration::from_millis(100))
+        .unwrap();
+    let before = world.account(CLIENT, SERVER).sent;
+    let done = message(HandshakeType::ServerHelloDone, 2, &[]);
+    for number in 0..100 {
+        world
+            .run_for(std::time::Duration::from_millis(600))
+            .unwrap();
+        world.send(
+            SERVER,
+            CLIENT,
+            &plain(0x300 + number, ContentType::Handshake, &done),
+        );
+    }
+    let flights = Timers::default().max_transmissions * 2;
+    let sent = world.account(CLIENT, SERVER).sent - before;
+    assert!(
+        sent > u64::from(Timers::default().max_transmissions),
+        "answers none"
+    );
+    assert!(sent <= u64::from(flights), "{sent} datagrams");
 }
 
 /// No honest message comes in clear once only ChangeCipherSpec is missing: a spoofed one ends
