@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use hedgerow_core::{CryptoProvider, Env, PskCredentials, PskStore};
 use hedgerow_record::ConnectionId;
 
-use crate::association::Channel;
+use crate::association::{Channel, Role};
 use crate::candidate::Candidate;
 use crate::{Address, AssociationId, ConnectionIds, Endpoint, Error, Event};
 
@@ -119,13 +119,15 @@ where
         self.claim_address(id, to);
     }
 
-    /// Enters an association under its address, unless another one that has nothing but its address
-    /// to be found by stands there.
+    /// Enters an association under its address, unless another one stands there that has nothing but
+    /// its address to be found by, or that this end called: it is by the address that it is asked.
     fn claim_address(&mut self, id: AssociationId, address: A) {
         let occupant = self.by_address.get(&address).filter(|&&other| other != id);
         let needs_it = occupant
             .and_then(|other| self.associations.get(other))
-            .is_some_and(|other| other.connection_id().is_empty());
+            .is_some_and(|other| {
+                other.connection_id().is_empty() || matches!(other.role, Role::Client(_))
+            });
         if !needs_it {
             self.by_address.insert(address, id);
         }

@@ -284,6 +284,20 @@ where
         message: &mut Vec<u8>,
         out: &mut Vec<u8>,
     ) -> Result<bool, ChannelError> {
+        let written = self.write_next(env, message, out);
+        if written.is_err() {
+            // Nothing leaves any more, so that no request may go on waiting.
+            self.exchange.handle_transport_closed();
+        }
+        written
+    }
+
+    fn write_next(
+        &mut self,
+        env: &mut Env<'_>,
+        message: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, ChannelError> {
         let start = out.len();
         if let Some(tls) = &mut self.tls {
             let mut bytes = [0; TLS_OUT_LEN];
