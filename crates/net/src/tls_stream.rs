@@ -237,6 +237,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<IO> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
+            // What a peer makes this end say has to leave before more is read from it.
+            if this.outgoing.len().saturating_sub(this.written) > READ_LEN {
+                ready!(this.poll_outgoing(context))?;
+            }
             let taken = this.take_records();
             if this.fetched < this.plaintext.len() {
                 let rest = this.plaintext.get(this.fetched..).unwrap_or_default();

@@ -515,6 +515,31 @@ fn half_closed_and_reset_streams_end_the_connection() {
     });
 }
 
+/// The code 7.04.
+const RELEASE: u8 = 0xe4;
+
+/// The first bytes of a message that never ends keep no place for ever.
+#[test]
+fn half_a_message_does_not_keep_an_idle_connection() {
+    run(async {
+        let config = StreamConfig {
+            idle_timeout: Duration::from_millis(30),
+            ..StreamConfig::default()
+        };
+        let server = clear_server(config, echo).await;
+        let mut stream = TcpStream::connect(server.local_addr()).unwrap();
+        stream.write_all(CSM).unwrap();
+        // A GET that says it is 12 bytes long, and ends after 3.
+        stream.write_all(b"\xc0\x01\xb1").unwrap();
+        let mut byte = [0];
+        while byte != [RELEASE] {
+            stream.read_exact(&mut byte).unwrap();
+        }
+        drop(stream);
+        until(|| server.statistics().connections == 0).await;
+    });
+}
+
 /// RFC 8323 §5.6: what breaks the format is answered by an Abort.
 #[test]
 fn no_coap_is_answered_by_an_abort() {

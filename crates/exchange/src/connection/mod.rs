@@ -292,7 +292,6 @@ impl<S: Storage, C: Borrow<ConnectionConfig>> Connection<S, C> {
         self.outgoing.as_slice().is_empty()
             && self.incoming.as_slice().is_empty()
             && self.outbox.as_slice().is_empty()
-            && self.inbox.len() == 0
             && self.blocks.is_idle()
     }
 

@@ -128,6 +128,8 @@ where
                 let substitute = ResponseMessage::new(Code::INTERNAL_SERVER_ERROR);
                 if let Err(error) = self.try_respond(asked, &substitute) {
                     debug!(%error, "request stays without a response");
+                    // Nothing fits what the peer takes. Its place is free again.
+                    let _ = self.parts.machine.ignore(asked);
                 }
             }
         }
