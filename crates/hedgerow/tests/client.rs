@@ -360,6 +360,12 @@ fn key_log_is_written_for_its_owner_and_said_aloud() {
         use std::os::unix::fs::PermissionsExt;
         let mode = fs::metadata(&log).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        // What others can read takes no secrets.
+        fs::set_permissions(&log, fs::Permissions::from_mode(0o644)).unwrap();
+        let refused = ask(&["get", "--key-log", log.to_str().unwrap(), &uri]);
+        assert_eq!(refused.code(), 1, "{refused:?}");
+        assert!(refused.stderr().contains("chmod 600"), "{refused:?}");
+        assert_eq!(fs::read_to_string(&log).unwrap().lines().count(), 2);
     }
     let refused = ask(&["get", "--key-log", "/nowhere/at/all", &uri]);
     assert_eq!(refused.code(), 1, "{refused:?}");

@@ -25,13 +25,16 @@ impl KeyLogFile {
     ///
     /// # Errors
     ///
-    /// Those of the system.
+    /// Those of the system; [`io::ErrorKind::PermissionDenied`] for a file that is there already and
+    /// that others can read or write, or for what isn't a file (Unix).
     pub fn open(path: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.append(true).create(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let file = options.open(path)?;
+        #[cfg(unix)]
+        check_private(&file)?;
         warn!(
             path = %path.display(),
             "KEY LOG IS ON: whoever reads this file reads every connection made from now on"
@@ -40,6 +43,18 @@ impl KeyLogFile {
             file: Arc::new(Mutex::new(file)),
         })
     }
+}
+
+/// Somebody else may have put a file of his own there before.
+#[cfg(unix)]
+fn check_private(file: &File) -> io::Result<()> {
+    let metadata = file.metadata()?;
+    let mode = std::os::unix::fs::MetadataExt::mode(&metadata);
+    if metadata.is_file() && mode & 0o077 == 0 {
+        return Ok(());
+    }
+    let message = "not a file that its owner alone can read: expected chmod 600, or no file yet";
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
 }
 
 impl KeyLog for KeyLogFile {
