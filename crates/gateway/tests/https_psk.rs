@@ -104,6 +104,10 @@ fn configuration_names_clients_and_its_mistakes_have_their_lines() {
             "test.toml:1:1: https_psk.client: missing: expected one [[https_psk.client]] or more",
         ),
         (
+            "[https_psk]\nlisten = \"127.0.0.1:8444\"\nclient = []\n",
+            "https_psk.client: nobody is let in: expected one client or more",
+        ),
+        (
             "[https_psk]\n[[https_psk.client]]\npsk_identity = \"a\"\npsk = \"b\"\n",
             "test.toml:1:1: https_psk.listen: missing: expected an address and a port",
         ),

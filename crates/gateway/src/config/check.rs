@@ -79,6 +79,10 @@ impl Config {
         let Some(https) = &self.https_psk else {
             return;
         };
+        if https.clients.is_empty() {
+            let message = "nobody is let in: expected one client or more";
+            faults.push((("https_psk", 0, "client"), message.to_owned()));
+        }
         for (index, client) in https.clients.iter().enumerate() {
             let before = https.clients.get(..index).unwrap_or_default();
             let mut fault = |name, message: &str| {
