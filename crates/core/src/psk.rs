@@ -140,7 +140,7 @@ pub trait PskStore {
     fn lookup(&self, request: &PskRequest<'_>) -> Option<PskEntry<'_>>;
 
     /// Returns the length that the store's keys have, in bytes: the dummy for unknown identities
-    /// gets it. It matters for keys longer than 30 bytes, which cost the key schedule more work
+    /// gets it. It matters for keys longer than 28 bytes, which cost the key schedule more work
     /// (`docs/THREATS.md`). 16 if nothing else is said.
     fn usual_psk_len(&self) -> usize {
         16

@@ -122,8 +122,8 @@ impl<P: CryptoProvider> MasterSecret<P> {
     ) -> Self {
         let mut premaster = Secret::<MAX_PREMASTER_SECRET_LEN>::zeroed();
         let len = write_premaster_secret(secrets, premaster.expose_mut());
-        // HMAC fills a short key up with zeros itself. Filled up here, keys of up to 30 bytes cost
-        // the same calls, so that a known identity's can't be told from the dummy.
+        // HMAC fills a short key up with zeros itself. Filled up here, keys of up to 30 bytes, with an
+        // ephemeral key 28, cost the same calls, so that a known identity's can't be told from the dummy.
         let len = len.max(HMAC_BLOCK_LEN);
         let keyed = provider.hmac_sha256(premaster.expose().get(..len).unwrap_or_default());
         let master = Secret::<MASTER_SECRET_LEN>::fill_with(|bytes| match binding {
