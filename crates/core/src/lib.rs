@@ -67,7 +67,7 @@ pub use error::{ChannelError, Limit, Misuse, PeerFault};
 pub use key_agreement::{
     AgreementKey, KeyAgreement, MAX_PUBLIC_KEY_LEN, NamedGroup, NoAgreementKey, SHARED_SECRET_LEN,
 };
-pub use key_log::KeyLog;
+pub use key_log::{KeyLog, KeyLogging};
 pub use psk::{
     Credentials, MAX_PSK_IDENTITY_LEN, MAX_PSK_LEN, Psk, PskCredentials, PskEntry, PskRequest,
     PskStore,

@@ -7,8 +7,7 @@ mod vectors;
 use std::sync::{Arc, Mutex};
 
 use hedgerow_core::{
-    AeadAlgorithm, Credentials, CryptoError, CryptoProvider, CryptoRng, Env, HmacSha256, Instant,
-    KeyAgreement, KeyLog, Misuse, NamedGroup, PeerId, Psk, SHA256_LEN, SignatureScheme, Signatures,
+    Credentials, CryptoProvider, Env, HmacSha256, Instant, KeyLog, KeyLogging, Misuse, PeerId, Psk,
 };
 use hedgerow_crypto_soft::SoftCrypto;
 use hedgerow_handshake::{
@@ -21,10 +20,6 @@ use vectors::{Counting, cases};
 /// What was logged: label, client random, secret.
 type Lines = Arc<Mutex<Vec<(String, Vec<u8>, Vec<u8>)>>>;
 
-/// `SoftCrypto` with a log.
-#[derive(Clone, Default)]
-struct Logging(Log);
-
 #[derive(Clone, Default)]
 struct Log(Lines);
 
@@ -32,105 +27,6 @@ impl KeyLog for Log {
     fn log(&self, label: &str, client_random: &[u8; 32], secret: &[u8]) {
         let line = (label.to_owned(), client_random.to_vec(), secret.to_vec());
         self.0.lock().unwrap().push(line);
-    }
-}
-
-impl KeyAgreement for Logging {
-    type AgreementKey = <SoftCrypto as KeyAgreement>::AgreementKey;
-
-    fn offers_group(&self, group: NamedGroup) -> bool {
-        SoftCrypto.offers_group(group)
-    }
-
-    fn generate_agreement_key(
-        &self,
-        group: NamedGroup,
-        rng: &mut dyn CryptoRng,
-    ) -> Result<Self::AgreementKey, CryptoError> {
-        SoftCrypto.generate_agreement_key(group, rng)
-    }
-
-    fn agreement_key(
-        &self,
-        group: NamedGroup,
-        private_key: &[u8],
-    ) -> Result<Self::AgreementKey, CryptoError> {
-        SoftCrypto.agreement_key(group, private_key)
-    }
-}
-
-impl Signatures for Logging {
-    type SigningKey = <SoftCrypto as Signatures>::SigningKey;
-
-    fn generate_signing_key(
-        &self,
-        scheme: SignatureScheme,
-        rng: &mut dyn CryptoRng,
-    ) -> Result<Self::SigningKey, CryptoError> {
-        SoftCrypto.generate_signing_key(scheme, rng)
-    }
-
-    fn signing_key(
-        &self,
-        scheme: SignatureScheme,
-        private_key: &[u8],
-    ) -> Result<Self::SigningKey, CryptoError> {
-        SoftCrypto.signing_key(scheme, private_key)
-    }
-
-    fn verify(
-        &self,
-        scheme: SignatureScheme,
-        public_key: &[u8],
-        message: &[u8],
-        signature: &[u8],
-    ) -> Result<(), CryptoError> {
-        SoftCrypto.verify(scheme, public_key, message, signature)
-    }
-
-    fn verify_digest(
-        &self,
-        scheme: SignatureScheme,
-        public_key: &[u8],
-        digest: &[u8; SHA256_LEN],
-        signature: &[u8],
-    ) -> Result<(), CryptoError> {
-        SoftCrypto.verify_digest(scheme, public_key, digest, signature)
-    }
-}
-
-impl CryptoProvider for Logging {
-    type Aead = <SoftCrypto as CryptoProvider>::Aead;
-    type Sha256 = <SoftCrypto as CryptoProvider>::Sha256;
-    type HmacSha256 = <SoftCrypto as CryptoProvider>::HmacSha256;
-
-    fn aead(&self, algorithm: AeadAlgorithm, key: &[u8]) -> Result<Self::Aead, CryptoError> {
-        SoftCrypto.aead(algorithm, key)
-    }
-
-    fn key_log(&self) -> Option<&dyn KeyLog> {
-        Some(&self.0)
-    }
-
-    fn sha256(&self) -> Self::Sha256 {
-        SoftCrypto.sha256()
-    }
-
-    fn hmac_sha256(&self, key: &[u8]) -> Self::HmacSha256 {
-        SoftCrypto.hmac_sha256(key)
-    }
-
-    fn hkdf_extract(&self, salt: &[u8], input_key: &[u8], key: &mut [u8; SHA256_LEN]) {
-        SoftCrypto.hkdf_extract(salt, input_key, key);
-    }
-
-    fn hkdf_expand(
-        &self,
-        key: &[u8; SHA256_LEN],
-        info: &[u8],
-        output: &mut [u8],
-    ) -> Result<(), CryptoError> {
-        SoftCrypto.hkdf_expand(key, info, output)
     }
 }
 
@@ -243,9 +139,10 @@ fn reserved_labels_and_too_long_contexts_are_refused() {
 /// out here with HMAC alone. The log has that master secret under the client's random bytes.
 #[test]
 fn material_follows_from_the_logged_master_secret() {
-    let log = Logging::default();
-    let (client, _) = exporters(&log, Settings::default(), 1);
-    let lines = log.0.0.lock().unwrap().clone();
+    let log = Log::default();
+    let provider = KeyLogging::new(SoftCrypto, Some(log.clone()));
+    let (client, _) = exporters(&provider, Settings::default(), 1);
+    let lines = log.0.lock().unwrap().clone();
     assert_eq!(lines.len(), 2, "a line of either end");
     assert_eq!(lines[0], lines[1]);
     let (label, client_random, master) = &lines[0];
@@ -280,7 +177,8 @@ fn log_has_the_master_secrets_of_the_vectors() {
         if !name.contains("CCM_8_EMS") || name.ends_with("HINT") {
             continue;
         }
-        let log = Logging::default();
+        let log = Log::default();
+        let provider = KeyLogging::new(SoftCrypto, Some(log.clone()));
         let mut rng = Counting(0x20);
         let env = &mut Env::new(Instant::ZERO, &mut rng);
         let identity: &[u8] = &case["psk_identity"];
@@ -288,12 +186,12 @@ fn log_has_the_master_secrets_of_the_vectors() {
         let suites = [hedgerow_record::CipherSuite::TLS_PSK_WITH_AES_128_CCM_8];
         let settings = Settings::new(&suites);
         let mut server =
-            TlsServerHandshake::new(log.clone(), &store, settings, buffers(), env).unwrap();
+            TlsServerHandshake::new(provider, &store, settings, buffers(), env).unwrap();
         let mut hello = case["client_hello_record"].clone();
         server.handle_bytes(env, &mut hello).unwrap();
         let mut exchange = case["client_key_exchange_record"].clone();
         server.handle_bytes(env, &mut exchange).unwrap();
-        let lines = log.0.0.lock().unwrap().clone();
+        let lines = log.0.lock().unwrap().clone();
         let line = (
             "CLIENT_RANDOM".to_owned(),
             case["client_random"].clone(),

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use crate::clock::{Clock, os_random};
 use crate::driver::{Driver, NodeEndpoint};
 use crate::handler::NoResources;
-use crate::provider::NodeCrypto;
+use crate::provider::with_key_log;
 use crate::shared::{AbandonOnDrop, Command, QueuedRequest, RequestKey, Shared, Waiting};
 use crate::socket::NodeSocket;
 use crate::{
@@ -53,7 +53,11 @@ impl Node {
     /// Those of the system when it makes and binds the socket.
     pub async fn bind_client(local: SocketAddr, config: NodeConfig) -> io::Result<Self> {
         let socket = NodeSocket::bind(local)?;
-        let endpoint = Endpoint::client(provider(&config), KeyStore::new(), own_events(&config));
+        let endpoint = Endpoint::client(
+            with_key_log(config.key_log.clone()),
+            KeyStore::new(),
+            own_events(&config),
+        );
         Ok(Self::start(
             socket,
             endpoint,
@@ -85,7 +89,12 @@ impl Node {
         let clock = Clock::start();
         let mut rng = os_random();
         let mut env = Env::new(clock.now(), &mut rng);
-        let endpoint = Endpoint::server(provider(&config), store, own_events(&config), &mut env);
+        let endpoint = Endpoint::server(
+            with_key_log(config.key_log.clone()),
+            store,
+            own_events(&config),
+            &mut env,
+        );
         Ok(Self::start(socket, endpoint, clock, config, handler))
     }
 
@@ -222,9 +231,3 @@ fn own_events(config: &NodeConfig) -> hedgerow_endpoint::Config {
 
 /// Commands beside requests that wait at the same time; who comes later waits too.
 const SPARE_COMMANDS: usize = 16;
-
-fn provider(config: &NodeConfig) -> NodeCrypto {
-    NodeCrypto {
-        key_log: config.key_log.clone(),
-    }
-}

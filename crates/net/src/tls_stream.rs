@@ -14,7 +14,7 @@ use tokio::time::timeout_at;
 
 use crate::clock::{Clock, os_random};
 use crate::credentials::SharedCredentials;
-use crate::provider::NodeCrypto;
+use crate::provider::{NodeCrypto, with_key_log};
 use crate::{Credentials, KeyStore};
 
 type Connection = TlsConnection<NodeCrypto, KeyStore, SharedCredentials>;
@@ -47,7 +47,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
     /// [`io::ErrorKind::TimedOut`] if its deadline came.
     pub async fn accept(io: IO, store: &KeyStore, settings: Settings) -> io::Result<Self> {
         let begun = Self::begin(io, |env| {
-            TlsConnection::server(NodeCrypto::default(), store.clone(), settings, env)
+            TlsConnection::server(with_key_log(None), store.clone(), settings, env)
         });
         begun?.shake_hands().await
     }
@@ -64,7 +64,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
     ) -> io::Result<Self> {
         let shown = SharedCredentials(credentials);
         let begun = Self::begin(io, |env| {
-            TlsConnection::client(NodeCrypto::default(), shown, settings, env)
+            TlsConnection::client(with_key_log(None), shown, settings, env)
         });
         begun?.shake_hands().await
     }

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use crate::KeyLogFile;
-use crate::provider::NodeCrypto;
+use crate::provider::{NodeCrypto, with_key_log};
 
 /// The configuration of a [`StreamClient`](crate::StreamClient) or a
 /// [`StreamServer`](crate::StreamServer).
@@ -40,9 +40,7 @@ pub struct StreamConfig {
 
 impl StreamConfig {
     pub(crate) fn provider(&self) -> NodeCrypto {
-        NodeCrypto {
-            key_log: self.key_log.clone(),
-        }
+        with_key_log(self.key_log.clone())
     }
 }
 
