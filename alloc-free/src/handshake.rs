@@ -40,14 +40,9 @@ fn with_raw_public_keys(bytes: &mut [u8]) -> Option<usize> {
     };
     let (client_key, client_spki) = key(1)?;
     let (server_key, server_spki) = key(2)?;
-    let client = RawPublicKeys {
-        key: client_key,
-        accepted: &[(server_spki.as_slice(), PeerId(1))],
-    };
-    let server = RawPublicKeys {
-        key: server_key,
-        accepted: &[(client_spki.as_slice(), PeerId(2))],
-    };
+    let client = RawPublicKeys::client(client_key, &server_spki, PeerId(1));
+    let clients = [(client_spki.as_slice(), PeerId(2))];
+    let server = RawPublicKeys::server(server_key, &clients);
     run(bytes, CertificatesOnly(client), CertificatesOnly(&server))
 }
 

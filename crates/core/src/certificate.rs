@@ -223,6 +223,34 @@ pub enum CertificateOwner {
     Server,
 }
 
+/// A raw public key to be looked up, and what for.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct RawPublicKeyRequest<'a> {
+    /// The key as a SubjectPublicKeyInfo in DER: 91 bytes for one of P-256, and nothing else gets
+    /// here.
+    pub subject_public_key_info: &'a [u8],
+    /// The end that showed it. Whoever may come as a client isn't a server for that.
+    pub owner: CertificateOwner,
+    /// For a server's key: the name that the client wants, as its credentials gave it.
+    pub server_name: Option<ServerName<'a>>,
+}
+
+impl<'a> RawPublicKeyRequest<'a> {
+    /// Asks whose key it is that `owner` has shown, under a name if one is wanted.
+    pub const fn new(
+        subject_public_key_info: &'a [u8],
+        owner: CertificateOwner,
+        server_name: Option<ServerName<'a>>,
+    ) -> Self {
+        Self {
+            subject_public_key_info,
+            owner,
+            server_name,
+        }
+    }
+}
+
 /// A chain to be verified, and what it takes.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -312,9 +340,9 @@ pub trait CertificateCredentials {
     fn identity(&self, request: &IdentityRequest<'_>) -> Option<Identity<'_>>;
 
     /// Returns the application's own number for the owner of a raw public key; `None` if it isn't
-    /// accepted. The key is given as a SubjectPublicKeyInfo in DER: 91 bytes for one of P-256, and
-    /// nothing else gets here.
-    fn peer_of_raw_public_key(&self, subject_public_key_info: &[u8]) -> Option<PeerId>;
+    /// accepted from that end. A client's credentials are for one server: they accept its key and no
+    /// other server's.
+    fn peer_of_raw_public_key(&self, request: &RawPublicKeyRequest<'_>) -> Option<PeerId>;
 
     /// Says whether the peer may show a certificate of this type: raw public keys alone, if nothing
     /// else is said.
@@ -350,8 +378,8 @@ impl<C: CertificateCredentials + ?Sized> CertificateCredentials for &C {
         (**self).identity(request)
     }
 
-    fn peer_of_raw_public_key(&self, subject_public_key_info: &[u8]) -> Option<PeerId> {
-        (**self).peer_of_raw_public_key(subject_public_key_info)
+    fn peer_of_raw_public_key(&self, request: &RawPublicKeyRequest<'_>) -> Option<PeerId> {
+        (**self).peer_of_raw_public_key(request)
     }
 
     fn accepts(&self, certificate_type: CertificateType) -> bool {
@@ -371,13 +399,38 @@ impl<C: CertificateCredentials + ?Sized> CertificateCredentials for &C {
     }
 }
 
-/// A key and the raw public keys of those who are let in: enough for a device.
+/// A key, and whose raw public keys are accepted in which role: enough for a device.
 #[derive(Clone, Copy, Debug)]
 pub struct RawPublicKeys<'a, K> {
     /// The key that this end signs with.
     pub key: K,
-    /// Public keys that are accepted, each as a SubjectPublicKeyInfo in DER, and whose they are.
-    pub accepted: &'a [(&'a [u8], PeerId)],
+    /// For a client: the public key of the one server that it is for, as a SubjectPublicKeyInfo in
+    /// DER, and the application's own number for it.
+    pub server: Option<(&'a [u8], PeerId)>,
+    /// For a server: the public keys of the clients that it lets in, in the same form, and whose they
+    /// are.
+    pub clients: &'a [(&'a [u8], PeerId)],
+}
+
+impl<'a, K> RawPublicKeys<'a, K> {
+    /// What a client has for the server whose public key is given as a SubjectPublicKeyInfo in DER.
+    pub const fn client(key: K, server: &'a [u8], peer: PeerId) -> Self {
+        Self {
+            key,
+            server: Some((server, peer)),
+            clients: &[],
+        }
+    }
+
+    /// What a server has for the clients whose public keys are given, each as a SubjectPublicKeyInfo
+    /// in DER.
+    pub const fn server(key: K, clients: &'a [(&'a [u8], PeerId)]) -> Self {
+        Self {
+            key,
+            server: None,
+            clients,
+        }
+    }
 }
 
 impl<K: SigningKey> CertificateCredentials for RawPublicKeys<'_, K> {
@@ -386,10 +439,14 @@ impl<K: SigningKey> CertificateCredentials for RawPublicKeys<'_, K> {
             .then_some(Identity::RawPublicKey(&self.key))
     }
 
-    fn peer_of_raw_public_key(&self, subject_public_key_info: &[u8]) -> Option<PeerId> {
-        self.accepted
+    fn peer_of_raw_public_key(&self, request: &RawPublicKeyRequest<'_>) -> Option<PeerId> {
+        let accepted = match request.owner {
+            CertificateOwner::Server => self.server.as_slice(),
+            CertificateOwner::Client => self.clients,
+        };
+        accepted
             .iter()
-            .find(|(accepted, _)| *accepted == subject_public_key_info)
+            .find(|(accepted, _)| *accepted == request.subject_public_key_info)
             .map(|&(_, peer)| peer)
     }
 }

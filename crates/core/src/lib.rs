@@ -52,7 +52,7 @@ mod time;
 pub use certificate::{
     CertificateChain, CertificateCredentials, CertificateFault, CertificateOwner, CertificateType,
     ChainRequest, ClientCertificates, Identity, IdentityRequest, P256_PUBLIC_KEY_LEN,
-    RawPublicKeys, ServerName, VerifiedChain,
+    RawPublicKeyRequest, RawPublicKeys, ServerName, VerifiedChain,
 };
 pub use channel::{Event, Peer, PeerId, Received, SecureChannel};
 pub use constant_time::ct_eq;

@@ -3,8 +3,9 @@
 
 use hedgerow_core::{
     CertificateCredentials, CertificateFault, CertificateOwner, CertificateType, ChainRequest,
-    CryptoError, EncodeError, Identity, IdentityRequest, P256_PUBLIC_KEY_LEN, Peer, SHA256_LEN,
-    ServerName, SignatureScheme, Signatures, SigningKey, UnixTime, Writer,
+    CryptoError, EncodeError, Identity, IdentityRequest, P256_PUBLIC_KEY_LEN, Peer,
+    RawPublicKeyRequest, SHA256_LEN, ServerName, SignatureScheme, Signatures, SigningKey, UnixTime,
+    Writer,
 };
 use hedgerow_record::{
     AlertDescription, DigitallySigned, Random, ServerEcdhParams, SignatureAndHashAlgorithm,
@@ -52,7 +53,10 @@ impl Owner {
             // they of another kind or simply not known.
             let refused = AlertDescription::HANDSHAKE_FAILURE;
             let public_key = decode_p256_spki(spki).ok_or(refused)?;
-            let peer = credentials.peer_of_raw_public_key(spki).ok_or(refused)?;
+            let request = RawPublicKeyRequest::new(spki, sought.owner, sought.server_name);
+            let peer = credentials
+                .peer_of_raw_public_key(&request)
+                .ok_or(refused)?;
             return Ok(Some(Self {
                 peer: Peer::RawPublicKey(peer),
                 public_key: *public_key,

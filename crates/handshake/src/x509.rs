@@ -7,11 +7,13 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
+use core::sync::atomic::{AtomicU8, Ordering};
 
 use hedgerow_core::{
     CertificateChain, CertificateCredentials, CertificateFault, CertificateOwner, CertificateType,
     ChainRequest, ClientCertificates, Identity, IdentityRequest, NoSigningKey, P256_PUBLIC_KEY_LEN,
-    PeerId, ServerName, SignatureScheme, Signatures, SigningKey, VerifiedChain, Writer,
+    PeerId, RawPublicKeyRequest, ServerName, SignatureScheme, Signatures, SigningKey,
+    VerifiedChain, Writer,
 };
 use hedgerow_record::decode_p256_spki;
 use rustls_pki_types::{
@@ -21,8 +23,13 @@ use rustls_pki_types::{
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 /// The longest chain that is looked at, its owner's certificate included: RFC 7925 §4.4.4 asks for
-/// three, and webpki takes six authorities.
-const MAX_CHAIN: usize = 7;
+/// three and lets longer ones be refused; the fourth is the trusted authority's own, which some peers
+/// send along.
+const MAX_CHAIN: usize = 4;
+
+/// How many signatures are checked for one chain, whatever ways through it a peer makes possible: the
+/// three of the longest, and as many more for authorities of one name.
+const MAX_SIGNATURE_CHECKS: u8 = 6;
 
 /// A name that a certificate has to carry in its subjectAltName. The subject's common name never
 /// counts (RFC 7925 §4.4.1).
@@ -55,9 +62,12 @@ pub enum X509Error {
 /// Certificate mode with X.509 chains: authorities to trust, an own certificate, and whom to let in.
 ///
 /// Signatures are ECDSA on P-256 with SHA-256, in chains as in handshakes (RFC 7252 §9.1.3.3).
-/// Revocation isn't checked (RFC 7925 §4.4.3), nor is the extension key usage of the owner's
-/// certificate, which webpki doesn't look at. Without wall-clock time in
-/// [`Env`](hedgerow_core::Env) no chain is accepted.
+/// Revocation isn't checked (RFC 7925 §4.4.3), nor is the extension keyUsage of any certificate,
+/// which webpki doesn't look at; basic constraints, name constraints and the extended key usage are.
+/// Without wall-clock time in [`Env`](hedgerow_core::Env) no chain is accepted.
+///
+/// A chain has at most four certificates, and at most six signatures are checked for it: its sender
+/// has proved nothing by then.
 pub struct X509Credentials<P, K = NoSigningKey> {
     provider: P,
     authorities: Vec<TrustAnchor<'static>>,
@@ -157,8 +167,8 @@ impl<P, K> X509Credentials<P, K> {
         self
     }
 
-    /// For a server: lets in the client whose certificate carries a name. The first one that fits
-    /// counts.
+    /// For a server: lets in the client whose certificate carries a name. A certificate that carries
+    /// names of several peers is nobody's, and refused.
     #[must_use]
     pub fn with_client(mut self, name: CertificateName<'_>, peer: PeerId) -> Self {
         self.clients.push((Name::new(name), peer));
@@ -188,7 +198,7 @@ where
         Some(Identity::Certificate(&own.key, chain))
     }
 
-    fn peer_of_raw_public_key(&self, _subject_public_key_info: &[u8]) -> Option<PeerId> {
+    fn peer_of_raw_public_key(&self, _request: &RawPublicKeyRequest<'_>) -> Option<PeerId> {
         None
     }
 
@@ -220,7 +230,10 @@ where
         };
         first
             .verify_for_usage(
-                &[&EcdsaP256(&self.provider)],
+                &[&EcdsaP256 {
+                    provider: &self.provider,
+                    checks_left: AtomicU8::new(MAX_SIGNATURE_CHECKS),
+                }],
                 &self.authorities,
                 intermediates,
                 now,
@@ -237,11 +250,13 @@ where
                     .ok_or(CertificateFault::OtherName)?
             }
             CertificateOwner::Client => {
-                let mut clients = self.clients.iter();
-                clients
-                    .find(|(name, _)| name.is_of(&first))
-                    .map(|&(_, peer)| peer)
-                    .ok_or(CertificateFault::NoAccess)?
+                let mut peers = self.clients.iter().filter(|(name, _)| name.is_of(&first));
+                let &(_, peer) = peers.next().ok_or(CertificateFault::NoAccess)?;
+                // The order of a list doesn't decide who somebody is.
+                if peers.any(|&(_, other)| other != peer) {
+                    return Err(CertificateFault::NoAccess);
+                }
+                peer
             }
         };
         Ok(VerifiedChain { peer, public_key })
@@ -334,8 +349,13 @@ const fn fault_of(error: &webpki::Error) -> CertificateFault {
     }
 }
 
-/// A provider's ECDSA on P-256 with SHA-256, as webpki asks for it.
-struct EcdsaP256<'a, P>(&'a P);
+/// A provider's ECDSA on P-256 with SHA-256, as webpki asks for it, for one chain: webpki's own limit
+/// of 100 signatures is too much for what anybody may send.
+struct EcdsaP256<'a, P> {
+    provider: &'a P,
+    /// Read and written by one thread: webpki's trait asks for what could be shared.
+    checks_left: AtomicU8,
+}
 
 impl<P> fmt::Debug for EcdsaP256<'_, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -350,7 +370,10 @@ impl<P: Signatures + Send + Sync> SignatureVerificationAlgorithm for EcdsaP256<'
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), InvalidSignature> {
-        self.0
+        let left = self.checks_left.load(Ordering::Relaxed);
+        let left = left.checked_sub(1).ok_or(InvalidSignature)?;
+        self.checks_left.store(left, Ordering::Relaxed);
+        self.provider
             .verify(
                 SignatureScheme::EcdsaSecp256r1Sha256,
                 public_key,

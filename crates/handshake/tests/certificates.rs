@@ -6,8 +6,8 @@
 mod certificates;
 
 use hedgerow_core::{
-    CertificateFault, CertificateType, CertificatesOnly, ClientCertificates, Env, Instant, Misuse,
-    Peer, PeerId, Psk, PskAndCertificates, VerifiedChain,
+    CertificateFault, CertificateOwner, CertificateType, CertificatesOnly, ClientCertificates, Env,
+    Instant, Misuse, Peer, PeerId, Psk, PskAndCertificates, VerifiedChain,
 };
 use hedgerow_crypto_soft::SoftCrypto;
 use hedgerow_handshake::{
@@ -35,11 +35,11 @@ const CERTIFICATE_VERIFY: u8 = 15;
 const CLIENT_KEY_EXCHANGE: u8 = 16;
 
 fn raw_client() -> Double {
-    Double::raw(key(1), &spki(&key(2)), 2)
+    Double::raw(key(1), CertificateOwner::Server, &spki(&key(2)), 2)
 }
 
 fn raw_server() -> Double {
-    Double::raw(key(2), &spki(&key(1)), 1)
+    Double::raw(key(2), CertificateOwner::Client, &spki(&key(1)), 1)
 }
 
 fn x509_client() -> Double {
@@ -162,7 +162,7 @@ fn types_of_both_directions_are_apart() {
         };
         let server = Double {
             accepts: &[CertificateType::RawPublicKey],
-            known: vec![(spki(&key(1)), PeerId(9))],
+            known: vec![(spki(&key(1)), CertificateOwner::Client, PeerId(9))],
             ..x509_server()
         };
         let (mut client, mut server) = ends(protocol, client, server);
@@ -311,12 +311,12 @@ fn another_s_key_or_certificate_does_not_do() {
             signing: key(66),
         };
         let refused = (None, Some(DECRYPT_ERROR));
-        let client = Double::raw(impostor(1), &spki(&key(2)), 2);
+        let client = Double::raw(impostor(1), CertificateOwner::Server, &spki(&key(2)), 2);
         assert_eq!(alerts(protocol, client, raw_server()), refused);
         let client = Double::x509(key(66), &key(2), 2);
         assert_eq!(alerts(protocol, client, x509_server()), refused);
         let refused = (Some(DECRYPT_ERROR), None);
-        let server = Double::raw(impostor(2), &spki(&key(1)), 1);
+        let server = Double::raw(impostor(2), CertificateOwner::Client, &spki(&key(1)), 1);
         assert_eq!(alerts(protocol, raw_client(), server), refused);
         let server = Double::x509(key(66), &key(1), 1);
         assert_eq!(alerts(protocol, x509_client(), server), refused);
@@ -327,15 +327,44 @@ fn another_s_key_or_certificate_does_not_do() {
 #[test]
 fn raw_public_key_that_is_not_known_is_refused() {
     for protocol in PROTOCOLS {
-        let client = Double::raw(key(3), &spki(&key(2)), 2);
+        let client = Double::raw(key(3), CertificateOwner::Server, &spki(&key(2)), 2);
         assert_eq!(
             alerts(protocol, client, raw_server()),
             (None, Some(HANDSHAKE_FAILURE))
         );
-        let server = Double::raw(key(3), &spki(&key(1)), 1);
+        let server = Double::raw(key(3), CertificateOwner::Client, &spki(&key(1)), 1);
         assert_eq!(
             alerts(protocol, raw_client(), server),
             (Some(HANDSHAKE_FAILURE), None)
+        );
+    }
+}
+
+/// Who may come as a client isn't a server for that, nor the other way round.
+#[test]
+fn raw_public_key_counts_in_its_own_role_alone() {
+    let both_known = |mut own: Double| {
+        own.known = vec![
+            (spki(&key(1)), CertificateOwner::Client, PeerId(1)),
+            (spki(&key(2)), CertificateOwner::Server, PeerId(2)),
+        ];
+        own
+    };
+    for protocol in PROTOCOLS {
+        let client = both_known(raw_client());
+        let mut other = raw_client();
+        other.known = raw_server().known;
+        assert_eq!(
+            alerts(protocol, client, other),
+            (Some(HANDSHAKE_FAILURE), None)
+        );
+        let server = both_known(raw_server());
+        let mut other = raw_server();
+        other.known = raw_client().known;
+        // It shows the server's key, and accepts the server.
+        assert_eq!(
+            alerts(protocol, other, server),
+            (None, Some(HANDSHAKE_FAILURE))
         );
     }
 }
@@ -351,7 +380,8 @@ fn raw_public_key_of_another_kind_is_refused() {
         for other in [&p384, &compressed, &spki(&key(1))[..90].to_vec()] {
             let body = [&[0, 0, u8::try_from(other.len()).unwrap()][..], other].concat();
             let mut own = raw_server();
-            own.known.push((other.clone(), PeerId(5)));
+            own.known
+                .push((other.clone(), CertificateOwner::Client, PeerId(5)));
             let (mut server, mut flight) =
                 client_flight(protocol, raw_client().share(), own.share());
             flight[0].1.clone_from(&body);
@@ -359,7 +389,8 @@ fn raw_public_key_of_another_kind_is_refused() {
             assert_eq!(alert_sent(&server), Some(HANDSHAKE_FAILURE));
 
             let mut own = raw_client();
-            own.known.push((other.clone(), PeerId(5)));
+            own.known
+                .push((other.clone(), CertificateOwner::Server, PeerId(5)));
             let (mut client, _, mut flight) =
                 server_flight(protocol, own.share(), raw_server().share());
             flight[1].1 = body;

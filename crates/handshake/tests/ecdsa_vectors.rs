@@ -74,10 +74,11 @@ fn client_sends_what_the_second_reader_computed() {
     let case = case();
     let mut rng = Counting(0);
     let env = &mut Env::new(Instant::ZERO, &mut rng);
-    let credentials = CertificatesOnly(RawPublicKeys {
-        key: key(&case["client_static_private"]),
-        accepted: &[(&case["server_spki"][..], PeerId(7))],
-    });
+    let credentials = CertificatesOnly(RawPublicKeys::client(
+        key(&case["client_static_private"]),
+        &case["server_spki"],
+        PeerId(7),
+    ));
     let provider = FixedKey(case["client_ephemeral_private"].clone());
     let mut client =
         ClientHandshake::new(provider, credentials, settings(), buffers(), env).unwrap();
@@ -127,10 +128,11 @@ fn server_sends_what_the_second_reader_computed() {
     let cookie_env = &mut Env::new(now, &mut cookie_rng);
     let acceptor = Acceptor::new(provider.clone(), settings(), cookie_env);
     let env = &mut Env::new(now, &mut rng);
-    let credentials = CertificatesOnly(RawPublicKeys {
-        key: key(&case["server_static_private"]),
-        accepted: &[(&case["client_spki"][..], PeerId(8))],
-    });
+    let clients = [(&case["client_spki"][..], PeerId(8))];
+    let credentials = CertificatesOnly(RawPublicKeys::server(
+        key(&case["server_static_private"]),
+        &clients,
+    ));
     let mut out = [0; 1200];
     let mut hello = case["client_hello_2_record"].clone();
     let Acceptance::Accept(hello) =

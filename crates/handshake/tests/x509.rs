@@ -5,8 +5,13 @@
 #[path = "common/certificates.rs"]
 mod certificates;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use hedgerow_core::{
-    CertificateCredentials, ClientCertificates, Peer, PeerId, ServerName, SigningKey, UnixTime,
+    CertificateChain, CertificateCredentials, CertificateOwner, ChainRequest, ClientCertificates,
+    CryptoError, CryptoRng, Peer, PeerId, SHA256_LEN, ServerName, SignatureScheme, Signatures,
+    SigningKey, UnixTime,
 };
 use hedgerow_crypto_soft::{SoftCrypto, SoftSigningKey};
 use hedgerow_handshake::{CertificateName, Settings, X509Credentials, X509Error};
@@ -264,8 +269,16 @@ fn chain_of_three_is_followed_and_one_without_its_middle_is_not() {
         assert_eq!(alert_sent(&end), Some(UNKNOWN_CA));
         let (_, end) = scene.run_with(protocol, &[&client, first], &[&server, second, first]);
         assert_eq!(alert_sent(&end), Some(UNKNOWN_CA));
+        // With the authority itself, as some peers send it.
+        let root = &scene.root.certificate[..];
+        let (end, _) = scene.run_with(
+            protocol,
+            &[&client, second, first],
+            &[&server, second, first, root],
+        );
+        assert_eq!(end.peer, Some(Peer::Certificate(PeerId(7))));
         // More than anybody looks at.
-        let long: Vec<&[u8]> = std::iter::once(&server[..]).chain([second; 7]).collect();
+        let long = [&server, second, first, root, root];
         let (end, _) = scene.run_with(protocol, &[&client, second, first], &long);
         assert_eq!(alert_sent(&end), Some(UNSUPPORTED_CERTIFICATE));
     }
@@ -428,6 +441,94 @@ fn client_that_is_not_on_the_list_has_no_access() {
     let mut scene = Scene::new();
     scene.clients.clear();
     scene.server_refuses(ACCESS_DENIED);
+}
+
+#[test]
+fn client_with_the_names_of_two_peers_has_no_access() {
+    let mut scene = Scene::new();
+    scene.client.subject_alt_names = vec![dns(EUI_64), uri("coaps://[2001:db8::8]/")];
+    scene.is_established();
+    let second = CertificateName::CoapAuthority("[2001:db8::8]");
+    scene.clients.push((second, PeerId(6)));
+    scene.is_established();
+    scene.clients.push((second, PeerId(8)));
+    scene.server_refuses(ACCESS_DENIED);
+}
+
+/// Authorities of one name and several keys make many ways through a chain. Whoever sends one has
+/// proved nothing, so few signatures are checked for it.
+#[test]
+fn signatures_of_one_chain_are_few_whatever_is_in_it() {
+    let scene = Scene::new();
+    let stranger = Authority::root("root", 13);
+    let server = stranger.sign(&scene.server, &Subject::p256(2));
+    let others =
+        [14, 15, 16].map(|number| stranger.below(authority_params("root"), number).certificate);
+    let checks = Arc::new(AtomicUsize::new(0));
+    let credentials = X509Credentials::new(
+        Counting(Arc::clone(&checks)),
+        [&scene.root.certificate[..], &scene.root.certificate],
+    )
+    .unwrap()
+    .with_server(scene.name, PeerId(7));
+    let list = chain(&[&server, &others[0], &others[1], &others[2]]);
+    let certificates = CertificateChain::decode_exact(&list).unwrap();
+    let request = ChainRequest::new(certificates, CertificateOwner::Server, None, Some(NOW));
+    assert!(credentials.verify_chain(&request).is_err());
+    assert_eq!(checks.load(Ordering::Relaxed), 6);
+    // The next chain is looked at afresh.
+    let server = scene.root.sign(&scene.server, &Subject::p256(2));
+    let list = chain(&[&server]);
+    let certificates = CertificateChain::decode_exact(&list).unwrap();
+    let request = ChainRequest::new(certificates, CertificateOwner::Server, None, Some(NOW));
+    assert_eq!(
+        credentials.verify_chain(&request).map(|chain| chain.peer),
+        Ok(PeerId(7))
+    );
+}
+
+/// Counts the signatures that are checked.
+struct Counting(Arc<AtomicUsize>);
+
+impl Signatures for Counting {
+    type SigningKey = SoftSigningKey;
+
+    fn generate_signing_key(
+        &self,
+        scheme: SignatureScheme,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<SoftSigningKey, CryptoError> {
+        SoftCrypto.generate_signing_key(scheme, rng)
+    }
+
+    fn signing_key(
+        &self,
+        scheme: SignatureScheme,
+        private_key: &[u8],
+    ) -> Result<SoftSigningKey, CryptoError> {
+        SoftCrypto.signing_key(scheme, private_key)
+    }
+
+    fn verify(
+        &self,
+        scheme: SignatureScheme,
+        public_key: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), CryptoError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        SoftCrypto.verify(scheme, public_key, message, signature)
+    }
+
+    fn verify_digest(
+        &self,
+        scheme: SignatureScheme,
+        public_key: &[u8],
+        digest: &[u8; SHA256_LEN],
+        signature: &[u8],
+    ) -> Result<(), CryptoError> {
+        SoftCrypto.verify_digest(scheme, public_key, digest, signature)
+    }
 }
 
 /// RFC 7925 §4.4.4: a server's certificate is no client's, nor the other way round.

@@ -13,9 +13,9 @@ use std::time::Duration;
 use hedgerow_core::{
     CertificateChain, CertificateCredentials, CertificateFault, CertificateOwner, CertificateType,
     CertificatesOnly, ChainRequest, ChannelError, ClientCertificates, CryptoError, Env, Event,
-    Identity, IdentityRequest, Instant, P256_PUBLIC_KEY_LEN, Peer, PeerFault, PeerId, SHA256_LEN,
-    SecureChannel, SecureStream, ServerName, SignatureScheme, Signatures, SigningKey, UnixTime,
-    VerifiedChain, Writer,
+    Identity, IdentityRequest, Instant, P256_PUBLIC_KEY_LEN, Peer, PeerFault, PeerId,
+    RawPublicKeyRequest, SHA256_LEN, SecureChannel, SecureStream, ServerName, SignatureScheme,
+    Signatures, SigningKey, UnixTime, VerifiedChain, Writer,
 };
 use hedgerow_crypto_soft::{SoftAead, SoftCrypto, SoftSigningKey};
 use hedgerow_handshake::{
@@ -91,7 +91,8 @@ pub struct Double {
     pub raw: Option<Box<dyn SigningKey>>,
     /// Names and the certificates shown under them; an empty name stands for any.
     pub chains: Vec<(&'static str, Box<dyn SigningKey>, Vec<u8>)>,
-    pub known: Vec<(Vec<u8>, PeerId)>,
+    /// Raw public keys, the end that may show each, and whose they are.
+    pub known: Vec<(Vec<u8>, CertificateOwner, PeerId)>,
     pub accepts: &'static [CertificateType],
     pub verdict: Result<VerifiedChain, CertificateFault>,
     pub name: Option<&'static str>,
@@ -113,11 +114,16 @@ impl Default for Double {
 }
 
 impl Double {
-    /// Shows and accepts raw public keys.
-    pub fn raw(own: impl SigningKey + 'static, peer: &[u8], id: u32) -> Self {
+    /// Shows and accepts raw public keys: `peer`'s from `owner`.
+    pub fn raw(
+        own: impl SigningKey + 'static,
+        owner: CertificateOwner,
+        peer: &[u8],
+        id: u32,
+    ) -> Self {
         Self {
             raw: Some(Box::new(own)),
-            known: vec![(peer.to_vec(), PeerId(id))],
+            known: vec![(peer.to_vec(), owner, PeerId(id))],
             accepts: &[CertificateType::RawPublicKey],
             ..Self::default()
         }
@@ -159,11 +165,18 @@ impl CertificateCredentials for Double {
         Some(Identity::Certificate(&**key, chain))
     }
 
-    fn peer_of_raw_public_key(&self, subject_public_key_info: &[u8]) -> Option<PeerId> {
+    fn peer_of_raw_public_key(&self, request: &RawPublicKeyRequest<'_>) -> Option<PeerId> {
+        let is_client = request.owner == CertificateOwner::Client;
+        assert_eq!(
+            request.server_name.is_some(),
+            self.name.is_some() && !is_client
+        );
         let mut known = self.known.iter();
         known
-            .find(|(key, _)| key == subject_public_key_info)
-            .map(|&(_, peer)| peer)
+            .find(|(key, owner, _)| {
+                key == request.subject_public_key_info && *owner == request.owner
+            })
+            .map(|&(_, _, peer)| peer)
     }
 
     fn accepts(&self, certificate_type: CertificateType) -> bool {
