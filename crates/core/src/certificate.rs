@@ -371,6 +371,16 @@ pub trait CertificateCredentials {
     fn client_certificates(&self) -> ClientCertificates {
         ClientCertificates::Required
     }
+
+    /// Says whether others show the same and accept the same, by each key and each authority: `false`
+    /// if nothing else is said.
+    fn is_same(&self, other: &Self) -> bool
+    where
+        Self: Sized,
+    {
+        let _ = other;
+        false
+    }
 }
 
 impl<C: CertificateCredentials + ?Sized> CertificateCredentials for &C {
@@ -396,6 +406,11 @@ impl<C: CertificateCredentials + ?Sized> CertificateCredentials for &C {
 
     fn client_certificates(&self) -> ClientCertificates {
         (**self).client_certificates()
+    }
+
+    /// Those that stand in one place are the same.
+    fn is_same(&self, other: &Self) -> bool {
+        core::ptr::addr_eq(*self, *other)
     }
 }
 
@@ -448,6 +463,18 @@ impl<K: SigningKey> CertificateCredentials for RawPublicKeys<'_, K> {
             .iter()
             .find(|(accepted, _)| *accepted == request.subject_public_key_info)
             .map(|&(_, peer)| peer)
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        let public_key = |key: &K| {
+            let mut out = [0; P256_PUBLIC_KEY_LEN];
+            key.write_public_key(&mut out).map(|len| (len, out)).ok()
+        };
+        let own = public_key(&self.key);
+        own.is_some()
+            && own == public_key(&other.key)
+            && self.server == other.server
+            && self.clients == other.clients
     }
 }
 

@@ -1,6 +1,6 @@
 //! The secure channel: what a DTLS session, a group session and no security at all have in common.
 
-use crate::{ChannelError, DropReason, Env, Instant};
+use crate::{ChannelError, DropReason, Env, Instant, KeyScope, Psk, SecurityMode};
 
 /// The application's own number for a peer, given by its [`PskStore`](crate::PskStore)
 /// or its [`CertificateCredentials`](crate::CertificateCredentials).
@@ -13,13 +13,47 @@ pub struct PeerId(pub u32);
 pub enum Peer {
     /// Nobody proved anything.
     Anonymous,
-    /// Whoever holds the key that the store, or the configuration, knows under this number.
+    /// Whoever holds the key that the store, or the configuration, knows under this number, and that
+    /// nobody else has.
     Psk(PeerId),
+    /// One of those who hold the shared key known under this number. Which one, nobody can tell.
+    SharedPsk(PeerId),
     /// Whoever has the private key of the raw public key that the credentials know under this number.
     RawPublicKey(PeerId),
     /// The owner of a certificate, which was verified up to a trusted authority and belongs to whom
     /// the credentials know under this number.
     Certificate(PeerId),
+}
+
+impl Peer {
+    /// Who has proved to have a pre-shared key.
+    pub const fn of_psk(psk: &Psk, peer: PeerId) -> Self {
+        match psk.scope() {
+            KeyScope::OnePeer => Self::Psk(peer),
+            KeyScope::Shared => Self::SharedPsk(peer),
+        }
+    }
+
+    /// Returns the application's own number for the peer; `None` if nobody proved anything.
+    pub const fn id(self) -> Option<PeerId> {
+        match self {
+            Self::Anonymous => None,
+            Self::Psk(peer)
+            | Self::SharedPsk(peer)
+            | Self::RawPublicKey(peer)
+            | Self::Certificate(peer) => Some(peer),
+        }
+    }
+
+    /// Returns the security mode that the peer is known in.
+    pub const fn security_mode(self) -> SecurityMode {
+        match self {
+            Self::Anonymous => SecurityMode::NoSec,
+            Self::SharedPsk(_) => SecurityMode::SharedKey,
+            Self::Psk(_) => SecurityMode::MultiKey,
+            Self::RawPublicKey(_) | Self::Certificate(_) => SecurityMode::Certificate,
+        }
+    }
 }
 
 /// What one record of a datagram was.

@@ -2,7 +2,7 @@
 //!
 //! Whoever has pre-shared keys alone implements [`PskCredentials`] or [`PskStore`] and nothing here.
 
-use crate::{CertificateCredentials, Credentials, PskCredentials, PskStore};
+use crate::{CertificateCredentials, Credentials, Peer, PskCredentials, PskStore};
 
 /// What a client has for one server. What it doesn't have it doesn't offer.
 pub trait ClientCredentials {
@@ -11,6 +11,27 @@ pub trait ClientCredentials {
 
     /// Returns how the client proves itself by signing and whom it accepts, if it does.
     fn certificates(&self) -> Option<&dyn CertificateCredentials>;
+
+    /// Says whether policy permits a session with a server that is known so: any, if nothing else is
+    /// said. A pre-shared key that isn't permitted is not offered.
+    fn permits(&self, peer: Peer) -> bool {
+        let _ = peer;
+        true
+    }
+
+    /// Says whether others are the same in all that is shown and accepted, so that whoever has one of
+    /// them may ride on a session made with the other. If nothing else is said, only pre-shared keys
+    /// can be the same.
+    fn is_same(&self, other: &Self) -> bool
+    where
+        Self: Sized,
+    {
+        let has_certificates = self.certificates().is_some() || other.certificates().is_some();
+        match (self.pre_shared_key(), other.pre_shared_key()) {
+            (Some(one), Some(other)) => !has_certificates && one.is_same(&other),
+            _ => false,
+        }
+    }
 }
 
 /// What a server has for all its clients. Modes that it doesn't have it doesn't choose.
@@ -20,6 +41,13 @@ pub trait ServerCredentials {
 
     /// Returns how the server proves itself by signing and whom it accepts, if it does.
     fn certificates(&self) -> Option<&dyn CertificateCredentials>;
+
+    /// Says whether policy permits a session with a client that is known so: any, if nothing else is
+    /// said. Whoever isn't permitted is treated as one that isn't known.
+    fn permits(&self, peer: Peer) -> bool {
+        let _ = peer;
+        true
+    }
 }
 
 impl<C: PskCredentials> ClientCredentials for C {
@@ -58,6 +86,10 @@ impl<C: CertificateCredentials> ClientCredentials for CertificatesOnly<C> {
     fn certificates(&self) -> Option<&dyn CertificateCredentials> {
         Some(&self.0)
     }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.0.is_same(&other.0)
+    }
 }
 
 impl<C: CertificateCredentials> ServerCredentials for CertificatesOnly<C> {
@@ -86,6 +118,10 @@ impl<K: PskCredentials, C: CertificateCredentials> ClientCredentials for PskAndC
 
     fn certificates(&self) -> Option<&dyn CertificateCredentials> {
         Some(&self.certificates)
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.psk.is_same(&other.psk) && self.certificates.is_same(&other.certificates)
     }
 }
 

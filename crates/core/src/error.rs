@@ -1,6 +1,8 @@
 //! The three groups of channel errors. Noise is in none of them: see
 //! [`DropReason`](crate::DropReason).
 
+use crate::SecurityMode;
+
 /// Why a channel refused a call or came to an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -104,6 +106,14 @@ pub enum Misuse {
     /// What should be a server's name isn't a DNS name.
     #[error("not a DNS name")]
     ServerName,
+    /// Credentials of a security mode below the least that is permitted, or none.
+    #[error("security mode {mode} is not permitted: {least} or more is")]
+    ForbiddenMode {
+        /// The mode of what was given.
+        mode: SecurityMode,
+        /// The least that is permitted.
+        least: SecurityMode,
+    },
     /// The provider doesn't offer what the configuration asks for.
     #[error("the crypto provider does not offer what the configuration asks for")]
     NotOffered,

@@ -45,6 +45,7 @@ mod key_agreement;
 mod key_log;
 mod psk;
 mod secret;
+mod security_mode;
 mod signature;
 mod stream;
 mod time;
@@ -69,11 +70,12 @@ pub use key_agreement::{
 };
 pub use key_log::{KeyLog, KeyLogging};
 pub use psk::{
-    Credentials, MAX_PSK_IDENTITY_LEN, MAX_PSK_LEN, Psk, PskCredentials, PskEntry, PskRequest,
-    PskStore,
+    Credentials, KeyScope, MAX_PSK_IDENTITY_LEN, MAX_PSK_LEN, Psk, PskCredentials, PskEntry,
+    PskRequest, PskStore,
 };
 pub use rand_core::CryptoRng;
 pub use secret::Secret;
+pub use security_mode::SecurityMode;
 pub use signature::{NoSigningKey, SignatureScheme, Signatures, SigningKey};
 pub use stream::{SecureStream, StreamReceived};
 pub use time::{Instant, UnixTime};

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::{AeadAlgorithm, Misuse, PeerId, Secret};
+use crate::{AeadAlgorithm, Misuse, PeerId, Secret, ct_eq};
 
 /// The longest pre-shared key, in bytes: what RFC 4279 §5.3 asks every implementation to support.
 pub const MAX_PSK_LEN: usize = 64;
@@ -14,10 +14,22 @@ pub const MAX_PSK_IDENTITY_LEN: usize = 128;
 pub struct Psk {
     bytes: Secret<MAX_PSK_LEN>,
     len: usize,
+    scope: KeyScope,
+}
+
+/// How many peers have a pre-shared key, which decides between the modes
+/// [`MultiKey`](crate::SecurityMode::MultiKey) and [`SharedKey`](crate::SecurityMode::SharedKey).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum KeyScope {
+    /// One peer has it, and this end.
+    #[default]
+    OnePeer,
+    /// Many have it, and each can play any other.
+    Shared,
 }
 
 impl Psk {
-    /// Copies a key of 1 to [`MAX_PSK_LEN`] bytes.
+    /// Copies a key of 1 to [`MAX_PSK_LEN`] bytes, which one peer has.
     ///
     /// # Errors
     ///
@@ -36,7 +48,20 @@ impl Psk {
         Ok(Self {
             bytes,
             len: key.len(),
+            scope: KeyScope::OnePeer,
         })
+    }
+
+    /// Says how many have the key.
+    #[must_use]
+    pub const fn with_scope(mut self, scope: KeyScope) -> Self {
+        self.scope = scope;
+        self
+    }
+
+    /// Returns how many have the key.
+    pub const fn scope(&self) -> KeyScope {
+        self.scope
     }
 
     /// Lends the key's bytes.
@@ -88,6 +113,16 @@ pub struct Credentials<'a> {
     pub peer: PeerId,
 }
 
+impl Credentials<'_> {
+    /// Says whether others are the same; of the key, without a hint of where it differs.
+    pub(crate) fn is_same(&self, other: &Credentials<'_>) -> bool {
+        self.psk_identity == other.psk_identity
+            && self.peer == other.peer
+            && self.psk.scope() == other.psk.scope()
+            && ct_eq(self.psk.expose(), other.psk.expose())
+    }
+}
+
 impl PskCredentials for Credentials<'_> {
     fn psk_identity(&self) -> &[u8] {
         self.psk_identity
@@ -125,7 +160,7 @@ impl<'a> PskRequest<'a> {
 /// A key and the name under which the application knows its owner.
 #[derive(Clone, Copy, Debug)]
 pub struct PskEntry<'a> {
-    /// The key shared with this peer alone.
+    /// The key; its scope says whether this peer alone has it.
     pub psk: &'a Psk,
     /// The application's own number for the peer.
     pub peer: PeerId,

@@ -125,6 +125,7 @@ impl<P: CryptoProvider> Acceptor<P> {
         let modes = Modes {
             has_psk: true,
             certificates: None,
+            permits_anonymous: false,
         };
         self.accept(&modes, env, peer, datagram, out)
     }

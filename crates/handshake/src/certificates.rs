@@ -49,9 +49,7 @@ impl Owner {
         let malformed = |_| AlertDescription::DECODE_ERROR;
         if sought.certificate_type == CertificateType::RawPublicKey {
             let spki = decode_raw_public_key(body).map_err(malformed)?;
-            // MUST (RFC 7925 §6): the alerts about certificates aren't sent for raw public keys, be
-            // they of another kind or simply not known.
-            let refused = AlertDescription::HANDSHAKE_FAILURE;
+            let refused = UNKNOWN_RAW_PUBLIC_KEY;
             let public_key = decode_p256_spki(spki).ok_or(refused)?;
             let request = RawPublicKeyRequest::new(spki, sought.owner, sought.server_name);
             let peer = credentials
@@ -72,6 +70,19 @@ impl Owner {
             peer: Peer::Certificate(verified.peer),
             public_key: verified.public_key,
         }))
+    }
+
+    /// Returns who it says it is.
+    pub(crate) const fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// Returns the alert for an owner that policy doesn't permit: the one for whom nobody knows.
+    pub(crate) const fn refusal(&self) -> AlertDescription {
+        match self.peer {
+            Peer::Certificate(_) => alert_for(CertificateFault::NoAccess),
+            _ => UNKNOWN_RAW_PUBLIC_KEY,
+        }
     }
 
     /// Verifies a server's signature over both random bytes and its parameters, and returns who has
@@ -252,6 +263,10 @@ pub(crate) fn needed_buffer_len(
         for_own
     }
 }
+
+// MUST (RFC 7925 §6): the alerts about certificates aren't sent for raw public keys, be they of
+// another kind or simply not known.
+const UNKNOWN_RAW_PUBLIC_KEY: AlertDescription = AlertDescription::HANDSHAKE_FAILURE;
 
 /// The key signed nothing, or its public key isn't one of P-256: working ones don't do that.
 const NO_SIGNATURE: EncodeError = EncodeError::TooLong { len: 0, max: 0 };

@@ -2,8 +2,8 @@
 //! [`client_certificates`](crate::client_certificates).
 
 use hedgerow_core::{
-    CertificateType, ClientCredentials, CryptoProvider, EncodeError, Env, Misuse, Peer, SHA256_LEN,
-    ServerName, Writer,
+    CertificateType, ClientCredentials, Credentials, CryptoProvider, EncodeError, Env, Misuse,
+    Peer, SHA256_LEN, ServerName, Writer,
 };
 use hedgerow_record::{
     AlertDescription, CipherSuite, CipherSuites, ClientHello, ExtensionType, Extensions,
@@ -146,7 +146,7 @@ impl<P: CryptoProvider, C: ClientCredentials> Client<P, C> {
         settings: Settings,
         env: &mut Env<'_>,
     ) -> Result<Self, Misuse> {
-        let psk = credentials.pre_shared_key();
+        let psk = permitted_psk(&credentials);
         let identity_len = psk.map_or(0, |psk| psk.psk_identity.len());
         if identity_len > hedgerow_core::MAX_PSK_IDENTITY_LEN {
             return Err(Misuse::PskIdentityLength {
@@ -394,10 +394,8 @@ impl<P: CryptoProvider, C: ClientCredentials> Client<P, C> {
         };
 
         outgoing.start_flight();
-        let credentials = self
-            .credentials
-            .pre_shared_key()
-            .ok_or(AlertDescription::INTERNAL_ERROR)?;
+        let credentials =
+            permitted_psk(&self.credentials).ok_or(AlertDescription::INTERNAL_ERROR)?;
         outgoing
             .push_message(&mut transcript, HandshakeType::ClientKeyExchange, |out| {
                 encode_client_key_exchange(credentials.psk_identity, public_key, out)
@@ -409,7 +407,7 @@ impl<P: CryptoProvider, C: ClientCredentials> Client<P, C> {
             psk: credentials.psk.expose(),
             agreed,
         };
-        let peer = Peer::Psk(credentials.peer);
+        let peer = Peer::of_psk(credentials.psk, credentials.peer);
         self.send_finished(
             outgoing,
             parameters,
@@ -452,6 +450,13 @@ impl<P: CryptoProvider, C: ClientCredentials> Client<P, C> {
             opener,
         })
     }
+}
+
+/// Returns the pre-shared key of a client, if policy permits what it proves.
+fn permitted_psk<C: ClientCredentials>(credentials: &C) -> Option<Credentials<'_>> {
+    credentials
+        .pre_shared_key()
+        .filter(|psk| credentials.permits(Peer::of_psk(psk.psk, psk.peer)))
 }
 
 /// MUST (RFC 7301 §3.1): a server answers with exactly one name, and §3.2: with one of the client's.

@@ -208,6 +208,9 @@ impl<P: CryptoProvider, C: ClientCredentials> Client<P, C> {
         let next = match (state, message.msg_type) {
             (Expect::Certificate(mut agreed), HandshakeType::Certificate) => {
                 let owner = identify_server(credentials, agreed.types.server, env, message)?;
+                if !self.credentials.permits(owner.peer()) {
+                    return Err(owner.refusal());
+                }
                 agreed.transcript.add_message(message);
                 Expect::ServerKeyExchange(agreed, owner)
             }

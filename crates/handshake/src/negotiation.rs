@@ -1,7 +1,7 @@
 //! What a server makes of a ClientHello, in either protocol.
 
 use hedgerow_core::{
-    AeadAlgorithm, CertificateCredentials, NamedGroup, ServerCredentials, ServerName,
+    AeadAlgorithm, CertificateCredentials, NamedGroup, Peer, ServerCredentials, ServerName,
 };
 use hedgerow_record::{
     AlertDescription, CipherSuite, ClientHello, ConnectionId, ExtensionType, KeyExchange, Protocol,
@@ -17,6 +17,8 @@ use crate::{ExtendedMasterSecret, Settings};
 pub(crate) struct Modes<'a> {
     pub(crate) has_psk: bool,
     pub(crate) certificates: Option<&'a dyn CertificateCredentials>,
+    /// Whether a client may prove nothing, if the credentials don't want it to.
+    pub(crate) permits_anonymous: bool,
 }
 
 impl<'a> Modes<'a> {
@@ -24,6 +26,7 @@ impl<'a> Modes<'a> {
         Self {
             has_psk: credentials.psk_store().is_some(),
             certificates: credentials.certificates(),
+            permits_anonymous: credentials.permits(Peer::Anonymous),
         }
     }
 }
@@ -90,7 +93,9 @@ pub(crate) fn negotiate(
     }
     let group = choose_group(settings, hello)?.filter(|_| has_uncompressed_points);
     let certificates = match modes.certificates {
-        Some(credentials) => CertificateChoice::negotiate(credentials, hello)?,
+        Some(credentials) => {
+            CertificateChoice::negotiate(credentials, modes.permits_anonymous, hello)?
+        }
         None => Err(AlertDescription::HANDSHAKE_FAILURE),
     };
     let mut refusal = AlertDescription::HANDSHAKE_FAILURE;

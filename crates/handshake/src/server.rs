@@ -211,12 +211,16 @@ impl<P: CryptoProvider, S: ServerCredentials> Server<P, S> {
         transcript.add_message(message);
         let request = PskRequest::new(psk_identity, parameters.algorithm);
         let store = self.credentials.psk_store();
-        let entry = store.and_then(|store| store.lookup(&request));
+        // What policy forbids isn't there, so that it looks like an identity that isn't known.
+        let entry = store
+            .and_then(|store| store.lookup(&request))
+            .map(|entry| (entry.psk, Peer::of_psk(entry.psk, entry.peer)))
+            .filter(|&(_, peer)| self.credentials.permits(peer));
         let (master, keys) = parameters
             .derive_keys(
                 &self.provider,
                 &Secrets::Psk {
-                    psk: psk_or_dummy(entry.map(|entry| entry.psk), &self.dummy),
+                    psk: psk_or_dummy(entry.map(|(psk, _)| psk), &self.dummy),
                     agreed: agreed.as_ref(),
                 },
                 &transcript.hash(),
@@ -225,7 +229,7 @@ impl<P: CryptoProvider, S: ServerCredentials> Server<P, S> {
             .map_err(|_| AlertDescription::INTERNAL_ERROR)?;
         let opener = outgoing.set_keys(keys, &parameters.connection_ids);
         Ok(Keyed {
-            peer: entry.map(|entry| Peer::Psk(entry.peer)),
+            peer: entry.map(|(_, peer)| peer),
             parameters,
             transcript,
             master,

@@ -78,6 +78,7 @@ impl CertificateChoice {
     /// chosen; the outer one ends the handshake in any case.
     pub(crate) fn negotiate(
         credentials: &dyn CertificateCredentials,
+        permits_anonymous: bool,
         hello: &ClientHello<'_>,
     ) -> Result<Result<Self, AlertDescription>, AlertDescription> {
         let find = |extension_type| hello.extensions.find(extension_type);
@@ -120,7 +121,8 @@ impl CertificateChoice {
                 _ => no_common_type(server_data),
             }));
         };
-        let asks = credentials.client_certificates() != ClientCertificates::NotRequested;
+        let asks = credentials.client_certificates() != ClientCertificates::NotRequested
+            || !permits_anonymous;
         let client = all.find(|&certificate_type| {
             client_types.contains(certificate_type) && credentials.accepts(certificate_type)
         });
@@ -282,9 +284,13 @@ impl<P: CryptoProvider, S: ServerCredentials> Server<P, S> {
             server_name: None,
             unix_time: env.unix_time,
         };
-        Owner::identify(credentials, &sought, body)?
+        let owner = Owner::identify(credentials, &sought, body)?
             // RFC 5246 §7.4.6: a client without a certificate, where one is required.
-            .ok_or(AlertDescription::HANDSHAKE_FAILURE)
+            .ok_or(AlertDescription::HANDSHAKE_FAILURE)?;
+        match self.credentials.permits(owner.peer()) {
+            true => Ok(owner),
+            false => Err(owner.refusal()),
+        }
     }
 
     fn derive_agreed_keys<O: Outgoing<P>>(

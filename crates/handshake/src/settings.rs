@@ -100,21 +100,21 @@ pub struct Settings {
 
 impl Default for Settings {
     /// [`DEFAULT_SUITES`] and [`DEFAULT_CERTIFICATE_SUITES`], those with forward secrecy and full
-    /// tags first, those with pre-shared keys before those with certificates, CCM_8 last; extended
+    /// tags first, those with certificates before those with pre-shared keys, CCM_8 last; extended
     /// master secret required, default timers, datagrams of up to 1,200 bytes, which fit every IPv6
     /// path.
     fn default() -> Self {
         Self::new(&[
+            CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+            CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_CCM,
             CipherSuite::TLS_ECDHE_PSK_WITH_AES_128_GCM_SHA256,
             CipherSuite::TLS_ECDHE_PSK_WITH_AES_128_CCM_SHA256,
             CipherSuite::TLS_ECDHE_PSK_WITH_CHACHA20_POLY1305_SHA256,
-            CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-            CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_CCM,
             CipherSuite::TLS_PSK_WITH_AES_128_GCM_SHA256,
             CipherSuite::TLS_PSK_WITH_AES_128_CCM,
             CipherSuite::TLS_PSK_WITH_CHACHA20_POLY1305_SHA256,
-            CipherSuite::TLS_ECDHE_PSK_WITH_AES_128_CCM_8_SHA256,
             CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8,
+            CipherSuite::TLS_ECDHE_PSK_WITH_AES_128_CCM_8_SHA256,
             CipherSuite::TLS_PSK_WITH_AES_128_CCM_8,
         ])
     }

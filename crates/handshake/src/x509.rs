@@ -84,6 +84,7 @@ struct Own<K> {
 }
 
 /// A [`CertificateName`] to keep.
+#[derive(PartialEq, Eq)]
 enum Name {
     Dns(String),
     CoapAuthority(String),
@@ -271,6 +272,15 @@ where
 
     fn client_certificates(&self) -> ClientCertificates {
         self.client_certificates
+    }
+
+    /// A chain is for one key, so that keys needn't be compared.
+    fn is_same(&self, other: &Self) -> bool {
+        self.own.as_ref().map(|own| &own.chain) == other.own.as_ref().map(|own| &own.chain)
+            && self.authorities == other.authorities
+            && self.server == other.server
+            && self.clients == other.clients
+            && self.client_certificates == other.client_certificates
     }
 }
 

@@ -64,6 +64,16 @@ fn wrong_key_unknown_identity_and_forbidden_policy_look_the_same() {
             identity: IDENTITY.to_vec(),
             psk: Psk::new(PSK).unwrap(),
             is_forbidden: true,
+            is_permitted: true,
+        }),
+    );
+    let not_permitted = observe(
+        Shown::new(IDENTITY, PSK),
+        Rc::new(Known {
+            identity: IDENTITY.to_vec(),
+            psk: Psk::new(PSK).unwrap(),
+            is_forbidden: false,
+            is_permitted: false,
         }),
     );
     // HelloVerifyRequest, ServerHello's flight, and the alert at the deadline.
@@ -77,6 +87,7 @@ fn wrong_key_unknown_identity_and_forbidden_policy_look_the_same() {
     );
     assert_eq!(wrong_key, unknown);
     assert_eq!(wrong_key, forbidden);
+    assert_eq!(wrong_key, not_permitted);
 }
 
 /// Keys of any length up to 30 bytes look like the dummy's; for longer ones the store says how long

@@ -822,12 +822,12 @@ fn one_server_serves_clients_of_either_mode() {
         peer_of!(CertificatesOnly(certificates)),
         Peer::RawPublicKey(PeerId(1))
     );
-    // Who has both takes the mode with forward secrecy that stands first in the settings.
+    // Who has both is known in the stronger mode, as the settings have it if nothing is said.
     let both = PskAndCertificates {
         psk: credentials,
         certificates,
     };
-    assert_eq!(peer_of!(both), Peer::Psk(PeerId(4)));
+    assert_eq!(peer_of!(both), Peer::RawPublicKey(PeerId(1)));
 }
 
 /// What [`MIN_DATAGRAM_LEN`] promises: the longest ClientHello without a server's name, which takes

@@ -10,8 +10,8 @@
 use std::rc::Rc;
 
 use hedgerow_core::{
-    ChannelError, CryptoProvider, DropReason, Env, Event, Instant, Peer, PeerId, Psk,
-    PskCredentials, PskEntry, PskRequest, PskStore, SecureChannel,
+    CertificateCredentials, ChannelError, CryptoProvider, DropReason, Env, Event, Instant, Peer,
+    PeerId, Psk, PskCredentials, PskEntry, PskRequest, PskStore, SecureChannel, ServerCredentials,
 };
 use hedgerow_handshake::{
     Acceptance, Acceptor, Buffers, ClientHandshake, ServerHandshake, Session, Settings,
@@ -66,7 +66,10 @@ impl PskCredentials for Shown {
 pub struct Known {
     pub identity: Vec<u8>,
     pub psk: Psk,
+    /// What the store says of it.
     pub is_forbidden: bool,
+    /// What policy says of it.
+    pub is_permitted: bool,
 }
 
 impl Known {
@@ -75,6 +78,7 @@ impl Known {
             identity: identity.to_vec(),
             psk: Psk::new(psk).unwrap(),
             is_forbidden: false,
+            is_permitted: true,
         })
     }
 }
@@ -82,17 +86,31 @@ impl Known {
 #[derive(Clone)]
 pub struct Store(pub Rc<Known>);
 
-impl PskStore for Store {
+impl ServerCredentials for Store {
+    fn psk_store(&self) -> Option<&dyn PskStore> {
+        Some(&*self.0)
+    }
+
+    fn certificates(&self) -> Option<&dyn CertificateCredentials> {
+        None
+    }
+
+    fn permits(&self, _peer: Peer) -> bool {
+        self.0.is_permitted
+    }
+}
+
+impl PskStore for Known {
     fn lookup(&self, request: &PskRequest<'_>) -> Option<PskEntry<'_>> {
-        let is_known = self.0.identity == request.psk_identity && !self.0.is_forbidden;
+        let is_known = self.identity == request.psk_identity && !self.is_forbidden;
         is_known.then_some(PskEntry {
-            psk: &self.0.psk,
+            psk: &self.psk,
             peer: PeerId(1),
         })
     }
 
     fn usual_psk_len(&self) -> usize {
-        self.0.psk.expose().len()
+        self.psk.expose().len()
     }
 }
 
