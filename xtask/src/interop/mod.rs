@@ -14,10 +14,12 @@ mod driven_cells;
 mod dtls_end;
 mod handshakes;
 mod mbed_tls;
+mod own_ends;
 mod peers;
 mod program;
 mod tls_end;
 mod tls_handshakes;
+mod tshark;
 
 use std::env;
 use std::fs;
@@ -34,12 +36,13 @@ const INSIDE: &str = "--inside-namespace";
 const ONLY: &str = "--only";
 
 /// The groups of cells, each by the name that chooses it.
-const GROUPS: [Group; 8] = [
+const GROUPS: [Group; 9] = [
     Group::of("dtls", handshakes::run),
     Group::of("tls", tls_handshakes::run),
     Group::of("coap", coap::run),
     Group::of("coap-tcp", coap_tcp::run),
     Group::of("program", program::run),
+    Group::of("tshark", tshark::run),
     Group::of("bouncy-castle", bouncy_castle::run),
     Group::of("mbed-tls", mbed_tls::run).built_by(mbed_tls::build),
     Group::of("aiocoap", aiocoap::run).built_by(aiocoap::install),

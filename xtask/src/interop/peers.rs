@@ -193,6 +193,8 @@ pub(super) fn versions() -> Result<Vec<String>, String> {
         ("coap-client-openssl", None, " v", "libcoap3-bin"),
         ("coap-client-gnutls", None, " v", "libcoap3-bin"),
         ("coap-server-notls", Some("--help"), " v", "libcoap3-bin"),
+        ("tshark", Some("--version"), "TShark", "tshark"),
+        ("dumpcap", Some("--version"), "Dumpcap", "tshark"),
     ];
     programs
         .into_iter()
