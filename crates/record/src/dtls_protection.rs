@@ -5,8 +5,8 @@ use hedgerow_core::{Aead, AeadAlgorithm, ChannelError, DropReason, Limit};
 
 use crate::traffic_keys::{Header, split_inner_plaintext};
 use crate::{
-    ConnectionId, ContentType, DTLS_1_2, DtlsRecord, EpochNumber, MAX_PLAINTEXT_LEN, Protocol,
-    RecordNumber, ReplayWindow, TrafficKeys,
+    ConnectionId, ContentType, DTLS_1_2, DtlsRecord, EpochNumber, Protocol, RecordNumber,
+    ReplayWindow, TrafficKeys,
 };
 
 /// Seals the records of one epoch, each under the next sequence number.
@@ -59,6 +59,12 @@ impl<A: Aead> DtlsSealer<A> {
     /// Returns how many records were sealed in this epoch.
     pub const fn sealed(&self) -> u64 {
         self.next_sequence_number
+    }
+
+    /// Returns the longest content that one record can have, in bytes: 2^14, or what the peer takes
+    /// (RFC 8449 §4).
+    pub fn max_plaintext_len(&self) -> usize {
+        self.keys.max_plaintext_len(self.connection_id.as_bytes())
     }
 
     /// Returns by how many bytes a record is longer than its plaintext.
@@ -165,8 +171,8 @@ impl<A: Aead> DtlsOpener<A> {
     ///
     /// The reason to drop it: [`DropReason::UnexpectedEpoch`], [`DropReason::UnsupportedVersion`],
     /// [`DropReason::ConnectionIdMismatch`], [`DropReason::Malformed`] if it is too short for nonce
-    /// and tag or has no type inside, [`DropReason::Replayed`], [`DropReason::TooOld`] or
-    /// [`DropReason::AuthenticationFailed`]. Only a verified record moves the replay window.
+    /// and tag or has no type inside, [`DropReason::TooLong`], [`DropReason::Replayed`],
+    /// [`DropReason::TooOld`] or [`DropReason::AuthenticationFailed`]. Only a verified record moves the replay window.
     pub fn open<'d>(&mut self, record: DtlsRecord<'d>) -> Result<Opened<'d>, DropReason> {
         let DtlsRecord {
             content_type,
@@ -200,9 +206,8 @@ impl<A: Aead> DtlsOpener<A> {
             forgeries,
             ..
         } = self;
-        let mut protected = keys
-            .take_apart(&header, fragment)
-            .ok_or(DropReason::Malformed)?;
+        // MUST (RFC 8449 §4): a record above the limit that this end has named is discarded.
+        let mut protected = keys.take_apart(&header, fragment)?;
         let verified = window.verify(number.sequence_number(), || {
             keys.verify(&mut protected)
                 .inspect_err(|_| *forgeries = forgeries.saturating_add(1))?;
@@ -210,9 +215,7 @@ impl<A: Aead> DtlsOpener<A> {
             if !has_connection_id {
                 return Ok((content_type, whole_len));
             }
-            split_inner_plaintext(protected.plaintext())
-                .filter(|&(_, len)| len <= MAX_PLAINTEXT_LEN)
-                .ok_or(DropReason::Malformed)
+            split_inner_plaintext(protected.plaintext()).ok_or(DropReason::Malformed)
         })?;
         let (content_type, len) = verified.value;
         Ok(Opened {

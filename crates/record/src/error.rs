@@ -75,6 +75,18 @@ pub enum Error {
         /// The type received.
         curve_type: u8,
     },
+    /// A record_size_limit below 64 bytes (RFC 8449 §4).
+    #[error("record size limit of {limit} bytes is below 64")]
+    RecordSizeLimitTooSmall {
+        /// The limit received, in bytes.
+        limit: u16,
+    },
+    /// A max_fragment_length that stands for no length (RFC 6066 §4).
+    #[error("max fragment length code {code}")]
+    UnknownMaxFragmentLength {
+        /// The code received.
+        code: u8,
+    },
     /// Two names of the same type in one server_name extension (RFC 6066 §3).
     #[error("two server names of one type")]
     DuplicateServerName,

@@ -17,6 +17,8 @@ pub struct ExtensionType(pub u16);
 impl ExtensionType {
     /// RFC 6066 §3.
     pub const SERVER_NAME: Self = Self(0x0000);
+    /// RFC 6066 §4.
+    pub const MAX_FRAGMENT_LENGTH: Self = Self(0x0001);
     /// RFC 8422 §5.1.1, there still with its name elliptic_curves in RFC 4492.
     pub const SUPPORTED_GROUPS: Self = Self(0x000a);
     /// RFC 8422 §5.1.2.
@@ -31,6 +33,8 @@ impl ExtensionType {
     pub const SERVER_CERTIFICATE_TYPE: Self = Self(0x0014);
     /// RFC 7627 §5.1.
     pub const EXTENDED_MASTER_SECRET: Self = Self(0x0017);
+    /// RFC 8449 §4.
+    pub const RECORD_SIZE_LIMIT: Self = Self(0x001c);
     /// RFC 9146 §3. The code point 53 of its drafts means something else.
     pub const CONNECTION_ID: Self = Self(0x0036);
     /// RFC 5746 §3.2.

@@ -1,5 +1,5 @@
 //! DTLS 1.2 and TLS 1.2 on the wire: records and their protection (RFC 6347 §4.1, RFC 5246 §6.2),
-//! connection IDs (RFC 9146), the replay window (RFC 6347 §4.1.2.6), handshake framing (§4.2.2, RFC 5246 §7.4),
+//! connection IDs (RFC 9146), limits of a record's size (RFC 8449, RFC 6066 §4), the replay window (RFC 6347 §4.1.2.6), handshake framing (§4.2.2, RFC 5246 §7.4),
 //! HelloVerifyRequest (RFC 6347 §4.2.1) and views of the hellos (RFC 5246 §7.4.1) and of the
 //! messages about certificates and raw public keys (§7.4.2, RFC 7250), alerts (§7.2) and the cipher
 //! suites' record parameters.
@@ -49,6 +49,7 @@ mod hello_verify_request;
 mod protocol;
 mod protocol_names;
 mod record_number;
+mod record_size_limit;
 mod replay_window;
 mod server_hello;
 mod server_name;
@@ -85,6 +86,7 @@ pub use hello_verify_request::HelloVerifyRequest;
 pub use protocol::{DTLS_1_0, DTLS_1_2, Protocol, ProtocolVersion, TLS_1_2};
 pub use protocol_names::{ProtocolNames, encode_protocol_names};
 pub use record_number::{EpochNumber, MAX_SEQUENCE_NUMBER, RecordNumber};
+pub use record_size_limit::{MIN_RECORD_SIZE_LIMIT, MaxFragmentLength, RecordSizeLimit};
 pub use replay_window::{ReplayWindow, Verified};
 pub use server_hello::ServerHello;
 pub use server_name::{decode_server_name, encode_server_name};

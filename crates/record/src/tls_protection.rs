@@ -5,8 +5,7 @@ use hedgerow_core::{Aead, AeadAlgorithm, ChannelError, Limit};
 
 use crate::traffic_keys::Header;
 use crate::{
-    AlertDescription, ContentType, MAX_PLAINTEXT_LEN, Protocol, TLS_1_2, TLS_RECORD_HEADER_LEN,
-    TlsRecord, TrafficKeys,
+    AlertDescription, ContentType, Protocol, TLS_1_2, TLS_RECORD_HEADER_LEN, TlsRecord, TrafficKeys,
 };
 
 /// Seals the records of one direction, each under the next sequence number.
@@ -37,6 +36,12 @@ impl<A: Aead> TlsSealer<A> {
             Some(next) => next,
             None => u64::MAX,
         }
+    }
+
+    /// Returns the longest content that one record can have, in bytes: 2^14, or what the peer takes
+    /// (RFC 8449 §4).
+    pub fn max_plaintext_len(&self) -> usize {
+        self.keys.max_plaintext_len(&[])
     }
 
     /// Returns by how many bytes a record is longer than its plaintext.
@@ -115,8 +120,9 @@ impl<A: Aead> TlsOpener<A> {
             return Err(AlertDescription::PROTOCOL_VERSION);
         }
         let overhead = TrafficKeys::<A>::record_overhead(Protocol::Tls, self.keys.algorithm());
-        let longest = MAX_PLAINTEXT_LEN.saturating_add(overhead);
-        // MUST (RFC 5246 §6.2.3): what holds more than 2^14 bytes of plaintext isn't opened.
+        let longest = self.keys.max_plaintext_len(&[]).saturating_add(overhead);
+        // MUST (RFC 5246 §6.2.3): what holds more than 2^14 bytes of plaintext isn't opened, nor,
+        // MUST (RFC 8449 §4): what holds more than this end has named.
         if fragment.len().saturating_add(TLS_RECORD_HEADER_LEN) > longest {
             return Err(AlertDescription::RECORD_OVERFLOW);
         }
@@ -127,7 +133,7 @@ impl<A: Aead> TlsOpener<A> {
         let mut protected = self
             .keys
             .take_apart(&header(number, content_type), fragment)
-            .ok_or(AlertDescription::BAD_RECORD_MAC)?;
+            .map_err(|_| AlertDescription::BAD_RECORD_MAC)?;
         self.keys
             .verify(&mut protected)
             .map_err(|_| AlertDescription::BAD_RECORD_MAC)?;

@@ -8,7 +8,7 @@ use hedgerow_core::{
 };
 
 use crate::{
-    ContentType, MAX_CONNECTION_ID_LEN, MAX_PLAINTEXT_LEN, Protocol, RECORD_HEADER_LEN,
+    ContentType, MAX_CONNECTION_ID_LEN, Protocol, RECORD_HEADER_LEN, RecordSizeLimit,
     TLS_RECORD_HEADER_LEN,
 };
 
@@ -54,6 +54,8 @@ impl Header<'_> {
 pub struct TrafficKeys<A> {
     aead: A,
     iv: Secret<MAX_IV_LEN>,
+    /// The most plaintext that a record may have, where both ends have agreed on less than 2^14.
+    limit: RecordSizeLimit,
 }
 
 /// A protected fragment taken apart, ready to be verified.
@@ -120,7 +122,31 @@ impl<A: Aead> TrafficKeys<A> {
                 *place = *byte;
             }
         });
-        Ok(Self { aead, iv })
+        Ok(Self {
+            aead,
+            iv,
+            limit: RecordSizeLimit::MAX,
+        })
+    }
+
+    /// Sets how much plaintext a record may have, as the handshake that made these keys has agreed
+    /// (RFC 8449 §4, RFC 6066 §4): what is longer is neither sealed nor opened.
+    #[must_use]
+    pub const fn with_limit(mut self, limit: RecordSizeLimit) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Returns the longest content that a record with this connection ID, or with none, can have.
+    pub(crate) fn max_plaintext_len(&self, connection_id: &[u8]) -> usize {
+        let limit = usize::from(self.limit.as_u16());
+        // MUST (RFC 8449 §4): the limit covers all that is encrypted, the type in front of a
+        // connection ID's padding too (RFC 9146 §4). The protocol's own limit is one of the content.
+        match connection_id {
+            [] => limit,
+            _ if self.limit == RecordSizeLimit::MAX => limit,
+            _ => limit.saturating_sub(1),
+        }
     }
 
     pub(crate) fn algorithm(&self) -> AeadAlgorithm {
@@ -146,12 +172,10 @@ impl<A: Aead> TrafficKeys<A> {
         plaintext: &[u8],
         out: &[u8],
     ) -> Result<usize, ChannelError> {
-        if plaintext.len() > MAX_PLAINTEXT_LEN {
-            return Err(Limit::PlaintextTooLong {
-                len: plaintext.len(),
-                max: MAX_PLAINTEXT_LEN,
-            }
-            .into());
+        let max = self.max_plaintext_len(connection_id);
+        if plaintext.len() > max {
+            let len = plaintext.len();
+            return Err(Limit::PlaintextTooLong { len, max }.into());
         }
         let overhead = self.overhead(protocol, connection_id);
         let needed = plaintext.len().saturating_add(overhead);
@@ -229,31 +253,43 @@ impl<A: Aead> TrafficKeys<A> {
         Ok(needed)
     }
 
-    /// Takes the fragment of the record that `header` begins apart; `None` if it is too short for
-    /// nonce and tag, or its plaintext too long.
+    /// Takes the fragment of the record that `header` begins apart.
+    ///
+    /// # Errors
+    ///
+    /// [`DropReason::Malformed`] if it is too short for nonce and tag, [`DropReason::TooLong`] if its
+    /// plaintext is longer than agreed on. Neither costs the cipher anything.
     pub(crate) fn take_apart<'d>(
         &self,
         header: &Header<'_>,
         fragment: &'d mut [u8],
-    ) -> Option<Protected<'d>> {
+    ) -> Result<Protected<'d>, DropReason> {
         let algorithm = self.algorithm();
-        let (explicit, protected) = fragment.split_at_mut_checked(explicit_nonce_len(algorithm))?;
+        let (explicit, protected) = fragment
+            .split_at_mut_checked(explicit_nonce_len(algorithm))
+            .ok_or(DropReason::Malformed)?;
         // The peer's explicit part is taken as it stands: OpenSSL starts it at random for GCM.
         let eight = match explicit.first_chunk::<8>() {
             Some(&explicit) => explicit,
             None => header.number,
         };
         // RFC 9146 §4 has padding stay within the limit for records, which RFC 8446 §5.4 gives as
-        // that of the content and one octet.
-        let max_len = MAX_PLAINTEXT_LEN.saturating_add(header.inner_overhead());
+        // that of the content and one octet. A peer that counts a smaller limit of RFC 6066 §4, or
+        // of RFC 8449 before RFC 9146 was, without that octet is understood too.
+        let max_len = usize::from(self.limit.as_u16()).saturating_add(header.inner_overhead());
         let inner_len = protected
             .len()
             .checked_sub(algorithm.tag_len())
-            .filter(|&len| len <= max_len)?;
-        let (in_out, tag) = protected.split_at_mut_checked(inner_len)?;
-        Some(Protected {
+            .ok_or(DropReason::Malformed)?;
+        if inner_len > max_len {
+            return Err(DropReason::TooLong);
+        }
+        let (in_out, tag) = protected
+            .split_at_mut_checked(inner_len)
+            .ok_or(DropReason::Malformed)?;
+        Ok(Protected {
             nonce: self.nonce(eight),
-            additional_data: AdditionalData::new(header, inner_len)?,
+            additional_data: AdditionalData::new(header, inner_len).ok_or(DropReason::Malformed)?,
             in_out,
             tag,
         })

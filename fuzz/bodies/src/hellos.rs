@@ -1,7 +1,10 @@
 //! The hellos of `hedgerow-record`.
 
 use hedgerow_core::Writer;
-use hedgerow_record::{ClientHello, Error, Extensions, HelloVerifyRequest, Protocol, ServerHello};
+use hedgerow_record::{
+    ClientHello, Error, ExtensionType, Extensions, HelloVerifyRequest, MIN_RECORD_SIZE_LIMIT,
+    MaxFragmentLength, Protocol, RecordSizeLimit, ServerHello,
+};
 
 /// Takes the input for the body of each kind of hello; what decodes must encode to the same bytes.
 pub fn hellos(input: &[u8]) {
@@ -47,6 +50,28 @@ fn extensions(extensions: &Extensions<'_>) {
             Some(extension.data)
         );
         len = len.saturating_add(4).saturating_add(extension.data.len());
+        record_limits(extension.extension_type, extension.data);
     }
     assert_eq!(len, extensions.as_bytes().len());
+}
+
+/// What limits records is one of the lengths allowed, and encodes to the same bytes.
+fn record_limits(extension_type: ExtensionType, data: &[u8]) {
+    match extension_type {
+        ExtensionType::RECORD_SIZE_LIMIT => {
+            if let Ok(limit) = RecordSizeLimit::decode_exact(data) {
+                assert!((MIN_RECORD_SIZE_LIMIT..=1 << 14).contains(&limit.as_u16()));
+                if limit != RecordSizeLimit::MAX {
+                    same(data, |out| Ok(limit.encode(out)?));
+                }
+            }
+        }
+        ExtensionType::MAX_FRAGMENT_LENGTH => {
+            if let Ok(length) = MaxFragmentLength::decode_exact(data) {
+                assert!((1 << 9..=1 << 12).contains(&length.as_u16()));
+                same(data, |out| Ok(length.encode(out)?));
+            }
+        }
+        _ => {}
+    }
 }
