@@ -21,6 +21,7 @@ use crate::key_schedule::{ConnectionEnd, Secrets, SecurityParameters};
 use crate::message::Message;
 use crate::outgoing::{Outgoing, not_encodable};
 use crate::phase::{Keyed, Phase, Role};
+use crate::record_limits::{LimitAnswer, encode_offer};
 use crate::settings::{DEFAULT_GROUPS, MAX_APPLICATION_PROTOCOLS_LEN, MAX_SUITES};
 use crate::transcript::Transcript;
 use crate::{ClientState, ExtendedMasterSecret, Settings};
@@ -35,6 +36,7 @@ const MAX_EXTENSIONS_LEN: usize = 4
     + 6
     + (6 + MAX_APPLICATION_PROTOCOLS_LEN)
     + (5 + MAX_CONNECTION_ID_LEN)
+    + (5 + 6)
     + 8
     + 2 * (5 + CertificateType::ALL.len())
     + (9 + ServerName::MAX_LEN);
@@ -87,6 +89,7 @@ impl<P: CryptoProvider, C: ClientCredentials> Role<P, Expect<P>> for Client<P, C
             }
             (Expect::ServerHello(mut transcript), HandshakeType::ServerHello) => {
                 let (parameters, types) = self.handle_server_hello(O::PROTOCOL, body)?;
+                outgoing.limit_records(parameters.record_limits);
                 transcript.add_message(message);
                 if parameters.key_exchange == KeyExchange::EcdheEcdsa {
                     Expect::Signed(client_certificates::Expect::new(
@@ -252,7 +255,7 @@ impl<P: CryptoProvider, C: ClientCredentials> Client<P, C> {
             out.u16(ExtensionType::CONNECTION_ID.0)?;
             out.nested16(|out| id.encode(out))?;
         }
-        Ok(())
+        encode_offer(&self.settings, out)
     }
 
     fn handle_hello_verify_request<O: Outgoing<P>>(
@@ -303,6 +306,7 @@ impl<P: CryptoProvider, C: ClientCredentials> Client<P, C> {
         let offered = self.settings.application_protocols(protocol);
         let mut application_protocol = None;
         let mut connection_ids = None;
+        let mut limit_answer = LimitAnswer::default();
         let certificate_offer = self.certificate_offer();
         let mut types = ChosenTypes::default();
         for extension in hello.extensions.iter() {
@@ -339,6 +343,8 @@ impl<P: CryptoProvider, C: ClientCredentials> Client<P, C> {
                     connection_ids = ConnectionIds::agree(&self.settings, Some(named));
                 }
                 (extension_type, data)
+                    if limit_answer.takes(&self.settings, extension_type, data)? => {}
+                (extension_type, data)
                     if certificate_offer.takes(&mut types, extension_type, data)? => {}
                 // MUST (RFC 5246 §7.4.1.4): a server answers only what was offered.
                 _ => return Err(AlertDescription::UNSUPPORTED_EXTENSION),
@@ -365,6 +371,7 @@ impl<P: CryptoProvider, C: ClientCredentials> Client<P, C> {
             has_extended_master_secret,
             application_protocol,
             connection_ids: connection_ids.unwrap_or_default(),
+            record_limits: limit_answer.into_limits(),
         };
         Ok((parameters, types))
     }

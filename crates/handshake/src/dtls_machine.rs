@@ -5,7 +5,7 @@ use hedgerow_core::{
 };
 use hedgerow_record::{
     Alert, AlertDescription, ContentType, DTLS_1_0, DTLS_1_2, DtlsOpener, DtlsRecord, EpochNumber,
-    HandshakeType, MAX_PLAINTEXT_LEN,
+    HandshakeType,
 };
 
 use crate::dtls_incoming::DtlsIncoming;
@@ -148,7 +148,8 @@ where
             return Ok(Some(DropReason::UnsupportedVersion));
         }
         // MUST (RFC 5246 §6.2.1): a record in clear carries at most 2^14 bytes.
-        if record.fragment.len() > MAX_PLAINTEXT_LEN {
+        // MUST (RFC 6066 §4): where both ends have agreed on a length, it carries no more than that.
+        if record.fragment.len() > self.outgoing.max_clear_len() {
             return Ok(Some(DropReason::TooLong));
         }
         match record.content_type {

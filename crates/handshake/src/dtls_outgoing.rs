@@ -12,6 +12,7 @@ use crate::connection_ids::ConnectionIds;
 use crate::flight_buffer::{CHANGE_CIPHER_SPEC_BODY, FlightBuffer, Item};
 use crate::flight_timer::{Due, FlightTimer};
 use crate::outgoing::{ConnectionKeys, Outgoing, too_small};
+use crate::record_limits::RecordLimits;
 use crate::transcript::Transcript;
 
 /// Room for the longest message that this crate protects: a Finished.
@@ -28,6 +29,7 @@ pub(crate) struct DtlsOutgoing<B, A> {
     next_message_seq: u16,
     sealer: Option<DtlsSealer<A>>,
     alert: Option<Alert>,
+    limits: RecordLimits,
     timer: FlightTimer,
     max_datagram_len: usize,
 }
@@ -67,9 +69,14 @@ where
     ) -> Self::Opener {
         // MUST (RFC 9146 §3): once encryption is enabled, records carry the ID agreed on; the first
         // of them is the Finished.
+        let keys = keys.limited(&self.limits);
         let sealer = DtlsSealer::new(keys.write, EpochNumber(1));
         self.sealer = Some(sealer.with_connection_id(connection_ids.write));
         DtlsOpener::new(keys.read, EpochNumber(1)).with_connection_id(connection_ids.read)
+    }
+
+    fn limit_records(&mut self, limits: RecordLimits) {
+        self.limits = limits;
     }
 
     fn stop_retransmission(&mut self) {
@@ -96,6 +103,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> DtlsOutgoing<B, A> {
             next_message_seq,
             sealer: None,
             alert: None,
+            limits: RecordLimits::default(),
             timer: FlightTimer::new(settings.timers, now),
             max_datagram_len: settings.max_datagram_len(),
         }
@@ -135,6 +143,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> DtlsOutgoing<B, A> {
             self.body_cursor = 0;
             self.timer.answering_duplicate();
         }
+    }
+
+    /// Returns the longest fragment that a record of the peer may carry in clear, in bytes.
+    pub(crate) fn max_clear_len(&self) -> usize {
+        usize::from(self.limits.read_in_clear.as_u16())
     }
 
     pub(crate) fn timer(&self) -> &FlightTimer {
@@ -221,12 +234,16 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> DtlsOutgoing<B, A> {
                 let headers = RECORD_HEADER_LEN.saturating_add(HANDSHAKE_HEADER_LEN);
                 let rest = body.get(self.body_cursor..).unwrap_or_default();
                 let room = datagram.remaining().saturating_sub(headers);
-                let fits = datagram.remaining() >= headers && room >= rest.len();
-                // A message is split only where it is longer than a whole datagram.
+                // MUST (RFC 6066 §4): no fragment is longer than agreed on, a message's header
+                // included.
+                let longest = usize::from(self.limits.write.as_u16());
+                let wanted = longest.saturating_sub(HANDSHAKE_HEADER_LEN).min(rest.len());
+                let fits = datagram.remaining() >= headers && room >= wanted;
+                // Beyond that, a message is split only where it is longer than a whole datagram.
                 if !fits && (!datagram.is_empty() || room == 0) {
                     return Ok(false);
                 }
-                let part = rest.get(..rest.len().min(room)).unwrap_or_default();
+                let part = rest.get(..wanted.min(room)).unwrap_or_default();
                 let number = next_plain_number(&mut self.next_plain_number)?;
                 encode_message_part(
                     number,

@@ -147,6 +147,12 @@ impl<A: Aead> Session<A> {
         self.sealer.connection_id()
     }
 
+    /// Returns the most plaintext that one record of this end can have, in bytes: 2^14, or what the
+    /// peer takes (RFC 8449 §4, RFC 6066 §4).
+    pub fn max_plaintext_len(&self) -> usize {
+        self.sealer.max_plaintext_len()
+    }
+
     /// Returns how many records of this session did not verify.
     pub const fn forgeries(&self) -> u64 {
         self.opener.forgeries()

@@ -11,6 +11,7 @@ use crate::connection_ids::ConnectionIds;
 use crate::exporter::Exporter;
 use crate::outgoing::ConnectionKeys;
 use crate::prf::prf;
+use crate::record_limits::RecordLimits;
 
 /// Length of a Finished message's body, in bytes (RFC 5246 §7.4.9).
 pub(crate) const VERIFY_DATA_LEN: usize = 12;
@@ -41,6 +42,7 @@ pub(crate) struct SecurityParameters {
     pub(crate) application_protocol: Option<&'static [u8]>,
     /// Both empty where nothing was agreed on.
     pub(crate) connection_ids: ConnectionIds,
+    pub(crate) record_limits: RecordLimits,
 }
 
 impl SecurityParameters {

@@ -121,6 +121,7 @@ mod outgoing;
 mod phase;
 mod prf;
 mod reassembly;
+mod record_limits;
 mod server;
 mod server_certificates;
 mod settings;

@@ -9,6 +9,7 @@ use hedgerow_record::{
 };
 
 use crate::connection_ids::decode_offer;
+use crate::record_limits::LimitOffer;
 use crate::server_certificates::CertificateChoice;
 use crate::{ExtendedMasterSecret, Settings};
 
@@ -45,6 +46,8 @@ pub(crate) struct Negotiated {
     pub(crate) application_protocol: Option<&'static [u8]>,
     /// The connection ID that the client has named; the handshake's settings say what comes of it.
     pub(crate) connection_id: Option<ConnectionId>,
+    /// How long the client wants records to be.
+    pub(crate) limit_offer: LimitOffer,
     /// What the certificates carry, where the suite wants them.
     pub(crate) certificates: Option<CertificateChoice>,
 }
@@ -81,6 +84,7 @@ pub(crate) fn negotiate(
             .contains(CipherSuite::TLS_EMPTY_RENEGOTIATION_INFO_SCSV);
     let application_protocol = choose_application_protocol(settings, protocol, hello)?;
     let connection_id = named_connection_id(protocol, hello)?;
+    let limit_offer = LimitOffer::of(hello)?;
     let point_formats = hello.extensions.find(ExtensionType::EC_POINT_FORMATS);
     let has_uncompressed_points = point_formats
         .map_or(Ok(true), offers_uncompressed_points)
@@ -129,6 +133,7 @@ pub(crate) fn negotiate(
                 signals_renegotiation,
                 application_protocol,
                 connection_id,
+                limit_offer,
                 certificates,
             })
         })

@@ -1,9 +1,10 @@
 //! What a role sends its messages through, whichever framing carries them.
 
-use hedgerow_core::{CryptoProvider, EncodeError, Misuse, Writer};
+use hedgerow_core::{Aead, CryptoProvider, EncodeError, Misuse, Writer};
 use hedgerow_record::{HandshakeType, Protocol, TrafficKeys};
 
 use crate::connection_ids::ConnectionIds;
+use crate::record_limits::RecordLimits;
 use crate::transcript::Transcript;
 
 /// The way out of a handshake: DTLS's, which sends a flight until it is answered, or TLS's.
@@ -28,6 +29,10 @@ pub(crate) trait Outgoing<P: CryptoProvider> {
     /// Adds ChangeCipherSpec to the flight.
     fn push_change_cipher_spec(&mut self) -> Result<(), EncodeError>;
 
+    /// The hellos have settled how long records may be: from here on those of the handshake, and under
+    /// the keys that it makes.
+    fn limit_records(&mut self, limits: RecordLimits);
+
     /// Takes the keys that this end seals with, and makes an opener of the others. Records carry
     /// `connection_ids` from there on.
     fn set_keys(
@@ -44,6 +49,16 @@ pub(crate) trait Outgoing<P: CryptoProvider> {
 pub(crate) struct ConnectionKeys<A> {
     pub(crate) write: TrafficKeys<A>,
     pub(crate) read: TrafficKeys<A>,
+}
+
+impl<A: Aead> ConnectionKeys<A> {
+    /// Binds both directions to what was agreed on.
+    pub(crate) fn limited(self, limits: &RecordLimits) -> Self {
+        Self {
+            write: self.write.with_limit(limits.write),
+            read: self.read.with_limit(limits.read),
+        }
+    }
 }
 
 /// The fields of a hello are made here and fit; what can fail is the room for them.

@@ -27,7 +27,7 @@ use crate::transcript::Transcript;
 
 /// Room for the extensions of a ServerHello.
 const MAX_EXTENSIONS_LEN: usize =
-    5 + 4 + 6 + 2 * 5 + 4 + (6 + MAX_APPLICATION_PROTOCOLS_LEN) + (5 + MAX_CONNECTION_ID_LEN);
+    5 + 4 + 6 + 2 * 5 + 4 + (6 + MAX_APPLICATION_PROTOCOLS_LEN) + (5 + MAX_CONNECTION_ID_LEN) + 6;
 
 /// What stays the same through all states.
 pub(crate) struct Server<P, S> {
@@ -136,6 +136,11 @@ impl<P: CryptoProvider, S: ServerCredentials> Server<P, S> {
                 .and_then(|()| writer.nested16(|out| ids.read.encode(out)))
                 .map_err(too_small)?;
         }
+        let record_limits = negotiated.limit_offer.agree(&self.settings);
+        negotiated
+            .limit_offer
+            .encode_answer(&record_limits, &mut writer)
+            .map_err(too_small)?;
         let block: &[u8] = writer.into_written();
         let extensions = if block.is_empty() {
             Extensions::NONE
@@ -151,6 +156,7 @@ impl<P: CryptoProvider, S: ServerCredentials> Server<P, S> {
             extensions,
         };
         outgoing.start_flight();
+        outgoing.limit_records(record_limits);
         outgoing
             .push_message(&mut transcript, HandshakeType::ServerHello, |out| {
                 hello.encode(out).map_err(not_encodable)
@@ -165,6 +171,7 @@ impl<P: CryptoProvider, S: ServerCredentials> Server<P, S> {
             has_extended_master_secret: negotiated.has_extended_master_secret,
             application_protocol: negotiated.application_protocol,
             connection_ids: connection_ids.unwrap_or_default(),
+            record_limits,
         };
         let key = match negotiated.group {
             Some(group) => {

@@ -4,7 +4,8 @@ use core::time::Duration;
 
 use hedgerow_core::{AeadAlgorithm, KeyAgreement, NamedGroup};
 use hedgerow_record::{
-    CipherSuite, ConnectionId, KeyExchange, MAX_CONNECTION_ID_LEN, Protocol, RECORD_HEADER_LEN,
+    CipherSuite, ConnectionId, KeyExchange, MAX_CONNECTION_ID_LEN, MaxFragmentLength, Protocol,
+    RECORD_HEADER_LEN, RecordSizeLimit,
 };
 
 /// The most suites that one end offers or accepts.
@@ -17,8 +18,8 @@ pub(crate) const MAX_APPLICATION_PROTOCOLS_LEN: usize = 4 * 33;
 ///
 /// The longest record that can't be split is a protected Finished: header, connection ID, explicit
 /// nonce, handshake header, verify data and tag come to 94 bytes. A ClientHello has to be whole in
-/// one datagram for a server that keeps no state; with all suites, a connection ID and a cookie of
-/// 32 bytes each it takes 202, and a server's name with its header more.
+/// one datagram for a server that keeps no state; with all suites, limits of records, a connection
+/// ID and a cookie of 32 bytes each it takes 213, and a server's name with its header more.
 pub const MIN_DATAGRAM_LEN: usize = 224;
 
 /// Suites with pre-shared keys in order of preference: forward secrecy and full tags first, CCM_8 for
@@ -96,6 +97,8 @@ pub struct Settings {
     #[cfg(test)]
     has_bare_hello: bool,
     connection_id: Option<ConnectionId>,
+    record_size_limit: Option<RecordSizeLimit>,
+    max_fragment_length: Option<MaxFragmentLength>,
 }
 
 impl Default for Settings {
@@ -137,6 +140,8 @@ impl Settings {
             #[cfg(test)]
             has_bare_hello: false,
             connection_id: None,
+            record_size_limit: None,
+            max_fragment_length: None,
         };
         let known = suites.iter().filter(|suite| suite.aead().is_some());
         for (place, suite) in settings.suites.iter_mut().zip(known) {
@@ -201,6 +206,37 @@ impl Settings {
     pub const fn with_connection_id(mut self, connection_id: Option<ConnectionId>) -> Self {
         self.connection_id = connection_id;
         self
+    }
+
+    /// Sets the most plaintext that this end takes in a protected record (RFC 8449), as an end with
+    /// small buffers has to. A client offers it; a server answers with it whoever offers one, or with
+    /// 2^14 where nothing is set. A peer that doesn't know the extension may send longer records.
+    ///
+    /// CoAP needs about 50 bytes beside a block of 16 or more: below some 100 bytes there is no
+    /// block-wise transfer.
+    #[must_use]
+    pub const fn with_record_size_limit(mut self, limit: Option<RecordSizeLimit>) -> Self {
+        self.record_size_limit = limit;
+        self
+    }
+
+    /// Sets what a client asks of servers that know only the older extension (RFC 6066 §4), which
+    /// limits both directions. A server answers it whatever it is set to, unless the client has
+    /// offered a record size limit too.
+    #[must_use]
+    pub const fn with_max_fragment_length(mut self, length: Option<MaxFragmentLength>) -> Self {
+        self.max_fragment_length = length;
+        self
+    }
+
+    /// Returns the most plaintext that this end takes in a protected record, if it is limited.
+    pub const fn record_size_limit(&self) -> Option<RecordSizeLimit> {
+        self.record_size_limit
+    }
+
+    /// Returns the length that a client asks for, if any.
+    pub const fn max_fragment_length(&self) -> Option<MaxFragmentLength> {
+        self.max_fragment_length
     }
 
     /// Returns the connection ID that this end names, if it takes part.

@@ -4,8 +4,7 @@ use hedgerow_core::{
     ChannelError, CryptoProvider, DropReason, Env, Event, Instant, PeerFault, StreamReceived,
 };
 use hedgerow_record::{
-    Alert, AlertDescription, ContentType, HandshakeType, MAX_PLAINTEXT_LEN, TLS_1_2, TlsOpener,
-    TlsRecord,
+    Alert, AlertDescription, ContentType, HandshakeType, TLS_1_2, TlsOpener, TlsRecord,
 };
 
 use crate::key_schedule::ConnectionEnd;
@@ -168,7 +167,8 @@ where
             return Err(self.fail(AlertDescription::PROTOCOL_VERSION));
         }
         // MUST (RFC 5246 §6.2.1): a record in clear carries at most 2^14 bytes.
-        if record.fragment.len() > MAX_PLAINTEXT_LEN {
+        // MUST (RFC 6066 §4): where both ends have agreed on a length, it carries no more than that.
+        if record.fragment.len() > self.outgoing.max_clear_len() {
             return Err(self.fail(AlertDescription::RECORD_OVERFLOW));
         }
         match record.content_type {

@@ -2,14 +2,14 @@
 
 use hedgerow_core::{Aead, ChannelError, CryptoProvider, EncodeError, Misuse, Writer};
 use hedgerow_record::{
-    Alert, ContentType, HandshakeType, MAX_PLAINTEXT_LEN, Protocol, TLS_1_2,
-    TLS_HANDSHAKE_HEADER_LEN, TLS_RECORD_HEADER_LEN, TlsOpener, TlsSealer,
-    encode_tls_handshake_header, encode_tls_record,
+    Alert, ContentType, HandshakeType, Protocol, TLS_1_2, TLS_HANDSHAKE_HEADER_LEN,
+    TLS_RECORD_HEADER_LEN, TlsOpener, TlsSealer, encode_tls_handshake_header, encode_tls_record,
 };
 
 use crate::connection_ids::ConnectionIds;
 use crate::flight_buffer::{CHANGE_CIPHER_SPEC_BODY, FlightBuffer, Item};
 use crate::outgoing::{ConnectionKeys, Outgoing, too_small};
+use crate::record_limits::RecordLimits;
 use crate::settings::MIN_DATAGRAM_LEN;
 use crate::transcript::Transcript;
 
@@ -25,6 +25,7 @@ pub(crate) struct TlsOutgoing<B, A> {
     body_cursor: usize,
     sealer: Option<TlsSealer<A>>,
     alert: Option<Alert>,
+    limits: RecordLimits,
 }
 
 impl<P, B> Outgoing<P> for TlsOutgoing<B, P::Aead>
@@ -58,15 +59,20 @@ where
 
     /// A stream needs no connection IDs, and none is ever agreed on.
     fn set_keys(&mut self, keys: ConnectionKeys<P::Aead>, _: &ConnectionIds) -> Self::Opener {
+        let keys = keys.limited(&self.limits);
         self.sealer = Some(TlsSealer::new(keys.write));
         TlsOpener::new(keys.read)
+    }
+
+    fn limit_records(&mut self, limits: RecordLimits) {
+        self.limits = limits;
     }
 
     fn stop_retransmission(&mut self) {}
 }
 
 impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> TlsOutgoing<B, A> {
-    pub(crate) const fn new(buffer: B) -> Self {
+    pub(crate) fn new(buffer: B) -> Self {
         Self {
             flight: FlightBuffer::new(buffer),
             cursor: 0,
@@ -74,6 +80,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> TlsOutgoing<B, A> {
             body_cursor: 0,
             sealer: None,
             alert: None,
+            limits: RecordLimits::default(),
         }
     }
 
@@ -87,6 +94,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> TlsOutgoing<B, A> {
     pub(crate) const fn set_alert(&mut self, alert: Alert) {
         self.forget_flight();
         self.alert = Some(alert);
+    }
+
+    /// Returns the longest fragment that a record of the peer may carry in clear, in bytes.
+    pub(crate) fn max_clear_len(&self) -> usize {
+        usize::from(self.limits.read_in_clear.as_u16())
     }
 
     /// Says whether everything that there is to send has been written.
@@ -143,7 +155,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> TlsOutgoing<B, A> {
                 body,
                 ..
             } => {
-                if !write_message_part(msg_type, body, &mut self.body_cursor, out)? {
+                let longest = usize::from(self.limits.write.as_u16());
+                if !write_message_part(msg_type, body, &mut self.body_cursor, longest, out)? {
                     return Ok(false);
                 }
                 if self.body_cursor < TLS_HANDSHAKE_HEADER_LEN.saturating_add(body.len()) {
@@ -182,12 +195,13 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> TlsOutgoing<B, A> {
     }
 }
 
-/// Writes a record with as much of a message, its header included, as fits behind `at`; `false` if
-/// there is no room for any.
+/// Writes a record of at most `longest` bytes with as much of a message, its header included, as fits
+/// behind `at`; `false` if there is no room for any.
 fn write_message_part(
     msg_type: HandshakeType,
     body: &[u8],
     at: &mut usize,
+    longest: usize,
     out: &mut Writer<'_>,
 ) -> Result<bool, ChannelError> {
     let mut header = [0; TLS_HANDSHAKE_HEADER_LEN];
@@ -197,7 +211,7 @@ fn write_message_part(
     let room = out
         .remaining()
         .saturating_sub(TLS_RECORD_HEADER_LEN)
-        .min(MAX_PLAINTEXT_LEN);
+        .min(longest);
     let header_rest = header.get(*at..).unwrap_or_default();
     let body_at = at.saturating_sub(TLS_HANDSHAKE_HEADER_LEN);
     let body_rest = body.get(body_at..).unwrap_or_default();

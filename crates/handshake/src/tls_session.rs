@@ -6,8 +6,7 @@ use hedgerow_core::{
 };
 use hedgerow_record::{
     Alert, AlertDescription, AlertLevel, CipherSuite, ContentType, HandshakeType,
-    MAX_PLAINTEXT_LEN, TLS_RECORD_HEADER_LEN, TlsHandshakeMessage, TlsOpener, TlsRecord, TlsSealer,
-    UsageLimits,
+    TLS_RECORD_HEADER_LEN, TlsHandshakeMessage, TlsOpener, TlsRecord, TlsSealer, UsageLimits,
 };
 
 use crate::flight_buffer::CHANGE_CIPHER_SPEC_BODY;
@@ -303,7 +302,7 @@ impl<A: Aead> SecureStream for TlsSession<A> {
     }
 
     fn max_plaintext_len(&self) -> usize {
-        MAX_PLAINTEXT_LEN
+        self.sealer.max_plaintext_len()
     }
 }
 

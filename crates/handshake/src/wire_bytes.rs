@@ -5,7 +5,7 @@ use std::vec::Vec;
 use hedgerow_core::{
     Credentials, Env, Instant, NamedGroup, PeerId, Psk, SecureChannel, SecureStream,
 };
-use hedgerow_record::CipherSuite;
+use hedgerow_record::{CipherSuite, MaxFragmentLength, RecordSizeLimit};
 
 use crate::cookie::COOKIE_LEN;
 use crate::toy_provider::{Toy, ToyRng};
@@ -48,6 +48,10 @@ enum Offer {
     Usual,
     /// The suite with an ephemeral key in this group.
     Ephemeral(NamedGroup),
+    /// As usual, with a record size limit.
+    RecordSizeLimit,
+    /// As usual, with a maximum fragment length.
+    MaxFragmentLength,
 }
 
 /// The settings of the client, and those of the server.
@@ -59,6 +63,14 @@ fn settings(offer: Offer) -> (Settings, Settings) {
             (settings.with_bare_hello(), settings)
         }
         Offer::Usual => (settings, settings),
+        Offer::RecordSizeLimit => {
+            let limit = RecordSizeLimit::new(256);
+            (settings.with_record_size_limit(limit), settings)
+        }
+        Offer::MaxFragmentLength => {
+            let length = Some(MaxFragmentLength::Len512);
+            (settings.with_max_fragment_length(length), settings)
+        }
         Offer::Ephemeral(group) => {
             // Both groups on offer: the client's hello doesn't depend on which one is taken.
             let suites = [CipherSuite::TLS_ECDHE_PSK_WITH_AES_128_CCM_8_SHA256];
@@ -203,6 +215,32 @@ fn tls_handshake_has_the_bytes_of_the_formula() {
         let minimum: usize = tls_minimum(i).iter().sum();
         assert_eq!(minimum, 203 + i);
         assert_eq!(ours.iter().sum::<usize>(), minimum + 19);
+    }
+}
+
+/// RFC 8449 §4, RFC 6066 §4: an extension in each hello.
+#[test]
+fn limits_of_records_take_what_the_document_says() {
+    for (offer, extension) in [(Offer::RecordSizeLimit, 6), (Offer::MaxFragmentLength, 5)] {
+        let identity = b"lamp";
+        let [a, b, c, d, e, f] = dtls_minimum(COOKIE_LEN, identity.len());
+        let expected = [
+            a + CLIENT_HELLO + extension,
+            b,
+            c + CLIENT_HELLO + extension,
+            d + SERVER_HELLO + extension,
+            e,
+            f,
+        ];
+        assert_eq!(dtls_flights(offer, identity), expected);
+        let [a, b, c, d] = tls_minimum(identity.len());
+        let expected = [
+            a + CLIENT_HELLO + extension,
+            b + SERVER_HELLO + extension,
+            c,
+            d,
+        ];
+        assert_eq!(tls_flights(offer, identity), expected);
     }
 }
 

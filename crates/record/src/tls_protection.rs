@@ -121,8 +121,8 @@ impl<A: Aead> TlsOpener<A> {
         }
         let overhead = TrafficKeys::<A>::record_overhead(Protocol::Tls, self.keys.algorithm());
         let longest = self.keys.max_plaintext_len(&[]).saturating_add(overhead);
-        // MUST (RFC 5246 §6.2.3): what holds more than 2^14 bytes of plaintext isn't opened, nor,
-        // MUST (RFC 8449 §4): what holds more than this end has named.
+        // MUST (RFC 5246 §6.2.3): what holds more than 2^14 bytes of plaintext isn't opened.
+        // MUST (RFC 8449 §4): what holds more than this end has named is a record_overflow.
         if fragment.len().saturating_add(TLS_RECORD_HEADER_LEN) > longest {
             return Err(AlertDescription::RECORD_OVERFLOW);
         }

@@ -434,14 +434,27 @@ impl End {
     }
 
     pub fn seal(&mut self, text: &[u8]) -> Vec<u8> {
-        let mut out = vec![0; text.len() + 64];
-        let sealed = match &mut self.stage {
+        self.try_seal(text).unwrap()
+    }
+
+    pub fn try_seal(&mut self, text: &[u8]) -> Result<Vec<u8>, ChannelError> {
+        let mut out = vec![0; text.len() + 96];
+        let len = match &mut self.stage {
             Stage::DtlsSession(session) => session.seal(text, &mut out),
             Stage::TlsSession(session) => session.seal(text, &mut out),
             _ => panic!("not established: {:?}", self.failure),
-        };
-        out.truncate(sealed.unwrap());
-        out
+        }?;
+        out.truncate(len);
+        Ok(out)
+    }
+
+    /// The most plaintext that a record of this end can have.
+    pub fn max_plaintext_len(&self) -> usize {
+        match &self.stage {
+            Stage::DtlsSession(session) => session.max_plaintext_len(),
+            Stage::TlsSession(session) => session.max_plaintext_len(),
+            _ => panic!("not established: {:?}", self.failure),
+        }
     }
 }
 
