@@ -59,6 +59,13 @@ impl<A: Address, C: Aead, K> Association<A, C, K> {
         }
     }
 
+    /// Has messages fit the records that the session's peer takes.
+    pub(crate) fn limit_messages(&mut self) {
+        if let Channel::Session(session) = &self.channel {
+            self.exchange.limit_messages(session.max_plaintext_len());
+        }
+    }
+
     /// Says whether the session's keys come near their limits.
     pub(crate) fn wants_new_keys(&self) -> bool {
         match &self.channel {

@@ -231,6 +231,7 @@ where
                 found.channel = Channel::Session(session);
                 found.peer = peer;
                 found.last_used = env.now;
+                found.limit_messages();
                 if had_session {
                     found.exchange.restart_association(env);
                 }

@@ -101,7 +101,7 @@ where
             Channel::NoSec => Arc::clone(&self.clear_exchange),
             Channel::Expected | Channel::Session(_) => Arc::clone(&self.config.exchange),
         };
-        let association = Association {
+        let mut association = Association {
             address,
             role,
             channel,
@@ -114,6 +114,7 @@ where
             candidate: None,
             next_probe_at: Instant::ZERO,
         };
+        association.limit_messages();
         self.claim_connection_id(association.connection_id(), Owner::Association(id));
         self.associations.insert(id, Box::new(association));
         self.by_address.insert(address, id);

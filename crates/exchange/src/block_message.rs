@@ -58,6 +58,14 @@ pub(crate) struct AddedOptions {
 /// token, 10 for ETag, 5 for each block option, 6 for each size, 8 for Request-Tag, 1.
 pub(crate) const OVERHEAD: usize = 4 + 8 + 10 + 2 * 5 + 2 * 6 + 8 + 1;
 
+/// The most that they take in a request that goes in one message: header, token, Block2 and payload
+/// marker.
+pub(crate) const WHOLE_REQUEST_OVERHEAD: usize = 4 + 8 + 5 + 1;
+
+/// The most that they take in a response that goes in one message: header, token, both block options,
+/// one size and payload marker.
+pub(crate) const WHOLE_RESPONSE_OVERHEAD: usize = 4 + 8 + 2 * 5 + 6 + 1;
+
 /// Writes a message and returns its length in bytes.
 pub(crate) fn write_message<'o>(
     out: &mut [u8],

@@ -49,11 +49,11 @@ pub(crate) enum Carrier {
 }
 
 impl<'c> Bounds<'c> {
-    /// Makes the bounds over datagrams.
-    pub(crate) fn datagrams<S: Storage>(config: &'c Config) -> Self {
+    /// Makes the bounds over datagrams, in which no message is longer than `limit` bytes.
+    pub(crate) fn datagrams<S: Storage>(config: &'c Config, limit: u16) -> Self {
         Self {
             config,
-            send_len: config.sent_len::<S>(),
+            send_len: config.sent_len::<S>(limit),
             send_szx: config.block_szx(),
             receive_szx: config.block_szx(),
             carrier: Carrier::Datagrams,
@@ -73,10 +73,11 @@ impl<'c> Bounds<'c> {
 
 impl Config {
     /// Returns the longest message that is sent, in bytes: what the configuration says, or less
-    /// where the form can't hold it.
-    pub(crate) fn sent_len<S: Storage>(&self) -> usize {
+    /// where the form can't hold it or what lies below can't carry it.
+    pub(crate) fn sent_len<S: Storage>(&self, limit: u16) -> usize {
         self.max_message_len
             .min(S::Message::CAPACITY)
+            .min(usize::from(limit))
             .max(hedgerow_coap::Header::LEN)
     }
 }

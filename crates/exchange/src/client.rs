@@ -188,7 +188,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         }
         self.check_room_for_request(env.now)?;
         let options_len = request.content.check_options()?;
-        let bounds = Bounds::datagrams::<S>(self.config.borrow());
+        let bounds = Bounds::datagrams::<S>(self.config.borrow(), self.message_limit);
         let len = request.content.payload.len();
         let step = self.blocks.first_step(bounds, len, options_len)?;
         let none = AddedOptions::default();
@@ -327,7 +327,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
 
     /// Lets a response move its request on.
     fn handle_response(&mut self, index: usize, message: &Message<'_>) -> Outcome {
-        let bounds = Bounds::datagrams::<S>(self.config.borrow());
+        let bounds = Bounds::datagrams::<S>(self.config.borrow(), self.message_limit);
         let entry = self.outgoing.as_mut_slice().get_mut(index);
         let Some(Outgoing {
             work: Work::Request(transfer),

@@ -4,8 +4,8 @@
 use hedgerow_coap::{Code, Message, OptionNumber};
 
 use crate::block_message::{
-    AddedOptions, BlockSize, Head, OVERHEAD, block_at, block_of, block_option, block_size,
-    write_message,
+    AddedOptions, BlockSize, Head, WHOLE_REQUEST_OVERHEAD, block_at, block_of, block_option,
+    block_size, write_message,
 };
 use crate::blocks::{Blocks, Bounds};
 use crate::storage::{Bodies, BodyId, Storage};
@@ -82,7 +82,7 @@ impl<S: Storage> Blocks<S> {
         len: usize,
         options_len: usize,
     ) -> Result<Step, Error> {
-        let needed = OVERHEAD.saturating_add(options_len);
+        let needed = WHOLE_REQUEST_OVERHEAD.saturating_add(options_len);
         let is_short = bounds.is_stream() || len <= block_size(bounds.send_szx);
         if is_short && needed.saturating_add(len) <= bounds.send_len {
             return Ok(Step::Whole);

@@ -90,7 +90,8 @@ pub enum RequestError {
     /// A new association began, and a request with this method must not be sent twice.
     #[error("association was restarted")]
     AssociationRestarted,
-    /// The options don't fit a message of the length that the peer takes (RFC 8323 §5.3.1).
+    /// The options don't fit a message of the length that the peer takes (RFC 8323 §5.3.1, RFC 8449
+    /// §4).
     #[error("too long for the peer")]
     TooLongForPeer,
     /// The peer released the connection before any message of the request went out (RFC 8323 §5.5).

@@ -38,6 +38,8 @@ pub struct Exchange<S: Storage, C: Borrow<Config> = Config> {
     pub(crate) blocks: Blocks<S>,
     pub(crate) last_handle: u32,
     pub(crate) liveness: Liveness,
+    /// What lies below carries no longer messages, in bytes.
+    pub(crate) message_limit: u16,
 }
 
 /// An answer that waits to be sent.
@@ -78,7 +80,19 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
             blocks: Blocks::new(env.rng),
             last_handle: 0,
             liveness: Liveness::ALIVE,
+            message_limit: u16::MAX,
         }
+    }
+
+    /// Sets the longest message that what lies below carries to this peer, in bytes: a record of the
+    /// length agreed on (RFC 8449), or a datagram that fits the path. It counts where it is less than
+    /// [`Config::max_message_len`].
+    ///
+    /// From then on bodies go in smaller blocks where they have to. A request that waits and doesn't fit
+    /// even so ends with [`RequestError::TooLongForPeer`](crate::RequestError::TooLongForPeer). A
+    /// message that was sent before is sent again as it was.
+    pub fn limit_messages(&mut self, max_len: usize) {
+        self.message_limit = u16::try_from(max_len).unwrap_or(u16::MAX);
     }
 
     /// Takes in one message of the peer, all of its datagram.
@@ -328,7 +342,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
     /// Returns the longest message that is sent, in bytes: what the configuration says, or less
     /// where the form can't hold it.
     pub(crate) fn max_message_len(&self) -> usize {
-        self.config().sent_len::<S>()
+        self.config().sent_len::<S>(self.message_limit)
     }
 
     pub(crate) fn next_handle(&mut self) -> u32 {

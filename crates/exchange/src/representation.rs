@@ -5,7 +5,8 @@ use hedgerow_core::Instant;
 
 use crate::Error;
 use crate::block_message::{
-    AddedOptions, BlockSize, Head, OVERHEAD, block_at, block_of, block_size, write_message,
+    AddedOptions, BlockSize, Head, OVERHEAD, WHOLE_RESPONSE_OVERHEAD, block_at, block_of,
+    block_size, write_message,
 };
 use crate::blocks::{Blocks, Bounds};
 use crate::message_content::Content;
@@ -75,7 +76,7 @@ impl<S: Storage> Blocks<S> {
         let payload = content.payload;
         let size = block2_size(bounds, asked.block2, options_len);
         let fits_message = options_len
-            .saturating_add(OVERHEAD)
+            .saturating_add(WHOLE_RESPONSE_OVERHEAD)
             .saturating_add(payload.len())
             <= max_len;
         // An error says the same whichever block was asked for, and so does 2.03 without a body.
@@ -104,7 +105,7 @@ impl<S: Storage> Blocks<S> {
                 ..AddedOptions::default()
             };
             let len = options_len
-                .saturating_add(OVERHEAD)
+                .saturating_add(WHOLE_RESPONSE_OVERHEAD)
                 .saturating_add(payload.len());
             return write_bytes(len, |out| {
                 let options = content.options.iter().copied();

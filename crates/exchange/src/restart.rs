@@ -75,7 +75,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
             self.blocks.bodies.release(assembly);
         }
         let (options_len, payload_len) = self.blocks.kept_lens(template);
-        let bounds = Bounds::datagrams::<S>(self.config.borrow());
+        let bounds = Bounds::datagrams::<S>(self.config.borrow(), self.message_limit);
         let was_uploaded = match step {
             Step::Whole => false,
             Step::Upload { .. } => true,

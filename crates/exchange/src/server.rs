@@ -107,7 +107,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
     }
 
     fn handle_request_blocks(&mut self, env: &mut Env<'_>, message: &Message<'_>) -> Outcome {
-        let bounds = Bounds::datagrams::<S>(self.config.borrow());
+        let bounds = Bounds::datagrams::<S>(self.config.borrow(), self.message_limit);
         match self.blocks.handle_request(bounds, env.now, message) {
             Ruling::HandOut(asked) => Outcome::Request(self.hand_out(env.now, message, asked)),
             Ruling::HandOutBody(asked, body) => {
@@ -124,7 +124,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
                 block2,
             } => {
                 let head = self.answer_head(env, message, code);
-                let bounds = Bounds::datagrams::<S>(self.config.borrow());
+                let bounds = Bounds::datagrams::<S>(self.config.borrow(), self.message_limit);
                 let bytes = head.and_then(|head| {
                     let slice = self.blocks.write_slice(bounds, head, &asked, body, block2);
                     slice.ok().flatten()
@@ -226,7 +226,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
             code,
             token: asked.token,
         };
-        let bounds = Bounds::datagrams::<S>(self.config.borrow());
+        let bounds = Bounds::datagrams::<S>(self.config.borrow(), self.message_limit);
         let message =
             self.blocks
                 .write_response(bounds, env.now, head, &asked, &response.content)?;

@@ -93,6 +93,15 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
             else {
                 return;
             };
+            let bounds = Bounds::datagrams::<S>(self.config.borrow(), self.message_limit);
+            let entry = self.outgoing.as_mut_slice().get_mut(index);
+            if let Some(entry) = entry
+                && let Work::Request(transfer) = &mut entry.work
+                && self.blocks.fit(bounds, transfer).is_err()
+            {
+                entry.phase = Phase::Failed(RequestError::TooLongForPeer);
+                continue;
+            }
             let Some(message_id) = self.message_ids.allocate(env.now, lifetime) else {
                 return;
             };
@@ -158,7 +167,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
             let written = match &entry.work {
                 Work::Ping => copy(&Header::ping(sent.message_id).encode(), out),
                 Work::Request(transfer) => {
-                    let bounds = Bounds::datagrams::<S>(self.config.borrow());
+                    let bounds = Bounds::datagrams::<S>(self.config.borrow(), self.message_limit);
                     let head = sent.head(transfer);
                     self.blocks.write_request(bounds, transfer, head, out)
                 }

@@ -85,6 +85,8 @@ pub struct World<S: Storage> {
     answers: HashMap<u64, (IncomingRequest, Answer)>,
     sequence: u64,
     pub datagrams: usize,
+    /// The longest datagram to the client, and to the server.
+    pub longest: [usize; 2],
     pub responses: HashMap<OutgoingRequest, (Code, Vec<u8>)>,
     pub failures: HashMap<OutgoingRequest, RequestError>,
     pub events: Vec<Event>,
@@ -114,6 +116,7 @@ impl<S: Storage> World<S> {
             answers: HashMap::new(),
             sequence: 0,
             datagrams: 0,
+            longest: [0; 2],
             responses: HashMap::new(),
             failures: HashMap::new(),
             events: Vec::new(),
@@ -194,6 +197,8 @@ impl<S: Storage> World<S> {
     fn send(&mut self, to: Happening, datagram: &[u8]) {
         let number = self.datagrams;
         self.datagrams += 1;
+        let longest = &mut self.longest[usize::from(to == Happening::ToServer)];
+        *longest = datagram.len().max(*longest);
         if self.link.lost == Some(number) || self.rng.percent(self.link.loss_percent) {
             return;
         }
