@@ -39,6 +39,10 @@ pub(super) struct Losses {
 pub(super) struct Report {
     /// The suite, once there was a session.
     pub(super) suite: Option<CipherSuite>,
+    /// The most plaintext that a record of this end could have, once there was a session.
+    pub(super) max_plaintext_len: usize,
+    /// The most plaintext that came in one record.
+    pub(super) longest_received: usize,
     /// `Ok` once the dialogue is through.
     pub(super) outcome: Result<(), String>,
     /// Datagrams that this end sent.
@@ -143,6 +147,8 @@ impl Report {
     pub(super) const fn new() -> Self {
         Self {
             suite: None,
+            max_plaintext_len: 0,
+            longest_received: 0,
             outcome: Ok(()),
             sent: 0,
             received: 0,
@@ -191,6 +197,7 @@ impl<'s> End<'s> {
             let has_heard = contains(&heard, &dialogue.expects);
             if let Phase::Session(session) = &mut self.phase {
                 self.report.suite = Some(session.suite());
+                self.report.max_plaintext_len = session.max_plaintext_len();
                 if !self.has_spoken && (is_client || has_heard) {
                     let mut record = vec![0; dialogue.says.len() + 64];
                     let len = session
@@ -286,7 +293,10 @@ impl<'s> End<'s> {
                 }
             };
             match received.event {
-                Some(Event::Plaintext(text)) => heard.extend_from_slice(text),
+                Some(Event::Plaintext(text)) => {
+                    self.report.longest_received = text.len().max(self.report.longest_received);
+                    heard.extend_from_slice(text);
+                }
                 Some(Event::Established(_)) => {
                     self.phase = match std::mem::replace(&mut self.phase, Phase::Listening) {
                         Phase::Client(client) => {

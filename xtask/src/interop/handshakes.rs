@@ -246,9 +246,14 @@ fn as_server(
 /// received its last flight is lost, and DTLS doesn't send data twice. Both programs also end when
 /// their standard input does.
 pub(super) fn feed(peer: &mut Running) -> Result<(), String> {
+    feed_with(peer, FROM_PEER.to_vec())
+}
+
+/// Does the same with another text.
+pub(super) fn feed_with(peer: &mut Running, text: Vec<u8>) -> Result<(), String> {
     let mut input = peer.take_stdin().ok_or("no standard input")?;
     std::thread::spawn(move || {
-        while input.write_all(FROM_PEER).is_ok() {
+        while input.write_all(&text).and_then(|()| input.flush()).is_ok() {
             std::thread::sleep(Duration::from_millis(300));
         }
     });

@@ -17,6 +17,7 @@ mod mbed_tls;
 mod own_ends;
 mod peers;
 mod program;
+mod sizes;
 mod tls_end;
 mod tls_handshakes;
 mod tshark;
@@ -36,9 +37,10 @@ const INSIDE: &str = "--inside-namespace";
 const ONLY: &str = "--only";
 
 /// The groups of cells, each by the name that chooses it.
-const GROUPS: [Group; 9] = [
+const GROUPS: [Group; 10] = [
     Group::of("dtls", handshakes::run),
     Group::of("tls", tls_handshakes::run),
+    Group::of("sizes", sizes::run),
     Group::of("coap", coap::run),
     Group::of("coap-tcp", coap_tcp::run),
     Group::of("program", program::run),

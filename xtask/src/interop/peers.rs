@@ -129,6 +129,18 @@ impl Peer {
         identity: Identity<'_>,
         server: SocketAddr,
     ) -> Result<Running, String> {
+        self.start_client_with(transport, suite, identity, server, &[])
+    }
+
+    /// Does the same with further arguments.
+    pub(super) fn start_client_with(
+        self,
+        transport: Transport,
+        suite: CipherSuite,
+        identity: Identity<'_>,
+        server: SocketAddr,
+        more: &[&str],
+    ) -> Result<Running, String> {
         let name = String::from_utf8_lossy(identity.psk_identity).into_owned();
         let key = hex(identity.psk);
         let mut command = match self {
@@ -141,12 +153,14 @@ impl Peer {
                         Transport::Tls => "-tls1_2",
                     })
                     .args(["-psk", &key, "-psk_identity", &name])
-                    .args(["-cipher", self.suite(suite)]);
+                    .args(["-cipher", self.suite(suite)])
+                    .args(more);
                 command
             }
             Self::GnuTls => {
                 let mut command = Command::new("gnutls-cli");
                 command
+                    .args(more)
                     .args(["--port", &server.port().to_string()])
                     .args((transport == Transport::Dtls).then_some("--udp"))
                     .args(["--pskusername", &name, "--pskkey", &key])

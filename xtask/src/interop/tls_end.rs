@@ -95,6 +95,7 @@ impl<'c> End<'c> {
             self.flush()?;
             let has_heard = contains(&self.heard, &dialogue.expects);
             self.report.suite = self.report.suite.or(self.connection.suite());
+            self.report.max_plaintext_len = self.connection.max_plaintext_len();
             if self.connection.is_open() && !has_spoken && (self.is_client || has_heard) {
                 has_spoken = true;
                 self.say(&dialogue.says)?;
@@ -145,7 +146,11 @@ impl<'c> End<'c> {
             loop {
                 let env = &mut Env::new(self.clock.now(), &mut self.rng);
                 match self.connection.poll(env) {
-                    Ok(Some(TlsEvent::Plaintext(text))) => self.heard.extend_from_slice(text),
+                    Ok(Some(TlsEvent::Plaintext(text))) => {
+                        let longest = &mut self.report.longest_received;
+                        *longest = text.len().max(*longest);
+                        self.heard.extend_from_slice(text);
+                    }
                     Ok(Some(TlsEvent::Closed)) => {
                         self.flush()?;
                         // The last record and the close may come in one piece.
