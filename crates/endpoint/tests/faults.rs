@@ -13,7 +13,7 @@ use hedgerow_endpoint::{Config, Endpoint, Error};
 use hedgerow_exchange::{Request, RequestError};
 use hedgerow_handshake::Settings;
 use hedgerow_record::CipherSuite;
-use hedgerow_sim::{Address, Ledger, Node, NonceLedger, TestRng, World};
+use hedgerow_sim::{Address, Node, TestRng, World};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -309,7 +309,7 @@ fn two_lost_transmissions_do_not_replace_a_living_session() {
 fn restart(world: &mut World<Host<SoftCrypto>>, server: hedgerow_sim::NodeId) {
     world.act(server, |host, env, out| {
         let known = Known::new(&[(IDENTITY, PSK)]);
-        host.endpoint = Endpoint::server(SoftCrypto, known, defaults(), env);
+        host.endpoint = Endpoint::server(host.provider.clone(), known, defaults(), env);
         host.flush(env, out);
     });
 }
@@ -326,7 +326,7 @@ fn restarted_client_from_the_same_address_is_let_in() {
     });
     world.run_for(SECOND).unwrap();
     world.act(pair.client, |host, env, out| {
-        host.endpoint = Endpoint::client(SoftCrypto, Known::new(&[]), defaults());
+        host.endpoint = Endpoint::client(host.provider.clone(), Known::new(&[]), defaults());
         host.responses.clear();
         host.ask(env, out, &shown, Code::GET, b"2");
     });
@@ -341,8 +341,9 @@ fn restarted_client_from_the_same_address_is_let_in() {
 /// hello, and all later ones, are lost.
 fn add_stalled_client(world: &mut World<Host<SoftCrypto>>, n: u16) {
     let address = Address::new(100, 10_000 + n);
-    let endpoint = Endpoint::client(SoftCrypto, Known::new(&[]), defaults());
-    let id = world.add(Host::new(address, endpoint), &[address]);
+    let provider = world.provider(SoftCrypto, "stalled client");
+    let endpoint = Endpoint::client(provider.clone(), Known::new(&[]), defaults());
+    let id = world.add(Host::new(address, provider, endpoint), &[address]);
     let mut count = 0;
     world
         .direction(SERVER, address)
@@ -411,14 +412,14 @@ fn other_identity_at_the_same_address_gets_an_association_of_its_own() {
     let mut world = World::new(4);
     let pair = pair(&mut world, &SoftCrypto, &defaults());
     world.act(pair.server, |host, env, _| {
-        host.endpoint = Endpoint::server(SoftCrypto, known, defaults(), env);
+        host.endpoint = Endpoint::server(host.provider.clone(), known, defaults(), env);
     });
     world.act(pair.client, |host, env, out| {
         host.ask(env, out, &shown(), Code::GET, b"1");
     });
     world.run_for(SECOND).unwrap();
     world.act(pair.client, |host, env, out| {
-        host.endpoint = Endpoint::client(SoftCrypto, Known::new(&[]), defaults());
+        host.endpoint = Endpoint::client(host.provider.clone(), Known::new(&[]), defaults());
         host.responses.clear();
         let other = Shown::new(b"other", b"another 16 bytes");
         host.ask(env, out, &other, Code::GET, b"2");
@@ -441,7 +442,7 @@ fn association_with_a_server_is_not_taken_over_by_a_client() {
     let pair = pair(&mut world, &SoftCrypto, &defaults());
     world.act(pair.client, |host, env, _| {
         let known = Known::new(&[(b"server".as_slice(), PSK)]);
-        host.endpoint = Endpoint::server(SoftCrypto, known, defaults(), env);
+        host.endpoint = Endpoint::server(host.provider.clone(), known, defaults(), env);
     });
     world.act(pair.client, |host, env, out| {
         host.ask(env, out, &shown(), Code::GET, b"1");
@@ -449,7 +450,7 @@ fn association_with_a_server_is_not_taken_over_by_a_client() {
     world.run_for(SECOND).unwrap();
     world.act(pair.server, |host, env, out| {
         // The server turns client, from the same address, with credentials that would do.
-        host.endpoint = Endpoint::client(SoftCrypto, Known::new(&[]), defaults());
+        host.endpoint = Endpoint::client(host.provider.clone(), Known::new(&[]), defaults());
         let shown = Shown::new(b"server", PSK);
         host.endpoint
             .connect(env, common::Place(CLIENT), Some(&shown))
@@ -569,9 +570,7 @@ fn forged_records_bring_about_new_keys_and_do_no_harm() {
         handshake: Settings::new(&suites),
         ..defaults()
     };
-    let ledger = Ledger::new(1);
-    let provider = NonceLedger::new(SoftCrypto, &ledger, "both");
-    let pair = pair(&mut world, &provider, &config);
+    let pair = pair(&mut world, &SoftCrypto, &config);
     let shown = shown();
     world.act(pair.client, |host, env, out| {
         host.ask(env, out, &shown, Code::GET, b"1");
@@ -616,5 +615,5 @@ fn forged_records_bring_about_new_keys_and_do_no_harm() {
     assert_eq!(world.node(pair.client).established.len(), 3);
     let client = world.node(pair.client);
     assert!(client.failed.is_empty() && client.closed == 0);
-    assert!(ledger.seals() > 0);
+    assert!(world.ledger().seals() > 0);
 }

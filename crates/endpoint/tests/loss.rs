@@ -6,7 +6,7 @@ mod common;
 use common::{CLIENT, SERVER, body, defaults, pair, patient, shown};
 use hedgerow_coap::Code;
 use hedgerow_crypto_soft::SoftCrypto;
-use hedgerow_sim::{Conditions, Fault, Ledger, NonceLedger, World, for_each_seed};
+use hedgerow_sim::{Conditions, Fault, World, for_each_seed};
 
 /// 30 blocks of 1,024 bytes.
 const HISTORY: usize = 30 * 1_024;
@@ -67,11 +67,9 @@ fn each_datagram_of_handshake_and_request_is_lost_once() {
 #[test]
 fn with_15_tries_every_seed_completes_at_20_percent_loss() {
     for_each_seed(0..1000, |seed| {
-        let ledger = Ledger::new(seed);
-        let provider = NonceLedger::new(SoftCrypto, &ledger, "both ends");
         let mut world = World::new(seed);
         world.set_conditions(Conditions::rough());
-        let pair = pair(&mut world, &provider, &patient());
+        let pair = pair(&mut world, &SoftCrypto, &patient());
         let shown = shown();
         let (small, large) = world.act(pair.client, |host, env, out| {
             (
@@ -88,7 +86,7 @@ fn with_15_tries_every_seed_completes_at_20_percent_loss() {
         let server = world.node(pair.server);
         assert_eq!(server.handled[b"once".as_slice()], 1);
         assert_eq!(server.handled[HISTORY.to_string().as_bytes()], 1);
-        assert!(ledger.seals() > 64);
+        assert!(world.ledger().seals() > 64);
     });
 }
 

@@ -15,9 +15,7 @@ use hedgerow_crypto_soft::SoftCrypto;
 use hedgerow_endpoint::{Config, ConnectionIdFormat, ConnectionIds, Endpoint, Error, Event};
 use hedgerow_handshake::{Buffers, ClientHandshake, Session, Settings};
 use hedgerow_record::ConnectionId;
-use hedgerow_sim::{
-    Address, Conditions, Fate, Ledger, NodeId, NonceLedger, Tracing, World, for_each_seed,
-};
+use hedgerow_sim::{Address, Conditions, Fate, NodeId, Tracing, World, for_each_seed};
 
 const SECOND: Duration = Duration::from_secs(1);
 const ELSEWHERE: Address = Address::new(7, 1_111);
@@ -83,9 +81,7 @@ fn sent_to<P: CryptoProvider + Clone>(world: &Net<P>, to: Address) -> usize {
 
 #[test]
 fn client_that_was_given_another_address_goes_on_without_a_handshake() {
-    let ledger = Ledger::new(1);
-    let provider = NonceLedger::new(SoftCrypto, &ledger, "both ends");
-    let (mut world, pair) = begun(1, &provider, &with_ids(defaults()));
+    let (mut world, pair) = begun(1, &SoftCrypto, &with_ids(defaults()));
     rebind(&mut world, CLIENT, ELSEWHERE);
     ask(&mut world, pair.client, Code::POST, b"toggle");
     let started = world.now();
@@ -107,7 +103,7 @@ fn client_that_was_given_another_address_goes_on_without_a_handshake() {
     world.run_for(20 * SECOND).unwrap();
     assert_eq!(asked(&world, &pair), 3);
     assert_eq!(sent_to(&world, CLIENT), before);
-    assert!(ledger.seals() > 20);
+    assert!(world.ledger().seals() > 20);
 }
 
 /// Half of the blocks are on their way when the address changes.
@@ -157,15 +153,16 @@ fn client_that_only_sends_connection_ids_moves_too() {
     let mut rng = hedgerow_sim::TestRng::new(4);
     let env = &mut Env::new(world.now(), &mut rng);
     let known = Known::new(&[(IDENTITY, PSK)]);
-    let server = Endpoint::server(SoftCrypto, known, with_ids(defaults()), env);
+    let provider = world.provider(SoftCrypto, "both ends");
+    let server = Endpoint::server(provider.clone(), known, with_ids(defaults()), env);
     let config = Config {
         connection_ids: ConnectionIds::SendOnly,
         ..defaults()
     };
-    let client = Endpoint::client(SoftCrypto, Known::new(&[]), config);
+    let client = Endpoint::client(provider.clone(), Known::new(&[]), config);
     let pair = Pair {
-        server: world.add(Host::new(SERVER, server), &[SERVER]),
-        client: world.add(Host::new(CLIENT, client), &[CLIENT]),
+        server: world.add(Host::new(SERVER, provider.clone(), server), &[SERVER]),
+        client: world.add(Host::new(CLIENT, provider, client), &[CLIENT]),
     };
     ask(&mut world, pair.client, Code::GET, b"1");
     world.run_for(SECOND).unwrap();
@@ -334,19 +331,21 @@ fn address_left_by_one_client_serves_another() {
     let (mut world, pair) = begun(10, &SoftCrypto, &with_ids(defaults()));
     world.act(pair.server, |host, env, _| {
         let known = Known::new(&[(IDENTITY, PSK), (b"other", b"one more 16 byte")]);
-        host.endpoint = Endpoint::server(SoftCrypto, known, with_ids(defaults()), env);
+        host.endpoint = Endpoint::server(host.provider.clone(), known, with_ids(defaults()), env);
         host.established.clear();
     });
     world.act(pair.client, |host, _, _| {
-        host.endpoint = Endpoint::client(SoftCrypto, Known::new(&[]), with_ids(defaults()));
+        host.endpoint =
+            Endpoint::client(host.provider.clone(), Known::new(&[]), with_ids(defaults()));
         host.responses.clear();
     });
     ask(&mut world, pair.client, Code::GET, b"1");
     world.run_for(SECOND).unwrap();
     rebind(&mut world, CLIENT, ELSEWHERE);
     let inside = Address::new(5, 5);
-    let endpoint = Endpoint::client(SoftCrypto, Known::new(&[]), with_ids(defaults()));
-    let other = world.add(Host::new(inside, endpoint), &[inside]);
+    let provider = world.provider(SoftCrypto, "other client");
+    let endpoint = Endpoint::client(provider.clone(), Known::new(&[]), with_ids(defaults()));
+    let other = world.add(Host::new(inside, provider, endpoint), &[inside]);
     rebind(&mut world, inside, CLIENT);
     world.run_for(SECOND).unwrap();
     world.act(other, |host, env, out| {
@@ -372,7 +371,8 @@ fn restarted_client_replaces_its_session_and_its_connection_id() {
     let (mut world, pair) = begun(11, &SoftCrypto, &with_ids(defaults()));
     let old = last_of_client(&world);
     world.act(pair.client, |host, env, out| {
-        host.endpoint = Endpoint::client(SoftCrypto, Known::new(&[]), with_ids(defaults()));
+        host.endpoint =
+            Endpoint::client(host.provider.clone(), Known::new(&[]), with_ids(defaults()));
         host.responses.clear();
         host.ask(env, out, &shown(), Code::GET, b"2");
     });
@@ -502,14 +502,12 @@ fn connection_id_in_use_is_not_given_again() {
 }
 
 /// A change of address in the middle, at 20 % loss, duplication and reordering.
-fn rebound(seed: u64, config: &Config) -> (Net<NonceLedger<SoftCrypto>>, Pair, Ledger) {
-    let ledger = Ledger::new(seed);
-    let provider = NonceLedger::new(SoftCrypto, &ledger, "both ends");
+fn rebound(seed: u64, config: &Config) -> (Net<SoftCrypto>, Pair) {
     let mut world = World::new(seed);
     world.set_conditions(Conditions::rough());
-    let pair = pair(&mut world, &provider, config);
+    let pair = pair(&mut world, &SoftCrypto, config);
     ask(&mut world, pair.client, Code::POST, b"before");
-    (world, pair, ledger)
+    (world, pair)
 }
 
 fn is_over<P: CryptoProvider + Clone>(world: &Net<P>, pair: &Pair, count: usize) -> bool {
@@ -520,7 +518,7 @@ fn is_over<P: CryptoProvider + Clone>(world: &Net<P>, pair: &Pair, count: usize)
 #[test]
 fn with_15_tries_every_seed_completes_across_a_rebind_at_20_percent_loss() {
     for_each_seed(0..1000, |seed| {
-        let (mut world, pair, ledger) = rebound(seed, &with_ids(patient()));
+        let (mut world, pair) = rebound(seed, &with_ids(patient()));
         world.run_until(|world| is_over(world, &pair, 1)).unwrap();
         ask(&mut world, pair.client, Code::POST, b"across");
         ask(&mut world, pair.client, Code::GET, b"8192");
@@ -535,7 +533,7 @@ fn with_15_tries_every_seed_completes_across_a_rebind_at_20_percent_loss() {
         for text in [b"before".as_slice(), b"across", b"8192"] {
             assert_eq!(server.handled[text], 1);
         }
-        assert!(ledger.seals() > 20);
+        assert!(world.ledger().seals() > 20);
     });
 }
 
@@ -549,7 +547,7 @@ fn with_15_tries_every_seed_completes_across_a_rebind_at_20_percent_loss() {
 fn with_rfc_parameters_failures_across_a_rebind_stay_within_the_bound() {
     let (mut failed, mut moved) = (0, 0);
     for_each_seed(0..1000, |seed| {
-        let (mut world, pair, _) = rebound(seed, &with_ids(defaults()));
+        let (mut world, pair) = rebound(seed, &with_ids(defaults()));
         world.run_until(|world| is_over(world, &pair, 1)).unwrap();
         if world.node(pair.client).responses.len() != 1 {
             failed += 1;

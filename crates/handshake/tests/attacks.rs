@@ -532,7 +532,7 @@ fn cookie_of_another_address_proves_nothing() {
         .datagram
         .clone();
     world.act(server, |end, env, _| {
-        let acceptor: &Acceptor<SoftCrypto> = &end.server().acceptor;
+        let acceptor: &Acceptor<_> = &end.server().acceptor;
         let try_from = |env: &mut Env<'_>, address: &[u8]| {
             acceptor.handle_datagram(env, address, &mut hello.clone(), &mut [0; 64])
         };

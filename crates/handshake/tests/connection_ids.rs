@@ -10,7 +10,7 @@ use hedgerow_core::{DropReason, SecureChannel};
 use hedgerow_crypto_soft::SoftCrypto;
 use hedgerow_handshake::{MIN_DATAGRAM_LEN, Settings};
 use hedgerow_record::{ConnectionId, ContentType, DtlsRecord, EpochNumber};
-use hedgerow_sim::{Address, Fault, Ledger, NonceLedger, Tracing, World};
+use hedgerow_sim::{Address, Fault, Tracing, World};
 
 fn id(len: u8, first: u8) -> ConnectionId {
     let bytes: Vec<u8> = (0..len).map(|n| first.wrapping_add(n)).collect();
@@ -57,11 +57,9 @@ fn protected(
 fn each_direction_carries_what_its_receiver_has_named() {
     for of_client in offers(0x10) {
         for of_server in offers(0x80) {
-            let ledger = Ledger::new(9);
-            let provider = NonceLedger::new(SoftCrypto, &ledger, "both ends");
             let mut world: Net<_> = World::new(9);
             world.set_tracing(Tracing::Bytes);
-            let mut setup = Setup::new(provider, Settings::default());
+            let mut setup = Setup::new(SoftCrypto, Settings::default());
             setup.client = setup.client.with_connection_id(of_client);
             setup.server = setup.server.with_connection_id(of_server);
             let (client, server) = start(&mut world, setup);
@@ -100,11 +98,9 @@ fn each_direction_carries_what_its_receiver_has_named() {
 fn handshake_with_connection_ids_survives_the_loss_of_each_datagram() {
     for (from, to) in [(CLIENT, SERVER), (SERVER, CLIENT)] {
         for n in 0.. {
-            let ledger = Ledger::new(n);
-            let provider = NonceLedger::new(SoftCrypto, &ledger, "both ends");
             let mut world: Net<_> = World::new(n);
             world.direction(from, to).fault(n, Fault::Drop);
-            let mut setup = Setup::new(provider, Settings::default());
+            let mut setup = Setup::new(SoftCrypto, Settings::default());
             setup.client = setup.client.with_connection_id(Some(id(8, 1)));
             setup.server = setup.server.with_connection_id(Some(id(8, 2)));
             let (client, server) = start(&mut world, setup);

@@ -10,7 +10,7 @@ use hedgerow_core::{ChannelError, DropReason, Peer, PeerFault, PeerId, SecureCha
 use hedgerow_crypto_soft::{SoftAead, SoftCrypto};
 use hedgerow_handshake::{DEFAULT_SUITES, ExtendedMasterSecret, Session, Settings, Timers};
 use hedgerow_record::CipherSuite;
-use hedgerow_sim::{Conditions, Fault, Ledger, NonceLedger, World, for_each_seed};
+use hedgerow_sim::{Conditions, Fault, World, for_each_seed};
 
 fn settings(suite: CipherSuite) -> Settings {
     Settings::new(&[suite])
@@ -79,19 +79,17 @@ fn each_datagram_of_each_flight_is_lost_once_and_recovered() {
         for max_datagram_len in [1_200, 128] {
             for (from, to) in [(CLIENT, SERVER), (SERVER, CLIENT)] {
                 for n in 0.. {
-                    let ledger = Ledger::new(n);
-                    let provider = NonceLedger::new(SoftCrypto, &ledger, "both ends");
                     let mut world: Net<_> = World::new(n);
                     let settings = settings(suite).with_max_datagram_len(max_datagram_len);
                     world.direction(from, to).fault(n, Fault::Drop);
-                    let (client, server) = start(&mut world, Setup::new(provider, settings));
+                    let (client, server) = start(&mut world, Setup::new(SoftCrypto, settings));
                     world.run_until_idle().unwrap();
                     if world.account(from, to).planted == 0 {
                         assert!(n >= 3, "only {n} datagrams were lost");
                         break;
                     }
                     talk(&mut world, client, server);
-                    assert!(ledger.seals() >= 4);
+                    assert!(world.ledger().seals() >= 4);
                 }
             }
         }
@@ -128,12 +126,10 @@ fn patient() -> Timers {
 #[test]
 fn with_15_tries_every_seed_completes_at_20_percent_loss() {
     for_each_seed(0..1000, |seed| {
-        let ledger = Ledger::new(seed);
-        let provider = NonceLedger::new(SoftCrypto, &ledger, "both ends");
         let mut world: Net<_> = World::new(seed);
         world.set_conditions(Conditions::rough());
         let settings = Settings::default().with_timers(patient());
-        let (client, server) = start(&mut world, Setup::new(provider, settings));
+        let (client, server) = start(&mut world, Setup::new(SoftCrypto, settings));
         world.run_until_idle().unwrap();
         world.set_conditions(Conditions::default());
         talk(&mut world, client, server);

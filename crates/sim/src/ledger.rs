@@ -12,7 +12,8 @@ use hedgerow_core::{
 
 /// Every pair of key and nonce that sealed in one world. Clones share it.
 ///
-/// It keeps copies of keys, which only keys of tests may be.
+/// Each [`World`](crate::World) has one, and takes no node that seals without it. It keeps copies of
+/// keys, which only keys of tests may be.
 #[derive(Clone)]
 pub struct Ledger {
     seed: u64,
@@ -20,7 +21,8 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens an empty ledger; `seed` is what a panic names, to repeat the run.
+    /// Opens an empty ledger for machines outside a world; `seed` is what a panic names, to repeat
+    /// the run.
     pub fn new(seed: u64) -> Self {
         Self {
             seed,
@@ -89,7 +91,8 @@ pub struct NonceLedger<P> {
 }
 
 impl<P: CryptoProvider> NonceLedger<P> {
-    /// Wraps the provider of the node that a panic is to call `node`.
+    /// Wraps the provider of the node that a panic is to call `node`. In a world,
+    /// [`World::provider`](crate::World::provider) does.
     pub fn new(provider: P, ledger: &Ledger, node: &'static str) -> Self {
         Self {
             provider,
@@ -203,6 +206,31 @@ impl<P: CryptoProvider> Signatures for NonceLedger<P> {
         self.provider
             .verify_digest(scheme, public_key, digest, signature)
     }
+}
+
+/// What a [`Node`](crate::Node) may seal with: a [`NonceLedger`], or [`SealsNothing`]. Nobody else can
+/// implement it, so that no node of a world seals without the ledger.
+pub trait Ledgered: private::Sealed {
+    /// Whether there is anything to enter.
+    const SEALS: bool;
+}
+
+impl<P> Ledgered for NonceLedger<P> {
+    const SEALS: bool = true;
+}
+
+/// Says of a [`Node`](crate::Node) that it has no keys.
+#[derive(Clone, Copy, Debug)]
+pub enum SealsNothing {}
+
+impl Ledgered for SealsNothing {
+    const SEALS: bool = false;
+}
+
+mod private {
+    pub trait Sealed {}
+    impl<P> Sealed for super::NonceLedger<P> {}
+    impl Sealed for super::SealsNothing {}
 }
 
 /// A cipher of a [`NonceLedger`].

@@ -7,8 +7,9 @@
 //!   longest datagram. [`Direction`] plants faults on chosen datagrams, cuts the way for a time,
 //!   or puts an attacker on it; [`World::rebind`] is a NAT that forgets.
 //! - [`for_each_seed`] names the seed of a failing run; [`TestRng`] is the randomness of a seed.
-//! - [`NonceLedger`] wraps a `CryptoProvider` and panics when a nonce seals twice under one key;
-//!   [`Recorder`] wraps one and lists the calls made of it.
+//! - [`NonceLedger`] wraps a `CryptoProvider` and panics when a nonce seals twice under one key.
+//!   Each world has a [`Ledger`] and takes no node that seals without it.
+//! - [`Recorder`] wraps a provider and lists the calls made of it.
 //!
 //! It leaves out, for now, IEEE 802.15.4 frames with 6LoWPAN headers and fragments, and with them
 //! airtime; bandwidth and queues; multicast. It has no part in a product: everything in it can be
@@ -22,7 +23,7 @@
 //! use std::time::Duration;
 //!
 //! use hedgerow_core::{Env, Instant};
-//! use hedgerow_sim::{Address, Conditions, Node, Outbox, World, for_each_seed};
+//! use hedgerow_sim::{Address, Conditions, Node, Outbox, SealsNothing, World, for_each_seed};
 //!
 //! const CLIENT: Address = Address::new(1, 40000);
 //! const SERVER: Address = Address::new(2, 5683);
@@ -33,6 +34,8 @@
 //! }
 //!
 //! impl Node for Host {
+//!     type Provider = SealsNothing;
+//!
 //!     fn handle_datagram(
 //!         &mut self,
 //!         _env: &mut Env<'_>,
@@ -96,7 +99,7 @@ pub use address::Address;
 pub use conditions::Conditions;
 pub use direction::{Direction, Fault};
 pub use error::Error;
-pub use ledger::{Ledger, LedgerAead, NonceLedger};
+pub use ledger::{Ledger, LedgerAead, Ledgered, NonceLedger, SealsNothing};
 pub use node::{Node, Outbox, Responder};
 pub use recorder::{Call, Recorded, Recorder};
 pub use rng::TestRng;

@@ -4,10 +4,15 @@ use std::fmt;
 
 use hedgerow_core::{Env, Instant};
 
-use crate::Address;
+use crate::ledger::Ledgered;
+use crate::{Address, SealsNothing};
 
 /// An end of the network. The world calls it; it answers through the outbox and never waits.
 pub trait Node {
+    /// What the node seals with: a [`NonceLedger`](crate::NonceLedger) from
+    /// [`World::provider`](crate::World::provider), or [`SealsNothing`].
+    type Provider: Ledgered;
+
     /// Takes in a datagram that arrived at `to`, one of the node's addresses. `from` is the source
     /// as seen here, which a NAT may have rewritten.
     fn handle_datagram(
@@ -29,6 +34,8 @@ pub trait Node {
 }
 
 impl<N: Node + ?Sized> Node for Box<N> {
+    type Provider = N::Provider;
+
     fn handle_datagram(
         &mut self,
         env: &mut Env<'_>,
@@ -49,7 +56,7 @@ impl<N: Node + ?Sized> Node for Box<N> {
     }
 }
 
-/// A node made of one closure: it answers datagrams and has no timeout.
+/// A node made of one closure: it answers datagrams, has no timeout and seals nothing.
 ///
 /// The closure's parameters are those of [`Node::handle_datagram`].
 #[derive(Clone, Copy)]
@@ -59,6 +66,8 @@ impl<F> Node for Responder<F>
 where
     F: FnMut(&mut Env<'_>, Address, Address, &mut [u8], &mut Outbox),
 {
+    type Provider = SealsNothing;
+
     fn handle_datagram(
         &mut self,
         env: &mut Env<'_>,

@@ -5,11 +5,13 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
-use hedgerow_core::{Env, Instant};
+use hedgerow_core::{CryptoProvider, Env, Instant};
 
+use crate::ledger::Ledgered as _;
 use crate::network::Network;
 use crate::{
-    Account, Address, Conditions, Direction, Error, Fate, Node, Outbox, TestRng, Trace, Tracing,
+    Account, Address, Conditions, Direction, Error, Fate, Ledger, Node, NonceLedger, Outbox,
+    TestRng, Trace, Tracing,
 };
 
 /// A node's number in its world.
@@ -58,6 +60,9 @@ pub struct World<N> {
     routes: BTreeMap<Address, NodeId>,
     network: Network,
     outbox: Outbox,
+    ledger: Ledger,
+    /// Whether anybody has a provider that writes into the ledger.
+    is_ledger_in_use: bool,
 }
 
 impl<N: Node> World<N> {
@@ -71,7 +76,26 @@ impl<N: Node> World<N> {
             routes: BTreeMap::new(),
             network: Network::new(seed),
             outbox: Outbox::default(),
+            ledger: Ledger::new(seed),
+            is_ledger_in_use: false,
         }
+    }
+
+    /// Wraps the provider of a node, which a panic is to call `name`: within this world no pair of key
+    /// and nonce seals twice, over retransmission, resumption, a change of address, new keys and a
+    /// restart.
+    pub fn provider<P: CryptoProvider>(
+        &mut self,
+        provider: P,
+        name: &'static str,
+    ) -> NonceLedger<P> {
+        self.is_ledger_in_use = true;
+        NonceLedger::new(provider, &self.ledger, name)
+    }
+
+    /// Lends the ledger that every seal in this world stands in.
+    pub const fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     /// Returns the seed.
@@ -100,7 +124,16 @@ impl<N: Node> World<N> {
     }
 
     /// Adds a node that is reached at `addresses`. An address that another node had moves to it.
+    ///
+    /// # Panics
+    ///
+    /// If the node seals and [`Self::provider`] was never asked: then it seals beside the ledger.
     pub fn add(&mut self, node: N, addresses: &[Address]) -> NodeId {
+        assert!(
+            self.is_ledger_in_use || !N::Provider::SEALS,
+            "seed {}: a node that seals, and no provider of this world's ledger",
+            self.seed
+        );
         let id = NodeId(self.nodes.len());
         self.routes
             .extend(addresses.iter().map(|&address| (address, id)));

@@ -5,8 +5,8 @@ mod toy;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use hedgerow_core::{Aead, AeadAlgorithm, CryptoError, CryptoProvider};
-use hedgerow_sim::{Ledger, NonceLedger, Recorder};
+use hedgerow_core::{Aead, AeadAlgorithm, CryptoError, CryptoProvider, Env, Instant};
+use hedgerow_sim::{Address, Ledger, Node, NonceLedger, Outbox, Recorder, World};
 use toy::Toy;
 
 use AeadAlgorithm::{Aes128Ccm, Aes128Ccm8, Aes128Gcm};
@@ -106,4 +106,78 @@ fn ledger_goes_on_after_a_panic_and_sees_through_a_recorder() {
         assert!(message.unwrap().contains(file!()));
     }
     assert_eq!(ledger.seals(), 1);
+}
+
+const A: Address = Address::new(1, 1);
+const B: Address = Address::new(2, 2);
+
+/// Seals under one key whatever arrives, each time with the next number, and sends it back.
+struct Sealer {
+    provider: NonceLedger<Toy>,
+    next: u8,
+}
+
+impl Node for Sealer {
+    type Provider = NonceLedger<Toy>;
+
+    fn handle_datagram(
+        &mut self,
+        _env: &mut Env<'_>,
+        from: Address,
+        to: Address,
+        datagram: &mut [u8],
+        out: &mut Outbox,
+    ) {
+        seal(
+            &self.provider.aead(Aes128Gcm, &[5; 16]).unwrap(),
+            [self.next; 12],
+        );
+        self.next += 1;
+        if self.next < 4 {
+            out.send(to, from, datagram);
+        }
+    }
+
+    fn handle_timeout(&mut self, _env: &mut Env<'_>, _out: &mut Outbox) {}
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+}
+
+/// Two nodes with one key, the second of which numbers from `first_of_b` on.
+fn exchange(first_of_b: u8) -> World<Sealer> {
+    let mut world = World::new(78);
+    for (address, name, next) in [(A, "a", 0), (B, "b", first_of_b)] {
+        let provider = world.provider(Toy, name);
+        world.add(Sealer { provider, next }, &[address]);
+    }
+    world.send(A, B, b"begin");
+    world.run_until_idle().unwrap();
+    world
+}
+
+#[test]
+fn world_enters_what_its_nodes_seal_and_panics_at_a_repeat_between_them() {
+    let world = exchange(100);
+    assert_eq!((world.ledger().keys(), world.ledger().seals()), (1, 1));
+    // b seals 1 and 2, a seals 0 and 1.
+    let message = panic_of(|| drop(exchange(1))).expect("a repeat that wasn't caught");
+    assert!(message.starts_with("seed 78: nonce [01, 01, "), "{message}");
+    assert!(message.contains("first by b at "), "{message}");
+    assert!(message.contains("again by a at "), "{message}");
+}
+
+#[test]
+fn world_takes_no_node_that_seals_beside_its_ledger() {
+    let beside = || {
+        let mut world = World::new(79);
+        let provider = NonceLedger::new(Toy, &Ledger::new(79), "a");
+        world.add(Sealer { provider, next: 0 }, &[A]);
+    };
+    let message = panic_of(beside).expect("a node that went unnoticed");
+    assert!(
+        message.starts_with("seed 79: a node that seals"),
+        "{message}"
+    );
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use hedgerow_core::{CryptoRng, Env, Instant};
 use hedgerow_sim::{
     Account, Address, Conditions, Error, Fate, Fault, Limits, Node, NodeId, Outbox, Responder,
-    Trace, Tracing, World, for_each_seed,
+    SealsNothing, Trace, Tracing, World, for_each_seed,
 };
 
 const A: Address = Address::new(1, 1000);
@@ -47,6 +47,8 @@ impl Host {
 }
 
 impl Node for Host {
+    type Provider = SealsNothing;
+
     fn handle_datagram(
         &mut self,
         env: &mut Env<'_>,
@@ -460,6 +462,8 @@ fn run_for_includes_its_end_and_moves_the_clock_there() {
 struct Stuck;
 
 impl Node for Stuck {
+    type Provider = SealsNothing;
+
     fn handle_datagram(
         &mut self,
         _: &mut Env<'_>,
@@ -479,7 +483,7 @@ impl Node for Stuck {
 
 #[test]
 fn timeout_that_stays_due_is_named() {
-    let mut world: World<Box<dyn Node>> = World::new(6);
+    let mut world: World<Box<dyn Node<Provider = SealsNothing>>> = World::new(6);
     let node = world.add(Box::new(Stuck), &[A]);
     assert_eq!(
         world.run_for(ms(10)),

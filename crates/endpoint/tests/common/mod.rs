@@ -19,7 +19,7 @@ use hedgerow_core::{
 use hedgerow_endpoint::{Address as _, AssociationId, Config, Endpoint, Event};
 use hedgerow_exchange::{OutgoingRequest, Request, RequestError, Response, TransmissionParameters};
 use hedgerow_handshake::{Settings, Timers};
-use hedgerow_sim::{Address, Node, Outbox, World};
+use hedgerow_sim::{Address, Node, NonceLedger, Outbox, World};
 
 pub const CLIENT: Address = Address::new(1, 40_000);
 pub const SERVER: Address = Address::new(2, 5684);
@@ -90,7 +90,8 @@ pub type Driver<P> = Endpoint<Place, P, Known, Shown>;
 /// `GET` with a body of the length that the payload names, and counts each payload.
 pub struct Host<P: CryptoProvider> {
     pub address: Address,
-    pub endpoint: Driver<P>,
+    pub provider: NonceLedger<P>,
+    pub endpoint: Driver<NonceLedger<P>>,
     pub handled: BTreeMap<Vec<u8>, u32>,
     pub responses: BTreeMap<(AssociationId, OutgoingRequest), (Code, Vec<u8>)>,
     pub failures: Vec<RequestError>,
@@ -107,9 +108,14 @@ impl<P> Host<P>
 where
     P: CryptoProvider + Clone,
 {
-    pub fn new(address: Address, endpoint: Driver<P>) -> Self {
+    pub fn new(
+        address: Address,
+        provider: NonceLedger<P>,
+        endpoint: Driver<NonceLedger<P>>,
+    ) -> Self {
         Self {
             address,
+            provider,
             endpoint,
             handled: BTreeMap::new(),
             responses: BTreeMap::new(),
@@ -249,6 +255,8 @@ impl<P> Node for Host<P>
 where
     P: CryptoProvider + Clone,
 {
+    type Provider = NonceLedger<P>;
+
     fn handle_datagram(
         &mut self,
         env: &mut Env<'_>,
@@ -318,11 +326,13 @@ pub fn pair<P: CryptoProvider + Clone>(
     let mut rng = hedgerow_sim::TestRng::stream(world.seed(), 77);
     let env = &mut Env::new(world.now(), &mut rng);
     let known = Known::new(&[(IDENTITY, PSK)]);
-    let server = Endpoint::server(provider.clone(), known, config.clone(), env);
-    let client = Endpoint::client(provider.clone(), Known::new(&[]), config.clone());
+    let [at_server, at_client] =
+        ["server", "client"].map(|name| world.provider(provider.clone(), name));
+    let server = Endpoint::server(at_server.clone(), known, config.clone(), env);
+    let client = Endpoint::client(at_client.clone(), Known::new(&[]), config.clone());
     Pair {
-        server: world.add(Host::new(SERVER, server), &[SERVER]),
-        client: world.add(Host::new(CLIENT, client), &[CLIENT]),
+        server: world.add(Host::new(SERVER, at_server, server), &[SERVER]),
+        client: world.add(Host::new(CLIENT, at_client, client), &[CLIENT]),
     }
 }
 

@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::large_enum_variant,
     unreachable_pub
 )]
 
@@ -17,7 +18,7 @@ use hedgerow_handshake::{
     Acceptance, Acceptor, Buffers, ClientHandshake, ServerHandshake, Session, Settings,
     peek_client_random,
 };
-use hedgerow_sim::{Address, Node, Outbox, World};
+use hedgerow_sim::{Address, LedgerAead, Node, NonceLedger, Outbox, World};
 
 pub const CLIENT: Address = Address::new(1, 40_000);
 pub const SERVER: Address = Address::new(2, 5684);
@@ -122,8 +123,9 @@ pub enum Phase<H, A> {
     Failed(ChannelError),
 }
 
-type ClientPhase<P> = Phase<ClientHandshake<P, Shown, Bytes>, <P as CryptoProvider>::Aead>;
-type ServerPhase<P> = Phase<ServerHandshake<P, Store, Bytes>, <P as CryptoProvider>::Aead>;
+type Aead<P> = LedgerAead<<P as CryptoProvider>::Aead>;
+type ClientPhase<P> = Phase<ClientHandshake<NonceLedger<P>, Shown, Bytes>, Aead<P>>;
+type ServerPhase<P> = Phase<ServerHandshake<NonceLedger<P>, Store, Bytes>, Aead<P>>;
 
 pub struct ClientNode<P: CryptoProvider> {
     pub phase: ClientPhase<P>,
@@ -131,9 +133,9 @@ pub struct ClientNode<P: CryptoProvider> {
 }
 
 pub struct ServerNode<P: CryptoProvider> {
-    pub provider: P,
+    pub provider: NonceLedger<P>,
     pub store: Store,
-    pub acceptor: Acceptor<P>,
+    pub acceptor: Acceptor<NonceLedger<P>>,
     pub phase: ServerPhase<P>,
     pub seen: Seen,
 }
@@ -196,7 +198,7 @@ impl<P: CryptoProvider + Clone> End<P> {
         }
     }
 
-    pub fn session(&mut self) -> &mut Session<P::Aead> {
+    pub fn session(&mut self) -> &mut Session<Aead<P>> {
         match self {
             Self::Client(ClientNode {
                 phase: Phase::Established(session),
@@ -333,6 +335,8 @@ impl<P: CryptoProvider + Clone> ServerNode<P> {
 }
 
 impl<P: CryptoProvider + Clone> Node for End<P> {
+    type Provider = NonceLedger<P>;
+
     fn handle_datagram(
         &mut self,
         env: &mut Env<'_>,
@@ -430,17 +434,19 @@ pub fn start<P: CryptoProvider + Clone>(
     world: &mut Net<P>,
     setup: Setup<P>,
 ) -> (hedgerow_sim::NodeId, hedgerow_sim::NodeId) {
+    let client_provider = world.provider(setup.client_provider, "client");
+    let server_provider = world.provider(setup.server_provider, "server");
     let mut rng = hedgerow_sim::TestRng::stream(world.seed(), 1000);
     let mut env = Env::new(world.now(), &mut rng);
     let server = End::Server(ServerNode {
-        acceptor: Acceptor::new(setup.server_provider.clone(), setup.server, &mut env),
-        provider: setup.server_provider,
+        acceptor: Acceptor::new(server_provider.clone(), setup.server, &mut env),
+        provider: server_provider,
         store: Store(setup.known),
         phase: Phase::Idle,
         seen: Seen::default(),
     });
     let handshake = ClientHandshake::new(
-        setup.client_provider,
+        client_provider,
         setup.shown,
         setup.client,
         buffers(),
