@@ -31,7 +31,7 @@
 //! | epoch or sequence wrap | `record`: `key_out_of_numbers_seals_no_more` in both protocols, `highest_number_is_accepted_once`; [`hello_near_the_last_record_number`]; there is no second epoch |
 //! | zero or weak random (CVE-2020-11501) | [`zero_or_weak_random`] |
 //! | version or suite confusion | [`unoffered_suite_and_version`] and `states`, contents of the hellos |
-//! | nonce reuse | `flights`: each test with a `NonceLedger` |
+//! | nonce reuse | each test in a `World`, which has a ledger of all seals; by name in `hedgerow-endpoint`'s `nonces` |
 //! | authentication logic | `attacks`: `wrong_key_unknown_identity_and_forbidden_policy_look_the_same`; `flights`: `server_that_knows_the_identity_of_another_is_not_fooled_by_its_key` |
 //! | endless loop; useless records | `tls`: `useless_records_are_borne_only_so_long` |
 //! | unbounded memory before authentication, amplification | `endpoint`: `spoofed_hellos_leave_the_heap_where_it_was_and_are_not_amplified`, `full_pool_of_handshakes_refuses_with_a_reason_and_keeps_sessions` |
