@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use hedgerow_handshake::Settings;
 
-use crate::ConnectionIdFormat;
+use crate::{ConnectionIdFormat, SecurityPolicy};
 
 /// Whether records carry connection IDs (RFC 9146), where the peer takes part.
 ///
@@ -36,6 +36,8 @@ impl ConnectionIds {
 /// The configuration of an endpoint.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Which security modes may be used, and by whom.
+    pub security: Arc<SecurityPolicy>,
     /// Suites, timers and datagram length of handshakes.
     ///
     /// The connection ID in it has no meaning here: each handshake gets its own by
@@ -59,9 +61,10 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// No connection IDs, 10,000 associations, 256 handshakes, an hour of idleness.
+    /// MultiKey at least, no connection IDs, 10,000 associations, 256 handshakes, an hour of idleness.
     fn default() -> Self {
         Self {
+            security: Arc::default(),
             handshake: Settings::default(),
             connection_ids: ConnectionIds::default(),
             exchange: Arc::new(hedgerow_exchange::Config::default()),

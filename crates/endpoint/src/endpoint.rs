@@ -7,7 +7,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use hedgerow_core::{
-    CryptoProvider, DropReason, Env, Instant, Peer, PskCredentials, PskStore, ct_eq,
+    ClientCredentials, CryptoProvider, DropReason, Env, Instant, Peer, ServerCredentials,
 };
 use hedgerow_exchange::{IncomingRequest, OutgoingRequest, Request, Response, TokenKind};
 use hedgerow_handshake::{Acceptor, peek_client_random};
@@ -21,8 +21,8 @@ use crate::{Address, AssociationId, Config, Error, Event};
 
 /// A CoAP node: every peer, every handshake, every exchange, and no socket.
 ///
-/// `A` is where peers are, `P` the algorithms, `S` finds the keys of clients, `K` holds a client's
-/// own credentials.
+/// `A` is where peers are, `P` the algorithms, `S` knows clients and what to show them, `K` is what
+/// this end has for one server.
 ///
 /// Its caller gives it datagrams and the time, fetches datagrams with [`Self::poll_transmit`] and
 /// events with [`Self::poll_event`] after every call, and comes back when [`Self::poll_timeout`]
@@ -83,8 +83,8 @@ impl<A, P, S, K> Endpoint<A, P, S, K>
 where
     A: Address,
     P: CryptoProvider + Clone,
-    S: PskStore + Clone,
-    K: PskCredentials + Clone,
+    S: ServerCredentials + Clone,
+    K: ClientCredentials + Clone,
 {
     /// Makes an endpoint that begins associations and accepts none.
     pub fn client(provider: P, store: S, config: Config) -> Self {
@@ -115,7 +115,7 @@ where
         }
     }
 
-    /// Makes an endpoint that accepts peers whose keys `store` has, and begins associations too.
+    /// Makes an endpoint that accepts peers that `store` knows, as far as policy permits them, and begins associations too.
     pub fn server(provider: P, store: S, config: Config, env: &mut Env<'_>) -> Self {
         let acceptor = Acceptor::new(provider.clone(), config.handshake, env);
         Self {
@@ -134,7 +134,8 @@ where
     /// [`Error::AddressInUse`] if the association there is of another kind or stands on other
     /// credentials: whoever can't show the key doesn't ride on the session of somebody who can,
     /// [`Error::TooManyAssociations`], [`Error::TooManyHandshakes`], [`Error::NoConnectionId`], or
-    /// [`Error::Channel`] if the credentials can't be used.
+    /// [`Error::Channel`] if the credentials can't be used, or are of a security mode that
+    /// [`Config::security`] forbids: nothing is sent then.
     pub fn connect(
         &mut self,
         env: &mut Env<'_>,
@@ -142,11 +143,12 @@ where
         credentials: Option<&K>,
     ) -> Result<AssociationId, Error> {
         self.settle();
+        self.config.security.check_credentials(credentials)?;
         if let Some(&id) = self.by_address.get(&address) {
             let role = self.associations.get(&id).map(|found| &found.role);
             return match (role, credentials) {
                 (Some(Role::Client(Some(known))), Some(credentials))
-                    if are_same(known, credentials) =>
+                    if known.is_same(credentials) =>
                 {
                     Ok(id)
                 }
@@ -395,11 +397,4 @@ where
     pub fn handshakes(&self) -> usize {
         self.handshakes.len()
     }
-}
-
-/// Compares credentials, the key without a hint of where it differs.
-fn are_same<K: PskCredentials>(one: &K, other: &K) -> bool {
-    one.psk_identity() == other.psk_identity()
-        && one.peer() == other.peer()
-        && ct_eq(one.psk().expose(), other.psk().expose())
 }

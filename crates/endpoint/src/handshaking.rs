@@ -4,12 +4,13 @@ use alloc::boxed::Box;
 use alloc::vec;
 
 use hedgerow_core::{
-    ChannelError, CryptoProvider, Env, Instant, PskCredentials, PskStore, Received,
+    ChannelError, ClientCredentials, CryptoProvider, Env, Instant, Received, ServerCredentials,
 };
 use hedgerow_handshake::{Buffers, ClientHandshake, ClientState, ServerHandshake, Session};
 use hedgerow_record::ConnectionId;
 
 use crate::AssociationId;
+use crate::security_policy::Permitted;
 
 /// A handshake's two buffers, which live as long as it does.
 pub(crate) type Buffer = Box<[u8]>;
@@ -20,10 +21,10 @@ pub(crate) type Buffer = Box<[u8]>;
 /// the new one is established.
 pub(crate) enum Handshaking<P: CryptoProvider, S, K> {
     Client {
-        machine: Box<ClientHandshake<P, K, Buffer>>,
+        machine: Box<ClientHandshake<P, Permitted<K>, Buffer>>,
         association: AssociationId,
     },
-    Server(Box<ServerHandshake<P, S, Buffer>>),
+    Server(Box<ServerHandshake<P, Permitted<S>, Buffer>>),
 }
 
 /// A handshake in its table.
@@ -41,7 +42,7 @@ pub(crate) struct Entry<P: CryptoProvider, S, K> {
     pub(crate) renews_keys: bool,
 }
 
-impl<P: CryptoProvider, S: PskStore, K: PskCredentials> Handshaking<P, S, K> {
+impl<P: CryptoProvider, S: ServerCredentials, K: ClientCredentials> Handshaking<P, S, K> {
     pub(crate) fn handle_datagram<'d>(
         &mut self,
         env: &mut Env<'_>,
@@ -108,9 +109,10 @@ impl<P: CryptoProvider, S: PskStore, K: PskCredentials> Handshaking<P, S, K> {
     }
 }
 
-pub(crate) fn buffers() -> Buffers<Buffer> {
+/// Makes buffers of a length that the handshake has asked for.
+pub(crate) fn buffers(len: usize) -> Buffers<Buffer> {
     Buffers {
-        incoming: vec![0; Buffers::<Buffer>::MIN_LEN].into(),
-        outgoing: vec![0; Buffers::<Buffer>::MIN_LEN].into(),
+        incoming: vec![0; len].into(),
+        outgoing: vec![0; len].into(),
     }
 }

@@ -15,6 +15,10 @@
 //! ping that was sent there is answered; until then the old address stays, and the new one gets at
 //! most three times the bytes that came from it.
 //!
+//! Who may come in is said by [`Config::security`]: a [`SecurityPolicy`] that permits pre-shared keys
+//! of one peer each, raw public keys and certificates unless it is told otherwise. NoSec and keys that
+//! many share are used where they are permitted, and never instead of anything else.
+//!
 //! Over streams there is one [`StreamConnection`] for each: TLS or nothing below, RFC 8323 above.
 //! [`TlsConnection`] is the lower half alone, for other protocols over TLS.
 //!
@@ -108,6 +112,7 @@ mod handshaking;
 mod moving;
 mod peek;
 mod routing;
+mod security_policy;
 mod stream_connection;
 mod tables;
 mod timers;
@@ -119,5 +124,6 @@ pub use connection_id_format::ConnectionIdFormat;
 pub use endpoint::{Endpoint, Handled};
 pub use error::Error;
 pub use event::{AssociationId, Event};
+pub use security_policy::SecurityPolicy;
 pub use stream_connection::{StreamConfig, StreamConnection, StreamEvent};
 pub use tls_connection::{TlsConnection, TlsEvent};

@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 
-use hedgerow_core::{CryptoProvider, Env, PskCredentials, PskStore};
+use hedgerow_core::{ClientCredentials, CryptoProvider, Env, ServerCredentials};
 use hedgerow_record::ConnectionId;
 
 use crate::association::{Channel, Role};
@@ -24,8 +24,8 @@ impl<A, P, S, K> Endpoint<A, P, S, K>
 where
     A: Address,
     P: CryptoProvider + Clone,
-    S: PskStore + Clone,
-    K: PskCredentials + Clone,
+    S: ServerCredentials + Clone,
+    K: ClientCredentials + Clone,
 {
     /// Draws the connection ID that a handshake names, one that nobody else has here; `None` for a
     /// handshake without.

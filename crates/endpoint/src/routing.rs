@@ -3,8 +3,8 @@
 use alloc::boxed::Box;
 
 use hedgerow_core::{
-    CryptoProvider, DropReason, Env, Event as ChannelEvent, Peer, PskCredentials, PskStore,
-    SecureChannel,
+    ClientCredentials, CryptoProvider, DropReason, Env, Event as ChannelEvent, Peer, SecureChannel,
+    ServerCredentials,
 };
 use hedgerow_exchange::Received;
 use hedgerow_handshake::{Acceptance, ServerHandshake};
@@ -16,6 +16,7 @@ use crate::endpoint::Handled;
 use crate::handshaking::{Handshaking, buffers};
 use crate::moving::Owner;
 use crate::peek::first_epoch;
+use crate::security_policy::Permitted;
 use crate::{Address, AssociationId, Endpoint, Event};
 
 /// What a handshake made of a record.
@@ -29,8 +30,8 @@ impl<A, P, S, K> Endpoint<A, P, S, K>
 where
     A: Address,
     P: CryptoProvider + Clone,
-    S: PskStore + Clone,
-    K: PskCredentials + Clone,
+    S: ServerCredentials + Clone,
+    K: ClientCredentials + Clone,
 {
     /// Gives a ClientHello to the acceptor, which keeps nothing of it until its sender has proved
     /// its address.
@@ -45,8 +46,10 @@ where
         let Some(acceptor) = &self.acceptor else {
             return self.drop_all(from, consumed, DropReason::UnknownPeer);
         };
-        let acceptance =
-            from.with_bytes(|address| acceptor.handle_datagram(env, address, datagram, out));
+        let credentials = Permitted::new(self.store.clone(), &self.config.security);
+        let acceptance = from.with_bytes(|address| {
+            acceptor.handle_datagram_with(&credentials, env, address, datagram, out)
+        });
         let hello = match acceptance {
             Acceptance::Answer(answer) | Acceptance::Refuse { len: answer, .. } => {
                 return Handled {
@@ -77,12 +80,15 @@ where
         let Ok(connection_id) = self.draw_connection_id(env) else {
             return self.drop_all(from, consumed, DropReason::HandshakePoolFull);
         };
+        let settings = self.config.handshake.with_connection_id(connection_id);
+        // Chains need more room, and only whoever asked for them under a proved address gets it.
+        let len = hello.buffer_len(&settings, &credentials);
         let machine = ServerHandshake::new(
             self.provider.clone(),
-            self.store.clone(),
-            self.config.handshake.with_connection_id(connection_id),
+            credentials,
+            settings,
             hello,
-            buffers(),
+            buffers(len),
             env,
         );
         match machine {

@@ -5,7 +5,8 @@ use alloc::vec::Vec;
 
 use hedgerow_coap::Release;
 use hedgerow_core::{
-    ChannelError, CryptoProvider, Env, Instant, Misuse, Peer, PeerFault, PskCredentials, PskStore,
+    ChannelError, ClientCredentials, CryptoProvider, Env, Instant, Misuse, Peer, PeerFault,
+    ServerCredentials,
 };
 use hedgerow_exchange::{
     CloseReason, ConnectionConfig, HeapConnection, IncomingRequest, OutgoingRequest, Received,
@@ -14,7 +15,7 @@ use hedgerow_exchange::{
 use hedgerow_handshake::Settings;
 use hedgerow_record::CipherSuite;
 
-use crate::{Error, TlsConnection, TlsEvent};
+use crate::{Error, SecurityPolicy, TlsConnection, TlsEvent};
 
 /// Bytes that wait to be taken in without TLS; more are left with the caller.
 const MAX_ARRIVED_LEN: usize = 16 * 1_024;
@@ -25,6 +26,8 @@ const TLS_OUT_LEN: usize = 512;
 /// The configuration of connections over a stream.
 #[derive(Clone, Debug)]
 pub struct StreamConfig {
+    /// Which security modes may be used, and by whom.
+    pub security: Arc<SecurityPolicy>,
     /// Suites, deadline and application protocols of handshakes. By default the name is `coap`
     /// (RFC 8323 §8.2).
     pub handshake: Settings,
@@ -39,6 +42,7 @@ pub struct StreamConfig {
 impl Default for StreamConfig {
     fn default() -> Self {
         Self {
+            security: Arc::default(),
             handshake: Settings::default().with_application_protocols(&[b"coap"]),
             connection: Arc::new(ConnectionConfig::default()),
             requires_protocol_name: false,
@@ -81,15 +85,16 @@ pub enum StreamEvent<'a> {
 impl<P, S, K> StreamConnection<P, S, K>
 where
     P: CryptoProvider,
-    S: PskStore,
-    K: PskCredentials,
+    S: ServerCredentials,
+    K: ClientCredentials,
 {
     /// Begins as the end that opened the stream; `credentials` of `None` speaks in clear
     /// (`coap+tcp`).
     ///
     /// # Errors
     ///
-    /// Those of [`TlsConnection::client`].
+    /// Those of [`TlsConnection::client`]; [`Misuse::ForbiddenMode`] in clear, unless
+    /// [`StreamConfig::security`] permits it.
     pub fn client(
         provider: P,
         credentials: Option<K>,
@@ -101,9 +106,13 @@ where
                 provider,
                 shown,
                 config.handshake,
+                &config.security,
                 env,
             )?),
-            None => None,
+            None => {
+                config.security.check_credentials::<K>(None)?;
+                None
+            }
         };
         Ok(Self {
             requires_protocol_name: config.requires_protocol_name,
@@ -115,7 +124,8 @@ where
     ///
     /// # Errors
     ///
-    /// Those of [`TlsConnection::server`].
+    /// Those of [`TlsConnection::server`]; [`Misuse::ForbiddenMode`] in clear, unless
+    /// [`StreamConfig::security`] permits it.
     pub fn server(
         provider: P,
         store: Option<S>,
@@ -127,9 +137,13 @@ where
                 provider,
                 store,
                 config.handshake,
+                &config.security,
                 env,
             )?),
-            None => None,
+            None => {
+                config.security.check_clear_server()?;
+                None
+            }
         };
         Ok(Self::new(tls, config, env))
     }
@@ -461,8 +475,8 @@ fn seal_all<P, S, K>(
 ) -> Result<(), ChannelError>
 where
     P: CryptoProvider,
-    S: PskStore,
-    K: PskCredentials,
+    S: ServerCredentials,
+    K: ClientCredentials,
 {
     for part in message.chunks(tls.max_plaintext_len().max(1)) {
         let start = out.len();

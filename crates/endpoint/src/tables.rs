@@ -4,17 +4,18 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use hedgerow_core::{
-    ChannelError, CryptoProvider, DropReason, Env, Instant, Peer, PskCredentials, PskStore,
-    SecureChannel,
+    ChannelError, ClientCredentials, CryptoProvider, DropReason, Env, Instant, Peer, SecureChannel,
+    ServerCredentials,
 };
 use hedgerow_exchange::{Event as ExchangeEvent, HeapExchange};
-use hedgerow_handshake::ClientHandshake;
+use hedgerow_handshake::{Buffers, ClientHandshake};
 use hedgerow_record::ConnectionId;
 
 use crate::association::{Association, Channel, Role};
 use crate::endpoint::{Handled, Speaker, Timer};
-use crate::handshaking::{Entry, Handshaking, buffers};
+use crate::handshaking::{Buffer, Entry, Handshaking, buffers};
 use crate::moving::Owner;
+use crate::security_policy::Permitted;
 use crate::{Address, AssociationId, Endpoint, Error, Event};
 
 /// Alerts and closes of peers that are gone, waiting to be sent.
@@ -24,8 +25,8 @@ impl<A, P, S, K> Endpoint<A, P, S, K>
 where
     A: Address,
     P: CryptoProvider + Clone,
-    S: PskStore + Clone,
-    K: PskCredentials + Clone,
+    S: ServerCredentials + Clone,
+    K: ClientCredentials + Clone,
 {
     pub(crate) fn start_handshake(
         &mut self,
@@ -40,11 +41,14 @@ where
             });
         }
         let connection_id = self.draw_connection_id(env)?;
+        let settings = self.config.handshake.with_connection_id(connection_id);
+        let credentials = Permitted::new(credentials.clone(), &self.config.security);
+        let len = Buffers::<Buffer>::client_len(&settings, &credentials);
         let machine = ClientHandshake::new(
             self.provider.clone(),
-            credentials.clone(),
-            self.config.handshake.with_connection_id(connection_id),
-            buffers(),
+            credentials,
+            settings,
+            buffers(len),
             env,
         )?;
         self.add_handshake(

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use hedgerow_core::{CryptoProvider, Env, PskCredentials, PskStore};
+use hedgerow_core::{ClientCredentials, CryptoProvider, Env, ServerCredentials};
 
 use crate::association::{Channel, Role};
 use crate::endpoint::Speaker;
@@ -12,8 +12,8 @@ impl<A, P, S, K> Endpoint<A, P, S, K>
 where
     A: Address,
     P: CryptoProvider + Clone,
-    S: PskStore + Clone,
-    K: PskCredentials + Clone,
+    S: ServerCredentials + Clone,
+    K: ClientCredentials + Clone,
 {
     pub(crate) fn expire_association(&mut self, env: &mut Env<'_>, id: AssociationId) {
         let idle_timeout = self.config.idle_timeout;

@@ -1,16 +1,19 @@
 //! A TLS connection from its first byte to its last.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use hedgerow_core::{
-    ChannelError, CryptoProvider, Env, Event, Instant, Misuse, Peer, PskCredentials, PskStore,
-    SecureStream, StreamReceived,
+    ChannelError, ClientCredentials, CryptoProvider, Env, Event, Instant, Misuse, Peer,
+    SecureStream, ServerCredentials, StreamReceived,
 };
-use hedgerow_handshake::{Settings, TlsClientHandshake, TlsServerHandshake, TlsSession};
+use hedgerow_handshake::{Buffers, Settings, TlsClientHandshake, TlsServerHandshake, TlsSession};
 use hedgerow_record::{CipherSuite, MAX_TLS_RECORD_LEN};
 
+use crate::SecurityPolicy;
 use crate::handshaking::{Buffer, buffers};
+use crate::security_policy::Permitted;
 
 /// What an idle connection keeps room for, in bytes.
 const IDLE_LEN: usize = 1_024;
@@ -28,8 +31,8 @@ pub struct TlsConnection<P: CryptoProvider, S, K> {
 }
 
 enum Stage<P: CryptoProvider, S, K> {
-    Client(Box<TlsClientHandshake<P, K, Buffer>>),
-    Server(Box<TlsServerHandshake<P, S, Buffer>>),
+    Client(Box<TlsClientHandshake<P, Permitted<K>, Buffer>>),
+    Server(Box<TlsServerHandshake<P, Permitted<S>, Buffer>>),
     Session(Box<TlsSession<P::Aead>>),
     /// Between two stages; no call finds it so.
     Gone,
@@ -52,25 +55,30 @@ pub enum TlsEvent<'a> {
 impl<P, S, K> TlsConnection<P, S, K>
 where
     P: CryptoProvider,
-    S: PskStore,
-    K: PskCredentials,
+    S: ServerCredentials,
+    K: ClientCredentials,
 {
-    /// Begins a handshake as a client.
+    /// Begins a handshake as a client, with what `policy` permits.
     ///
     /// # Errors
     ///
-    /// Those of [`TlsClientHandshake::new`].
+    /// [`Misuse::ForbiddenMode`] if nothing of the credentials is permitted, and those of
+    /// [`TlsClientHandshake::new`].
     pub fn client(
         provider: P,
         credentials: K,
         settings: Settings,
+        policy: &Arc<SecurityPolicy>,
         env: &mut Env<'_>,
     ) -> Result<Self, Misuse> {
-        let machine = TlsClientHandshake::new(provider, credentials, settings, buffers(), env)?;
+        policy.check_credentials(Some(&credentials))?;
+        let credentials = Permitted::new(credentials, policy);
+        let buffers = buffers(Buffers::<Buffer>::client_len(&settings, &credentials));
+        let machine = TlsClientHandshake::new(provider, credentials, settings, buffers, env)?;
         Ok(Self::at(Stage::Client(Box::new(machine))))
     }
 
-    /// Waits for a client's handshake.
+    /// Waits for the handshake of a client that `policy` permits.
     ///
     /// # Errors
     ///
@@ -79,9 +87,12 @@ where
         provider: P,
         store: S,
         settings: Settings,
+        policy: &Arc<SecurityPolicy>,
         env: &mut Env<'_>,
     ) -> Result<Self, Misuse> {
-        let machine = TlsServerHandshake::new(provider, store, settings, buffers(), env)?;
+        let store = Permitted::new(store, policy);
+        let buffers = buffers(Buffers::<Buffer>::server_len(&settings, &store));
+        let machine = TlsServerHandshake::new(provider, store, settings, buffers, env)?;
         Ok(Self::at(Stage::Server(Box::new(machine))))
     }
 

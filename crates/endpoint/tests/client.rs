@@ -6,10 +6,12 @@
     clippy::indexing_slicing
 )]
 
+use std::sync::Arc;
+
 use hedgerow_coap::{Code, Message};
-use hedgerow_core::{Env, Instant, PeerId, Psk, PskCredentials};
+use hedgerow_core::{Env, Instant, PeerId, Psk, PskCredentials, SecurityMode};
 use hedgerow_crypto_soft::SoftCrypto;
-use hedgerow_endpoint::{Address, Config, Endpoint, Error};
+use hedgerow_endpoint::{Address, Config, Endpoint, Error, SecurityPolicy};
 use hedgerow_exchange::Request;
 use hedgerow_sim::TestRng;
 
@@ -51,7 +53,11 @@ fn psk(key: &[u8]) -> &'static Psk {
 
 fn client() -> Endpoint<Place, SoftCrypto, Store, Shown> {
     let nobody: Store = Box::leak(Box::new((&[][..], Psk::new(b"x").unwrap(), PeerId(0))));
-    Endpoint::client(SoftCrypto, nobody, Config::default())
+    let config = Config {
+        security: Arc::new(SecurityPolicy::new(SecurityMode::NoSec)),
+        ..Config::default()
+    };
+    Endpoint::client(SoftCrypto, nobody, config)
 }
 
 #[test]

@@ -3,13 +3,14 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::{CLIENT, Host, IDENTITY, Known, PSK, SERVER, Shown, defaults, pair, shown};
 use hedgerow_coap::{Code, MessageOption, OptionNumber};
-use hedgerow_core::{DropReason, Instant, Peer, PeerFault, PeerId};
+use hedgerow_core::{DropReason, Instant, Peer, PeerFault, PeerId, SecurityMode};
 use hedgerow_crypto_soft::SoftCrypto;
-use hedgerow_endpoint::{Config, Endpoint, Error};
+use hedgerow_endpoint::{Config, Endpoint, Error, SecurityPolicy};
 use hedgerow_exchange::{Request, RequestError};
 use hedgerow_handshake::Settings;
 use hedgerow_record::CipherSuite;
@@ -463,6 +464,13 @@ fn association_with_a_server_is_not_taken_over_by_a_client() {
     assert!(client.endpoint.dropped(DropReason::NotAcceptable) > 0);
 }
 
+fn in_clear() -> Config {
+    Config {
+        security: Arc::new(SecurityPolicy::new(SecurityMode::NoSec)),
+        ..defaults()
+    }
+}
+
 /// RFC 9175 §4.2: tokens are sequential only under a session; in clear they are 8 random bytes.
 #[test]
 fn tokens_without_security_are_long_and_differ() {
@@ -474,7 +482,7 @@ fn tokens_without_security_are_long_and_differ() {
     let mut tokens = std::collections::BTreeSet::new();
     for _ in 0..20 {
         let mut client: common::Driver<_> =
-            Endpoint::client(SoftCrypto, Known::new(&[]), defaults());
+            Endpoint::client(SoftCrypto, Known::new(&[]), in_clear());
         let association = client.connect(env, common::Place(SERVER), None).unwrap();
         client
             .request(env, association, &Request::new(Code::GET))

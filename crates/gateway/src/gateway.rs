@@ -4,10 +4,11 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use hedgerow_core::{PeerId, Psk};
+use hedgerow_core::{PeerId, Psk, SecurityMode};
 use hedgerow_exchange::ConnectionConfig;
 use hedgerow_net::{
-    KeyStore, Node, NodeConfig, Statistics, StreamClient, StreamConfig, StreamStatistics,
+    KeyStore, Node, NodeConfig, SecurityPolicy, Statistics, StreamClient, StreamConfig,
+    StreamStatistics,
 };
 use hedgerow_proxy::HcProxy;
 use tokio::net::TcpListener;
@@ -18,7 +19,7 @@ use tracing::{info, warn};
 
 use crate::clients::Clients;
 use crate::config::{Config, ConfigError, Http, HttpsPsk, unchecked};
-use crate::registry::{Carriers, Registry};
+use crate::registry::{Carriers, Registry, peer_id};
 use crate::server::{Protection, Server};
 use crate::service::{Front, Service};
 use crate::site::HostNames;
@@ -207,6 +208,7 @@ pub(crate) async fn bind_node(config: &Config) -> io::Result<Node> {
     let settings = config.endpoint();
     let node = NodeConfig {
         endpoint: hedgerow_endpoint::Config {
+            security: Arc::new(security_policy(config)),
             handshake: settings.handshake,
             exchange: Arc::new(settings.exchange),
             idle_timeout: config.dtls.idle_timeout,
@@ -220,6 +222,17 @@ pub(crate) async fn bind_node(config: &Config) -> io::Result<Node> {
         Ok(node) => Ok(node),
         Err(_) => Node::bind_client(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), node).await,
     }
+}
+
+/// Returns the policy that follows from the devices: each in the mode that it is configured with or a
+/// stronger one, and NoSec only if there is a device without security.
+fn security_policy(config: &Config) -> SecurityPolicy {
+    let modes = config.devices.iter().map(|device| device.security.mode());
+    let least = modes.clone().min().unwrap_or(SecurityMode::MultiKey);
+    let policy = SecurityPolicy::new(least);
+    modes.enumerate().fold(policy, |policy, (index, mode)| {
+        policy.with_server(peer_id(index), mode)
+    })
 }
 
 /// Configures the connections to devices over TCP: as the sessions over UDP, as far as that goes.
@@ -240,6 +253,7 @@ fn streams(config: &Config) -> StreamConfig {
     let endpoint = hedgerow_endpoint::StreamConfig::default();
     StreamConfig {
         endpoint: hedgerow_endpoint::StreamConfig {
+            security: Arc::new(security_policy(config)),
             handshake: settings.handshake.with_application_protocols(&[b"coap"]),
             connection: Arc::new(connection),
             ..endpoint

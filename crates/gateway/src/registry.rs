@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hedgerow_core::{ChannelError, Misuse, PeerFault, PeerId};
+use hedgerow_core::{ChannelError, KeyScope, Misuse, PeerFault, PeerId};
 use hedgerow_net::{
     Credentials, Node, RequestFailure, RequestMessage, ResponseMessage, StreamClient,
 };
@@ -312,13 +312,25 @@ fn ask_system(name: &str, port: u16) -> LookedUp<'_> {
     Box::pin(hedgerow_net::resolve(name, port))
 }
 
+/// Returns the number of the device at a place in the configuration.
+pub(crate) fn peer_id(index: usize) -> PeerId {
+    PeerId(u32::try_from(index).unwrap_or(u32::MAX))
+}
+
 /// Moves a device's key to where sessions use it.
 fn take_credentials(device: &mut Device, index: usize) -> Result<Option<Arc<Credentials>>, Misuse> {
     match std::mem::replace(&mut device.security, Security::None) {
         Security::None => Ok(None),
-        Security::Psk { identity, key, .. } => {
-            let peer = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
-            let credentials = Credentials::new(identity, key, peer)?;
+        Security::Psk {
+            identity,
+            key,
+            is_shared,
+        } => {
+            let scope = match is_shared {
+                true => KeyScope::Shared,
+                false => KeyScope::OnePeer,
+            };
+            let credentials = Credentials::new(identity, key.with_scope(scope), peer_id(index))?;
             Ok(Some(Arc::new(credentials)))
         }
     }

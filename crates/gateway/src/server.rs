@@ -120,7 +120,9 @@ impl Connection {
                 }
             }
             Protection::Psk(keys) => {
-                let accepted = TlsStream::accept(stream, keys, HttpsPsk::settings());
+                // Each client has a key of its own: that is the least by default.
+                let policy = Arc::default();
+                let accepted = TlsStream::accept(stream, keys, HttpsPsk::settings(), &policy);
                 let stream = self.in_time(accepted).await?;
                 debug!(
                     client = %self.client,

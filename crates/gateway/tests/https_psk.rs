@@ -31,7 +31,7 @@ async fn connect(
     let psk = Psk::new(key).unwrap();
     let credentials = Credentials::new(identity, psk, PeerId(1)).unwrap();
     let settings = Settings::default().with_application_protocols(names);
-    TlsStream::connect(stream, Arc::new(credentials), settings).await
+    TlsStream::connect(stream, Arc::new(credentials), settings, &Arc::default()).await
 }
 
 #[tokio::test]

@@ -10,9 +10,9 @@ mod support;
 
 use std::net::{SocketAddr, TcpListener};
 
-use hedgerow_core::{PeerId, Psk};
+use hedgerow_core::{PeerId, Psk, SecurityMode};
 use hedgerow_gateway::{Config, Device, Security};
-use hedgerow_net::{Handler, KeyStore, StreamConfig, StreamServer};
+use hedgerow_net::{Handler, KeyStore, SecurityPolicy, StreamConfig, StreamServer};
 use hedgerow_proxy::Methods;
 use support::{KEY, Resources, get, history, loopback, numbered, request, short_config, start};
 
@@ -39,7 +39,8 @@ fn over_tls(name: &str, at: SocketAddr, key: &[u8]) -> Device {
 async fn devices_over_tls_and_in_clear_are_read_and_written() {
     let (resources, _told) = Resources::new();
     let tls = tls_device(loopback(), resources.clone()).await;
-    let config = StreamConfig::default();
+    let any = SecurityPolicy::new(SecurityMode::NoSec);
+    let config = StreamConfig::default().with_security(any);
     let clear = StreamServer::bind_without_security(loopback(), config, resources);
     let clear = clear.await.unwrap();
     let uri = format!("coap+tcp://{}", clear.local_addr());

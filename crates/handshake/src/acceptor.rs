@@ -10,6 +10,7 @@ use hedgerow_record::{
 };
 
 use crate::Settings;
+use crate::certificates::needed_buffer_len;
 use crate::cookie::CookieKey;
 use crate::dtls_outgoing::encode_whole_message;
 use crate::negotiation::{Modes, Negotiated, negotiate};
@@ -87,6 +88,15 @@ impl<P: CryptoProvider> AcceptedHello<P> {
     /// Returns the client's random bytes, which tell a repeated hello from a new one.
     pub const fn client_random(&self) -> &Random {
         &self.client_random
+    }
+
+    /// Returns the length of each buffer that this handshake needs with these credentials, in bytes:
+    /// more than [`Buffers::MIN_LEN`](crate::Buffers::MIN_LEN) only if certificates are in use.
+    pub fn buffer_len<S: ServerCredentials>(&self, settings: &Settings, credentials: &S) -> usize {
+        let certificates = credentials
+            .certificates()
+            .filter(|_| self.negotiated.certificates.is_some());
+        needed_buffer_len(settings, certificates, self.server_name.as_name())
     }
 
     /// Returns the suite chosen.

@@ -1,6 +1,9 @@
 //! The buffers that a handshake borrows.
 
-use hedgerow_core::Misuse;
+use hedgerow_core::{ClientCredentials, Misuse, ServerCredentials};
+
+use crate::Settings;
+use crate::certificates::needed_buffer_len;
 
 /// Length of each buffer, in bytes, where certificates are not in use.
 pub(crate) const MIN_LEN: usize = 512;
@@ -32,6 +35,19 @@ impl<B: AsRef<[u8]>> Buffers<B> {
     /// and the flight around them. An own chain above that needs `MIN_LEN` and its own length. A
     /// peer's that is longer than the buffer is dropped (DTLS) or refused (TLS).
     pub const MIN_CHAIN_LEN: usize = MIN_CHAIN_LEN;
+
+    /// Returns the length of each buffer that a client needs with these credentials, in bytes.
+    pub fn client_len<C: ClientCredentials>(settings: &Settings, credentials: &C) -> usize {
+        let certificates = credentials.certificates();
+        let server_name = certificates.and_then(|certificates| certificates.server_name());
+        needed_buffer_len(settings, certificates, server_name)
+    }
+
+    /// Returns the length of each buffer that a server over a stream needs with these credentials, in
+    /// bytes. Over datagrams [`AcceptedHello::buffer_len`](crate::AcceptedHello::buffer_len) says it.
+    pub fn server_len<S: ServerCredentials>(settings: &Settings, credentials: &S) -> usize {
+        needed_buffer_len(settings, credentials.certificates(), None)
+    }
 
     /// Compares both lengths with what is needed.
     pub(crate) fn checked(self, needed: usize) -> Result<Self, Misuse> {

@@ -27,7 +27,6 @@ use hedgerow_core::{
     ChannelError, ClientCredentials, CryptoProvider, Env, Instant, Misuse, Received,
 };
 
-use crate::certificates::needed_buffer_len;
 use crate::client::{Client, Expect};
 use crate::dtls_incoming::DtlsIncoming;
 use crate::dtls_machine::DtlsMachine;
@@ -64,9 +63,7 @@ where
         buffers: Buffers<B>,
         env: &mut Env<'_>,
     ) -> Result<Self, Misuse> {
-        let certificates = credentials.certificates();
-        let server_name = certificates.and_then(|certificates| certificates.server_name());
-        let needed = needed_buffer_len(&settings, certificates, server_name);
+        let needed = Buffers::<B>::client_len(&settings, &credentials);
         let Buffers { incoming, outgoing } = buffers.checked(needed)?;
         let client = Client::new(provider, credentials, settings, env)?;
         let mut outgoing = DtlsOutgoing::new(&settings, outgoing, 0, 0, env.now);

@@ -9,7 +9,6 @@ use hedgerow_core::{
 };
 use hedgerow_record::Random;
 
-use crate::certificates::needed_buffer_len;
 use crate::dtls_incoming::DtlsIncoming;
 use crate::dtls_machine::DtlsMachine;
 use crate::dtls_outgoing::DtlsOutgoing;
@@ -51,6 +50,8 @@ where
         buffers: Buffers<B>,
         env: &mut Env<'_>,
     ) -> Result<Self, Misuse> {
+        let needed = hello.buffer_len(&settings, &credentials);
+        let Buffers { incoming, outgoing } = buffers.checked(needed)?;
         let AcceptedHello {
             transcript,
             client_random,
@@ -60,9 +61,6 @@ where
             server_name,
         } = hello;
         let server_name = server_name.as_name();
-        let certificates = credentials.certificates();
-        let needed = needed_buffer_len(&settings, certificates, server_name);
-        let Buffers { incoming, outgoing } = buffers.checked(needed)?;
         let server = Server::new(provider, credentials, settings, env);
         // MUST (RFC 6347 §4.2.1): the ServerHello's record takes up the ClientHello's number.
         let mut outgoing = DtlsOutgoing::new(

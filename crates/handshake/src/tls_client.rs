@@ -23,7 +23,6 @@ use hedgerow_core::{
     ChannelError, ClientCredentials, CryptoProvider, Env, Instant, Misuse, StreamReceived,
 };
 
-use crate::certificates::needed_buffer_len;
 use crate::client::{Client, Expect};
 use crate::phase::Phase;
 use crate::tls_machine::TlsMachine;
@@ -60,9 +59,7 @@ where
         buffers: Buffers<B>,
         env: &mut Env<'_>,
     ) -> Result<Self, Misuse> {
-        let certificates = credentials.certificates();
-        let server_name = certificates.and_then(|certificates| certificates.server_name());
-        let needed = needed_buffer_len(&settings, certificates, server_name);
+        let needed = Buffers::<B>::client_len(&settings, &credentials);
         let Buffers { incoming, outgoing } = buffers.checked(needed)?;
         let client = Client::new(provider, credentials, settings, env)?;
         let mut outgoing = TlsOutgoing::new(outgoing);

@@ -8,7 +8,6 @@ use hedgerow_core::{
     ChannelError, CryptoProvider, Env, Instant, Misuse, ServerCredentials, StreamReceived,
 };
 
-use crate::certificates::needed_buffer_len;
 use crate::phase::Phase;
 use crate::server::{Expect, Server};
 use crate::tls_machine::TlsMachine;
@@ -43,7 +42,7 @@ where
         buffers: Buffers<B>,
         env: &mut Env<'_>,
     ) -> Result<Self, Misuse> {
-        let needed = needed_buffer_len(&settings, credentials.certificates(), None);
+        let needed = Buffers::<B>::server_len(&settings, &credentials);
         let Buffers { incoming, outgoing } = buffers.checked(needed)?;
         let server = Server::new(provider, credentials, settings, env);
         let outgoing = TlsOutgoing::new(outgoing);

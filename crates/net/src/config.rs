@@ -1,6 +1,9 @@
 //! What a node may use.
 
 use core::time::Duration;
+use std::sync::Arc;
+
+use hedgerow_endpoint::SecurityPolicy;
 
 use crate::KeyLogFile;
 
@@ -19,6 +22,15 @@ pub struct NodeConfig {
     /// Where master secrets are written for whoever debugs with recordings; `None`, as it should be,
     /// for nowhere.
     pub key_log: Option<KeyLogFile>,
+}
+
+impl NodeConfig {
+    /// Sets which security modes may be used, and by whom; MultiKey and above if nothing is said.
+    #[must_use]
+    pub fn with_security(mut self, policy: SecurityPolicy) -> Self {
+        self.endpoint.security = Arc::new(policy);
+        self
+    }
 }
 
 impl Default for NodeConfig {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use hedgerow_core::{Env, PskStore};
+use hedgerow_core::ServerCredentials;
 use hedgerow_endpoint::{AssociationId, Endpoint};
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
@@ -38,7 +38,7 @@ pub(crate) struct Driver<S, H> {
 
 impl<S, H> Driver<S, H>
 where
-    S: PskStore + Clone,
+    S: ServerCredentials + Clone,
     H: Handler,
 {
     pub(crate) fn new(
@@ -155,7 +155,7 @@ where
     /// and of what it answers.
     fn handle_record(&mut self, path: Path, part: &mut [u8], answer: &mut [u8]) -> (usize, usize) {
         let mut rng = os_random();
-        let mut env = Env::new(self.clock.now(), &mut rng);
+        let mut env = self.clock.env(&mut rng);
         let handled = self.endpoint.handle_datagram(&mut env, path, part, answer);
         let (consumed, answer_len) = (handled.consumed, handled.answer);
         let refused = handled.event.and_then(|event| {
@@ -196,20 +196,20 @@ where
 
     fn poll_transmit(&mut self) -> Option<(Path, usize)> {
         let mut rng = os_random();
-        let mut env = Env::new(self.clock.now(), &mut rng);
+        let mut env = self.clock.env(&mut rng);
         self.endpoint.poll_transmit(&mut env, &mut self.out)
     }
 
     fn handle_timeout(&mut self) {
         let mut rng = os_random();
-        let mut env = Env::new(self.clock.now(), &mut rng);
+        let mut env = self.clock.env(&mut rng);
         self.endpoint.handle_timeout(&mut env);
     }
 
     /// Closes an association in order. One that is gone by itself needs no close.
     pub(crate) fn close(&mut self, association: AssociationId) {
         let mut rng = os_random();
-        let mut env = Env::new(self.clock.now(), &mut rng);
+        let mut env = self.clock.env(&mut rng);
         let _ = self.endpoint.close(&mut env, association);
     }
 

@@ -93,6 +93,7 @@ pub use config::NodeConfig;
 pub use credentials::{Credentials, Target};
 pub use error::RequestFailure;
 pub use handler::{Handler, Requester, ServerRequest};
+pub use hedgerow_endpoint::SecurityPolicy;
 pub use key_log::KeyLogFile;
 pub use key_store::KeyStore;
 pub use message::{OwnedOption, RequestMessage, ResponseMessage};

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hedgerow_core::{Env, PskStore};
+use hedgerow_core::ServerCredentials;
 use hedgerow_endpoint::Endpoint;
 use hedgerow_record::CipherSuite;
 use tokio::sync::mpsc::error::TrySendError;
@@ -82,13 +82,13 @@ impl Node {
         handler: H,
     ) -> io::Result<Self>
     where
-        S: PskStore + Clone + Send + 'static,
+        S: ServerCredentials + Clone + Send + 'static,
         H: Handler,
     {
         let socket = NodeSocket::bind(local)?;
         let clock = Clock::start();
         let mut rng = os_random();
-        let mut env = Env::new(clock.now(), &mut rng);
+        let mut env = clock.env(&mut rng);
         let endpoint = Endpoint::server(
             with_key_log(config.key_log.clone()),
             store,
@@ -106,7 +106,7 @@ impl Node {
         handler: H,
     ) -> Self
     where
-        S: PskStore + Clone + Send + 'static,
+        S: ServerCredentials + Clone + Send + 'static,
         H: Handler,
     {
         let max_requests = config.max_requests.clamp(1, Semaphore::MAX_PERMITS / 2);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hedgerow_coap::Code;
-use hedgerow_core::{Env, PskCredentials, PskStore};
+use hedgerow_core::{PskCredentials, ServerCredentials};
 use hedgerow_endpoint::{AssociationId, Error};
 use hedgerow_exchange::{OutgoingRequest, Request, Response};
 use tracing::debug;
@@ -21,7 +21,7 @@ use crate::{Credentials, Handler, RequestFailure, RequestMessage, ResponseMessag
 
 impl<S, H> Driver<S, H>
 where
-    S: PskStore + Clone,
+    S: ServerCredentials + Clone,
     H: Handler,
 {
     /// Sends a request, unless nobody waits for it any more.
@@ -60,7 +60,7 @@ where
             request = request.non_confirmable();
         }
         let mut rng = os_random();
-        let mut env = Env::new(self.clock.now(), &mut rng);
+        let mut env = self.clock.env(&mut rng);
         let name = self.endpoint.request(&mut env, association, &request)?;
         Ok((association, name))
     }
@@ -78,7 +78,7 @@ where
         }
         let credentials = credentials.map(|credentials| SharedCredentials(Arc::clone(credentials)));
         let mut rng = os_random();
-        let mut env = Env::new(self.clock.now(), &mut rng);
+        let mut env = self.clock.env(&mut rng);
         let mut connected = self.endpoint.connect(&mut env, path, credentials.as_ref());
         if let (Err(Error::AddressInUse), Some(found)) = (connected, found)
             && found.is_own
@@ -124,7 +124,7 @@ where
                 continue;
             };
             let mut rng = os_random();
-            let mut env = Env::new(self.clock.now(), &mut rng);
+            let mut env = self.clock.env(&mut rng);
             // It may have ended between the two, and then nothing is left to cancel.
             let _ = self.endpoint.cancel(&mut env, association, request);
         }
@@ -160,7 +160,7 @@ where
             .options(&options)
             .payload(&response.payload);
         let mut rng = os_random();
-        let mut env = Env::new(self.clock.now(), &mut rng);
+        let mut env = self.clock.env(&mut rng);
         self.endpoint
             .respond(&mut env, asked.association, asked.request, &message)
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use hedgerow_core::{ChannelError, Env, Misuse, Peer, PeerFault};
-use hedgerow_endpoint::{TlsConnection, TlsEvent};
+use hedgerow_endpoint::{SecurityPolicy, TlsConnection, TlsEvent};
 use hedgerow_handshake::Settings;
 use hedgerow_record::CipherSuite;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -39,20 +39,26 @@ pub struct TlsStream<IO> {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
-    /// Shakes hands as the server of `io`, with the keys that `store` has now.
+    /// Shakes hands as the server of `io`, with the keys that `store` has now and as far as `policy`
+    /// permits them.
     ///
     /// # Errors
     ///
     /// Those of `io`; with a [`ChannelError`] inside what went wrong in the handshake, of kind
     /// [`io::ErrorKind::TimedOut`] if its deadline came.
-    pub async fn accept(io: IO, store: &KeyStore, settings: Settings) -> io::Result<Self> {
+    pub async fn accept(
+        io: IO,
+        store: &KeyStore,
+        settings: Settings,
+        policy: &Arc<SecurityPolicy>,
+    ) -> io::Result<Self> {
         let begun = Self::begin(io, |env| {
-            TlsConnection::server(with_key_log(None), store.clone(), settings, env)
+            TlsConnection::server(with_key_log(None), store.clone(), settings, policy, env)
         });
         begun?.shake_hands().await
     }
 
-    /// Shakes hands as the client of `io`.
+    /// Shakes hands as the client of `io`, with what `policy` permits.
     ///
     /// # Errors
     ///
@@ -61,10 +67,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
         io: IO,
         credentials: Arc<Credentials>,
         settings: Settings,
+        policy: &Arc<SecurityPolicy>,
     ) -> io::Result<Self> {
         let shown = SharedCredentials(credentials);
         let begun = Self::begin(io, |env| {
-            TlsConnection::client(with_key_log(None), shown, settings, env)
+            TlsConnection::client(with_key_log(None), shown, settings, policy, env)
         });
         begun?.shake_hands().await
     }
@@ -75,7 +82,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
     ) -> io::Result<Self> {
         let clock = Clock::start();
         let mut rng = os_random();
-        let mut env = Env::new(clock.now(), &mut rng);
+        let mut env = clock.env(&mut rng);
         let connection = begin(&mut env).map_err(io::Error::other)?;
         Ok(Self {
             io,
@@ -150,7 +157,7 @@ impl<IO> TlsStream<IO> {
         call: impl FnOnce(&mut Connection, &mut Env<'_>) -> Result<R, ChannelError>,
     ) -> io::Result<R> {
         let mut rng = os_random();
-        let mut env = Env::new(self.clock.now(), &mut rng);
+        let mut env = self.clock.env(&mut rng);
         call(&mut self.connection, &mut env).map_err(to_io)
     }
 
@@ -177,7 +184,7 @@ impl<IO> TlsStream<IO> {
                 ..
             } = self;
             let mut rng = os_random();
-            let mut env = Env::new(clock.now(), &mut rng);
+            let mut env = clock.env(&mut rng);
             match connection.poll(&mut env) {
                 Ok(None) if taken == 0 => return Ok(()),
                 Ok(Some(TlsEvent::Plaintext(text))) => {

@@ -13,8 +13,10 @@ use std::fmt::{Debug, Write};
 use std::sync::{Arc, Mutex};
 
 use hedgerow_coap::OptionNumber;
-use hedgerow_core::PeerId;
-use hedgerow_net::{Credentials, KeyStore, Node, StreamClient, StreamConfig, StreamServer, Target};
+use hedgerow_core::{PeerId, SecurityMode};
+use hedgerow_net::{
+    Credentials, KeyStore, Node, SecurityPolicy, StreamClient, StreamConfig, StreamServer, Target,
+};
 use support::*;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -66,7 +68,8 @@ async fn over_streams() {
     let keys = KeyStore::new();
     keys.insert(IDENTITY, psk(RIGHT_KEY), PeerId(7)).unwrap();
     let local = address("127.0.0.1:0");
-    let config = StreamConfig::default();
+    let any = SecurityPolicy::new(SecurityMode::NoSec);
+    let config = StreamConfig::default().with_security(any);
     let tls = StreamServer::bind(local, config.clone(), keys, echo);
     let tls = tls.await.unwrap();
     let clear = StreamServer::bind_without_security(local, config.clone(), echo);

@@ -15,12 +15,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hedgerow_coap::Code;
-use hedgerow_core::{ChannelError, Peer, PeerFault, PeerId};
+use hedgerow_core::{ChannelError, Peer, PeerFault, PeerId, SecurityMode};
 use hedgerow_exchange::RequestError;
 use hedgerow_handshake::{DEFAULT_SUITES, Settings, Timers};
 use hedgerow_net::{
     Credentials, Handler, KeyStore, ProtocolName, RequestFailure, RequestMessage, Requester,
-    ResponseMessage, ServerRequest, StreamClient, StreamConfig, StreamServer, Target,
+    ResponseMessage, SecurityPolicy, ServerRequest, StreamClient, StreamConfig, StreamServer,
+    Target,
 };
 use support::{KEY, address, echo, get, keys, psk, run, target, until};
 use tokio::sync::Notify;
@@ -35,9 +36,14 @@ async fn tls_server(config: StreamConfig, handler: impl Handler) -> StreamServer
 }
 
 async fn clear_server(config: StreamConfig, handler: impl Handler) -> StreamServer {
-    StreamServer::bind_without_security(address(LOCAL), config, handler)
+    StreamServer::bind_without_security(address(LOCAL), config.with_security(any()), handler)
         .await
         .unwrap()
+}
+
+/// Any security mode.
+fn any() -> SecurityPolicy {
+    SecurityPolicy::new(SecurityMode::NoSec)
 }
 
 fn in_clear(address: SocketAddr) -> Target {
@@ -48,7 +54,7 @@ fn in_clear(address: SocketAddr) -> Target {
 }
 
 fn client() -> StreamClient {
-    StreamClient::new(StreamConfig::default())
+    StreamClient::new(StreamConfig::default().with_security(any()))
 }
 
 fn with_settings(settings: Settings) -> StreamConfig {
@@ -282,7 +288,7 @@ fn connections_of_a_client_are_bounded() {
         };
         let first = clear_server(StreamConfig::default(), echo).await;
         let second = clear_server(StreamConfig::default(), slow).await;
-        let client = StreamClient::new(config);
+        let client = StreamClient::new(config.with_security(any()));
         let (first, second) = (in_clear(first.local_addr()), in_clear(second.local_addr()));
         client.request(&first, get("/")).await.unwrap();
         // The first is idle and makes room.

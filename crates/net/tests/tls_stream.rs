@@ -33,9 +33,10 @@ async fn shake_hands(
     let (a, b) = duplex(capacity);
     let settings = Settings::default().with_application_protocols(NAMES);
     let keys = keys();
+    let policy = Arc::default();
     tokio::join!(
-        TlsStream::connect(a, credentials, settings),
-        TlsStream::accept(b, &keys, settings)
+        TlsStream::connect(a, credentials, settings, &policy),
+        TlsStream::accept(b, &keys, settings, &policy)
     )
 }
 
@@ -145,10 +146,11 @@ async fn changed_byte_ends_the_stream_and_the_peer_is_told() {
     let settings = Settings::default();
     let keys = keys();
     let shown = credentials("browser", b"sixteen byte key");
+    let policy = Arc::default();
     let ends = async {
         let (client, server) = tokio::join!(
-            TlsStream::connect(a, shown, settings),
-            TlsStream::accept(b, &keys, settings)
+            TlsStream::connect(a, shown, settings, &policy),
+            TlsStream::accept(b, &keys, settings, &policy)
         );
         let (mut client, mut server) = (client.unwrap(), server.unwrap());
         client.write_all(b"money for Alice").await.unwrap();
@@ -179,7 +181,9 @@ async fn handshake_that_nobody_answers_ends_at_its_deadline() {
         ..Timers::default()
     };
     let settings = Settings::default().with_timers(timers);
-    let error = TlsStream::connect(a, shown, settings).await.unwrap_err();
+    let error = TlsStream::connect(a, shown, settings, &Arc::default())
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     assert_eq!(fault(&error), Some(PeerFault::HandshakeTimeout));
 }

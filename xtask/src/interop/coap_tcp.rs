@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hedgerow_coap::{Code, OptionNumber};
-use hedgerow_core::{ChannelError, PeerFault, PeerId, Psk};
+use hedgerow_core::{ChannelError, PeerFault, PeerId, Psk, SecurityMode};
 use hedgerow_handshake::{DEFAULT_SUITES, Settings, Timers};
 use hedgerow_net::{
-    KeyStore, ProtocolName, RequestFailure, RequestMessage, ResponseMessage, ServerRequest,
-    StreamClient, StreamConfig, StreamServer, Target,
+    KeyStore, ProtocolName, RequestFailure, RequestMessage, ResponseMessage, SecurityPolicy,
+    ServerRequest, StreamClient, StreamConfig, StreamServer, Target,
 };
 use hedgerow_record::CipherSuite;
 use tokio::time::timeout;
@@ -96,7 +96,8 @@ fn config(suite: Option<CipherSuite>) -> StreamConfig {
             deadline: Duration::from_secs(5),
             ..Timers::default()
         });
-    config
+    // Only the cells in clear have no suite and no credentials.
+    config.with_security(SecurityPolicy::new(SecurityMode::NoSec))
 }
 
 async fn ask(

@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use getrandom::SysRng;
@@ -35,7 +36,7 @@ pub(super) fn run_client(
     let clock = Clock::start();
     let mut rng = UnwrapErr(SysRng);
     let env = &mut Env::new(clock.now(), &mut rng);
-    let connection = TlsConnection::client(RingCrypto, credentials, settings, env);
+    let connection = TlsConnection::client(RingCrypto, credentials, settings, &Arc::default(), env);
     let connection = connection.map_err(|error| error.to_string())?;
     Ok(End::new(stream, connection, clock, true).run(dialogue, limit))
 }
@@ -54,7 +55,7 @@ pub(super) fn run_server(
     let clock = Clock::start();
     let mut rng = UnwrapErr(SysRng);
     let env = &mut Env::new(clock.now(), &mut rng);
-    let connection = TlsConnection::server(RingCrypto, &store, settings, env);
+    let connection = TlsConnection::server(RingCrypto, &store, settings, &Arc::default(), env);
     let connection = connection.map_err(|error| error.to_string())?;
     Ok(End::new(stream, connection, clock, false).run(dialogue, limit))
 }

@@ -2,15 +2,16 @@
 //! applications.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hedgerow_coap::Code;
 use hedgerow_core::{
     ChannelError, DropReason, Env, Instant, Peer, PeerId, Psk, PskCredentials, PskEntry,
-    PskRequest, PskStore,
+    PskRequest, PskStore, SecurityMode,
 };
 use hedgerow_crypto_soft::SoftCrypto;
-use hedgerow_endpoint::{StreamConfig, StreamConnection, StreamEvent};
+use hedgerow_endpoint::{SecurityPolicy, StreamConfig, StreamConnection, StreamEvent};
 use hedgerow_exchange::{
     Event, IncomingRequest, OutgoingRequest, Received, Request, RequestError, Response,
 };
@@ -207,7 +208,11 @@ pub struct Pair {
 
 impl Pair {
     pub fn clear(config: &StreamConfig) -> Self {
-        Self::new(5, config, config, None)
+        let config = StreamConfig {
+            security: Arc::new(SecurityPolicy::new(SecurityMode::NoSec)),
+            ..config.clone()
+        };
+        Self::new(5, &config, &config, None)
     }
 
     pub fn tls(config: &StreamConfig) -> Self {

@@ -1,6 +1,6 @@
 //! A device behind the gateway.
 
-use hedgerow_core::{Misuse, Psk};
+use hedgerow_core::{Misuse, Psk, SecurityMode};
 use hedgerow_proxy::Methods;
 
 /// A device: its name, where it is, and what may be asked of it.
@@ -117,6 +117,17 @@ impl Security {
             key: Psk::new(key)?,
             is_shared: false,
         })
+    }
+
+    /// Returns the security mode (RFC 7252 §9).
+    pub const fn mode(&self) -> SecurityMode {
+        match self {
+            Self::None => SecurityMode::NoSec,
+            Self::Psk {
+                is_shared: true, ..
+            } => SecurityMode::SharedKey,
+            Self::Psk { .. } => SecurityMode::MultiKey,
+        }
     }
 
     /// Returns the name that logs and the page show.

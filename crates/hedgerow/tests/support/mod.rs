@@ -13,9 +13,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
-use hedgerow::core::{PeerId, Psk};
+use hedgerow::core::{PeerId, Psk, SecurityMode};
 use hedgerow::devices::{Device, DeviceServer};
-use hedgerow::net::{Handler, KeyStore, Node, StreamServer};
+use hedgerow::net::{Handler, KeyStore, Node, SecurityPolicy, StreamServer};
 use hedgerow::presets;
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -52,6 +52,7 @@ impl Server {
         let config = presets::stream_device();
         let tls = StreamServer::bind(loopback(), config.clone(), keys, handler.clone());
         let tls = runtime.block_on(tls).unwrap();
+        let config = config.with_security(SecurityPolicy::new(SecurityMode::NoSec));
         let clear = StreamServer::bind_without_security(loopback(), config, handler);
         let clear = runtime.block_on(clear).unwrap();
         Self {

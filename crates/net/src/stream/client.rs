@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hedgerow_core::{Env, PskCredentials};
+use hedgerow_core::PskCredentials;
 use hedgerow_record::CipherSuite;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -253,7 +253,7 @@ impl Opening {
     ) -> Result<Connection<KeyStore, NoResources>, RequestFailure> {
         let shared = &self.shared;
         let (clock, mut rng) = (shared.clock, os_random());
-        let mut env = Env::new(clock.now(), &mut rng);
+        let mut env = clock.env(&mut rng);
         let remote: SocketAddr = self.target.address;
         let config = hedgerow_endpoint::StreamConfig {
             requires_protocol_name: shared.config.protocol_name.is_required(remote.port()),

@@ -1,6 +1,9 @@
 //! What connections over streams may use.
 
 use core::time::Duration;
+use std::sync::Arc;
+
+use hedgerow_endpoint::SecurityPolicy;
 
 use crate::KeyLogFile;
 use crate::provider::{NodeCrypto, with_key_log};
@@ -39,6 +42,13 @@ pub struct StreamConfig {
 }
 
 impl StreamConfig {
+    /// Sets which security modes may be used, and by whom; MultiKey and above if nothing is said.
+    #[must_use]
+    pub fn with_security(mut self, policy: SecurityPolicy) -> Self {
+        self.endpoint.security = Arc::new(policy);
+        self
+    }
+
     pub(crate) fn provider(&self) -> NodeCrypto {
         with_key_log(self.key_log.clone())
     }

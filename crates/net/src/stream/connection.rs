@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
-use hedgerow_core::{Env, Instant, Peer, PskStore};
+use hedgerow_core::{Instant, Peer, ServerCredentials};
 use hedgerow_endpoint::{StreamConnection, StreamEvent};
 use hedgerow_exchange::{Event, IncomingRequest, OutgoingRequest, Received};
 use hedgerow_record::CipherSuite;
@@ -88,7 +88,7 @@ pub(crate) struct Connection<S, H> {
 
 impl<S, H> Connection<S, H>
 where
-    S: PskStore,
+    S: ServerCredentials,
     H: Handler,
 {
     pub(crate) fn new(parts: Parts<S, H>) -> Self {
@@ -184,7 +184,7 @@ where
     /// Goes through the bytes that have arrived.
     pub(super) fn take_in(&mut self) {
         let mut rng = os_random();
-        let mut env = Env::new(self.parts.clock.now(), &mut rng);
+        let mut env = self.parts.clock.env(&mut rng);
         while self.ending.error.is_none() {
             self.establish();
             let parts = &mut self.parts;
@@ -264,7 +264,7 @@ where
     /// Asks the machine for what it has to send, as far as the peer takes it.
     fn fill(&mut self) {
         let mut rng = os_random();
-        let mut env = Env::new(self.parts.clock.now(), &mut rng);
+        let mut env = self.parts.clock.env(&mut rng);
         while self.backlog() < MAX_BACKLOG {
             let (message, out) = (&mut self.message, &mut self.out);
             let had_none = out.len() == self.written;

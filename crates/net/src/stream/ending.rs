@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hedgerow_core::{ChannelError, Env, Instant, PskStore};
+use hedgerow_core::{ChannelError, Env, Instant, ServerCredentials};
 use hedgerow_exchange::CloseReason;
 use tracing::{debug, info};
 
@@ -26,7 +26,7 @@ pub(super) struct Ending {
 
 impl<S, H> Connection<S, H>
 where
-    S: PskStore,
+    S: ServerCredentials,
     H: Handler,
 {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hedgerow_coap::Code;
-use hedgerow_core::{Env, PskStore};
+use hedgerow_core::ServerCredentials;
 use hedgerow_endpoint::Error;
 use hedgerow_exchange::{
     CloseReason, IncomingRequest, OutgoingRequest, Request, RequestError, Response,
@@ -38,7 +38,7 @@ pub(crate) const NOT_SENT: RequestFailure =
 
 impl<S, H> Connection<S, H>
 where
-    S: PskStore,
+    S: ServerCredentials,
     H: Handler,
 {
     /// Sends a request, unless nobody waits for it any more.
@@ -151,7 +151,7 @@ where
             .options(&options)
             .payload(&response.payload);
         let mut rng = os_random();
-        let mut env = Env::new(self.parts.clock.now(), &mut rng);
+        let mut env = self.parts.clock.env(&mut rng);
         self.parts.machine.respond(&mut env, asked, &message)
     }
 }

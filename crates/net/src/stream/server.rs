@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hedgerow_core::{Env, PskStore};
+use hedgerow_core::ServerCredentials;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -65,7 +65,7 @@ impl StreamServer {
         handler: H,
     ) -> io::Result<Self>
     where
-        S: PskStore + Clone + Send + 'static,
+        S: ServerCredentials + Clone + Send + 'static,
         H: Handler,
     {
         Self::start(local, config, Some(store), handler)
@@ -76,12 +76,17 @@ impl StreamServer {
     ///
     /// # Errors
     ///
-    /// As [`Self::bind`].
+    /// As [`Self::bind`]; [`io::ErrorKind::InvalidInput`] unless the configuration's
+    /// [`SecurityPolicy`](hedgerow_endpoint::SecurityPolicy) permits NoSec.
     pub async fn bind_without_security<H: Handler>(
         local: SocketAddr,
         config: StreamConfig,
         handler: H,
     ) -> io::Result<Self> {
+        let policy = &config.endpoint.security;
+        policy
+            .check_clear_server()
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         warn!(%local, mode = "nosec", "server without security");
         Self::start(local, config, None::<KeyStore>, handler)
     }
@@ -93,7 +98,7 @@ impl StreamServer {
         handler: H,
     ) -> io::Result<Self>
     where
-        S: PskStore + Clone + Send + 'static,
+        S: ServerCredentials + Clone + Send + 'static,
         H: Handler,
     {
         let listener = listen(local)?;
@@ -168,7 +173,7 @@ struct Acceptor<S, H> {
 
 impl<S, H> Acceptor<S, H>
 where
-    S: PskStore + Clone + Send + 'static,
+    S: ServerCredentials + Clone + Send + 'static,
     H: Handler,
 {
     async fn run(mut self) {
@@ -209,7 +214,7 @@ where
 
     fn start(&mut self, place: OwnedSemaphorePermit, stream: TcpStream, remote: SocketAddr) {
         let mut rng = os_random();
-        let mut env = Env::new(self.clock.now(), &mut rng);
+        let mut env = self.clock.env(&mut rng);
         let _ = stream.set_nodelay(true);
         let store = self.store.clone();
         let machine: Machine<S> = match Machine::server(

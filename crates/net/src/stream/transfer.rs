@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::net::Shutdown;
 use std::time::Duration;
 
-use hedgerow_core::PskStore;
+use hedgerow_core::ServerCredentials;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -15,7 +15,7 @@ use crate::stream::connection::Connection;
 
 impl<S, H> Connection<S, H>
 where
-    S: PskStore,
+    S: ServerCredentials,
     H: Handler,
 {
     pub(super) fn wants_bytes(&self) -> bool {

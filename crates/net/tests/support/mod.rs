@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hedgerow_coap::Code;
-use hedgerow_core::{PeerId, Psk};
+use hedgerow_core::{PeerId, Psk, SecurityMode};
 use hedgerow_handshake::{Settings, Timers};
 use hedgerow_net::{
     Credentials, Handler, KeyStore, Node, NodeConfig, RequestMessage, ResponseMessage,
-    ServerRequest, Target,
+    SecurityPolicy, ServerRequest, Target,
 };
 
 pub(crate) const KEY: &[u8] = b"sixteen byte key";
@@ -43,21 +43,21 @@ pub(crate) fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
+/// Permits any security mode.
+fn any() -> NodeConfig {
+    NodeConfig::default().with_security(SecurityPolicy::new(SecurityMode::NoSec))
+}
+
 pub(crate) async fn client() -> Node {
-    Node::bind_client(address("127.0.0.1:0"), NodeConfig::default())
+    Node::bind_client(address("127.0.0.1:0"), any())
         .await
         .unwrap()
 }
 
 pub(crate) async fn server(handler: impl Handler) -> Node {
-    Node::bind_server(
-        address("127.0.0.1:0"),
-        NodeConfig::default(),
-        keys(),
-        handler,
-    )
-    .await
-    .unwrap()
+    Node::bind_server(address("127.0.0.1:0"), any(), keys(), handler)
+        .await
+        .unwrap()
 }
 
 pub(crate) fn target(address: SocketAddr, key: &[u8]) -> Target {

@@ -10,12 +10,12 @@ use std::time::Duration;
 use hedgerow_coap::{
     CoapUri, Message, MessageId, MessageOption, MessageType, MessageWriter, OptionNumber, Token,
 };
-use hedgerow_core::{ChannelError, PeerFault};
+use hedgerow_core::{ChannelError, PeerFault, SecurityMode};
 use hedgerow_endpoint::Error as EndpointError;
 use hedgerow_exchange::{Error as ExchangeError, RequestError};
 use hedgerow_net::{
-    KeyLogFile, Node, NodeConfig, RequestFailure, RequestMessage, ResponseMessage, StreamClient,
-    StreamConfig, Target,
+    KeyLogFile, Node, NodeConfig, RequestFailure, RequestMessage, ResponseMessage, SecurityPolicy,
+    StreamClient, StreamConfig, Target,
 };
 use hedgerow_record::CipherSuite;
 use tokio::time::{Instant, timeout_at};
@@ -73,7 +73,9 @@ pub(crate) async fn run(
         is_confirmable: !line.common.non_confirmable,
     };
     let key_log = open_key_log(line.common.key_log.as_deref())?;
-    let carrier = Carrier::open(&uri, address, line.common.limit(), key_log).await?;
+    // The scheme says whether there is to be security, and the user whose the key is.
+    let least = security.security_mode();
+    let carrier = Carrier::open(&uri, address, line.common.limit(), least, key_log).await?;
     let target = Target {
         address,
         credentials: match &security {
@@ -145,12 +147,14 @@ impl Carrier {
         uri: &CoapUri<'_>,
         address: SocketAddr,
         limit: Duration,
+        least: SecurityMode,
         key_log: Option<KeyLogFile>,
     ) -> Result<Self, Failure> {
+        let policy = SecurityPolicy::new(least);
         if uri.scheme().is_tcp() {
             let config = StreamConfig {
                 key_log,
-                ..hedgerow::presets::stream_client(limit)
+                ..hedgerow::presets::stream_client(limit).with_security(policy)
             };
             return Ok(Self::Streams(StreamClient::new(config)));
         }
@@ -160,7 +164,7 @@ impl Carrier {
         };
         let config = NodeConfig {
             key_log,
-            ..hedgerow::presets::client(limit)
+            ..hedgerow::presets::client(limit).with_security(policy)
         };
         let node = Node::bind_client(local, config).await;
         let node = node.map_err(|error| Failure::new(Class::Local, format!("no socket: {error}")));

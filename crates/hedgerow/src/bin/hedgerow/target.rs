@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hedgerow_coap::{CoapUri, UriHost};
-use hedgerow_core::PeerId;
+use hedgerow_core::{PeerId, SecurityMode};
 use hedgerow_net::Credentials;
 
 use crate::arguments::RequestArguments;
@@ -25,6 +25,14 @@ pub(crate) enum Security {
 }
 
 impl Security {
+    /// Returns the security mode (RFC 7252 §9).
+    pub(crate) const fn security_mode(&self) -> SecurityMode {
+        match self {
+            Self::NoSec => SecurityMode::NoSec,
+            Self::Psk { .. } => SecurityMode::MultiKey,
+        }
+    }
+
     /// Chooses what the URI's scheme and the command line ask for. There is no fallback.
     pub(crate) fn choose(uri: &CoapUri<'_>, arguments: &RequestArguments) -> Result<Self, Failure> {
         let has_credentials = arguments.user.is_some() || arguments.keys.is_some();
