@@ -7,6 +7,7 @@ use hedgerow_coap::{
 };
 
 use crate::blocks::Carrier;
+use crate::echo::EchoValue;
 use crate::keyed_hash::HashKey;
 
 /// What belongs to one message and not to the whole request or response.
@@ -51,11 +52,13 @@ pub(crate) struct AddedOptions {
     pub(crate) block1: Option<BlockValue>,
     pub(crate) size2: Option<u32>,
     pub(crate) size1: Option<u32>,
+    pub(crate) echo: Option<EchoValue>,
     pub(crate) request_tag: Option<u32>,
 }
 
 /// The most that head, added options and payload marker take, in bytes: 4 and 8 for header and
-/// token, 10 for ETag, 5 for each block option, 6 for each size, 8 for Request-Tag, 1.
+/// token, 10 for ETag, 5 for each block option, 6 for each size, 8 for Request-Tag, 1. An Echo is
+/// counted where there is one.
 pub(crate) const OVERHEAD: usize = 4 + 8 + 10 + 2 * 5 + 2 * 6 + 8 + 1;
 
 /// The most that they take in a request that goes in one message: header, token, Block2 and payload
@@ -79,7 +82,7 @@ pub(crate) fn write_message<'o>(
     let size2 = added.size2.map(UintValue::new);
     let size1 = added.size1.map(UintValue::new);
     let request_tag = added.request_tag.map(UintValue::new);
-    let added: [(OptionNumber, Option<&[u8]>); 6] = [
+    let added: [(OptionNumber, Option<&[u8]>); 7] = [
         (
             OptionNumber::ETAG,
             added.etag.as_ref().map(|tag| tag.as_slice()),
@@ -94,6 +97,10 @@ pub(crate) fn write_message<'o>(
         ),
         (OptionNumber::SIZE2, size2.as_ref().map(UintValue::as_bytes)),
         (OptionNumber::SIZE1, size1.as_ref().map(UintValue::as_bytes)),
+        (
+            OptionNumber::ECHO,
+            added.echo.as_ref().map(EchoValue::as_bytes),
+        ),
         (
             OptionNumber::REQUEST_TAG,
             request_tag.as_ref().map(UintValue::as_bytes),
@@ -262,6 +269,7 @@ mod tests {
             size2: Some(u32::MAX),
             size1: Some(u32::MAX),
             request_tag: Some(u32::MAX),
+            echo: None,
         };
         let mut out = [0; 128];
         let len = write_message(&mut out, head(), options.into_iter(), &added, b"p").unwrap();

@@ -16,6 +16,7 @@ use crate::block_message::AddedOptions;
 use crate::blocks::Bounds;
 use crate::client_blocks::{Progress, Transfer};
 use crate::deduplication::Answer;
+use crate::echo::Echoing;
 use crate::exchange::Outcome;
 use crate::liveness::Heard;
 use crate::retransmission::{Expiry, Retransmission};
@@ -202,6 +203,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
             is_confirmable: request.is_confirmable,
             was_sent: false,
             restarts: 0,
+            echoing: Echoing::new(request.hands_out_challenges),
             step,
         };
         Ok(self.push_outgoing(Work::Request(transfer)))

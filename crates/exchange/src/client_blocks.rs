@@ -8,6 +8,7 @@ use crate::block_message::{
     block_size, write_message,
 };
 use crate::blocks::{Blocks, Bounds};
+use crate::echo::{EchoValue, Echoing};
 use crate::storage::{Bodies, BodyId, Storage};
 use crate::{Error, RequestError};
 
@@ -21,6 +22,7 @@ pub(crate) struct Transfer {
     /// Whether any message of it went out, so that the peer may have acted on it.
     pub(crate) was_sent: bool,
     pub(crate) restarts: u8,
+    pub(crate) echoing: Echoing,
     pub(crate) step: Step,
 }
 
@@ -110,6 +112,7 @@ impl<S: Storage> Blocks<S> {
     /// blocks that it took before.
     pub(crate) fn fit(&mut self, bounds: Bounds<'_>, transfer: &mut Transfer) -> Result<(), Error> {
         let (options_len, len) = self.kept_lens(transfer.template);
+        let options_len = options_len.saturating_add(transfer.echoing.option_len());
         match &mut transfer.step {
             Step::Whole => transfer.step = self.first_step(bounds, len, options_len)?,
             Step::Upload { size, .. } => {
@@ -120,7 +123,19 @@ impl<S: Storage> Blocks<S> {
                     *size = fitting;
                 }
             }
-            Step::Download { .. } => {}
+            Step::Download { upload, .. } => {
+                let more = match upload {
+                    Upload::None if transfer.code == Code::FETCH => len,
+                    Upload::None => 0,
+                    Upload::Done(_) => REQUEST_TAG_OVERHEAD,
+                };
+                let needed = WHOLE_REQUEST_OVERHEAD
+                    .saturating_add(options_len)
+                    .saturating_add(more);
+                if needed > bounds.send_len {
+                    return Err(Error::OptionsTooLong { len: options_len });
+                }
+            }
         }
         Ok(())
     }
@@ -135,7 +150,10 @@ impl<S: Storage> Blocks<S> {
     ) -> Option<usize> {
         let template = Message::decode(self.bodies.bytes(transfer.template)).ok()?;
         let body = template.payload();
-        let mut added = AddedOptions::default();
+        let mut added = AddedOptions {
+            echo: transfer.echoing.value(),
+            ..AddedOptions::default()
+        };
         let mut is_first = true;
         let payload = match transfer.step {
             Step::Whole => {
@@ -188,7 +206,10 @@ impl<S: Storage> Blocks<S> {
         transfer: &mut Transfer,
         message: &Message<'_>,
     ) -> Progress {
-        match transfer.step {
+        if let Some(progress) = self.answer_challenge(bounds, transfer, message) {
+            return progress;
+        }
+        let progress = match transfer.step {
             Step::Whole if message.code() == Code::REQUEST_ENTITY_TOO_LARGE => {
                 self.handle_too_large(bounds, transfer, message, None)
             }
@@ -204,7 +225,33 @@ impl<S: Storage> Blocks<S> {
                 szx,
                 upload,
             } => self.handle_block(bounds, transfer, message, (assembly, received, szx, upload)),
+        };
+        transfer.echoing.go_on();
+        progress
+    }
+
+    /// Takes in a challenge, 4.01 with Echo: the current message goes out once more with its value
+    /// (RFC 9175 §2.3). The server has done nothing with it, whatever its method is.
+    fn answer_challenge(
+        &mut self,
+        bounds: Bounds<'_>,
+        transfer: &mut Transfer,
+        message: &Message<'_>,
+    ) -> Option<Progress> {
+        let is_challenge = message.code() == Code::UNAUTHORIZED && transfer.echoing.is_open();
+        let value = EchoValue::of(message).filter(|_| is_challenge)?;
+        let template = Message::decode(self.bodies.bytes(transfer.template)).ok()?;
+        if template.option(OptionNumber::ECHO).is_some() {
+            // The application takes part in this itself.
+            return None;
         }
+        let before = *transfer;
+        transfer.echoing = Echoing::Current(value);
+        if self.fit(bounds, transfer).is_err() {
+            *transfer = before;
+            return None;
+        }
+        Some(Progress::GoesOn)
     }
 
     /// Gives back what a request holds that has ended.
@@ -419,3 +466,6 @@ impl<S: Storage> Blocks<S> {
 fn may_restart(bounds: Bounds<'_>, transfer: &Transfer) -> bool {
     transfer.restarts < bounds.config.max_block_restarts
 }
+
+/// The most that a Request-Tag takes, in bytes.
+const REQUEST_TAG_OVERHEAD: usize = 8;

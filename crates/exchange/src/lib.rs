@@ -14,6 +14,9 @@
 //! takes, refuses longer ones than it takes itself before they are kept, and stops taking bytes in
 //! where the peer doesn't take its answers.
 //!
+//! A server's challenge (4.01 with an Echo option, RFC 9175 §2.3) is answered by sending the request
+//! once more.
+//!
 //! The crate leaves out sockets, clocks and security (it takes plaintext in and gives plaintext out,
 //! one message a datagram, or a stream), WebSockets, resources and URIs, observation, multicast and
 //! caching. An Observe option passes through untouched.
@@ -82,6 +85,7 @@ mod client_blocks;
 mod config;
 mod connection;
 mod deduplication;
+mod echo;
 mod error;
 mod event;
 mod exchange;

@@ -9,6 +9,7 @@ use crate::Error;
 pub struct Request<'a> {
     pub(crate) content: Content<'a>,
     pub(crate) is_confirmable: bool,
+    pub(crate) hands_out_challenges: bool,
 }
 
 impl<'a> Request<'a> {
@@ -17,6 +18,7 @@ impl<'a> Request<'a> {
         Self {
             content: Content::new(method),
             is_confirmable: true,
+            hands_out_challenges: false,
         }
     }
 
@@ -32,6 +34,16 @@ impl<'a> Request<'a> {
     #[must_use]
     pub const fn payload(mut self, payload: &'a [u8]) -> Self {
         self.content.payload = payload;
+        self
+    }
+
+    /// Leaves a challenge of the server (4.01 with an Echo option, RFC 9175 §2.3) to the application.
+    ///
+    /// Otherwise it is answered without a word, which says to the server that the request is fresh:
+    /// a proxy that doesn't know that of an unsafe request has to ask its own client first.
+    #[must_use]
+    pub const fn hand_out_challenges(mut self) -> Self {
+        self.hands_out_challenges = true;
         self
     }
 

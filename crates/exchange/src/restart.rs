@@ -90,6 +90,9 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         let entry = self.outgoing.as_mut_slice().get_mut(index);
         if let Some(Work::Request(transfer)) = entry.map(|entry| &mut entry.work) {
             transfer.step = step;
+            // MUST (RFC 9175 §2.3): an Echo value goes only to the endpoint that it came from, and
+            // the security association is part of the endpoint.
+            transfer.echoing.forget();
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::block_message::AddedOptions;
 use crate::client_blocks::{Progress, Step, Transfer};
 use crate::connection::receive::Outcome;
 use crate::connection::{Connection, State};
+use crate::echo::Echoing;
 use crate::storage::{List, Storage};
 use crate::{ConnectionConfig, Error, Event, OutgoingRequest, Request, RequestError};
 
@@ -126,6 +127,7 @@ impl<S: Storage, C: Borrow<ConnectionConfig>> Connection<S, C> {
             is_confirmable: true,
             was_sent: false,
             restarts: 0,
+            echoing: Echoing::new(request.hands_out_challenges),
             // How long a message may be is known when it is sent.
             step: Step::Whole,
         })))
