@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 /// What goes on at a connection.
@@ -14,6 +15,8 @@ use tokio::time::{Instant, sleep_until};
 #[derive(Debug)]
 pub(crate) struct Activity {
     state: Mutex<State>,
+    began: Instant,
+    end: Notify,
 }
 
 #[derive(Debug)]
@@ -25,6 +28,7 @@ struct State {
     next_answer: u64,
     /// When the last request ended.
     still_since: Instant,
+    has_asked: bool,
 }
 
 /// Why a connection isn't worth keeping.
@@ -39,12 +43,16 @@ pub(crate) enum Overdue {
 impl Activity {
     /// Begins with a connection that has just been made.
     pub(crate) fn new() -> Self {
+        let now = Instant::now();
         Self {
+            began: now,
+            end: Notify::new(),
             state: Mutex::new(State {
                 asked: 0,
                 answers: BTreeMap::new(),
                 next_answer: 0,
-                still_since: Instant::now(),
+                still_since: now,
+                has_asked: false,
             }),
         }
     }
@@ -53,9 +61,11 @@ impl Activity {
     pub(crate) fn request(self: &Arc<Self>) -> RequestGuard {
         let mut state = self.lock();
         state.asked = state.asked.saturating_add(1);
+        let is_first = !core::mem::replace(&mut state.has_asked, true);
         RequestGuard {
             activity: Arc::clone(self),
             answer: None,
+            is_fresh: is_first && self.began.elapsed() <= RECENT,
         }
     }
 
@@ -87,6 +97,11 @@ impl Activity {
         Ok(unread.min(still))
     }
 
+    /// Waits until a request has ended the connection.
+    pub(crate) async fn ended(&self) {
+        self.end.notified().await;
+    }
+
     /// Lets the time without a request begin anew.
     pub(crate) fn begin_anew(&self) {
         self.lock().still_since = Instant::now();
@@ -103,9 +118,20 @@ pub(crate) struct RequestGuard {
     activity: Arc<Activity>,
     /// The answer's number, once there is one.
     answer: Option<u64>,
+    is_fresh: bool,
 }
 
 impl RequestGuard {
+    /// Says whether this is the first request on a connection that has just been made.
+    pub(crate) const fn is_fresh(&self) -> bool {
+        self.is_fresh
+    }
+
+    /// Lets nothing more be asked over the connection.
+    pub(crate) fn end_connection(&self) {
+        self.activity.end.notify_one();
+    }
+
     /// Notes that from now on the client is waited for.
     pub(crate) fn answered(mut self) -> Self {
         let mut state = self.activity.lock();
@@ -149,6 +175,9 @@ impl<P> AsRef<[u8]> for Held<P> {
         &self.body
     }
 }
+
+/// How long a connection counts as just made. RFC 9175 §2.3 asks for a recent one and names no time.
+const RECENT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hedgerow_coap::{Code, OptionNumber};
 use hedgerow_core::{ChannelError, KeyScope, Misuse, PeerFault, PeerId};
 use hedgerow_net::{
     Credentials, Node, RequestFailure, RequestMessage, ResponseMessage, StreamClient,
@@ -183,6 +184,7 @@ impl Registry {
         &self,
         entry: &Entry,
         request: &CoapRequest,
+        is_fresh: bool,
     ) -> Result<ResponseMessage, Failure> {
         let target = hedgerow_net::Target {
             address: self.locate(entry).await?,
@@ -190,7 +192,10 @@ impl Registry {
         };
         let is_tcp = entry.is_tcp();
         let ask = || {
-            let message = to_message(request);
+            let message = RequestMessage {
+                answers_challenges: is_fresh || is_safe(request.method()),
+                ..to_message(request)
+            };
             self.carriers.request(is_tcp, &target, message)
         };
         let mut outcome = ask().await;
@@ -200,6 +205,11 @@ impl Registry {
             outcome = ask().await;
         }
         match outcome {
+            // MUST (RFC 9175 §2.3): an unsafe request that isn't known to be fresh isn't repeated. Its
+            // client is asked for it again.
+            Ok(response) if !is_fresh && is_challenge(request, &response) => {
+                Err(Failure::FreshnessUnknown)
+            }
             Ok(response) => Ok(response),
             Err(failure) => {
                 let failure = map_request_failure(failure, self.max_response);
@@ -334,6 +344,17 @@ fn take_credentials(device: &mut Device, index: usize) -> Result<Option<Arc<Cred
             Ok(Some(Arc::new(credentials)))
         }
     }
+}
+
+/// Says whether a method changes nothing (RFC 7252 §5.1, RFC 8132 §2).
+const fn is_safe(method: Code) -> bool {
+    matches!(method, Code::GET | Code::FETCH)
+}
+
+fn is_challenge(request: &CoapRequest, response: &ResponseMessage) -> bool {
+    !is_safe(request.method())
+        && response.code == Code::UNAUTHORIZED
+        && response.values(OptionNumber::ECHO).next().is_some()
 }
 
 fn to_message(request: &CoapRequest) -> RequestMessage {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hedgerow_net::{KeyStore, TlsStream};
+use http::header::CONNECTION;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -26,7 +27,7 @@ use tracing::debug;
 
 use crate::config::HttpsPsk;
 use crate::progress::{Activity, Overdue, RequestGuard, hold};
-use crate::service::{Front, Service};
+use crate::service::{Asker, Front, Service};
 
 /// One bound listener.
 pub(crate) struct Server {
@@ -183,9 +184,16 @@ impl Connection {
         request: Request<Incoming>,
     ) -> impl Future<Output = Result<Response<Full<Bytes>>, Infallible>> + Send + use<> {
         let (front, service) = (Arc::clone(&self.front), Arc::clone(&self.service));
-        let client = self.client;
+        let asker = Asker {
+            client: self.client,
+            is_fresh: guard.is_fresh(),
+        };
         async move {
-            let answer = service.answer(&front, client, request).await;
+            let answer = service.answer(&front, asker, request).await;
+            // HTTP/2 has no field for it, and its connection ends all the same.
+            if answer.headers().contains_key(CONNECTION) {
+                guard.end_connection();
+            }
             let guard = guard.answered();
             Ok(answer.map(|body| Full::new(hold(body, guard))))
         }
@@ -204,6 +212,7 @@ impl Connection {
         loop {
             tokio::select! {
                 outcome = connection.as_mut() => return outcome.map_err(io::Error::other),
+                () = activity.ended(), if !is_closing => {}
                 () = stopped(&mut stop), if !is_stopping => {
                     is_stopping = true;
                     activity.begin_anew();

@@ -48,6 +48,15 @@ pub(crate) struct Front {
     pub(crate) base: String,
 }
 
+/// Who asks, and whether the gateway knows that it is just now.
+#[derive(Clone, Copy)]
+pub(crate) struct Asker {
+    pub(crate) client: IpAddr,
+    /// Whether the request is the first one on a connection that has just been made: it was written
+    /// after that (RFC 9175 §2.3).
+    pub(crate) is_fresh: bool,
+}
+
 /// Why no device's response is the answer.
 enum Ended {
     /// The proxy's decisions say so.
@@ -73,7 +82,7 @@ impl Service {
     pub(crate) async fn answer(
         &self,
         front: &Front,
-        client: IpAddr,
+        asker: Asker,
         request: Request<Incoming>,
     ) -> Answer {
         let start = Instant::now();
@@ -84,10 +93,11 @@ impl Service {
                 let host = host.map(|host| host.to_string());
                 match own_resource(&request) {
                     Some(resource) => {
-                        let answer = self.answer_itself(resource, front, host, client, &request);
+                        let answer =
+                            self.answer_itself(resource, front, host, asker.client, &request);
                         answer.unwrap_or_else(|refusal| refuse(refusal, &mut record))
                     }
-                    None => self.forward(front, client, request, &mut record).await,
+                    None => self.forward(front, asker, request, &mut record).await,
                 }
             }
         };
@@ -134,15 +144,15 @@ impl Service {
     async fn forward(
         &self,
         front: &Front,
-        client: IpAddr,
+        asker: Asker,
         request: Request<Incoming>,
         record: &mut AccessRecord,
     ) -> Answer {
-        let Some(entered) = self.clients.enter(client) else {
+        let Some(entered) = self.clients.enter(asker.client) else {
             return refuse(Refusal::ClientBusy, record);
         };
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let answer = match self.try_forward(front, request, record).await {
+        let answer = match self.try_forward(front, asker, request, record).await {
             Ok(answer) => answer,
             Err(Ended::Refused(refusal)) => refuse(refusal, record),
             Err(Ended::Failed(failure)) => {
@@ -156,6 +166,7 @@ impl Service {
     async fn try_forward(
         &self,
         front: &Front,
+        asker: Asker,
         request: Request<Incoming>,
         record: &mut AccessRecord,
     ) -> Result<Answer, Ended> {
@@ -185,7 +196,8 @@ impl Service {
         coap.set_body(body)?;
         let _device_place = entry.places.try_acquire().map_err(|_| TOO_MANY)?;
         let response = loop {
-            let asked = timeout_at(deadline, self.registry.request(entry, &coap)).await;
+            let asked = self.registry.request(entry, &coap, asker.is_fresh);
+            let asked = timeout_at(deadline, asked).await;
             // The gateway's own time may be over before the message layer's.
             let Ok(response) = asked else {
                 self.registry.forget(entry).await;

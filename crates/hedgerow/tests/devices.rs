@@ -18,6 +18,7 @@ fn request(method: Code, path: &str) -> RequestMessage {
             .collect(),
         payload: Vec::new(),
         is_confirmable: true,
+        answers_challenges: true,
     }
 }
 

@@ -19,6 +19,10 @@ pub struct RequestMessage {
     pub payload: Vec<u8>,
     /// Whether the request is retransmitted until it is acknowledged.
     pub is_confirmable: bool,
+    /// Whether a challenge of the server (4.01 with an Echo option, RFC 9175 §2.3) is answered by
+    /// sending the request once more, which says that it is fresh. If not, the challenge is the
+    /// response.
+    pub answers_challenges: bool,
 }
 
 /// A whole response.
@@ -40,6 +44,7 @@ impl RequestMessage {
             options: Vec::new(),
             payload: Vec::new(),
             is_confirmable: true,
+            answers_challenges: true,
         }
     }
 
@@ -78,6 +83,7 @@ impl RequestMessage {
             options: owned(message),
             payload: message.payload().to_vec(),
             is_confirmable: message.message_type() == MessageType::Confirmable,
+            answers_challenges: true,
         }
     }
 }
@@ -140,6 +146,7 @@ impl fmt::Debug for RequestMessage {
             .field("options", &numbers(&self.options))
             .field("payload_len", &self.payload.len())
             .field("is_confirmable", &self.is_confirmable)
+            .field("answers_challenges", &self.answers_challenges)
             .finish()
     }
 }

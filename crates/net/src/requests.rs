@@ -59,6 +59,9 @@ where
         if !message.is_confirmable {
             request = request.non_confirmable();
         }
+        if !message.answers_challenges {
+            request = request.hand_out_challenges();
+        }
         let mut rng = os_random();
         let mut env = self.clock.env(&mut rng);
         let name = self.endpoint.request(&mut env, association, &request)?;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use hedgerow_core::PeerFault;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, Response, StatusCode};
 
 use crate::problem::{Problem, instance};
@@ -97,6 +97,13 @@ pub enum Failure {
         /// When to come again, in seconds from now.
         retry_after_secs: u32,
     },
+    /// The device wants to know that the request is fresh, and the proxy can't vouch for it
+    /// (RFC 9175 §2.3): 503, to be asked again at once over a connection of its own.
+    #[error(
+        "the device asks whether this request is fresh; send it again over a new connection, which \
+         shows that it is"
+    )]
+    FreshnessUnknown,
     /// The proxy is going down: 503.
     #[error("the gateway is shutting down")]
     ShuttingDown,
@@ -136,7 +143,9 @@ impl Failure {
             | Self::ResponseBodyTooLarge { .. }
             | Self::UnrecognisedOption
             | Self::InvalidResponse => StatusCode::BAD_GATEWAY,
-            Self::TooManyRequests { .. } | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManyRequests { .. } | Self::FreshnessUnknown | Self::ShuttingDown => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::HandshakeTimeout | Self::DeviceTimeout | Self::OutcomeUnknown => {
                 StatusCode::GATEWAY_TIMEOUT
             }
@@ -173,6 +182,7 @@ impl Failure {
             Self::DeviceTimeout => ("/problems/device-timeout", "Device timeout"),
             Self::OutcomeUnknown => ("/problems/outcome-unknown", "Outcome unknown"),
             Self::TooManyRequests { .. } => ("/problems/too-many-requests", "Device busy"),
+            Self::FreshnessUnknown => ("/problems/freshness-unknown", "Freshness unknown"),
             Self::ShuttingDown => ("/problems/shutting-down", "Gateway shutting down"),
             Self::ResponseBodyTooLarge { .. } => {
                 ("/problems/response-too-large", "Response too large")
@@ -208,6 +218,10 @@ impl Failure {
             }
             Self::TooManyRequests { retry_after_secs } => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(retry_after_secs));
+            }
+            Self::FreshnessUnknown => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(0));
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
             _ => {}
         }

@@ -11,7 +11,7 @@ use hedgerow_proxy::{Failure, Methods, TargetError};
 use http::Method;
 
 /// Every cause with its status and the last part of its problem type.
-const CAUSES: [(Failure, u16, &str); 33] = [
+const CAUSES: [(Failure, u16, &str); 34] = [
     (Failure::Target(TargetError::NotMapped), 404, "not-mapped"),
     (
         Failure::Target(TargetError::DeviceNotConfigured),
@@ -97,6 +97,7 @@ const CAUSES: [(Failure, u16, &str); 33] = [
         503,
         "too-many-requests",
     ),
+    (Failure::FreshnessUnknown, 503, "freshness-unknown"),
     (Failure::ShuttingDown, 503, "shutting-down"),
     (
         Failure::ResponseBodyTooLarge { max: 7 },
@@ -140,6 +141,9 @@ fn busy_says_when_to_come_again_and_method_which_are_taken() {
     };
     let response = busy.to_response(&Method::GET, "/");
     assert_eq!(response.headers()["retry-after"], "3");
+    let stale = Failure::FreshnessUnknown.to_response(&Method::POST, "/");
+    assert_eq!(stale.headers()["retry-after"], "0");
+    assert_eq!(stale.headers()["connection"], "close");
     let allowed = Methods::GET | Methods::PUT;
     let response = Failure::MethodNotAllowed { allowed }.to_response(&Method::POST, "/");
     assert_eq!(response.headers()["allow"], "GET, HEAD, PUT");

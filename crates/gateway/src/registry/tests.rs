@@ -104,7 +104,7 @@ impl Fixture {
         });
         let request = request.unwrap().request;
         let entry = self.registry.entry(request.target()).unwrap();
-        let response = self.registry.request(entry, &request).await?;
+        let response = self.registry.request(entry, &request, true).await?;
         Ok(response.payload)
     }
 }

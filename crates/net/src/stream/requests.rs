@@ -69,9 +69,12 @@ where
 
     fn submit(&mut self, message: &RequestMessage) -> Result<OutgoingRequest, Error> {
         let options = borrowed(&message.options);
-        let request = Request::new(message.method)
+        let mut request = Request::new(message.method)
             .options(&options)
             .payload(&message.payload);
+        if !message.answers_challenges {
+            request = request.hand_out_challenges();
+        }
         self.parts.machine.request(&request)
     }
 

@@ -71,6 +71,7 @@ pub(crate) async fn run(
         options: options(line, &uri, address)?,
         payload,
         is_confirmable: !line.common.non_confirmable,
+        answers_challenges: true,
     };
     let key_log = open_key_log(line.common.key_log.as_deref())?;
     // The scheme says whether there is to be security, and the user whose the key is.
