@@ -32,6 +32,7 @@
 #[cfg(test)]
 extern crate std;
 
+mod address_proof;
 mod certificate;
 mod channel;
 mod constant_time;
@@ -50,6 +51,7 @@ mod signature;
 mod stream;
 mod time;
 
+pub use address_proof::{AddressProofKey, ProofPeriod};
 pub use certificate::{
     CertificateChain, CertificateCredentials, CertificateFault, CertificateOwner, CertificateType,
     ChainRequest, ClientCertificates, Identity, IdentityRequest, P256_PUBLIC_KEY_LEN,
