@@ -14,8 +14,9 @@
 //! takes, refuses longer ones than it takes itself before they are kept, and stops taking bytes in
 //! where the peer doesn't take its answers.
 //!
-//! A server's challenge (4.01 with an Echo option, RFC 9175 §2.3) is answered by sending the request
-//! once more.
+//! An [`EchoAcceptor`] stands before both where there is no security: whoever hasn't shown that it
+//! receives at its address is challenged (RFC 9175 §2.3), and nothing is kept of it. A client's
+//! exchange answers such challenges by itself.
 //!
 //! The crate leaves out sockets, clocks and security (it takes plaintext in and gives plaintext out,
 //! one message a datagram, or a stream), WebSockets, resources and URIs, observation, multicast and
@@ -86,6 +87,7 @@ mod config;
 mod connection;
 mod deduplication;
 mod echo;
+mod echo_acceptor;
 mod error;
 mod event;
 mod exchange;
@@ -109,6 +111,7 @@ mod transmit;
 pub use config::Config;
 pub use connection::Connection;
 pub use connection::config::ConnectionConfig;
+pub use echo_acceptor::{EchoAcceptance, EchoAcceptor, Echoed};
 pub use error::{CloseReason, Error, RequestError, ResponseError};
 pub use event::{Event, IncomingRequest, OutgoingRequest, Received};
 pub use exchange::{Exchange, Usage};

@@ -19,7 +19,7 @@ use crate::exchange::{Outcome, Reply};
 use crate::retransmission::Retransmission;
 use crate::server_blocks::{Asked, Ruling};
 use crate::storage::{List, MessageBuffer, Storage};
-use crate::{Config, Error, Exchange, IncomingRequest, Response, ResponseError};
+use crate::{Config, Echoed, Error, Exchange, IncomingRequest, Response, ResponseError};
 
 /// A request of the peer that was handed out.
 #[derive(Debug)]
@@ -103,6 +103,21 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         match self.screen(env, message) {
             Some(outcome) => outcome,
             None => self.handle_request_blocks(env, message),
+        }
+    }
+
+    /// Remembers the request that a challenge had answered: a duplicate of it that the network
+    /// delivers late isn't a new request, since it went out once more as another message.
+    ///
+    /// A full table remembers nothing.
+    pub fn note_challenged(&mut self, now: Instant, echoed: Echoed) {
+        self.release_lent();
+        self.seen.expire(now);
+        let id = echoed.challenged;
+        let lifetime = self.config().transmission.exchange_lifetime();
+        let expires = now.saturating_add(lifetime);
+        if self.seen.answer(id).is_none() && self.seen.has_room(self.seen_limits()) {
+            self.seen.remember(id, true, expires, Answer::Nothing);
         }
     }
 
