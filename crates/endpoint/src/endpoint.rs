@@ -9,7 +9,9 @@ use alloc::vec::Vec;
 use hedgerow_core::{
     ClientCredentials, CryptoProvider, DropReason, Env, Instant, Peer, ServerCredentials,
 };
-use hedgerow_exchange::{IncomingRequest, OutgoingRequest, Request, Response, TokenKind};
+use hedgerow_exchange::{
+    EchoAcceptor, IncomingRequest, OutgoingRequest, Request, Response, TokenKind,
+};
 use hedgerow_handshake::{Acceptor, peek_client_random};
 use hedgerow_record::{ConnectionId, peek_connection_id};
 
@@ -35,6 +37,8 @@ pub struct Endpoint<A: Address, P: CryptoProvider, S, K> {
     pub(crate) provider: P,
     pub(crate) store: S,
     pub(crate) acceptor: Option<Acceptor<P>>,
+    /// The front for peers in clear, where they are served.
+    pub(crate) echo_acceptor: Option<EchoAcceptor<P>>,
     /// Boxed: a table whose keys only ever grow keeps its nodes half full, which would cost each
     /// association its own size once more.
     pub(crate) associations: BTreeMap<AssociationId, Box<Association<A, P::Aead, K>>>,
@@ -99,6 +103,7 @@ where
             provider,
             store,
             acceptor: None,
+            echo_acceptor: None,
             associations: BTreeMap::new(),
             by_address: BTreeMap::new(),
             by_connection_id: BTreeMap::new(),
@@ -289,13 +294,11 @@ where
             .and_then(|id| self.associations.get(&id))
             .is_some_and(|found| matches!(found.channel, Channel::NoSec));
         if let (true, Some(id)) = (is_clear, association) {
-            let consumed = datagram.len();
-            let event = self.handle_message(env, id, datagram);
-            return Handled {
-                consumed,
-                answer: 0,
-                event,
-            };
+            return self.drive_clear(env, id, from, datagram);
+        }
+        let is_unknown = association.is_none() && !self.handshakes.contains_key(&from);
+        if is_unknown && self.echo_acceptor.is_some() {
+            return self.accept_clear(env, from, datagram, out);
         }
         let hello = match &self.acceptor {
             Some(_) => peek_client_random(datagram),

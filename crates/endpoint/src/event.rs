@@ -27,8 +27,10 @@ pub enum Event<'a, A> {
     },
     /// The peer asks for something. It comes once, whatever the network duplicates.
     Request {
-        /// The peer's association.
+        /// The peer's association. One without security is first heard of here.
         association: AssociationId,
+        /// Where its peer is.
+        address: A,
         /// Who asks.
         peer: Peer,
         /// The request's name, for [`respond`](crate::Endpoint::respond).

@@ -22,7 +22,8 @@
 //! Over streams there is one [`StreamConnection`] for each: TLS or nothing below, RFC 8323 above.
 //! [`TlsConnection`] is the lower half alone, for other protocols over TLS.
 //!
-//! A datagram server without security belongs here and is not there yet.
+//! A server without security ([`Endpoint::server_without_security`]) is made on purpose and nothing falls back to
+//! it. It makes an association of an address once that has answered a challenge (RFC 9175 §2.3).
 //!
 //! # Example
 //!
@@ -110,6 +111,7 @@ mod error;
 mod event;
 mod handshaking;
 mod moving;
+mod nosec;
 mod peek;
 mod routing;
 mod security_policy;

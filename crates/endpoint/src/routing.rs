@@ -356,6 +356,7 @@ where
         match found.exchange.handle_message(env, message) {
             Received::Request { request, message } => Some(Event::Request {
                 association: id,
+                address,
                 peer,
                 request,
                 message,

@@ -82,6 +82,16 @@ impl Desk {
         self.entry(association, path, false).suite = Some(suite);
     }
 
+    /// Notes an association that the peer began in clear, unless it is known; it says whether it was
+    /// new.
+    pub(crate) fn meet(&mut self, association: AssociationId, path: Path) -> bool {
+        let is_new = !self.associations.contains_key(&association);
+        if is_new {
+            self.entry(association, path, false);
+        }
+        is_new
+    }
+
     /// Notes that the peer of an association has moved.
     pub(crate) fn relocate(&mut self, association: AssociationId, path: Path) {
         let Some(known) = self.associations.get_mut(&association) else {

@@ -33,6 +33,7 @@ impl Desk {
             }
             Event::Request {
                 association,
+                address,
                 peer,
                 request,
                 message,
@@ -41,6 +42,10 @@ impl Desk {
                     association,
                     request,
                 };
+                // One that a handshake made is known by now.
+                if self.meet(association, address) {
+                    info!(remote = %address.remote, mode = "nosec", "association accepted");
+                }
                 let found = self.remote(association).zip(handlers.reserve());
                 let Some(((from, place), requester)) = found.zip(self.requester(association, peer))
                 else {

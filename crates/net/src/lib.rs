@@ -2,7 +2,8 @@
 //! out.
 //!
 //! A [`Node`] is a handle to a task that owns one socket and one endpoint. It sends requests over
-//! DTLS-PSK or in clear and, bound as a server, gives those of its peers to a [`Handler`]. Answers
+//! DTLS-PSK or in clear and, bound as a server of one kind or the other, gives those of its peers to a
+//! [`Handler`]. Answers
 //! leave from the address that the question came to (RFC 7252 §5.3.2 matches by it), whatever other
 //! addresses the host has. Requests, handlers and queues are bounded; beyond that there are typed
 //! refusals, 5.03 for peers. Whatever the network reports of datagrams sent counts as loss.
@@ -12,7 +13,7 @@
 //! spoken where it is asked for, and never instead of anything else.
 //!
 //! It leaves out resources and URIs (the application's), policy about destinations (the gateway's),
-//! multicast, a server of datagrams without security, and storage of keys.
+//! multicast, and storage of keys.
 //!
 //! Logs go to `tracing`: associations and connections established and failed at `info`, with the
 //! mode in force (`dtls-psk`, `tls-psk`, `nosec`); closed, handshakes failed

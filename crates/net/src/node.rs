@@ -10,6 +10,7 @@ use hedgerow_endpoint::Endpoint;
 use hedgerow_record::CipherSuite;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tracing::warn;
 
 use crate::clock::{Clock, os_random};
 use crate::driver::{Driver, NodeEndpoint};
@@ -95,6 +96,40 @@ impl Node {
             own_events(&config),
             &mut env,
         );
+        Ok(Self::start(socket, endpoint, clock, config, handler))
+    }
+
+    /// Binds a node that gives the requests of **whoever asks, in clear**, to `handler`: nobody proves who
+    /// it is, and whoever is on the path reads and changes everything (NoSec, RFC 7252 §9). It sends
+    /// requests too.
+    ///
+    /// A peer is answered once it has shown that it receives at its address, by an Echo option
+    /// (RFC 9175 §2.3). Peers in clear and secured ones need a node each, with a port each.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::bind_client`]; [`io::ErrorKind::InvalidInput`] unless the configuration's
+    /// [`SecurityPolicy`](hedgerow_endpoint::SecurityPolicy) permits NoSec.
+    pub async fn bind_server_without_security<H>(
+        local: SocketAddr,
+        config: NodeConfig,
+        handler: H,
+    ) -> io::Result<Self>
+    where
+        H: Handler,
+    {
+        let socket = NodeSocket::bind(local)?;
+        let clock = Clock::start();
+        let mut rng = os_random();
+        let mut env = clock.env(&mut rng);
+        let endpoint = Endpoint::server_without_security(
+            with_key_log(config.key_log.clone()),
+            KeyStore::new(),
+            own_events(&config),
+            &mut env,
+        )
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        warn!(address = %socket.local_addr(), mode = "nosec", "serving in clear: nothing is kept secret");
         Ok(Self::start(socket, endpoint, clock, config, handler))
     }
 

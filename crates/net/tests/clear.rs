@@ -10,8 +10,11 @@
 mod support;
 
 use hedgerow_coap::{Code, Message, MessageId, MessageType, MessageWriter, OptionNumber, Token};
-use hedgerow_core::{DropReason, Peer};
-use hedgerow_net::{RequestFailure, Requester, ServerRequest, Target};
+use hedgerow_core::{DropReason, Peer, SecurityMode};
+use hedgerow_net::{
+    Node, NodeConfig, RequestFailure, RequestMessage, Requester, SecurityPolicy, ServerRequest,
+    Target,
+};
 use support::*;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
@@ -121,6 +124,97 @@ fn secured_request_under_way_keeps_its_address() {
                 let in_use = hedgerow_endpoint::Error::AddressInUse;
                 assert_eq!(refused, Err(RequestFailure::Refused(in_use)));
             } => {}
+        }
+    });
+}
+
+#[test]
+fn server_in_clear_answers_whoever_receives_at_its_address() {
+    run(async {
+        let local = address("127.0.0.1:0");
+        let answer = async |request: ServerRequest| {
+            assert_eq!(request.requester, Requester::Client(Peer::Anonymous));
+            echo(request).await
+        };
+        let server = Node::bind_server_without_security(local, any(), answer)
+            .await
+            .unwrap();
+        let client = client().await;
+        let target = Target {
+            address: server.local_addr(),
+            credentials: None,
+        };
+        let body: Vec<u8> = (0..20_000_u32).map(|at| at.to_le_bytes()[0]).collect();
+        for (method, payload) in [
+            (Code::GET, Vec::new()),
+            (Code::PUT, body.clone()),
+            (Code::POST, b"once".to_vec()),
+        ] {
+            let request = RequestMessage::new(method)
+                .path("/x")
+                .payload(payload.clone());
+            let response = client.request(&target, request).await.unwrap();
+            assert_eq!(response.code, Code::CONTENT);
+            assert_eq!(response.payload, payload);
+        }
+        assert_eq!(server.statistics().associations, 1);
+        assert_eq!(server.statistics().established, 0);
+
+        // Who wants to know how fresh it is asks for the challenge itself.
+        let stranger = support::client().await;
+        let request = RequestMessage {
+            answers_challenges: false,
+            ..get("/x")
+        };
+        let challenge = stranger.request(&target, request).await.unwrap();
+        assert_eq!(challenge.code, Code::UNAUTHORIZED);
+        assert_eq!(challenge.values(OptionNumber::ECHO).count(), 1);
+        assert_eq!(server.statistics().associations, 1);
+    });
+}
+
+/// Neither does a secured request become one in clear, nor the other way round.
+#[test]
+fn server_in_clear_and_secured_server_have_no_ear_for_the_other_kind() {
+    run(async {
+        let local = address("127.0.0.1:0");
+        let clear = Node::bind_server_without_security(local, any(), echo)
+            .await
+            .unwrap();
+        // It has to be permitted.
+        let refused = Node::bind_server_without_security(local, NodeConfig::default(), echo).await;
+        assert_eq!(
+            refused.unwrap_err().kind(),
+            std::io::ErrorKind::InvalidInput
+        );
+        let policy = SecurityPolicy::new(SecurityMode::NoSec);
+        let mut config = hasty().with_security(policy);
+        config.endpoint.exchange = {
+            let mut exchange = hedgerow_exchange::Config::default();
+            exchange.transmission.ack_timeout = std::time::Duration::from_millis(20);
+            exchange.transmission.max_retransmit = 2;
+            exchange.into()
+        };
+        let client = Node::bind_client(local, config).await.unwrap();
+        let secured = support::target(clear.local_addr(), KEY);
+        assert_eq!(
+            client.request(&secured, get("/")).await,
+            Err(RequestFailure::Channel(
+                hedgerow_core::PeerFault::HandshakeTimeout.into()
+            ))
+        );
+        let server = server(echo).await;
+        let target = Target {
+            address: server.local_addr(),
+            credentials: None,
+        };
+        let unanswered = hedgerow_exchange::RequestError::AcknowledgementTimeout;
+        assert_eq!(
+            client.request(&target, get("/")).await,
+            Err(unanswered.into())
+        );
+        for node in [clear, server] {
+            assert_eq!(node.statistics().associations, 0);
         }
     });
 }

@@ -44,7 +44,7 @@ pub(crate) fn address(text: &str) -> SocketAddr {
 }
 
 /// Permits any security mode.
-fn any() -> NodeConfig {
+pub(crate) fn any() -> NodeConfig {
     NodeConfig::default().with_security(SecurityPolicy::new(SecurityMode::NoSec))
 }
 
