@@ -35,6 +35,8 @@ impl ExtensionType {
     pub const EXTENDED_MASTER_SECRET: Self = Self(0x0017);
     /// RFC 8449 §4.
     pub const RECORD_SIZE_LIMIT: Self = Self(0x001c);
+    /// RFC 5077 §3.2.
+    pub const SESSION_TICKET: Self = Self(0x0023);
     /// RFC 9146 §3. The code point 53 of its drafts means something else.
     pub const CONNECTION_ID: Self = Self(0x0036);
     /// RFC 5746 §3.2.

@@ -19,6 +19,8 @@ pub enum HandshakeType {
     ServerHello,
     /// 3
     HelloVerifyRequest,
+    /// 4 (RFC 5077 §3.3)
+    NewSessionTicket,
     /// 11
     Certificate,
     /// 12
@@ -44,6 +46,7 @@ impl From<u8> for HandshakeType {
             1 => Self::ClientHello,
             2 => Self::ServerHello,
             3 => Self::HelloVerifyRequest,
+            4 => Self::NewSessionTicket,
             11 => Self::Certificate,
             12 => Self::ServerKeyExchange,
             13 => Self::CertificateRequest,
@@ -63,6 +66,7 @@ impl From<HandshakeType> for u8 {
             HandshakeType::ClientHello => 1,
             HandshakeType::ServerHello => 2,
             HandshakeType::HelloVerifyRequest => 3,
+            HandshakeType::NewSessionTicket => 4,
             HandshakeType::Certificate => 11,
             HandshakeType::ServerKeyExchange => 12,
             HandshakeType::CertificateRequest => 13,

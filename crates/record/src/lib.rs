@@ -46,6 +46,7 @@ mod error;
 mod extensions;
 mod handshake_message;
 mod hello_verify_request;
+mod new_session_ticket;
 mod protocol;
 mod protocol_names;
 mod record_number;
@@ -83,6 +84,7 @@ pub use handshake_message::{
     HANDSHAKE_HEADER_LEN, HandshakeFragment, HandshakeType, encode_handshake_header,
 };
 pub use hello_verify_request::HelloVerifyRequest;
+pub use new_session_ticket::NewSessionTicket;
 pub use protocol::{DTLS_1_0, DTLS_1_2, Protocol, ProtocolVersion, TLS_1_2};
 pub use protocol_names::{ProtocolNames, encode_protocol_names};
 pub use record_number::{EpochNumber, MAX_SEQUENCE_NUMBER, RecordNumber};
