@@ -9,12 +9,13 @@ use hedgerow_record::{
     Protocol, Random, RecordNumber, encode_record,
 };
 
-use crate::Settings;
 use crate::certificates::needed_buffer_len;
 use crate::cookie::CookieKey;
 use crate::dtls_outgoing::encode_whole_message;
 use crate::negotiation::{Modes, Negotiated, negotiate};
+use crate::server_resumption::ResumptionOffer;
 use crate::transcript::Transcript;
+use crate::{SessionId, Settings};
 
 /// Bytes out for bytes in before an address has proved itself.
 const MAX_AMPLIFICATION: usize = 3;
@@ -57,6 +58,7 @@ pub struct AcceptedHello<P: CryptoProvider> {
     pub(crate) message_seq: u16,
     pub(crate) record_number: RecordNumber,
     pub(crate) server_name: NameBuffer,
+    pub(crate) offer: ResumptionOffer,
 }
 
 /// The name under which a client looks for a server, beyond the hello that said it.
@@ -97,6 +99,12 @@ impl<P: CryptoProvider> AcceptedHello<P> {
             .certificates()
             .filter(|_| self.negotiated.certificates.is_some());
         needed_buffer_len(settings, certificates, self.server_name.as_name())
+    }
+
+    /// Returns the ID of the session that the client wants to resume; empty for none. A server that
+    /// keeps sessions looks it up in its [`SessionTable`](crate::SessionTable).
+    pub const fn session_id(&self) -> &SessionId {
+        &self.offer.session_id
     }
 
     /// Returns the suite chosen.
@@ -189,6 +197,8 @@ impl<P: CryptoProvider> Acceptor<P> {
                     record_number: record,
                     negotiated,
                     server_name: NameBuffer::new(negotiated.server_name(&hello)),
+                    // Only now: nothing is looked up or opened for an address without proof.
+                    offer: ResumptionOffer::of(&self.provider, &hello),
                 })
             }
             Err(description) => refuse(record, description, out),

@@ -31,6 +31,9 @@ pub(crate) struct Owner {
     public_key: [u8; P256_PUBLIC_KEY_LEN],
 }
 
+/// Who has signed, and with which key.
+pub(crate) type Proof = (Peer, [u8; P256_PUBLIC_KEY_LEN]);
+
 /// What the peer's certificate is looked at for.
 pub(crate) struct Sought<'a> {
     pub(crate) certificate_type: CertificateType,
@@ -93,7 +96,7 @@ impl Owner {
         randoms: [&Random; 2],
         params: &[u8],
         signed: &DigitallySigned<'_>,
-    ) -> Result<Peer, AlertDescription> {
+    ) -> Result<Proof, AlertDescription> {
         check_algorithm(signed)?;
         let mut message = [0; MAX_SIGNED_PARAMS_LEN];
         let message = write_signed_params(randoms, params, &mut message)
@@ -101,7 +104,7 @@ impl Owner {
         provider
             .verify(SCHEME, &self.public_key, message, signed.signature)
             .map_err(refused_signature)?;
-        Ok(self.peer)
+        Ok((self.peer, self.public_key))
     }
 
     /// Verifies a client's signature over all messages so far, and returns who has proved itself by
@@ -111,12 +114,12 @@ impl Owner {
         provider: &impl Signatures,
         transcript_hash: &[u8; SHA256_LEN],
         signed: &DigitallySigned<'_>,
-    ) -> Result<Peer, AlertDescription> {
+    ) -> Result<Proof, AlertDescription> {
         check_algorithm(signed)?;
         provider
             .verify_digest(SCHEME, &self.public_key, transcript_hash, signed.signature)
             .map_err(refused_signature)?;
-        Ok(self.peer)
+        Ok((self.peer, self.public_key))
     }
 }
 

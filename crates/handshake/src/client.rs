@@ -22,9 +22,12 @@ use crate::message::Message;
 use crate::outgoing::{Outgoing, not_encodable};
 use crate::phase::{Keyed, Phase, Role};
 use crate::record_limits::{LimitAnswer, encode_offer};
+use crate::resumable_session::{ClientResumption, MAX_TICKET_LEN, bind};
+use crate::server_resumption::Promise;
+use crate::session_state::{SessionFacts, SessionState};
 use crate::settings::{DEFAULT_GROUPS, MAX_APPLICATION_PROTOCOLS_LEN, MAX_SUITES};
 use crate::transcript::Transcript;
-use crate::{ClientState, ExtendedMasterSecret, Settings};
+use crate::{ClientState, ExtendedMasterSecret, ResumableSession, Settings, TicketKeys};
 
 /// How many HelloVerifyRequests one handshake answers: one, and two more for cookies that a server
 /// no longer accepts when they come back.
@@ -39,6 +42,7 @@ const MAX_EXTENSIONS_LEN: usize = 4
     + (5 + 6)
     + 8
     + 2 * (5 + CertificateType::ALL.len())
+    + (4 + MAX_TICKET_LEN)
     + (9 + ServerName::MAX_LEN);
 
 /// What stays the same through all states.
@@ -48,6 +52,8 @@ pub(crate) struct Client<P, C> {
     pub(crate) settings: Settings,
     client_random: Random,
     cookies: u8,
+    /// `None` where this client takes no part in resumption.
+    pub(crate) resumption: Option<ClientResumption>,
 }
 
 /// What a client waits for before the keys.
@@ -91,6 +97,10 @@ impl<P: CryptoProvider, C: ClientCredentials> Role<P, Expect<P>> for Client<P, C
                 let (parameters, types) = self.handle_server_hello(O::PROTOCOL, body)?;
                 outgoing.limit_records(parameters.record_limits);
                 transcript.add_message(message);
+                if let Some(session) = self.resumed_session() {
+                    let keyed = self.resume(outgoing, session, parameters, transcript)?;
+                    return Ok(expect_last_flight(keyed));
+                }
                 if parameters.key_exchange == KeyExchange::EcdheEcdsa {
                     Expect::Signed(client_certificates::Expect::new(
                         parameters, transcript, types,
@@ -119,7 +129,7 @@ impl<P: CryptoProvider, C: ClientCredentials> Role<P, Expect<P>> for Client<P, C
             {
                 let keyed =
                     self.handle_server_hello_done(env, outgoing, parameters, transcript, None, message)?;
-                return Ok(Phase::ExpectChangeCipherSpec(keyed));
+                return Ok(expect_last_flight(keyed));
             }
             (
                 Expect::ServerHelloDone(parameters, transcript, public_key),
@@ -129,11 +139,22 @@ impl<P: CryptoProvider, C: ClientCredentials> Role<P, Expect<P>> for Client<P, C
                 let keyed = self.handle_server_hello_done(
                     env, outgoing, parameters, transcript, public_key, message,
                 )?;
-                return Ok(Phase::ExpectChangeCipherSpec(keyed));
+                return Ok(expect_last_flight(keyed));
             }
             _ => return Err(AlertDescription::UNEXPECTED_MESSAGE),
         };
         Ok(Phase::Early(next))
+    }
+
+    fn handle_new_session_ticket(
+        &mut self,
+        env: &Env<'_>,
+        message: &Message<'_>,
+    ) -> Result<(), AlertDescription> {
+        match &mut self.resumption {
+            Some(resumption) => resumption.handle_new_session_ticket(message.body, env.now),
+            None => Err(AlertDescription::UNEXPECTED_MESSAGE),
+        }
     }
 }
 
@@ -174,7 +195,38 @@ impl<P: CryptoProvider, C: ClientCredentials> Client<P, C> {
             settings,
             client_random,
             cookies: 0,
+            resumption: None,
         })
+    }
+
+    /// Takes part in resumption, with a session to offer if there is one.
+    pub(crate) fn resuming(
+        mut self,
+        protocol: Protocol,
+        session: Option<ResumableSession>,
+        env: &mut Env<'_>,
+    ) -> Self {
+        self.resumption = Some(ClientResumption::new(
+            &self.provider,
+            &self.credentials,
+            &self.settings,
+            protocol,
+            session,
+            env,
+        ));
+        self
+    }
+
+    /// Returns by how many bytes a ticket makes the ClientHello longer.
+    pub(crate) fn ticket_len(&self) -> usize {
+        self.resumption
+            .as_ref()
+            .map_or(0, |resumption| resumption.ticket().len())
+    }
+
+    /// Makes the session to keep, once the server's Finished has verified.
+    pub(crate) fn into_resumable(self, session: Option<SessionState>) -> Option<ResumableSession> {
+        self.resumption?.into_resumable(session)
     }
 
     /// Says whether the ClientHello carries a cookie.
@@ -210,7 +262,11 @@ impl<P: CryptoProvider, C: ClientCredentials> Client<P, C> {
         let hello = ClientHello {
             client_version: O::PROTOCOL.version(),
             random: &self.client_random,
-            session_id: &[],
+            session_id: self
+                .resumption
+                .as_ref()
+                .map(ClientResumption::session_id)
+                .unwrap_or_default(),
             cookie: (O::PROTOCOL == Protocol::Dtls).then_some(cookie),
             cipher_suites: CipherSuites::new(writer.written()).map_err(not_encodable)?,
             compression_methods: &[0],
@@ -255,6 +311,11 @@ impl<P: CryptoProvider, C: ClientCredentials> Client<P, C> {
             out.u16(ExtensionType::CONNECTION_ID.0)?;
             out.nested16(|out| id.encode(out))?;
         }
+        if let Some(resumption) = &self.resumption {
+            // MUST (RFC 5077 §3.2): without a ticket to show, an empty one says that one is wanted.
+            out.u16(ExtensionType::SESSION_TICKET.0)?;
+            out.vector16(resumption.ticket())?;
+        }
         encode_offer(&self.settings, out)
     }
 
@@ -282,7 +343,7 @@ impl<P: CryptoProvider, C: ClientCredentials> Client<P, C> {
     }
 
     fn handle_server_hello(
-        &self,
+        &mut self,
         protocol: Protocol,
         body: &[u8],
     ) -> Result<(SecurityParameters, ChosenTypes), AlertDescription> {
@@ -303,6 +364,16 @@ impl<P: CryptoProvider, C: ClientCredentials> Client<P, C> {
         if hello.compression_method != 0 {
             return Err(AlertDescription::ILLEGAL_PARAMETER);
         }
+        let resumed_suite = self
+            .resumption
+            .as_mut()
+            .and_then(|resumption| resumption.handle_session_id(hello.session_id))
+            .map(|session| session.suite);
+        // MUST (RFC 5246 §7.4.1.3): a session is resumed with the suite that it had.
+        if resumed_suite.is_some_and(|suite| suite != hello.cipher_suite) {
+            return Err(AlertDescription::ILLEGAL_PARAMETER);
+        }
+        let mut promise = Promise::NONE;
         let offered = self.settings.application_protocols(protocol);
         let mut application_protocol = None;
         let mut connection_ids = None;
@@ -342,6 +413,12 @@ impl<P: CryptoProvider, C: ClientCredentials> Client<P, C> {
                     let named = named.ok_or(AlertDescription::HANDSHAKE_FAILURE)?;
                     connection_ids = ConnectionIds::agree(&self.settings, Some(named));
                 }
+                (ExtensionType::SESSION_TICKET, data) if self.resumption.is_some() => {
+                    if !data.is_empty() {
+                        return Err(AlertDescription::DECODE_ERROR);
+                    }
+                    promise.issues_ticket = true;
+                }
                 (extension_type, data)
                     if limit_answer.takes(&self.settings, extension_type, data)? => {}
                 (extension_type, data)
@@ -354,6 +431,10 @@ impl<P: CryptoProvider, C: ClientCredentials> Client<P, C> {
             .extensions
             .find(ExtensionType::EXTENDED_MASTER_SECRET)
             .is_some();
+        // MUST (RFC 7627 §5.3): all sessions that are offered have the extended master secret.
+        if !has_extended_master_secret && resumed_suite.is_some() {
+            return Err(AlertDescription::HANDSHAKE_FAILURE);
+        }
         if !has_extended_master_secret
             && self.settings.extended_master_secret == ExtendedMasterSecret::Required
         {
@@ -372,6 +453,7 @@ impl<P: CryptoProvider, C: ClientCredentials> Client<P, C> {
             application_protocol,
             connection_ids: connection_ids.unwrap_or_default(),
             record_limits: limit_answer.into_limits(),
+            promise,
         };
         Ok((parameters, types))
     }
@@ -416,25 +498,31 @@ impl<P: CryptoProvider, C: ClientCredentials> Client<P, C> {
         };
         let peer = Peer::of_psk(credentials.psk, credentials.peer);
         self.send_finished(
+            env,
             outgoing,
             parameters,
             transcript,
             &secrets,
             &session_hash,
-            peer,
+            (peer, &[]),
         )
     }
 
     /// Derives the keys and ends the flight with ChangeCipherSpec and Finished. `session_hash` is the
     /// digest of all messages up to ClientKeyExchange.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what both hellos, both keys and the peer's proof have come to"
+    )]
     pub(crate) fn send_finished<O: Outgoing<P>>(
         &self,
+        env: &Env<'_>,
         outgoing: &mut O,
         parameters: SecurityParameters,
         mut transcript: Transcript<P>,
         secrets: &Secrets<'_>,
         session_hash: &[u8; SHA256_LEN],
-        peer: Peer,
+        (peer, public_key): (Peer, &[u8]),
     ) -> Result<Keyed<P, O::Opener>, AlertDescription> {
         let internal = |_| AlertDescription::INTERNAL_ERROR;
         let (master, keys) = parameters
@@ -449,13 +537,70 @@ impl<P: CryptoProvider, C: ClientCredentials> Client<P, C> {
                 out.bytes(&verify_data)
             })
             .map_err(internal)?;
+        let can_be_resumed = self.resumption.is_some() && parameters.has_extended_master_secret;
+        let session = can_be_resumed.then(|| {
+            let facts = SessionFacts {
+                protocol: O::PROTOCOL,
+                suite: parameters.suite,
+                expires_at: env.now + TicketKeys::MAX_LIFETIME,
+                peer,
+                credential: public_key,
+                binding: bind(
+                    &self.provider,
+                    &self.credentials,
+                    parameters.suite,
+                    master.expose(),
+                ),
+            };
+            SessionState::new(&facts, master.expose())
+        });
         Ok(Keyed {
             peer: Some(peer),
             parameters,
             transcript,
             master,
             opener,
+            is_abbreviated: false,
+            session: session.flatten(),
         })
+    }
+
+    /// Returns the session that the server resumes, once its ServerHello has said so.
+    fn resumed_session(&self) -> Option<&SessionState> {
+        self.resumption.as_ref()?.resumed()
+    }
+
+    /// Derives the keys of a session that is resumed. This end's Finished comes behind the server's.
+    fn resume<O: Outgoing<P>>(
+        &self,
+        outgoing: &mut O,
+        session: &SessionState,
+        parameters: SecurityParameters,
+        transcript: Transcript<P>,
+    ) -> Result<Keyed<P, O::Opener>, AlertDescription> {
+        let (master, keys) = parameters
+            .resume_keys(&self.provider, session, Self::END)
+            .map_err(|_| AlertDescription::INTERNAL_ERROR)?;
+        let opener = outgoing.set_keys(keys, &parameters.connection_ids);
+        Ok(Keyed {
+            peer: Some(session.peer()),
+            parameters,
+            transcript,
+            master,
+            opener,
+            is_abbreviated: true,
+            session: None,
+        })
+    }
+}
+
+/// RFC 5077 §3.3: what a server has promised comes before its ChangeCipherSpec, and nothing else
+/// does.
+pub(crate) fn expect_last_flight<P: CryptoProvider, E, O>(keyed: Keyed<P, O>) -> Phase<P, E, O> {
+    if keyed.parameters.promise.issues_ticket {
+        Phase::ExpectNewSessionTicket(keyed)
+    } else {
+        Phase::ExpectChangeCipherSpec(keyed)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use hedgerow_core::{
     CertificateChain, CertificateCredentials, CertificateOwner, CertificateType, ClientCredentials,
-    CryptoProvider, EncodeError, Env, Identity, Peer, ServerName, Writer,
+    CryptoProvider, EncodeError, Env, Identity, P256_PUBLIC_KEY_LEN, Peer, ServerName, Writer,
 };
 use hedgerow_record::{
     AlertDescription, CertificateRequest, ECDSA_SIGN, ExtensionType, HandshakeType,
@@ -15,7 +15,7 @@ use crate::ClientState;
 use crate::certificates::{
     Owner, Sought, encode_certificate, encode_certificate_verify, identity_of,
 };
-use crate::client::{Client, Expect as ClientExpect};
+use crate::client::{Client, Expect as ClientExpect, expect_last_flight};
 use crate::key_exchange::{PublicKey, SignedParams, agree, decode_signed_params, malformed};
 use crate::key_schedule::{Secrets, SecurityParameters};
 use crate::message::Message;
@@ -42,6 +42,8 @@ pub(crate) struct Agreed<P: CryptoProvider> {
 /// A server that has signed its ephemeral key.
 pub(crate) struct Proved {
     peer: Peer,
+    /// What it has signed with.
+    owner_key: [u8; P256_PUBLIC_KEY_LEN],
     public_key: PublicKey,
 }
 
@@ -235,12 +237,12 @@ impl<P: CryptoProvider, C: ClientCredentials> Client<P, C> {
             (Expect::CertificateRequest(agreed, proved), HandshakeType::ServerHelloDone) => {
                 return self
                     .answer(env, outgoing, agreed, &proved, Request::None, message)
-                    .map(Phase::ExpectChangeCipherSpec);
+                    .map(expect_last_flight);
             }
             (Expect::ServerHelloDone(agreed, proved, request), HandshakeType::ServerHelloDone) => {
                 return self
                     .answer(env, outgoing, agreed, &proved, request, message)
-                    .map(Phase::ExpectChangeCipherSpec);
+                    .map(expect_last_flight);
             }
             _ => return Err(AlertDescription::UNEXPECTED_MESSAGE),
         };
@@ -260,8 +262,12 @@ impl<P: CryptoProvider, C: ClientCredentials> Client<P, C> {
             signed,
         } = decode_signed_params(is_offered, body)?;
         let randoms = [&parameters.client_random, &parameters.server_random];
-        let peer = owner.prove_params(&self.provider, randoms, params, &signed)?;
-        Ok(Proved { peer, public_key })
+        let (peer, owner_key) = owner.prove_params(&self.provider, randoms, params, &signed)?;
+        Ok(Proved {
+            peer,
+            owner_key,
+            public_key,
+        })
     }
 
     /// Answers the server's flight with Certificate, ClientKeyExchange, CertificateVerify,
@@ -316,12 +322,13 @@ impl<P: CryptoProvider, C: ClientCredentials> Client<P, C> {
                 .map_err(internal)?;
         }
         self.send_finished(
+            env,
             outgoing,
             parameters,
             transcript,
             &Secrets::Agreed(&secret),
             &session_hash,
-            proved.peer,
+            (proved.peer, &proved.owner_key),
         )
     }
 

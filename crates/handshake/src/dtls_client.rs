@@ -22,10 +22,25 @@
 //! \* only where the server signs (RFC 8422 §2); what it doesn't request isn't sent.
 //!
 //! A server that asks for no cookie answers the first ClientHello with its ServerHello.
+//!
+//! Where the server issues a ticket, NewSessionTicket comes before its ChangeCipherSpec (RFC 5077
+//! §3.1). Where it resumes a session, its Finished comes first (RFC 5246 §7.3), and the client's is the
+//! flight that is sent again on request (RFC 6347 §4.2.4):
+//!
+//! ```text
+//! ClientHello (cookie)        -------->                    client's, flight 3
+//!                                          ServerHello
+//!                                          [NewSessionTicket]
+//!                                          [ChangeCipherSpec]
+//!                             <--------    Finished        server's, flight 4
+//! [ChangeCipherSpec]
+//! Finished                    -------->                    none: sent again on request
+//! ```
 
 use hedgerow_core::{
     ChannelError, ClientCredentials, CryptoProvider, Env, Instant, Misuse, Received,
 };
+use hedgerow_record::Protocol;
 
 use crate::client::{Client, Expect};
 use crate::dtls_incoming::DtlsIncoming;
@@ -33,7 +48,7 @@ use crate::dtls_machine::DtlsMachine;
 use crate::dtls_outgoing::DtlsOutgoing;
 use crate::key_schedule::ConnectionEnd;
 use crate::phase::Phase;
-use crate::{Buffers, ClientState, Established, Settings};
+use crate::{Buffers, ClientState, Established, ResumableSession, Settings};
 
 /// A client's handshake with one server.
 ///
@@ -63,16 +78,53 @@ where
         buffers: Buffers<B>,
         env: &mut Env<'_>,
     ) -> Result<Self, Misuse> {
-        let needed = Buffers::<B>::client_len(&settings, &credentials);
-        let Buffers { incoming, outgoing } = buffers.checked(needed)?;
         let client = Client::new(provider, credentials, settings, env)?;
+        Self::start(client, settings, buffers, env)
+    }
+
+    /// Starts a handshake that takes part in resumption (RFC 5077, RFC 5246 §7.3): it offers `session`,
+    /// if there is one and it still fits credentials, settings and time, and the
+    /// [`Established`] one brings what it can be resumed by in its turn, unless the server doesn't
+    /// take part. The server may answer with a full handshake in any case.
+    ///
+    /// The buffers have to be longer by the ticket; and a ticket isn't offered where the ClientHello
+    /// might not fit a datagram with it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::new`].
+    pub fn resuming(
+        provider: P,
+        credentials: C,
+        settings: Settings,
+        session: Option<ResumableSession>,
+        buffers: Buffers<B>,
+        env: &mut Env<'_>,
+    ) -> Result<Self, Misuse> {
+        let client = Client::new(provider, credentials, settings, env)?.resuming(
+            Protocol::Dtls,
+            session,
+            env,
+        );
+        Self::start(client, settings, buffers, env)
+    }
+
+    fn start(
+        client: Client<P, C>,
+        settings: Settings,
+        buffers: Buffers<B>,
+        env: &Env<'_>,
+    ) -> Result<Self, Misuse> {
+        let needed = Buffers::<B>::client_len(&settings, &client.credentials)
+            .saturating_add(client.ticket_len());
+        let Buffers { incoming, outgoing } = buffers.checked(needed)?;
         let mut outgoing = DtlsOutgoing::new(&settings, outgoing, 0, 0, env.now);
         let state = client.start(&mut outgoing)?;
         Ok(Self {
             machine: DtlsMachine::new(
                 DtlsIncoming::new(incoming, 0, ConnectionEnd::Client),
                 outgoing,
-                state,
+                Phase::Early(state),
                 client,
                 settings.connection_id_len(),
             ),
@@ -132,6 +184,7 @@ where
     pub const fn state(&self) -> ClientState {
         match self.machine.phase() {
             Phase::Early(expect) => expect.state(self.machine.role.has_cookie()),
+            Phase::ExpectNewSessionTicket(_) => ClientState::ExpectNewSessionTicket,
             Phase::ExpectChangeCipherSpec(_) => ClientState::ExpectChangeCipherSpec,
             Phase::ExpectFinished(_) => ClientState::ExpectFinished,
             Phase::Established(_) => ClientState::Established,
@@ -146,6 +199,8 @@ where
 
     /// Returns the session and the buffers once the handshake is over; `None` before.
     pub fn into_session(self) -> Option<Established<P, B>> {
-        self.machine.into_session()
+        let (mut established, client, _, session) = self.machine.into_session()?;
+        established.resumable = client.into_resumable(session);
+        Some(established)
     }
 }

@@ -46,6 +46,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> DtlsIncoming<B> {
         }
     }
 
+    /// Starts in the epoch of a Finished: only that is still to come.
+    pub(crate) fn expecting_finished(mut self) -> Self {
+        self.epoch = EpochNumber(1);
+        self
+    }
+
     /// Changes the epoch in which further messages are taken.
     ///
     /// What was held back came in the epoch before: a Finished that arrived in clear must not
@@ -91,9 +97,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> DtlsIncoming<B> {
             // MUST (RFC 6347 §4.2.2): what was handled before is not handled again.
             if part.message_seq < self.next_message_seq {
                 // Only what is known to be that message asks for anything, and in its own epoch: an
-                // attacker who guesses a number alone gets no flight for it.
-                taken.flight_again |=
-                    behind == 1 && epoch == EpochNumber(0) && self.last == Some(part.msg_type);
+                // attacker who guesses a number alone gets no flight for it. A ticket comes again
+                // because this end's flight did.
+                taken.flight_again |= behind == 1
+                    && epoch == EpochNumber(0)
+                    && self.last == Some(part.msg_type)
+                    && part.msg_type != HandshakeType::NewSessionTicket;
                 taken.dropped = Some(DropReason::Duplicate);
                 continue;
             }

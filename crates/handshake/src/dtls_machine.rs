@@ -14,7 +14,8 @@ use crate::dtls_session::{FINAL_FLIGHT_LIFETIME, FinalFlight, ForgeryGuard};
 use crate::flight_timer::Due;
 use crate::key_schedule::ConnectionEnd;
 use crate::outgoing::Outgoing;
-use crate::phase::{self, Phase, Role};
+use crate::phase::{self, Over, Phase, Role};
+use crate::server_resumption::SentTicket;
 use crate::{Buffers, Established, Session};
 
 /// The handshake of the end `R`, whose states before the keys are `E`.
@@ -22,7 +23,7 @@ pub(crate) struct DtlsMachine<P: CryptoProvider, R, E, B> {
     incoming: DtlsIncoming<B>,
     outgoing: DtlsOutgoing<B, P::Aead>,
     phase: Phase<P, E, DtlsOpener<P::Aead>>,
-    final_flight: Option<FinalFlight>,
+    final_flight: Option<(FinalFlight, Option<SentTicket>)>,
     guard: ForgeryGuard,
     connection_id_len: usize,
     pub(crate) role: R,
@@ -45,14 +46,14 @@ where
     pub(crate) const fn new(
         incoming: DtlsIncoming<B>,
         outgoing: DtlsOutgoing<B, P::Aead>,
-        state: E,
+        phase: Phase<P, E, DtlsOpener<P::Aead>>,
         role: R,
         connection_id_len: usize,
     ) -> Self {
         Self {
             incoming,
             outgoing,
-            phase: Phase::Early(state),
+            phase,
             final_flight: None,
             guard: ForgeryGuard::NEW,
             connection_id_len,
@@ -94,10 +95,16 @@ where
         }
         match self.outgoing.handle_timeout(now) {
             Due::Nothing | Due::Retransmit => Ok(()),
-            Due::GiveUp if !self.phase.is_keyed() => Err(self.end(PeerFault::HandshakeTimeout)),
-            Due::GiveUp => Err(match R::END {
-                ConnectionEnd::Client => self.end(PeerFault::CredentialsRefused),
-                ConnectionEnd::Server => self.fail(AlertDescription::DECRYPT_ERROR),
+            Due::GiveUp => Err(match (R::END, &self.phase) {
+                // The client has sent its Finished, but none that verifies.
+                (ConnectionEnd::Server, Phase::ExpectFinished(_)) => {
+                    self.fail(AlertDescription::DECRYPT_ERROR)
+                }
+                (_, phase) if !phase.has_used_credentials() => {
+                    self.end(PeerFault::HandshakeTimeout)
+                }
+                (ConnectionEnd::Client, _) => self.end(PeerFault::CredentialsRefused),
+                (ConnectionEnd::Server, _) => self.fail(AlertDescription::DECRYPT_ERROR),
             }),
         }
     }
@@ -114,19 +121,25 @@ where
         (!self.phase.is_over()).then(|| self.outgoing.timer().poll_timeout())
     }
 
-    pub(crate) fn into_session(self) -> Option<Established<P, B>> {
+    /// Returns the session and what stays beside it, with the role and what it may keep of the
+    /// session to resume it.
+    pub(crate) fn into_session(self) -> Option<Over<Established<P, B>, R>> {
         let Phase::Established(done) = self.phase else {
             return None;
         };
         let mut outgoing = self.outgoing;
         let sealer = outgoing.take_sealer()?;
         let (next_plain_number, outgoing) = outgoing.into_parts();
-        Some(Established {
+        let (final_flight, ticket) = match self.final_flight {
+            Some((flight, ticket)) => (Some(flight), ticket),
+            None => (None, None),
+        };
+        let established = Established {
             session: Session::new(
                 sealer,
                 done.opener,
                 next_plain_number,
-                self.final_flight,
+                final_flight,
                 done.peer,
                 done.suite,
                 R::END,
@@ -136,7 +149,11 @@ where
                 incoming: self.incoming.into_buffer(),
                 outgoing,
             },
-        })
+            ticket,
+            resumable: None,
+            cacheable: None,
+        };
+        Some((established, self.role, done.session_id, done.session))
     }
 
     fn handle_plain(
@@ -243,15 +260,23 @@ where
                     (Phase::Early(state), _) => {
                         role.handle_message(state, env, outgoing, message)?
                     }
+                    (Phase::ExpectNewSessionTicket(keyed), HandshakeType::NewSessionTicket) => {
+                        let keyed = keyed.handle_new_session_ticket(role, env, message)?;
+                        Phase::ExpectChangeCipherSpec(keyed)
+                    }
                     (Phase::ExpectFinished(keyed), HandshakeType::Finished) => {
-                        let done = keyed.handle_finished(R::END, message)?;
+                        let mut done = keyed.handle_finished(role, outgoing, message)?;
                         Outgoing::<P>::stop_retransmission(outgoing);
-                        *final_flight = done.verify_data.map(|verify_data| FinalFlight {
-                            verify_data,
-                            message_seq: outgoing.take_message_seq(),
-                            peer_message_seq: message.message_seq,
-                            until: env.now + FINAL_FLIGHT_LIFETIME,
-                            is_due: true,
+                        *final_flight = done.answer.take().map(|answer| {
+                            let flight = FinalFlight {
+                                verify_data: answer.verify_data,
+                                message_seq: answer.message_seq,
+                                has_ticket: answer.ticket.is_some(),
+                                peer_message_seq: message.message_seq,
+                                until: env.now + FINAL_FLIGHT_LIFETIME,
+                                is_due: true,
+                            };
+                            (flight, answer.ticket)
                         });
                         Phase::Established(done)
                     }
@@ -266,10 +291,13 @@ where
             })
             .map_err(|description| self.fail(description))?;
         let lacks_flight = match R::END {
-            // RFC 6347 §4.2.4: the server sends its flight again because it lacks ours.
-            ConnectionEnd::Client => self.phase.is_keyed(),
+            // RFC 6347 §4.2.4: the server sends its flight again because it lacks ours. Where a
+            // session is resumed, ours comes behind its Finished.
+            ConnectionEnd::Client => self.phase.has_used_credentials(),
             // RFC 6347 §4.2.4: the client sends its hello again because it lacks ours.
-            ConnectionEnd::Server => matches!(self.phase, Phase::Early(_)),
+            ConnectionEnd::Server => {
+                matches!(self.phase, Phase::Early(_)) || self.phase.is_abbreviated()
+            }
         };
         if taken.flight_again && !taken.advanced && lacks_flight {
             self.outgoing.answer_duplicate(env.now);
@@ -288,7 +316,7 @@ where
         // A server has nothing to decrypt before the client's Finished. Such an alert ends the handshake
         // before this one, which the same two addresses had: the server gives that up at its deadline.
         let is_late = R::END == ConnectionEnd::Client
-            && !self.phase.is_keyed()
+            && !self.phase.has_used_credentials()
             && matches!(
                 alert.description,
                 AlertDescription::BAD_RECORD_MAC | AlertDescription::DECRYPT_ERROR
@@ -296,7 +324,8 @@ where
         if is_late {
             return Ok(DropReason::IgnoredAlert);
         }
-        phase::handle_alert(alert, R::END, self.phase.is_keyed(), authenticated).map_err(|fault| {
+        let has_used_credentials = self.phase.has_used_credentials();
+        phase::handle_alert(alert, R::END, has_used_credentials, authenticated).map_err(|fault| {
             if alert.description == AlertDescription::CLOSE_NOTIFY {
                 // MUST (RFC 5246 §7.2.1): the other side answers with a close_notify of its own.
                 self.outgoing

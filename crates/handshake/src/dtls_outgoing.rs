@@ -53,9 +53,15 @@ where
         msg_type: HandshakeType,
         body: impl FnOnce(&mut Writer<'_>) -> Result<(), EncodeError>,
     ) -> Result<(), EncodeError> {
-        let message_seq = self.take_message_seq();
+        let message_seq = Outgoing::<P>::take_message_seq(self);
         self.flight
             .push_message(transcript, msg_type, message_seq, body)
+    }
+
+    fn take_message_seq(&mut self) -> u16 {
+        let message_seq = self.next_message_seq;
+        self.next_message_seq = message_seq.saturating_add(1);
+        message_seq
     }
 
     fn push_change_cipher_spec(&mut self) -> Result<(), EncodeError> {
@@ -115,13 +121,6 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> DtlsOutgoing<B, A> {
         self.cursor = 0;
         self.body_cursor = 0;
         self.timer.restart();
-    }
-
-    /// Takes the next number of this end's messages.
-    pub(crate) const fn take_message_seq(&mut self) -> u16 {
-        let message_seq = self.next_message_seq;
-        self.next_message_seq = message_seq.saturating_add(1);
-        message_seq
     }
 
     /// Sets an alert to be sent instead of anything else, and ends the flight.
@@ -335,7 +334,8 @@ pub(crate) fn encode_whole_message(
         .map_err(|error| too_small(error).into())
 }
 
-fn encode_message_part(
+/// Encodes a record with a part of a message.
+pub(crate) fn encode_message_part(
     number: RecordNumber,
     msg_type: HandshakeType,
     message_seq: u16,

@@ -7,15 +7,17 @@
 use hedgerow_core::{
     ChannelError, CryptoProvider, Env, Instant, Misuse, Received, ServerCredentials,
 };
-use hedgerow_record::Random;
+use hedgerow_record::{Alert, Random};
 
 use crate::dtls_incoming::DtlsIncoming;
 use crate::dtls_machine::DtlsMachine;
 use crate::dtls_outgoing::DtlsOutgoing;
 use crate::key_schedule::ConnectionEnd;
 use crate::phase::Phase;
-use crate::server::{Expect, Server};
-use crate::{AcceptedHello, Buffers, Established, ServerState, Settings};
+use crate::server::{Expect, Hello, Refusal, Server};
+use crate::{
+    AcceptedHello, Buffers, CachedSession, Established, ServerResumption, ServerState, Settings,
+};
 
 /// A server's handshake with one client that has proved its address.
 ///
@@ -50,7 +52,41 @@ where
         buffers: Buffers<B>,
         env: &mut Env<'_>,
     ) -> Result<Self, Misuse> {
-        let needed = hello.buffer_len(&settings, &credentials);
+        let server = Server::new(provider, credentials, settings, env);
+        Self::answer(server, settings, hello, buffers, env)
+    }
+
+    /// Does what [`Self::new`] does for a server that takes part in resumption (RFC 5077, RFC 5246
+    /// §7.3): the handshake resumes what `resumption` has or opens, if it still may be, and makes a new
+    /// session resumable.
+    ///
+    /// A hello that offers a session and doesn't fit it leaves the handshake [`ServerState::Failed`],
+    /// with an alert to be sent (RFC 7627 §5.3).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::new`].
+    pub fn resuming(
+        provider: P,
+        credentials: S,
+        settings: Settings,
+        resumption: ServerResumption,
+        hello: AcceptedHello<P>,
+        buffers: Buffers<B>,
+        env: &mut Env<'_>,
+    ) -> Result<Self, Misuse> {
+        let server = Server::new(provider, credentials, settings, env).resuming(Some(resumption));
+        Self::answer(server, settings, hello, buffers, env)
+    }
+
+    fn answer(
+        mut server: Server<P, S>,
+        settings: Settings,
+        hello: AcceptedHello<P>,
+        buffers: Buffers<B>,
+        env: &mut Env<'_>,
+    ) -> Result<Self, Misuse> {
+        let needed = hello.buffer_len(&settings, &server.credentials);
         let Buffers { incoming, outgoing } = buffers.checked(needed)?;
         let AcceptedHello {
             transcript,
@@ -59,9 +95,9 @@ where
             message_seq,
             record_number,
             server_name,
+            offer,
         } = hello;
         let server_name = server_name.as_name();
-        let server = Server::new(provider, credentials, settings, env);
         // MUST (RFC 6347 §4.2.1): the ServerHello's record takes up the ClientHello's number.
         let mut outgoing = DtlsOutgoing::new(
             &settings,
@@ -72,24 +108,34 @@ where
             message_seq,
             env.now,
         );
-        let state = server.answer_hello(
-            env,
-            &mut outgoing,
+        let answered = Hello {
             transcript,
             client_random,
-            &negotiated,
+            negotiated: &negotiated,
             server_name,
-        )?;
-        let incoming = DtlsIncoming::new(
+            offer: &offer,
+        };
+        let phase = match server.answer_hello(env, &mut outgoing, answered) {
+            Ok(phase) => phase,
+            Err(Refusal::Misuse(misuse)) => return Err(misuse),
+            Err(Refusal::Alert(description)) => {
+                outgoing.set_alert(Alert::fatal(description));
+                Phase::Failed
+            }
+        };
+        let mut incoming = DtlsIncoming::new(
             incoming,
             message_seq.saturating_add(1),
             ConnectionEnd::Server,
         );
+        if phase.is_abbreviated() {
+            incoming = incoming.expecting_finished();
+        }
         Ok(Self {
             machine: DtlsMachine::new(
                 incoming,
                 outgoing,
-                state,
+                phase,
                 server,
                 settings.connection_id_len(),
             ),
@@ -155,7 +201,9 @@ where
     pub const fn state(&self) -> ServerState {
         match self.machine.phase() {
             Phase::Early(expect) => expect.state(),
-            Phase::ExpectChangeCipherSpec(_) => ServerState::ExpectChangeCipherSpec,
+            Phase::ExpectNewSessionTicket(_) | Phase::ExpectChangeCipherSpec(_) => {
+                ServerState::ExpectChangeCipherSpec
+            }
             Phase::ExpectFinished(_) => ServerState::ExpectFinished,
             Phase::Established(_) => ServerState::Established,
             Phase::Failed => ServerState::Failed,
@@ -170,6 +218,8 @@ where
     /// Returns the session, which has the last flight to send, and the buffers once the handshake
     /// is over; `None` before.
     pub fn into_session(self) -> Option<Established<P, B>> {
-        self.machine.into_session()
+        let (mut established, _, session_id, session) = self.machine.into_session()?;
+        established.cacheable = CachedSession::of(session_id, session);
+        Some(established)
     }
 }

@@ -12,9 +12,12 @@ use hedgerow_record::{
     Opened, RECORD_HEADER_LEN, UsageLimits,
 };
 
-use crate::dtls_outgoing::{encode_plain, encode_whole_message, next_plain_number};
+use crate::dtls_outgoing::{
+    encode_message_part, encode_plain, encode_whole_message, next_plain_number,
+};
 use crate::flight_buffer::CHANGE_CIPHER_SPEC_BODY;
 use crate::key_schedule::{ConnectionEnd, VERIFY_DATA_LEN};
+use crate::{CachedSession, ResumableSession, SentTicket};
 
 /// How long the final flight is kept for a peer that has not received it: twice the maximum
 /// segment lifetime of 120 s (RFC 6347 §4.2.4, RFC 793).
@@ -83,6 +86,13 @@ pub struct Established<P: CryptoProvider, B> {
     pub exporter: crate::Exporter<P>,
     /// The buffers that the handshake had borrowed.
     pub buffers: crate::Buffers<B>,
+    /// The ticket in the last flight of a server, if it has issued one: the flight is sent, and sent
+    /// again, by [`Session::poll_transmit_with`] alone, which is given it.
+    pub ticket: Option<SentTicket>,
+    /// What a client can resume the session by, if it takes part and the server does.
+    pub resumable: Option<ResumableSession>,
+    /// What a server is to keep under the session's ID, if it has given one.
+    pub cacheable: Option<CachedSession>,
 }
 
 /// What it takes to send the last flight of a handshake again: its bytes differ each time, since
@@ -91,6 +101,8 @@ pub struct Established<P: CryptoProvider, B> {
 pub(crate) struct FinalFlight {
     pub(crate) verify_data: [u8; VERIFY_DATA_LEN],
     pub(crate) message_seq: u16,
+    /// Whether there is a NewSessionTicket before it.
+    pub(crate) has_ticket: bool,
     /// The number of the peer's Finished, whose coming again asks for this flight.
     pub(crate) peer_message_seq: u16,
     pub(crate) until: Instant,
@@ -172,6 +184,44 @@ impl<A: Aead> Session<A> {
         UsageLimits::of(self.sealer.algorithm())
     }
 
+    /// Says until when the last flight of the handshake may have to be sent again, and with it its
+    /// ticket; `None` where it was not this end's.
+    pub fn keeps_last_flight(&self) -> Option<Instant> {
+        self.final_flight.map(|flight| flight.until)
+    }
+
+    /// Does what [`SecureChannel::poll_transmit`] does for a session whose handshake came with a
+    /// ticket, which the last flight carries.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SecureChannel::poll_transmit`]; `out` needs room for a record of the ticket more.
+    pub fn poll_transmit_with(
+        &mut self,
+        ticket: Option<&SentTicket>,
+        out: &mut [u8],
+    ) -> Result<Option<usize>, ChannelError> {
+        let due = self
+            .final_flight
+            .filter(|flight| flight.is_due && flight.has_ticket == ticket.is_some());
+        if let Some(flight) = due {
+            let len = self.write_final_flight(flight, ticket, out)?;
+            if let Some(flight) = self.final_flight.as_mut() {
+                flight.is_due = false;
+            }
+            return Ok(Some(len));
+        }
+        let Some(alert) = self.alert else {
+            return Ok(None);
+        };
+        let sealed = self.sealer.seal(ContentType::Alert, &alert.encode(), out);
+        // A key without numbers can't say goodbye either; only a small buffer is worth a retry.
+        if !matches!(sealed, Err(ChannelError::Misuse(_))) {
+            self.alert = None;
+        }
+        sealed.map(Some)
+    }
+
     fn handle_alert(&mut self, fragment: &[u8]) -> Result<Outcome, ChannelError> {
         let Ok(alert) = Alert::decode_exact(fragment) else {
             return Ok(Outcome::Dropped(DropReason::Malformed));
@@ -223,18 +273,37 @@ impl<A: Aead> Session<A> {
     fn write_final_flight(
         &mut self,
         flight: FinalFlight,
+        ticket: Option<&SentTicket>,
         out: &mut [u8],
     ) -> Result<usize, ChannelError> {
         const MESSAGE_LEN: usize = HANDSHAKE_HEADER_LEN + VERIFY_DATA_LEN;
         let finished_len = MESSAGE_LEN.saturating_add(self.sealer.overhead());
+        let ticket_len = ticket.map_or(0, |ticket| {
+            RECORD_HEADER_LEN
+                .saturating_add(HANDSHAKE_HEADER_LEN)
+                .saturating_add(ticket.len())
+        });
         let needed = RECORD_HEADER_LEN
             .saturating_add(CHANGE_CIPHER_SPEC_BODY.len())
-            .saturating_add(finished_len);
+            .saturating_add(finished_len)
+            .saturating_add(ticket_len);
         let available = out.len();
         if available < needed {
             return Err(Misuse::BufferTooSmall { needed, available }.into());
         }
         let mut datagram = Writer::new(out);
+        if let Some(ticket) = ticket {
+            let number = next_plain_number(&mut self.next_plain_number)?;
+            encode_message_part(
+                number,
+                HandshakeType::NewSessionTicket,
+                flight.message_seq.saturating_sub(1),
+                ticket.body(),
+                ticket.body(),
+                0,
+                &mut datagram,
+            )?;
+        }
         let number = next_plain_number(&mut self.next_plain_number)?;
         encode_plain(
             ContentType::ChangeCipherSpec,
@@ -348,22 +417,7 @@ impl<A: Aead> SecureChannel for Session<A> {
         _env: &mut Env<'_>,
         out: &mut [u8],
     ) -> Result<Option<usize>, ChannelError> {
-        if let Some(flight) = self.final_flight.filter(|flight| flight.is_due) {
-            let len = self.write_final_flight(flight, out)?;
-            if let Some(flight) = self.final_flight.as_mut() {
-                flight.is_due = false;
-            }
-            return Ok(Some(len));
-        }
-        let Some(alert) = self.alert else {
-            return Ok(None);
-        };
-        let sealed = self.sealer.seal(ContentType::Alert, &alert.encode(), out);
-        // A key without numbers can't say goodbye either; only a small buffer is worth a retry.
-        if !matches!(sealed, Err(ChannelError::Misuse(_))) {
-            self.alert = None;
-        }
-        sealed.map(Some)
+        self.poll_transmit_with(None, out)
     }
 
     fn poll_timeout(&self) -> Option<Instant> {

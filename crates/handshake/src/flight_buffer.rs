@@ -62,6 +62,19 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> FlightBuffer<B> {
         message_seq: u16,
         body: impl FnOnce(&mut Writer<'_>) -> Result<(), EncodeError>,
     ) -> Result<(), EncodeError> {
+        let body_at = self.push(msg_type, message_seq, body)?;
+        let body = self.buffer.as_ref().get(body_at..self.len);
+        transcript.add(msg_type, message_seq, body.unwrap_or_default());
+        Ok(())
+    }
+
+    /// Adds a message to the flight alone, and returns where its body begins.
+    pub(crate) fn push(
+        &mut self,
+        msg_type: HandshakeType,
+        message_seq: u16,
+        body: impl FnOnce(&mut Writer<'_>) -> Result<(), EncodeError>,
+    ) -> Result<usize, EncodeError> {
         let kind = match self.has_changed_cipher_spec {
             false => PLAIN_MESSAGE,
             true => PROTECTED_MESSAGE,
@@ -75,13 +88,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> FlightBuffer<B> {
         writer.nested16(body)?;
         let end = writer.len();
         self.len = start.saturating_add(end);
-        let body = self
-            .buffer
-            .as_ref()
-            .get(start.saturating_add(body_at)..self.len)
-            .unwrap_or_default();
-        transcript.add(msg_type, message_seq, body);
-        Ok(())
+        Ok(start.saturating_add(body_at))
     }
 
     /// Adds ChangeCipherSpec to the flight.

@@ -18,7 +18,10 @@ pub enum ClientState {
     ExpectCertificateRequest,
     /// ServerHelloDone.
     ExpectServerHelloDone,
-    /// ChangeCipherSpec, the own Finished being sent.
+    /// NewSessionTicket, which the server has promised (RFC 5077 §3.3).
+    ExpectNewSessionTicket,
+    /// ChangeCipherSpec, the own Finished being sent, or due behind the server's where a session is
+    /// resumed.
     ExpectChangeCipherSpec,
     /// Finished.
     ExpectFinished,

@@ -12,6 +12,8 @@ use crate::exporter::Exporter;
 use crate::outgoing::ConnectionKeys;
 use crate::prf::prf;
 use crate::record_limits::RecordLimits;
+use crate::server_resumption::Promise;
+use crate::session_state::SessionState;
 
 /// Length of a Finished message's body, in bytes (RFC 5246 §7.4.9).
 pub(crate) const VERIFY_DATA_LEN: usize = 12;
@@ -22,7 +24,7 @@ const MAX_PREMASTER_SECRET_LEN: usize = 2 * (2 + MAX_PSK_LEN);
 
 const _: () = assert!(SHARED_SECRET_LEN <= MAX_PSK_LEN);
 
-const MASTER_SECRET_LEN: usize = 48;
+pub(crate) const MASTER_SECRET_LEN: usize = 48;
 
 /// Keys of HMAC-SHA-256 up to this length are used as they are, longer ones hashed first.
 const HMAC_BLOCK_LEN: usize = 64;
@@ -43,6 +45,8 @@ pub(crate) struct SecurityParameters {
     /// Both empty where nothing was agreed on.
     pub(crate) connection_ids: ConnectionIds,
     pub(crate) record_limits: RecordLimits,
+    /// What the server has said about resumption.
+    pub(crate) promise: Promise,
 }
 
 impl SecurityParameters {
@@ -63,13 +67,31 @@ impl SecurityParameters {
         };
         let master =
             MasterSecret::derive(provider, secrets, client_random, server_random, &binding);
-        let keys = master.derive_traffic_keys(
-            provider,
-            self.algorithm,
-            client_random,
-            server_random,
-            end,
-        )?;
+        self.key_connection(provider, master, end)
+    }
+
+    /// Derives the keys of `end` from the master secret of a session that is resumed (RFC 5246 §7.3).
+    pub(crate) fn resume_keys<P: CryptoProvider>(
+        &self,
+        provider: &P,
+        session: &SessionState,
+        end: ConnectionEnd,
+    ) -> Result<(MasterSecret<P>, ConnectionKeys<P::Aead>), Misuse> {
+        let master = Secret::fill_with(|bytes| *bytes = *session.master_secret.expose());
+        let master = MasterSecret::new(provider, master, &self.client_random);
+        self.key_connection(provider, master, end)
+    }
+
+    fn key_connection<P: CryptoProvider>(
+        &self,
+        provider: &P,
+        master: MasterSecret<P>,
+        end: ConnectionEnd,
+    ) -> Result<(MasterSecret<P>, ConnectionKeys<P::Aead>), Misuse> {
+        let (client_random, server_random) = (&self.client_random, &self.server_random);
+        let algorithm = self.algorithm;
+        let keys =
+            master.derive_traffic_keys(provider, algorithm, client_random, server_random, end)?;
         Ok((master, keys))
     }
 }
@@ -111,6 +133,8 @@ impl ConnectionEnd {
 /// The master secret, ready to key the PRF.
 pub(crate) struct MasterSecret<P: CryptoProvider> {
     keyed: P::HmacSha256,
+    /// Itself, for what the session is resumed from.
+    bytes: Secret<MASTER_SECRET_LEN>,
 }
 
 impl<P: CryptoProvider> MasterSecret<P> {
@@ -139,12 +163,22 @@ impl<P: CryptoProvider> MasterSecret<P> {
                 prf(&keyed, b"extended master secret", &[*hash], bytes);
             }
         });
+        Self::new(provider, master, client_random)
+    }
+
+    fn new(provider: &P, bytes: Secret<MASTER_SECRET_LEN>, client_random: &Random) -> Self {
         if let Some(log) = provider.key_log() {
-            log.log("CLIENT_RANDOM", client_random, master.expose());
+            log.log("CLIENT_RANDOM", client_random, bytes.expose());
         }
         Self {
-            keyed: provider.hmac_sha256(master.expose()),
+            keyed: provider.hmac_sha256(bytes.expose()),
+            bytes,
         }
+    }
+
+    /// Lends the secret itself.
+    pub(crate) const fn expose(&self) -> &[u8; MASTER_SECRET_LEN] {
+        self.bytes.expose()
     }
 
     /// Makes what keying material is exported with.

@@ -122,9 +122,14 @@ mod phase;
 mod prf;
 mod reassembly;
 mod record_limits;
+mod resumable_session;
 mod server;
 mod server_certificates;
+mod server_resumption;
+mod session_state;
+mod session_table;
 mod settings;
+mod ticket_keys;
 mod tls_client;
 mod tls_incoming;
 mod tls_machine;
@@ -148,10 +153,15 @@ pub use dtls_server::ServerHandshake;
 pub use dtls_session::{Established, Session};
 pub use exporter::Exporter;
 pub use handshake_state::{ClientState, ServerState};
+pub use resumable_session::ResumableSession;
+pub use server_resumption::{SentTicket, ServerResumption};
+pub use session_state::{SessionId, SessionState};
+pub use session_table::{CachedSession, SessionSlot, SessionTable};
 pub use settings::{
     DEFAULT_CERTIFICATE_SUITES, DEFAULT_GROUPS, DEFAULT_SUITES, ExtendedMasterSecret, MAX_SUITES,
     MIN_DATAGRAM_LEN, Settings, Timers,
 };
+pub use ticket_keys::{TicketKeys, TicketLease};
 pub use tls_client::TlsClientHandshake;
 pub use tls_server::TlsServerHandshake;
 pub use tls_session::{TlsEstablished, TlsSession};

@@ -26,6 +26,9 @@ pub(crate) trait Outgoing<P: CryptoProvider> {
         body: impl FnOnce(&mut Writer<'_>) -> Result<(), EncodeError>,
     ) -> Result<(), EncodeError>;
 
+    /// Takes the next number of this end's messages; always 0 where they have none.
+    fn take_message_seq(&mut self) -> u16;
+
     /// Adds ChangeCipherSpec to the flight.
     fn push_change_cipher_spec(&mut self) -> Result<(), EncodeError>;
 

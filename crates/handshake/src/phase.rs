@@ -2,12 +2,14 @@
 //! the keys on, Finished, and what alerts mean.
 
 use hedgerow_core::{CryptoProvider, DropReason, Env, Peer, PeerFault, ct_eq};
-use hedgerow_record::{Alert, AlertDescription, AlertLevel, CipherSuite};
+use hedgerow_record::{Alert, AlertDescription, AlertLevel, CipherSuite, HandshakeType};
 
 use crate::exporter::Exporter;
 use crate::key_schedule::{ConnectionEnd, MasterSecret, SecurityParameters, VERIFY_DATA_LEN};
 use crate::message::Message;
 use crate::outgoing::Outgoing;
+use crate::server_resumption::SentTicket;
+use crate::session_state::{SessionId, SessionState};
 use crate::transcript::Transcript;
 
 /// How far a handshake has come, and what is valid then. `E` are the states before the keys, `O`
@@ -15,6 +17,8 @@ use crate::transcript::Transcript;
 pub(crate) enum Phase<P: CryptoProvider, E, O> {
     /// The messages before the keys, which differ between the ends.
     Early(E),
+    /// Only a client, and only where the server has promised it.
+    ExpectNewSessionTicket(Keyed<P, O>),
     ExpectChangeCipherSpec(Keyed<P, O>),
     ExpectFinished(Keyed<P, O>),
     Established(Done<P, O>),
@@ -30,11 +34,25 @@ impl<P: CryptoProvider, E, O> Phase<P, E, O> {
         matches!(self, Self::Established(_) | Self::Failed)
     }
 
-    pub(crate) const fn is_keyed(&self) -> bool {
-        matches!(
-            self,
-            Self::ExpectChangeCipherSpec(_) | Self::ExpectFinished(_)
-        )
+    /// Returns what there is with the keys, while the peer's Finished is awaited.
+    const fn keyed(&self) -> Option<&Keyed<P, O>> {
+        match self {
+            Self::ExpectNewSessionTicket(keyed)
+            | Self::ExpectChangeCipherSpec(keyed)
+            | Self::ExpectFinished(keyed) => Some(keyed),
+            _ => None,
+        }
+    }
+
+    /// Says whether credentials were used that the peer's Finished is to answer for: not where a
+    /// session is resumed.
+    pub(crate) const fn has_used_credentials(&self) -> bool {
+        matches!(self.keyed(), Some(keyed) if !keyed.is_abbreviated)
+    }
+
+    /// Says whether a session is being resumed.
+    pub(crate) const fn is_abbreviated(&self) -> bool {
+        matches!(self.keyed(), Some(keyed) if keyed.is_abbreviated)
     }
 }
 
@@ -47,6 +65,10 @@ pub(crate) struct Keyed<P: CryptoProvider, O> {
     pub(crate) transcript: Transcript<P>,
     pub(crate) master: MasterSecret<P>,
     pub(crate) opener: O,
+    /// Whether a session is resumed: then the server's Finished comes first (RFC 5246 §7.3).
+    pub(crate) is_abbreviated: bool,
+    /// What a new session can be resumed from.
+    pub(crate) session: Option<SessionState>,
 }
 
 /// What makes the session once the peer's Finished has verified.
@@ -56,8 +78,29 @@ pub(crate) struct Done<P: CryptoProvider, O> {
     pub(crate) application_protocol: Option<&'static [u8]>,
     pub(crate) opener: O,
     pub(crate) exporter: Exporter<P>,
-    /// The body of the Finished that this end still has to send, if its peer's came first.
-    pub(crate) verify_data: Option<[u8; VERIFY_DATA_LEN]>,
+    /// The flight that this end still has to send, if its peer's Finished came first.
+    pub(crate) answer: Option<LastFlight>,
+    /// What a new session can be resumed from, beside a ticket.
+    pub(crate) session: Option<SessionState>,
+    pub(crate) session_id: SessionId,
+}
+
+/// What a handshake ends in: the session with what stays beside it, the role, the ID of a new session
+/// and what it can be resumed from.
+pub(crate) type Over<S, R> = (S, R, SessionId, Option<SessionState>);
+
+/// The last flight of a handshake: ChangeCipherSpec and Finished, a server's ticket before them.
+pub(crate) struct LastFlight {
+    pub(crate) verify_data: [u8; VERIFY_DATA_LEN],
+    /// The number of the Finished; the ticket's is the one before.
+    pub(crate) message_seq: u16,
+    pub(crate) ticket: Option<SentTicket>,
+}
+
+impl LastFlight {
+    pub(crate) const fn ticket(&self) -> Option<&SentTicket> {
+        self.ticket.as_ref()
+    }
 }
 
 /// One end up to the keys. From there on the ends differ by [`Self::END`] alone.
@@ -72,15 +115,44 @@ pub(crate) trait Role<P: CryptoProvider, E> {
         outgoing: &mut O,
         message: &Message<'_>,
     ) -> Result<Phase<P, E, O::Opener>, AlertDescription>;
+
+    /// Handles a NewSessionTicket: a client's alone.
+    fn handle_new_session_ticket(
+        &mut self,
+        _env: &Env<'_>,
+        _message: &Message<'_>,
+    ) -> Result<(), AlertDescription> {
+        Err(AlertDescription::UNEXPECTED_MESSAGE)
+    }
+
+    /// Makes the NewSessionTicket that this end has promised: a server's alone.
+    fn issue_ticket(&mut self, _session: Option<&SessionState>) -> Option<SentTicket> {
+        None
+    }
 }
 
 impl<P: CryptoProvider, O> Keyed<P, O> {
-    /// Ends the handshake of `end` with its peer's Finished.
-    pub(crate) fn handle_finished(
+    /// Goes on with a NewSessionTicket.
+    pub(crate) fn handle_new_session_ticket<E, R: Role<P, E>>(
         mut self,
-        end: ConnectionEnd,
+        role: &mut R,
+        env: &Env<'_>,
+        message: &Message<'_>,
+    ) -> Result<Self, AlertDescription> {
+        role.handle_new_session_ticket(env, message)?;
+        // MUST (RFC 5077 §3.3): the ticket is in the hash that the Finished messages are made of.
+        self.transcript.add_message(message);
+        Ok(self)
+    }
+
+    /// Ends the handshake with the peer's Finished.
+    pub(crate) fn handle_finished<E, R: Role<P, E>, S: Outgoing<P>>(
+        mut self,
+        role: &mut R,
+        outgoing: &mut S,
         message: &Message<'_>,
     ) -> Result<Done<P, O>, AlertDescription> {
+        let end = R::END;
         if message.body.len() != VERIFY_DATA_LEN {
             return Err(AlertDescription::DECODE_ERROR);
         }
@@ -92,20 +164,38 @@ impl<P: CryptoProvider, O> Keyed<P, O> {
             return Err(AlertDescription::DECRYPT_ERROR);
         }
         let peer = self.peer.ok_or(AlertDescription::DECRYPT_ERROR)?;
-        let verify_data = match end {
-            ConnectionEnd::Client => None,
-            ConnectionEnd::Server => {
-                self.transcript.add_message(message);
-                Some(self.master.derive_verify_data(end, &self.transcript.hash()))
+        // RFC 5246 §7.3: the client's Finished comes first, but the server's where a session is
+        // resumed.
+        let is_first = (end == ConnectionEnd::Client) != self.is_abbreviated;
+        let mut session = self.session;
+        let mut answer = None;
+        if !is_first {
+            self.transcript.add_message(message);
+            let mut ticket = None;
+            if self.parameters.promise.issues_ticket && !self.is_abbreviated {
+                // MUST (RFC 5077 §3.3): only now, the client's Finished being verified.
+                ticket = role.issue_ticket(session.take().as_ref());
             }
-        };
+            if let Some(ticket) = &ticket {
+                let message_seq = outgoing.take_message_seq();
+                let msg_type = HandshakeType::NewSessionTicket;
+                self.transcript.add(msg_type, message_seq, ticket.body());
+            }
+            answer = Some(LastFlight {
+                verify_data: self.master.derive_verify_data(end, &self.transcript.hash()),
+                message_seq: outgoing.take_message_seq(),
+                ticket,
+            });
+        }
         Ok(Done {
             peer,
             suite: self.parameters.suite,
             application_protocol: self.parameters.application_protocol,
             opener: self.opener,
             exporter: self.master.into_exporter(&self.parameters),
-            verify_data,
+            answer,
+            session,
+            session_id: self.parameters.promise.session_id,
         })
     }
 }
@@ -114,11 +204,11 @@ impl<P: CryptoProvider, O> Keyed<P, O> {
 /// the handshake.
 ///
 /// A server's alert is under the client's keys, so the client can only have sent it after its
-/// Finished. `is_keyed` says whether this end has derived its keys.
+/// Finished. `has_used_credentials` says whether this end has come as far as showing some.
 pub(crate) fn handle_alert(
     alert: Alert,
     end: ConnectionEnd,
-    is_keyed: bool,
+    has_used_credentials: bool,
     authenticated: bool,
 ) -> Result<DropReason, PeerFault> {
     let description = alert.description;
@@ -131,8 +221,8 @@ pub(crate) fn handle_alert(
             | AlertDescription::DECRYPT_ERROR
             | AlertDescription::UNKNOWN_PSK_IDENTITY
     );
-    let has_used_credentials = end == ConnectionEnd::Client && is_keyed;
-    Err(if refuses_credentials && has_used_credentials {
+    let has_shown = end == ConnectionEnd::Client && has_used_credentials;
+    Err(if refuses_credentials && has_shown {
         PeerFault::CredentialsRefused
     } else {
         PeerFault::AlertReceived {

@@ -2,12 +2,12 @@
 //! [`server_certificates`](crate::server_certificates).
 
 use hedgerow_core::{
-    AgreementKey, CryptoProvider, EncodeError, Env, Misuse, Peer, PskRequest, PskStore,
+    AgreementKey, CryptoProvider, EncodeError, Env, Misuse, Peer, PskRequest, PskStore, SHA256_LEN,
     ServerCredentials, ServerName, Writer,
 };
 use hedgerow_record::{
     AlertDescription, ClientHello, ExtensionType, Extensions, HandshakeType, MAX_CONNECTION_ID_LEN,
-    Random, ServerHello, UNCOMPRESSED_POINT_FORMAT, encode_protocol_names,
+    Protocol, Random, ServerHello, UNCOMPRESSED_POINT_FORMAT, encode_protocol_names,
 };
 
 use crate::ServerState;
@@ -16,18 +16,31 @@ use crate::connection_ids::ConnectionIds;
 use crate::key_exchange::{
     PublicKey, agree_with, decode_client_key_exchange, encode_server_key_exchange,
 };
-use crate::key_schedule::{ConnectionEnd, DummyPsk, Secrets, SecurityParameters, psk_or_dummy};
+use crate::key_schedule::{
+    ConnectionEnd, DummyPsk, MasterSecret, Secrets, SecurityParameters, psk_or_dummy,
+};
 use crate::message::Message;
 use crate::negotiation::{Modes, Negotiated, negotiate};
 use crate::outgoing::{Outgoing, not_encodable, too_small};
 use crate::phase::{Keyed, Phase, Role};
 use crate::server_certificates;
+use crate::server_resumption::{
+    Authenticated, Promise, ResumptionOffer, SentTicket, ServerResumption,
+};
+use crate::session_state::SessionState;
 use crate::settings::MAX_APPLICATION_PROTOCOLS_LEN;
 use crate::transcript::Transcript;
 
 /// Room for the extensions of a ServerHello.
-const MAX_EXTENSIONS_LEN: usize =
-    5 + 4 + 6 + 2 * 5 + 4 + (6 + MAX_APPLICATION_PROTOCOLS_LEN) + (5 + MAX_CONNECTION_ID_LEN) + 6;
+const MAX_EXTENSIONS_LEN: usize = 5
+    + 4
+    + 6
+    + 2 * 5
+    + 4
+    + 4
+    + (6 + MAX_APPLICATION_PROTOCOLS_LEN)
+    + (5 + MAX_CONNECTION_ID_LEN)
+    + 6;
 
 /// What stays the same through all states.
 pub(crate) struct Server<P, S> {
@@ -36,6 +49,31 @@ pub(crate) struct Server<P, S> {
     settings: Settings,
     server_random: Random,
     dummy: DummyPsk,
+    /// `None` where this server takes no part in resumption.
+    pub(crate) resumption: Option<ServerResumption>,
+    /// Digest of the server's name that the client asks for.
+    name_digest: [u8; SHA256_LEN],
+}
+
+/// A ClientHello that a server answers.
+pub(crate) struct Hello<'a, P: CryptoProvider> {
+    pub(crate) transcript: Transcript<P>,
+    pub(crate) client_random: Random,
+    pub(crate) negotiated: &'a Negotiated,
+    pub(crate) server_name: Option<ServerName<'a>>,
+    pub(crate) offer: &'a ResumptionOffer,
+}
+
+/// Why a ClientHello isn't answered.
+pub(crate) enum Refusal {
+    Misuse(Misuse),
+    Alert(AlertDescription),
+}
+
+impl From<Misuse> for Refusal {
+    fn from(misuse: Misuse) -> Self {
+        Self::Misuse(misuse)
+    }
 }
 
 /// What a server waits for before the keys.
@@ -77,9 +115,18 @@ impl<P: CryptoProvider, S: ServerCredentials> Role<P, Expect<P>> for Server<P, S
                 let name = negotiated.server_name(&hello);
                 let mut transcript = Transcript::new(&self.provider, O::PROTOCOL);
                 transcript.add_message(message);
-                self.answer_hello(env, outgoing, transcript, *hello.random, &negotiated, name)
-                    .map(Phase::Early)
-                    .map_err(|_| AlertDescription::INTERNAL_ERROR)
+                let answered = Hello {
+                    transcript,
+                    client_random: *hello.random,
+                    negotiated: &negotiated,
+                    server_name: name,
+                    offer: &ResumptionOffer::of(&self.provider, &hello),
+                };
+                self.answer_hello(env, outgoing, answered)
+                    .map_err(|refusal| match refusal {
+                        Refusal::Alert(description) => description,
+                        Refusal::Misuse(_) => AlertDescription::INTERNAL_ERROR,
+                    })
             }
             (
                 Expect::ClientKeyExchange(parameters, transcript, key),
@@ -87,12 +134,17 @@ impl<P: CryptoProvider, S: ServerCredentials> Role<P, Expect<P>> for Server<P, S
             ) => {
                 // The client has our flight. Its own comes again by its own timer.
                 outgoing.stop_retransmission();
-                self.derive_keys(outgoing, parameters, transcript, key.as_ref(), message)
+                self.derive_keys(env, outgoing, parameters, transcript, key.as_ref(), message)
                     .map(Phase::ExpectChangeCipherSpec)
             }
             (Expect::Signed(state), _) => self.handle_signed(state, env, outgoing, message),
             _ => Err(AlertDescription::UNEXPECTED_MESSAGE),
         }
+    }
+
+    fn issue_ticket(&mut self, session: Option<&SessionState>) -> Option<SentTicket> {
+        let resumption = self.resumption.as_mut()?;
+        Some(resumption.issue_ticket(&self.provider, session))
     }
 }
 
@@ -109,23 +161,105 @@ impl<P: CryptoProvider, S: ServerCredentials> Server<P, S> {
             credentials,
             server_random,
             dummy,
+            resumption: None,
+            name_digest: [0; SHA256_LEN],
         }
     }
 
-    /// Puts ServerHello, with an ephemeral key ServerKeyExchange, and ServerHelloDone into a flight;
-    /// where the server signs, also Certificate and CertificateRequest.
-    ///
-    /// No hint goes out, and so for plain PSK no ServerKeyExchange (RFC 4279 §2): it would tell
-    /// anybody whose server this is.
+    /// Takes part in resumption.
+    pub(crate) fn resuming(mut self, resumption: Option<ServerResumption>) -> Self {
+        self.resumption = resumption;
+        self
+    }
+
+    /// Answers a ClientHello: resumes a session, or begins a full handshake.
     pub(crate) fn answer_hello<O: Outgoing<P>>(
-        &self,
+        &mut self,
         env: &mut Env<'_>,
         outgoing: &mut O,
-        mut transcript: Transcript<P>,
+        hello: Hello<'_, P>,
+    ) -> Result<Phase<P, Expect<P>, O::Opener>, Refusal> {
+        self.name_digest = hello.offer.name_digest;
+        let Some(resumption) = &mut self.resumption else {
+            return self.begin(env, outgoing, hello, Promise::NONE);
+        };
+        let found = resumption
+            .find_session(
+                &self.provider,
+                &self.credentials,
+                O::PROTOCOL,
+                hello.negotiated,
+                hello.offer,
+                env.now,
+            )
+            .map_err(Refusal::Alert)?;
+        if let Some(session) = found {
+            return self
+                .resume(outgoing, hello, &session)
+                .map(Phase::ExpectChangeCipherSpec);
+        }
+        let promise = resumption.promise(hello.negotiated, hello.offer, env.rng);
+        self.begin(env, outgoing, hello, promise)
+    }
+
+    /// Puts ServerHello, ChangeCipherSpec and Finished into a flight (RFC 5246 §7.3). The client's
+    /// ChangeCipherSpec and Finished answer it.
+    fn resume<O: Outgoing<P>>(
+        &self,
+        outgoing: &mut O,
+        hello: Hello<'_, P>,
+        session: &SessionState,
+    ) -> Result<Keyed<P, O::Opener>, Refusal> {
+        let mut transcript = hello.transcript;
+        // A ticket isn't renewed: it would end no later than the one that there is.
+        let promise = Promise {
+            session_id: hello.offer.session_id,
+            issues_ticket: false,
+        };
+        outgoing.start_flight();
+        // RFC 6066 §3, RFC 7250 §4, RFC 8422 §4: what names and keys are about has no answer where
+        // nobody shows any.
+        let negotiated = Negotiated {
+            certificates: None,
+            has_point_formats: false,
+            ..*hello.negotiated
+        };
+        let parameters = self.push_server_hello(
+            outgoing,
+            &mut transcript,
+            hello.client_random,
+            &negotiated,
+            promise,
+        )?;
+        let (master, keys) = parameters.resume_keys(&self.provider, session, Self::END)?;
+        let verify_data = master.derive_verify_data(Self::END, &transcript.hash());
+        outgoing.push_change_cipher_spec().map_err(too_small)?;
+        let opener = outgoing.set_keys(keys, &parameters.connection_ids);
+        outgoing
+            .push_message(&mut transcript, HandshakeType::Finished, |out| {
+                out.bytes(&verify_data)
+            })
+            .map_err(too_small)?;
+        Ok(Keyed {
+            peer: Some(session.peer()),
+            parameters,
+            transcript,
+            master,
+            opener,
+            is_abbreviated: true,
+            session: None,
+        })
+    }
+
+    /// Puts a ServerHello into the flight.
+    fn push_server_hello<O: Outgoing<P>>(
+        &self,
+        outgoing: &mut O,
+        transcript: &mut Transcript<P>,
         client_random: Random,
         negotiated: &Negotiated,
-        server_name: Option<ServerName<'_>>,
-    ) -> Result<Expect<P>, Misuse> {
+        promise: Promise,
+    ) -> Result<SecurityParameters, Misuse> {
         let mut block = [0; MAX_EXTENSIONS_LEN];
         let mut writer = Writer::new(&mut block);
         encode_extensions(negotiated, &mut writer).map_err(too_small)?;
@@ -141,6 +275,13 @@ impl<P: CryptoProvider, S: ServerCredentials> Server<P, S> {
             .limit_offer
             .encode_answer(&record_limits, &mut writer)
             .map_err(too_small)?;
+        if promise.issues_ticket {
+            // MUST (RFC 5077 §3.2): an empty extension announces the ticket.
+            writer
+                .u16(ExtensionType::SESSION_TICKET.0)
+                .and_then(|()| writer.vector16(&[]))
+                .map_err(too_small)?;
+        }
         let block: &[u8] = writer.into_written();
         let extensions = if block.is_empty() {
             Extensions::NONE
@@ -150,19 +291,18 @@ impl<P: CryptoProvider, S: ServerCredentials> Server<P, S> {
         let hello = ServerHello {
             server_version: O::PROTOCOL.version(),
             random: &self.server_random,
-            session_id: &[],
+            session_id: promise.session_id.as_bytes(),
             cipher_suite: negotiated.suite,
             compression_method: 0,
             extensions,
         };
-        outgoing.start_flight();
         outgoing.limit_records(record_limits);
         outgoing
-            .push_message(&mut transcript, HandshakeType::ServerHello, |out| {
+            .push_message(transcript, HandshakeType::ServerHello, |out| {
                 hello.encode(out).map_err(not_encodable)
             })
             .map_err(too_small)?;
-        let parameters = SecurityParameters {
+        Ok(SecurityParameters {
             client_random,
             server_random: self.server_random,
             suite: negotiated.suite,
@@ -172,7 +312,37 @@ impl<P: CryptoProvider, S: ServerCredentials> Server<P, S> {
             application_protocol: negotiated.application_protocol,
             connection_ids: connection_ids.unwrap_or_default(),
             record_limits,
-        };
+            promise,
+        })
+    }
+
+    /// Puts ServerHello, with an ephemeral key ServerKeyExchange, and ServerHelloDone into a flight;
+    /// where the server signs, also Certificate and CertificateRequest.
+    ///
+    /// No hint goes out, and so for plain PSK no ServerKeyExchange (RFC 4279 §2): it would tell
+    /// anybody whose server this is.
+    fn begin<O: Outgoing<P>>(
+        &self,
+        env: &mut Env<'_>,
+        outgoing: &mut O,
+        hello: Hello<'_, P>,
+        promise: Promise,
+    ) -> Result<Phase<P, Expect<P>, O::Opener>, Refusal> {
+        let Hello {
+            mut transcript,
+            client_random,
+            negotiated,
+            server_name,
+            ..
+        } = hello;
+        outgoing.start_flight();
+        let parameters = self.push_server_hello(
+            outgoing,
+            &mut transcript,
+            client_random,
+            negotiated,
+            promise,
+        )?;
         let key = match negotiated.group {
             Some(group) => {
                 let key = self.provider.generate_agreement_key(group, env.rng);
@@ -182,9 +352,9 @@ impl<P: CryptoProvider, S: ServerCredentials> Server<P, S> {
         };
         if let Some(choice) = &negotiated.certificates {
             let key = key.ok_or(Misuse::NotOffered)?;
-            return self
-                .sign_hello(outgoing, transcript, parameters, choice, server_name, key)
-                .map(Expect::Signed);
+            let state =
+                self.sign_hello(outgoing, transcript, parameters, choice, server_name, key)?;
+            return Ok(Phase::Early(Expect::Signed(state)));
         }
         if let Some(key) = &key {
             let public_key = PublicKey::of(key).ok_or(Misuse::NotOffered)?;
@@ -197,12 +367,14 @@ impl<P: CryptoProvider, S: ServerCredentials> Server<P, S> {
         outgoing
             .push_message(&mut transcript, HandshakeType::ServerHelloDone, |_| Ok(()))
             .map_err(too_small)?;
-        Ok(Expect::ClientKeyExchange(parameters, transcript, key))
+        let state = Expect::ClientKeyExchange(parameters, transcript, key);
+        Ok(Phase::Early(state))
     }
 
     /// Looks the client's key up and derives all keys, from the dummy where there is none.
     fn derive_keys<O: Outgoing<P>>(
         &self,
+        env: &Env<'_>,
         outgoing: &mut O,
         parameters: SecurityParameters,
         mut transcript: Transcript<P>,
@@ -235,13 +407,47 @@ impl<P: CryptoProvider, S: ServerCredentials> Server<P, S> {
             )
             .map_err(|_| AlertDescription::INTERNAL_ERROR)?;
         let opener = outgoing.set_keys(keys, &parameters.connection_ids);
+        let session = entry.and_then(|(psk, peer)| {
+            let authenticated = Authenticated {
+                peer,
+                credential: psk_identity,
+                key: psk.expose(),
+                name_digest: &self.name_digest,
+            };
+            self.session_of(O::PROTOCOL, &parameters, &master, &authenticated, env)
+        });
         Ok(Keyed {
             peer: entry.map(|(_, peer)| peer),
             parameters,
             transcript,
             master,
             opener,
+            is_abbreviated: false,
+            session,
         })
+    }
+
+    /// Makes what is kept of a full handshake, if its session is to be resumed.
+    pub(crate) fn session_of(
+        &self,
+        protocol: Protocol,
+        parameters: &SecurityParameters,
+        master: &MasterSecret<P>,
+        authenticated: &Authenticated<'_>,
+        env: &Env<'_>,
+    ) -> Option<SessionState> {
+        self.resumption.as_ref()?.session_of(
+            &self.provider,
+            protocol,
+            parameters,
+            master.expose(),
+            authenticated,
+            env.now,
+        )
+    }
+
+    pub(crate) const fn name_digest(&self) -> &[u8; SHA256_LEN] {
+        &self.name_digest
     }
 }
 

@@ -21,6 +21,7 @@ use crate::negotiation::server_name;
 use crate::outgoing::{Outgoing, too_small};
 use crate::phase::{Keyed, Phase, Role};
 use crate::server::{Expect as ServerExpect, Server};
+use crate::server_resumption::Authenticated;
 use crate::transcript::Transcript;
 
 /// What a server waits for after its ServerHelloDone.
@@ -245,7 +246,13 @@ impl<P: CryptoProvider, S: ServerCredentials> Server<P, S> {
                     Client::Anonymous => {
                         let session_hash = shared.transcript.hash();
                         return self
-                            .derive_agreed_keys(outgoing, shared, &session_hash, Peer::Anonymous)
+                            .derive_agreed_keys(
+                                env,
+                                outgoing,
+                                shared,
+                                &session_hash,
+                                (Peer::Anonymous, &[]),
+                            )
                             .map(Phase::ExpectChangeCipherSpec);
                     }
                 }
@@ -257,10 +264,11 @@ impl<P: CryptoProvider, S: ServerCredentials> Server<P, S> {
                 // MUST (RFC 5246 §7.4.8): the signature covers all messages before it. They are what
                 // RFC 7627 §3 binds the master secret to as well.
                 let session_hash = shared.transcript.hash();
-                let peer = owner.prove_transcript(&self.provider, &session_hash, &signed)?;
+                let (peer, public_key) =
+                    owner.prove_transcript(&self.provider, &session_hash, &signed)?;
                 shared.transcript.add_message(message);
                 return self
-                    .derive_agreed_keys(outgoing, shared, &session_hash, peer)
+                    .derive_agreed_keys(env, outgoing, shared, &session_hash, (peer, &public_key))
                     .map(Phase::ExpectChangeCipherSpec);
             }
             _ => return Err(AlertDescription::UNEXPECTED_MESSAGE),
@@ -295,10 +303,11 @@ impl<P: CryptoProvider, S: ServerCredentials> Server<P, S> {
 
     fn derive_agreed_keys<O: Outgoing<P>>(
         &self,
+        env: &Env<'_>,
         outgoing: &mut O,
         shared: Shared<P>,
         session_hash: &[u8; hedgerow_core::SHA256_LEN],
-        peer: Peer,
+        (peer, public_key): (Peer, &[u8]),
     ) -> Result<Keyed<P, O::Opener>, AlertDescription> {
         let Shared {
             parameters,
@@ -310,12 +319,21 @@ impl<P: CryptoProvider, S: ServerCredentials> Server<P, S> {
             .derive_keys(&self.provider, &secrets, session_hash, Self::END)
             .map_err(|_| AlertDescription::INTERNAL_ERROR)?;
         let opener = outgoing.set_keys(keys, &parameters.connection_ids);
+        let authenticated = Authenticated {
+            peer,
+            credential: public_key,
+            key: &[],
+            name_digest: self.name_digest(),
+        };
+        let session = self.session_of(O::PROTOCOL, &parameters, &master, &authenticated, env);
         Ok(Keyed {
             peer: Some(peer),
             parameters,
             transcript,
             master,
             opener,
+            is_abbreviated: false,
+            session,
         })
     }
 }

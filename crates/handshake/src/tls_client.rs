@@ -22,12 +22,13 @@
 use hedgerow_core::{
     ChannelError, ClientCredentials, CryptoProvider, Env, Instant, Misuse, StreamReceived,
 };
+use hedgerow_record::Protocol;
 
 use crate::client::{Client, Expect};
 use crate::phase::Phase;
 use crate::tls_machine::TlsMachine;
 use crate::tls_outgoing::TlsOutgoing;
-use crate::{Buffers, ClientState, Settings, TlsEstablished};
+use crate::{Buffers, ClientState, ResumableSession, Settings, TlsEstablished};
 
 /// A client's handshake with one server over a stream.
 ///
@@ -59,9 +60,41 @@ where
         buffers: Buffers<B>,
         env: &mut Env<'_>,
     ) -> Result<Self, Misuse> {
-        let needed = Buffers::<B>::client_len(&settings, &credentials);
-        let Buffers { incoming, outgoing } = buffers.checked(needed)?;
         let client = Client::new(provider, credentials, settings, env)?;
+        Self::start(client, settings, buffers, env)
+    }
+
+    /// Starts a handshake that takes part in resumption; see
+    /// [`ClientHandshake::resuming`](crate::ClientHandshake::resuming).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::new`].
+    pub fn resuming(
+        provider: P,
+        credentials: C,
+        settings: Settings,
+        session: Option<ResumableSession>,
+        buffers: Buffers<B>,
+        env: &mut Env<'_>,
+    ) -> Result<Self, Misuse> {
+        let client = Client::new(provider, credentials, settings, env)?.resuming(
+            Protocol::Tls,
+            session,
+            env,
+        );
+        Self::start(client, settings, buffers, env)
+    }
+
+    fn start(
+        client: Client<P, C>,
+        settings: Settings,
+        buffers: Buffers<B>,
+        env: &Env<'_>,
+    ) -> Result<Self, Misuse> {
+        let needed = Buffers::<B>::client_len(&settings, &client.credentials)
+            .saturating_add(client.ticket_len());
+        let Buffers { incoming, outgoing } = buffers.checked(needed)?;
         let mut outgoing = TlsOutgoing::new(outgoing);
         let state = client.start(&mut outgoing)?;
         let deadline = env.now + settings.timers.deadline;
@@ -134,6 +167,7 @@ where
     pub const fn state(&self) -> ClientState {
         match self.machine.phase() {
             Phase::Early(expect) => expect.state(false),
+            Phase::ExpectNewSessionTicket(_) => ClientState::ExpectNewSessionTicket,
             Phase::ExpectChangeCipherSpec(_) => ClientState::ExpectChangeCipherSpec,
             Phase::ExpectFinished(_) => ClientState::ExpectFinished,
             Phase::Established(_) => ClientState::Established,
@@ -154,6 +188,8 @@ where
     /// Returns the session and the buffers once the handshake is over and everything is sent;
     /// `None` before.
     pub fn into_session(self) -> Option<TlsEstablished<P, B>> {
-        self.machine.into_session()
+        let (mut established, client, _, session) = self.machine.into_session()?;
+        established.resumable = client.into_resumable(session);
+        Some(established)
     }
 }

@@ -8,7 +8,7 @@ use hedgerow_record::{
 };
 
 use crate::key_schedule::ConnectionEnd;
-use crate::phase::{self, Phase, Role};
+use crate::phase::{self, LastFlight, Over, Phase, Role};
 use crate::tls_incoming::TlsIncoming;
 use crate::tls_outgoing::TlsOutgoing;
 use crate::{Buffers, TlsEstablished, TlsSession};
@@ -25,7 +25,7 @@ pub(crate) struct TlsMachine<P: CryptoProvider, R, E, B> {
     /// Whether the peer's hello has come, from which on the version is settled.
     has_peer_hello: bool,
     useless_records: u8,
-    role: R,
+    pub(crate) role: R,
 }
 
 impl<P: CryptoProvider, R, E, B> TlsMachine<P, R, E, B> {
@@ -124,16 +124,18 @@ where
         self.outgoing.is_sent()
     }
 
-    pub(crate) fn into_session(self) -> Option<TlsEstablished<P, B>> {
+    /// Returns the session and what stays beside it, with the role and what it may keep of the
+    /// session to resume it.
+    pub(crate) fn into_session(self) -> Option<Over<TlsEstablished<P, B>, R>> {
         let Phase::Established(done) = self.phase else {
             return None;
         };
         let (sealer, outgoing) = self.outgoing.into_parts()?;
-        Some(TlsEstablished {
+        let established = TlsEstablished {
             session: TlsSession::new(
                 sealer,
                 done.opener,
-                done.verify_data,
+                done.answer.map(|answer| answer.verify_data),
                 done.peer,
                 done.suite,
                 done.application_protocol,
@@ -144,14 +146,19 @@ where
                 incoming: self.incoming.into_buffer(),
                 outgoing,
             },
-        })
+            resumable: None,
+            cacheable: None,
+        };
+        Some((established, self.role, done.session_id, done.session))
     }
 
     /// What it means that nothing more comes: `otherwise`, unless this end has just shown
     /// credentials.
     const fn silence(&self, otherwise: PeerFault) -> PeerFault {
         match R::END {
-            ConnectionEnd::Client if self.phase.is_keyed() => PeerFault::CredentialsRefused,
+            ConnectionEnd::Client if self.phase.has_used_credentials() => {
+                PeerFault::CredentialsRefused
+            }
             _ => otherwise,
         }
     }
@@ -251,13 +258,27 @@ where
                     (Phase::Early(state), _) => {
                         role.handle_message(state, env, outgoing, message)?
                     }
+                    (Phase::ExpectNewSessionTicket(keyed), HandshakeType::NewSessionTicket) => {
+                        let keyed = keyed.handle_new_session_ticket(role, env, message)?;
+                        Phase::ExpectChangeCipherSpec(keyed)
+                    }
                     (Phase::ExpectFinished(keyed), HandshakeType::Finished) => {
-                        Phase::Established(keyed.handle_finished(R::END, message)?)
+                        let done = keyed.handle_finished(role, outgoing, message)?;
+                        if let Some(ticket) = done.answer.as_ref().and_then(LastFlight::ticket) {
+                            // The session sends what comes behind it, once this is sent.
+                            outgoing
+                                .push_hashed(HandshakeType::NewSessionTicket, ticket.body())
+                                .map_err(|_| AlertDescription::INTERNAL_ERROR)?;
+                        }
+                        Phase::Established(done)
                     }
                     _ => return Err(AlertDescription::UNEXPECTED_MESSAGE),
                 };
                 *has_peer_hello = true;
-                Ok(matches!(phase, Phase::Early(_)))
+                Ok(matches!(
+                    phase,
+                    Phase::Early(_) | Phase::ExpectNewSessionTicket(_)
+                ))
             })
             .map_err(|description| self.fail(description))?;
         Ok(dropped)
@@ -271,7 +292,8 @@ where
         let Ok(alert) = Alert::decode_exact(fragment) else {
             return Err(self.fail(AlertDescription::DECODE_ERROR));
         };
-        phase::handle_alert(alert, R::END, self.phase.is_keyed(), authenticated)
+        let has_used_credentials = self.phase.has_used_credentials();
+        phase::handle_alert(alert, R::END, has_used_credentials, authenticated)
             .map(Some)
             .map_err(|fault| {
                 if alert.description == AlertDescription::CLOSE_NOTIFY {

@@ -53,6 +53,10 @@ where
         self.flight.push_message(transcript, msg_type, 0, body)
     }
 
+    fn take_message_seq(&mut self) -> u16 {
+        0
+    }
+
     fn push_change_cipher_spec(&mut self) -> Result<(), EncodeError> {
         self.flight.push_change_cipher_spec()
     }
@@ -88,6 +92,20 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> TlsOutgoing<B, A> {
         self.flight.clear();
         self.cursor = 0;
         self.body_cursor = 0;
+    }
+
+    /// Adds a message to the flight that the transcript has already.
+    pub(crate) fn push_hashed(
+        &mut self,
+        msg_type: HandshakeType,
+        body: &[u8],
+    ) -> Result<(), EncodeError> {
+        if self.cursor >= self.flight.len() {
+            self.forget_flight();
+        }
+        self.flight
+            .push(msg_type, 0, |out| out.bytes(body))
+            .map(|_| ())
     }
 
     /// Sets an alert to be sent instead of anything else, and ends the flight.

@@ -5,14 +5,17 @@
 //! client's Finished then doesn't open, and the alert is the one for a key that differs.
 
 use hedgerow_core::{
-    ChannelError, CryptoProvider, Env, Instant, Misuse, ServerCredentials, StreamReceived,
+    ChannelError, CryptoProvider, Env, Instant, Misuse, Reader, ServerCredentials, StreamReceived,
 };
+use hedgerow_record::{ContentType, HandshakeType};
 
 use crate::phase::Phase;
 use crate::server::{Expect, Server};
 use crate::tls_machine::TlsMachine;
 use crate::tls_outgoing::TlsOutgoing;
-use crate::{Buffers, ServerState, Settings, TlsEstablished};
+use crate::{
+    Buffers, CachedSession, ServerResumption, ServerState, SessionId, Settings, TlsEstablished,
+};
 
 /// A server's handshake with one client over a stream.
 ///
@@ -42,9 +45,52 @@ where
         buffers: Buffers<B>,
         env: &mut Env<'_>,
     ) -> Result<Self, Misuse> {
-        let needed = Buffers::<B>::server_len(&settings, &credentials);
-        let Buffers { incoming, outgoing } = buffers.checked(needed)?;
         let server = Server::new(provider, credentials, settings, env);
+        Self::wait(server, settings, buffers, env)
+    }
+
+    /// Does what [`Self::new`] does for a server that takes part in resumption; see
+    /// [`ServerHandshake::resuming`](crate::ServerHandshake::resuming). Where sessions are kept by their
+    /// ID, [`Self::peek_session_id`] and [`Self::offer_session`] find the one that the client asks for.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::new`].
+    pub fn resuming(
+        provider: P,
+        credentials: S,
+        settings: Settings,
+        resumption: ServerResumption,
+        buffers: Buffers<B>,
+        env: &mut Env<'_>,
+    ) -> Result<Self, Misuse> {
+        let server = Server::new(provider, credentials, settings, env).resuming(Some(resumption));
+        Self::wait(server, settings, buffers, env)
+    }
+
+    /// Returns the session ID of the ClientHello that `bytes` begin with, while one is awaited: for the
+    /// caller to look up before it hands the bytes in. `None` too where the hello is cut off before it,
+    /// with which nobody resumes.
+    pub fn peek_session_id(&self, bytes: &[u8]) -> Option<SessionId> {
+        let waits = matches!(self.machine.phase(), Phase::Early(Expect::ClientHello));
+        waits.then(|| peek_session_id(bytes)).flatten()
+    }
+
+    /// Offers a session that the ClientHello to come may ask for by its ID.
+    pub fn offer_session(&mut self, found: Option<CachedSession>) {
+        if let Some(resumption) = &mut self.machine.role.resumption {
+            resumption.offer_session(found);
+        }
+    }
+
+    fn wait(
+        server: Server<P, S>,
+        settings: Settings,
+        buffers: Buffers<B>,
+        env: &Env<'_>,
+    ) -> Result<Self, Misuse> {
+        let needed = Buffers::<B>::server_len(&settings, &server.credentials);
+        let Buffers { incoming, outgoing } = buffers.checked(needed)?;
         let outgoing = TlsOutgoing::new(outgoing);
         let deadline = env.now + settings.timers.deadline;
         Ok(Self {
@@ -112,7 +158,9 @@ where
     pub const fn state(&self) -> ServerState {
         match self.machine.phase() {
             Phase::Early(expect) => expect.state(),
-            Phase::ExpectChangeCipherSpec(_) => ServerState::ExpectChangeCipherSpec,
+            Phase::ExpectNewSessionTicket(_) | Phase::ExpectChangeCipherSpec(_) => {
+                ServerState::ExpectChangeCipherSpec
+            }
             Phase::ExpectFinished(_) => ServerState::ExpectFinished,
             Phase::Established(_) => ServerState::Established,
             Phase::Failed => ServerState::Failed,
@@ -132,6 +180,20 @@ where
     /// Returns the session, which has the last flight to send, and the buffers once the handshake
     /// is over; `None` before.
     pub fn into_session(self) -> Option<TlsEstablished<P, B>> {
-        self.machine.into_session()
+        let (mut established, _, session_id, session) = self.machine.into_session()?;
+        established.cacheable = CachedSession::of(session_id, session);
+        Some(established)
     }
+}
+
+fn peek_session_id(bytes: &[u8]) -> Option<SessionId> {
+    let mut record = Reader::new(bytes);
+    let content_type = ContentType::from(record.u8().ok()?);
+    let _version_and_length = record.take(4).ok()?;
+    let msg_type = HandshakeType::from(record.u8().ok()?);
+    if content_type != ContentType::Handshake || msg_type != HandshakeType::ClientHello {
+        return None;
+    }
+    let _length_version_and_random = record.take(3 + 2 + 32).ok()?;
+    SessionId::new(record.vector8().ok()?)
 }

@@ -13,6 +13,7 @@ use crate::flight_buffer::CHANGE_CIPHER_SPEC_BODY;
 use crate::key_schedule::{ConnectionEnd, VERIFY_DATA_LEN};
 use crate::tls_machine::MAX_USELESS_RECORDS;
 use crate::tls_outgoing::{encode_plain, seal_message};
+use crate::{CachedSession, ResumableSession};
 
 /// Seals and opens application data under the keys of one handshake.
 ///
@@ -50,6 +51,10 @@ pub struct TlsEstablished<P: CryptoProvider, B> {
     pub exporter: crate::Exporter<P>,
     /// The buffers that the handshake had borrowed.
     pub buffers: crate::Buffers<B>,
+    /// What a client can resume the session by, if it takes part and the server does.
+    pub resumable: Option<ResumableSession>,
+    /// What a server is to keep under the session's ID, if it has given one.
+    pub cacheable: Option<CachedSession>,
 }
 
 impl<A: Aead> TlsSession<A> {
