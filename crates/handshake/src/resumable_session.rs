@@ -130,13 +130,17 @@ impl ClientResumption {
                 ))
         });
         // A ClientHello has to be whole in one datagram for a server that keeps no state.
+        let name = credentials
+            .certificates()
+            .and_then(|certificates| certificates.server_name());
+        let hello_len = crate::MIN_DATAGRAM_LEN
+            .saturating_add(name.map_or(0, |name| name.as_str().len().saturating_add(9)))
+            .saturating_add(MARKER_LEN);
         let offered = offered.filter(|session| {
+            let ticket_len = session.ticket().len();
             protocol == Protocol::Tls
-                || crate::MIN_DATAGRAM_LEN
-                    .saturating_add(hedgerow_core::ServerName::MAX_LEN)
-                    .saturating_add(session.ticket().len())
-                    <= settings.max_datagram_len()
-                || session.ticket().is_empty()
+                || ticket_len == 0
+                || hello_len.saturating_add(ticket_len) <= settings.max_datagram_len()
         });
         let session_id = match offered.as_ref().map(|session| &session.shown) {
             // RFC 5077 §3.4: the server returns it if it takes the ticket.

@@ -198,7 +198,13 @@ impl<P: CryptoProvider, S: ServerCredentials> Server<P, S> {
                 .resume(outgoing, hello, &session)
                 .map(Phase::ExpectChangeCipherSpec);
         }
-        let promise = resumption.promise(hello.negotiated, hello.offer, env.rng);
+        let promise = resumption.promise(
+            O::PROTOCOL,
+            self.settings.max_datagram_len(),
+            hello.negotiated,
+            hello.offer,
+            env.rng,
+        );
         self.begin(env, outgoing, hello, promise)
     }
 

@@ -230,6 +230,8 @@ impl ServerResumption {
     /// one, or else by an ID.
     pub(crate) fn promise(
         &self,
+        protocol: Protocol,
+        max_datagram_len: usize,
         negotiated: &Negotiated,
         offer: &ResumptionOffer,
         rng: &mut dyn hedgerow_core::CryptoRng,
@@ -238,7 +240,9 @@ impl ServerResumption {
         if !negotiated.has_extended_master_secret {
             return Promise::NONE;
         }
-        if offer.takes_ticket() && self.lease.has_number() {
+        // The last flight of DTLS is one datagram, also when it is sent again without its buffer.
+        let has_room = protocol == Protocol::Tls || max_datagram_len >= LAST_FLIGHT_LEN;
+        if offer.takes_ticket() && self.lease.has_number() && has_room {
             // SHOULD (RFC 5077 §3.4): no session ID beside a ticket.
             return Promise {
                 session_id: SessionId::EMPTY,
@@ -320,6 +324,10 @@ pub(crate) struct Authenticated<'a> {
     pub(crate) key: &'a [u8],
     pub(crate) name_digest: &'a [u8; SHA256_LEN],
 }
+
+/// The longest last flight with a ticket: its record, ChangeCipherSpec's, and a Finished's with a
+/// connection ID of 32 bytes.
+const LAST_FLIGHT_LEN: usize = (13 + 12 + MAX_BODY_LEN) + 14 + 94;
 
 const MAX_BODY_LEN: usize = NewSessionTicket::MIN_LEN + MAX_SEALED_TICKET_LEN;
 

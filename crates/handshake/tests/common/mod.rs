@@ -8,6 +8,7 @@
     unreachable_pub
 )]
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use hedgerow_core::{
@@ -15,8 +16,8 @@ use hedgerow_core::{
     PeerId, Psk, PskCredentials, PskEntry, PskRequest, PskStore, SecureChannel, ServerCredentials,
 };
 use hedgerow_handshake::{
-    Acceptance, Acceptor, Buffers, ClientHandshake, ServerHandshake, Session, Settings,
-    peek_client_random,
+    Acceptance, Acceptor, Buffers, ClientHandshake, ResumableSession, SentTicket, ServerHandshake,
+    ServerResumption, Session, SessionSlot, SessionTable, Settings, TicketKeys, peek_client_random,
 };
 use hedgerow_sim::{Address, LedgerAead, Node, NonceLedger, Outbox, World};
 
@@ -29,8 +30,8 @@ pub type Bytes = Box<[u8]>;
 
 pub fn buffers() -> Buffers<Bytes> {
     Buffers {
-        incoming: vec![0; 512].into(),
-        outgoing: vec![0; 512].into(),
+        incoming: vec![0; 512 + ResumableSession::MAX_TICKET_LEN].into(),
+        outgoing: vec![0; 512 + ResumableSession::MAX_TICKET_LEN].into(),
     }
 }
 
@@ -115,6 +116,22 @@ impl PskStore for Known {
     }
 }
 
+/// What a server resumes sessions with, over all its handshakes.
+pub struct Sessions {
+    pub keys: TicketKeys,
+    pub table: SessionTable<Vec<SessionSlot>>,
+}
+
+impl Sessions {
+    pub fn new(keys: TicketKeys) -> Shared {
+        let slots = (0..4).map(|_| SessionSlot::default()).collect();
+        let table = SessionTable::new(slots);
+        Rc::new(RefCell::new(Self { keys, table }))
+    }
+}
+
+pub type Shared = Rc<RefCell<Sessions>>;
+
 /// Either end, once its handshake is over or before.
 pub enum Phase<H, A> {
     Idle,
@@ -129,6 +146,8 @@ type ServerPhase<P> = Phase<ServerHandshake<NonceLedger<P>, Store, Bytes>, Aead<
 
 pub struct ClientNode<P: CryptoProvider> {
     pub phase: ClientPhase<P>,
+    /// What the session can be resumed by.
+    pub resumable: Option<ResumableSession>,
     pub seen: Seen,
 }
 
@@ -137,6 +156,8 @@ pub struct ServerNode<P: CryptoProvider> {
     pub store: Store,
     pub acceptor: Acceptor<NonceLedger<P>>,
     pub phase: ServerPhase<P>,
+    pub sessions: Option<Shared>,
+    pub ticket: Option<SentTicket>,
     pub seen: Seen,
 }
 
@@ -226,7 +247,7 @@ impl<P: CryptoProvider + Clone> End<P> {
 
 /// The verbs that both handshakes and the session have in common.
 macro_rules! drive {
-    ($phase:expr, $env:expr, $datagram:expr, $seen:expr) => {{
+    ($phase:expr, $env:expr, $datagram:expr, $seen:expr, $keep:expr) => {{
         let mut rest: &mut [u8] = $datagram;
         while !rest.is_empty() {
             let received = match &mut $phase {
@@ -242,7 +263,13 @@ macro_rules! drive {
                             $seen.established += 1;
                             $phase = match std::mem::replace(&mut $phase, Phase::Idle) {
                                 Phase::Handshaking(handshake) => {
-                                    Phase::Established(handshake.into_session().unwrap().session)
+                                    let established = handshake.into_session().unwrap();
+                                    $keep(
+                                        established.ticket,
+                                        established.resumable,
+                                        established.cacheable,
+                                    );
+                                    Phase::Established(established.session)
                                 }
                                 other => other,
                             };
@@ -262,7 +289,9 @@ macro_rules! drive {
 
 impl<P: CryptoProvider> ClientNode<P> {
     fn feed(&mut self, env: &mut Env<'_>, datagram: &mut [u8]) -> Option<ChannelError> {
-        drive!(self.phase, env, datagram, self.seen)
+        drive!(self.phase, env, datagram, self.seen, |_, resumable, _| {
+            self.resumable = resumable;
+        })
     }
 
     fn flush(&mut self, env: &mut Env<'_>, out: &mut Outbox) {
@@ -286,7 +315,18 @@ impl<P: CryptoProvider> ClientNode<P> {
 
 impl<P: CryptoProvider + Clone> ServerNode<P> {
     fn feed(&mut self, env: &mut Env<'_>, datagram: &mut [u8]) -> Option<ChannelError> {
-        drive!(self.phase, env, datagram, self.seen)
+        drive!(
+            self.phase,
+            env,
+            datagram,
+            self.seen,
+            |ticket, _, cacheable| {
+                self.ticket = ticket;
+                if let (Some(sessions), Some(cacheable)) = (&self.sessions, cacheable) {
+                    sessions.borrow_mut().table.insert(cacheable);
+                }
+            }
+        )
     }
 
     fn accept(&mut self, env: &mut Env<'_>, datagram: &mut [u8], out: &mut Outbox) {
@@ -301,14 +341,26 @@ impl<P: CryptoProvider + Clone> ServerNode<P> {
                 out.send(SERVER, CLIENT, &answer[..len]);
             }
             Acceptance::Accept(hello) => {
-                let handshake = ServerHandshake::new(
-                    self.provider.clone(),
-                    self.store.clone(),
-                    *self.acceptor.settings(),
-                    hello,
-                    buffers(),
-                    env,
-                );
+                let (provider, store) = (self.provider.clone(), self.store.clone());
+                let settings = *self.acceptor.settings();
+                let handshake = match &self.sessions {
+                    None => ServerHandshake::new(provider, store, settings, hello, buffers(), env),
+                    Some(sessions) => {
+                        let mut sessions = sessions.borrow_mut();
+                        let found = sessions.table.find(hello.session_id(), env.now);
+                        let lease = sessions.keys.lease(env);
+                        let resumption = ServerResumption::new(lease).with_session_ids(found);
+                        ServerHandshake::resuming(
+                            provider,
+                            store,
+                            settings,
+                            resumption,
+                            hello,
+                            buffers(),
+                            env,
+                        )
+                    }
+                };
                 self.phase = Phase::Handshaking(Box::new(handshake.unwrap()));
             }
             Acceptance::Drop(reason) => self.seen.drops.push(reason),
@@ -319,7 +371,9 @@ impl<P: CryptoProvider + Clone> ServerNode<P> {
         let mut buffer = [0; 1500];
         while let Some(len) = match &mut self.phase {
             Phase::Handshaking(handshake) => handshake.poll_transmit(env, &mut buffer).unwrap(),
-            Phase::Established(session) => session.poll_transmit(env, &mut buffer).unwrap(),
+            Phase::Established(session) => session
+                .poll_transmit_with(self.ticket.as_ref(), &mut buffer)
+                .unwrap(),
             Phase::Idle | Phase::Failed(_) => None,
         } {
             out.send(SERVER, CLIENT, &buffer[..len]);
@@ -412,6 +466,9 @@ pub struct Setup<P> {
     pub server: Settings,
     pub shown: Shown,
     pub known: Rc<Known>,
+    /// Whether the client takes part in resumption, and with which session.
+    pub resuming: Option<Option<ResumableSession>>,
+    pub sessions: Option<Shared>,
 }
 
 impl<P: Clone> Setup<P> {
@@ -423,7 +480,16 @@ impl<P: Clone> Setup<P> {
             server: settings,
             shown: Shown::new(IDENTITY, PSK),
             known: Known::new(IDENTITY, PSK),
+            resuming: None,
+            sessions: None,
         }
+    }
+
+    /// Has both ends take part in resumption.
+    pub fn resuming(mut self, session: Option<ResumableSession>, sessions: &Shared) -> Self {
+        self.resuming = Some(session);
+        self.sessions = Some(Rc::clone(sessions));
+        self
     }
 }
 
@@ -443,17 +509,21 @@ pub fn start<P: CryptoProvider + Clone>(
         provider: server_provider,
         store: Store(setup.known),
         phase: Phase::Idle,
+        sessions: setup.sessions,
+        ticket: None,
         seen: Seen::default(),
     });
-    let handshake = ClientHandshake::new(
-        client_provider,
-        setup.shown,
-        setup.client,
-        buffers(),
-        &mut env,
-    );
+    let (provider, shown, settings) = (client_provider, setup.shown, setup.client);
+    let env = &mut env;
+    let handshake = match setup.resuming {
+        None => ClientHandshake::new(provider, shown, settings, buffers(), env),
+        Some(session) => {
+            ClientHandshake::resuming(provider, shown, settings, session, buffers(), env)
+        }
+    };
     let client = End::Client(ClientNode {
         phase: Phase::Handshaking(Box::new(handshake.unwrap())),
+        resumable: None,
         seen: Seen::default(),
     });
     let server = world.add(server, &[SERVER]);
