@@ -12,7 +12,9 @@
 //! [`PskCredentials`](hedgerow_core::PskCredentials) or a [`PskStore`](hedgerow_core::PskStore) where
 //! there are pre-shared keys alone. Certificates are verified there and not here.
 //!
-//! Resumption belongs here and is not there yet. Renegotiation never will be: it is refused (RFC 5246
+//! Sessions are resumed by ticket (RFC 5077) and by session ID (RFC 5246 §7.3) where both ends take part:
+//! a client by a [`ResumableSession`], a server by its [`TicketKeys`] and, for IDs, a [`SessionTable`]. What
+//! a session is bound to stands in `docs/specs/session-ticket.md`. Renegotiation is refused (RFC 5246
 //! §7.2.2).
 //!
 //! # Example
