@@ -175,6 +175,18 @@ where
         self.machine.poll_transmit(env.now, out)
     }
 
+    /// Takes note that the path carries no datagram above `len` bytes, as a refusal to send one or a
+    /// router's message has it. A flight in longer ones is there to be sent anew, fragmented as
+    /// it takes (RFC 6347 §4.1.1.1); its messages keep their numbers, its records get new ones.
+    ///
+    /// Nothing goes below [`MIN_DATAGRAM_LEN`](crate::MIN_DATAGRAM_LEN), and what is known stays known
+    /// until the handshake is over. A handshake also finds out by itself: a flight that is lost
+    /// repeatedly is packed into smaller datagrams, but for a ClientHello, which a server without
+    /// state takes only whole.
+    pub fn limit_datagrams(&mut self, len: usize) {
+        self.machine.limit_datagrams(len);
+    }
+
     /// Returns when [`Self::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.machine.poll_timeout()

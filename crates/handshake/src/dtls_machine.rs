@@ -117,6 +117,10 @@ where
         self.outgoing.poll_transmit(now, out)
     }
 
+    pub(crate) fn limit_datagrams(&mut self, len: usize) {
+        self.outgoing.limit_datagrams(len);
+    }
+
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         (!self.phase.is_over()).then(|| self.outgoing.timer().poll_timeout())
     }
@@ -129,12 +133,14 @@ where
         };
         let mut outgoing = self.outgoing;
         let sealer = outgoing.take_sealer()?;
+        let datagram_len = outgoing.datagram_len();
         let (next_plain_number, outgoing) = outgoing.into_parts();
         let (final_flight, ticket) = match self.final_flight {
             Some((flight, ticket)) => (Some(flight), ticket),
             None => (None, None),
         };
         let established = Established {
+            datagram_len,
             session: Session::new(
                 sealer,
                 done.opener,

@@ -13,10 +13,26 @@ use crate::flight_buffer::{CHANGE_CIPHER_SPEC_BODY, FlightBuffer, Item};
 use crate::flight_timer::{Due, FlightTimer};
 use crate::outgoing::{ConnectionKeys, Outgoing, too_small};
 use crate::record_limits::RecordLimits;
+use crate::settings::MIN_DATAGRAM_LEN;
 use crate::transcript::Transcript;
 
 /// Room for the longest message that this crate protects: a Finished.
 const MAX_PROTECTED_MESSAGE_LEN: usize = HANDSHAKE_HEADER_LEN + 12;
+
+/// Lengths of datagrams to fall back to where longer ones get lost: what IPv6 carries everywhere and
+/// what to think of where IPv4 gets in the way (RFC 7252 §4.6), 1,280 and 576 bytes less the headers of
+/// IP and UDP; and the least.
+const FALLBACK_LENS: [usize; 3] = [1_280 - 48, 576 - 28, MIN_DATAGRAM_LEN];
+
+/// Returns the length to try in the place of a datagram of `len` bytes that was lost or refused, in
+/// bytes: the next one of 1,232, 548 and [`MIN_DATAGRAM_LEN`], which is the least there is.
+pub fn smaller_datagram_len(len: usize) -> usize {
+    let smaller = FALLBACK_LENS.into_iter().find(|&other| other < len);
+    smaller.unwrap_or(MIN_DATAGRAM_LEN)
+}
+
+/// How often a flight is sent before smaller datagrams are tried.
+const TRIES_BEFORE_FALLBACK: u8 = 2;
 
 /// Sends a flight, and sends it again until it is answered.
 pub(crate) struct DtlsOutgoing<B, A> {
@@ -31,7 +47,12 @@ pub(crate) struct DtlsOutgoing<B, A> {
     alert: Option<Alert>,
     limits: RecordLimits,
     timer: FlightTimer,
+    /// The longest datagram that may be sent: as configured, or as the path was told to carry.
     max_datagram_len: usize,
+    /// What flights are packed into: less, where longer datagrams have got lost.
+    datagram_len: usize,
+    /// The longest datagram of this transmission of the flight.
+    longest_sent: usize,
 }
 
 impl<P, B> Outgoing<P> for DtlsOutgoing<B, P::Aead>
@@ -112,6 +133,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> DtlsOutgoing<B, A> {
             limits: RecordLimits::default(),
             timer: FlightTimer::new(settings.timers, now),
             max_datagram_len: settings.max_datagram_len(),
+            datagram_len: settings.max_datagram_len(),
+            longest_sent: 0,
         }
     }
 
@@ -120,6 +143,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> DtlsOutgoing<B, A> {
         self.flight.clear();
         self.cursor = 0;
         self.body_cursor = 0;
+        self.longest_sent = 0;
         self.timer.restart();
     }
 
@@ -157,10 +181,62 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> DtlsOutgoing<B, A> {
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> Due {
         let due = self.timer.handle_timeout(now);
         if due == Due::Retransmit {
+            self.fall_back();
             self.cursor = 0;
             self.body_cursor = 0;
         }
         due
+    }
+
+    /// Packs the flight into smaller datagrams once it was lost repeatedly: the path may drop what is
+    /// long without a word (RFC 6347 §4.1.1.1).
+    ///
+    /// The messages keep their message_seq, and their records get new numbers.
+    fn fall_back(&mut self) {
+        if self.timer.transmissions() < TRIES_BEFORE_FALLBACK || self.is_client_hello() {
+            return;
+        }
+        // A flight that was short anyhow wasn't lost for its length.
+        if self.longest_sent > MIN_DATAGRAM_LEN {
+            let smaller = smaller_datagram_len(self.longest_sent);
+            self.datagram_len = self.datagram_len.min(smaller);
+        }
+    }
+
+    /// Says whether the flight is a ClientHello, which stays whole: a server without state takes no
+    /// other (RFC 6347 §4.2.1).
+    fn is_client_hello(&self) -> bool {
+        matches!(
+            self.flight.item_at(0),
+            Some((
+                Item::Message {
+                    msg_type: HandshakeType::ClientHello,
+                    ..
+                },
+                _
+            ))
+        )
+    }
+
+    /// The path carries no datagram above `len` bytes; what is below the least is taken as the least.
+    /// A flight that was packed into longer ones is sent again at once.
+    ///
+    /// Whoever says so proves nothing: it makes datagrams shorter, no shorter than the least, and a
+    /// flight isn't repeated for it more often than for duplicates of the peer's.
+    pub(crate) fn limit_datagrams(&mut self, len: usize) {
+        let len = len.max(MIN_DATAGRAM_LEN);
+        self.max_datagram_len = self.max_datagram_len.min(len);
+        self.datagram_len = self.datagram_len.min(len);
+        if self.longest_sent > len && !self.timer.is_stopped() && self.timer.may_repack() {
+            self.cursor = 0;
+            self.body_cursor = 0;
+            self.timer.answering_duplicate();
+        }
+    }
+
+    /// Returns what flights are packed into, in bytes.
+    pub(crate) const fn datagram_len(&self) -> usize {
+        self.datagram_len
     }
 
     /// Hands over what protects the records of epoch 1, for the session to go on with.
@@ -187,21 +263,30 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> DtlsOutgoing<B, A> {
         if self.cursor >= self.flight.len() {
             return Ok(None);
         }
-        let limit = out.len().min(self.max_datagram_len);
+        let longest = match self.is_client_hello() {
+            true => self.max_datagram_len,
+            false => self.datagram_len,
+        };
+        let limit = out.len().min(longest);
         let available = out.len();
+        if self.cursor == 0 && self.body_cursor == 0 {
+            self.longest_sent = 0;
+        }
         let mut datagram = Writer::new(out.get_mut(..limit).unwrap_or_default());
         while self.cursor < self.flight.len() && self.write_next_record(&mut datagram)? {}
         if datagram.is_empty() {
             return Err(Misuse::BufferTooSmall {
-                needed: crate::settings::MIN_DATAGRAM_LEN,
+                needed: MIN_DATAGRAM_LEN,
                 available,
             }
             .into());
         }
+        let len = datagram.len();
+        self.longest_sent = self.longest_sent.max(len);
         if self.cursor >= self.flight.len() {
             self.timer.flight_sent(now);
         }
-        Ok(Some(datagram.len()))
+        Ok(Some(len))
     }
 
     /// Writes the next record, or returns `false` if it has to wait for the next datagram.

@@ -93,6 +93,9 @@ pub struct Established<P: CryptoProvider, B> {
     pub resumable: Option<ResumableSession>,
     /// What a server is to keep under the session's ID, if it has given one.
     pub cacheable: Option<CachedSession>,
+    /// What this end's flights were packed into in the end, in bytes: as configured, or less where the
+    /// path seems to carry no longer datagrams. Records of application data do well to keep to it.
+    pub datagram_len: usize,
 }
 
 /// What it takes to send the last flight of a handshake again: its bytes differ each time, since

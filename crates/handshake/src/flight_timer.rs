@@ -59,6 +59,17 @@ impl FlightTimer {
         self.is_stopped = true;
     }
 
+    /// Returns how often the flight was sent by this timer.
+    pub(crate) const fn transmissions(&self) -> u8 {
+        self.transmissions
+    }
+
+    /// Says whether the flight may be sent again because it was packed into datagrams that are too long:
+    /// as often as for duplicates, of which these count as some.
+    pub(crate) const fn may_repack(&self) -> bool {
+        self.answers < self.timers.max_transmissions
+    }
+
     /// Says whether the flight's answer has begun to arrive.
     pub(crate) const fn is_stopped(&self) -> bool {
         self.is_stopped

@@ -151,6 +151,7 @@ mod x509;
 pub use acceptor::{Acceptance, AcceptedHello, Acceptor, peek_client_random};
 pub use buffers::Buffers;
 pub use dtls_client::ClientHandshake;
+pub use dtls_outgoing::smaller_datagram_len;
 pub use dtls_server::ServerHandshake;
 pub use dtls_session::{Established, Session};
 pub use exporter::Exporter;

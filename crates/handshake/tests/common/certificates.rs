@@ -226,6 +226,8 @@ pub struct End {
     pub peer: Option<Peer>,
     pub failure: Option<ChannelError>,
     pub plaintexts: Vec<Vec<u8>>,
+    /// What the flights were packed into in the end.
+    pub datagram_len: usize,
 }
 
 impl End {
@@ -241,6 +243,7 @@ impl End {
             peer: None,
             failure: None,
             plaintexts: Vec::new(),
+            datagram_len: 0,
         }
     }
 
@@ -378,10 +381,14 @@ impl End {
     fn become_session(&mut self) {
         self.stage = match std::mem::replace(&mut self.stage, Stage::Gone) {
             Stage::DtlsClient(end) if end.is_established() => {
-                Stage::DtlsSession(Box::new(end.into_session().unwrap().session))
+                let established = end.into_session().unwrap();
+                self.datagram_len = established.datagram_len;
+                Stage::DtlsSession(Box::new(established.session))
             }
             Stage::DtlsServer(end) if end.is_established() => {
-                Stage::DtlsSession(Box::new(end.into_session().unwrap().session))
+                let established = end.into_session().unwrap();
+                self.datagram_len = established.datagram_len;
+                Stage::DtlsSession(Box::new(established.session))
             }
             Stage::TlsClient(end) if end.is_established() => {
                 Stage::TlsSession(Box::new(end.into_session().unwrap().session))
@@ -418,6 +425,15 @@ impl End {
                 Some(len) => sent.push(out[..len].to_vec()),
                 None => return sent,
             }
+        }
+    }
+
+    /// The path carries no datagram above `len` bytes, as somebody says.
+    pub fn limit_datagrams(&mut self, len: usize) {
+        match &mut self.stage {
+            Stage::DtlsClient(end) => end.limit_datagrams(len),
+            Stage::DtlsServer(end) => end.limit_datagrams(len),
+            _ => {}
         }
     }
 

@@ -169,6 +169,8 @@ pub struct Seen {
     pub drops: Vec<DropReason>,
     pub closed: bool,
     pub alerts_sent: u32,
+    /// What the flights were packed into in the end.
+    pub datagram_len: usize,
 }
 
 pub enum End<P: CryptoProvider> {
@@ -269,6 +271,7 @@ macro_rules! drive {
                                         established.resumable,
                                         established.cacheable,
                                     );
+                                    $seen.datagram_len = established.datagram_len;
                                     Phase::Established(established.session)
                                 }
                                 other => other,
