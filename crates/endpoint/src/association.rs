@@ -46,6 +46,9 @@ pub(crate) struct Association<A, C, K> {
     pub(crate) candidate: Option<Box<Candidate<A>>>,
     /// When a handshake for new keys may begin, after one that came to nothing.
     pub(crate) next_renewal_at: Instant,
+    /// The longest datagram that the path seems to carry, in bytes, if that is known to be less than
+    /// what is configured.
+    pub(crate) path_len: Option<usize>,
     /// When a candidate's probe may begin.
     pub(crate) next_probe_at: Instant,
 }
@@ -59,11 +62,17 @@ impl<A: Address, C: Aead, K> Association<A, C, K> {
         }
     }
 
-    /// Has messages fit the records that the session's peer takes.
+    /// Has messages fit the records that the session's peer takes and the datagrams that the path
+    /// carries.
     pub(crate) fn limit_messages(&mut self) {
-        if let Channel::Session(session) = &self.channel {
-            self.exchange.limit_messages(session.max_plaintext_len());
-        }
+        let (longest, overhead) = match &self.channel {
+            Channel::Session(session) => (session.max_plaintext_len(), session.overhead()),
+            Channel::NoSec => (usize::MAX, 0),
+            Channel::Expected => return,
+        };
+        let path_len = self.path_len.unwrap_or(usize::MAX);
+        let longest = longest.min(path_len.saturating_sub(overhead));
+        self.exchange.limit_messages(longest);
     }
 
     /// Says whether the session's keys come near their limits.

@@ -12,7 +12,7 @@ use hedgerow_core::{
 use hedgerow_exchange::{
     EchoAcceptor, IncomingRequest, OutgoingRequest, Request, Response, TokenKind,
 };
-use hedgerow_handshake::{Acceptor, peek_client_random};
+use hedgerow_handshake::{Acceptor, peek_client_random, smaller_datagram_len};
 use hedgerow_record::{ConnectionId, peek_connection_id};
 
 use crate::association::{Association, Channel, Role};
@@ -327,6 +327,31 @@ where
                 let consumed = first_record_len(datagram).filter(|_| connection_id_len > 0);
                 self.drop_all(from, consumed.unwrap_or(datagram.len()), reason)
             }
+        }
+    }
+
+    /// Takes note that a datagram of `len` bytes to `address` was refused because it is longer than the
+    /// path carries, as the system's send call has it.
+    ///
+    /// A handshake's flight is packed anew, and leaves again at once. CoAP's messages to the peer get
+    /// shorter; GET, PUT and DELETE under way are sent anew in smaller blocks. Nothing is made
+    /// smaller than [`MIN_DATAGRAM_LEN`](hedgerow_handshake::MIN_DATAGRAM_LEN) asks, whoever says so
+    /// and however often.
+    pub fn datagram_refused(&mut self, address: A, len: usize) {
+        self.settle();
+        let smaller = smaller_datagram_len(len);
+        if let Some(entry) = self.handshakes.get_mut(&address) {
+            entry.handshake.limit_datagrams(smaller);
+            self.arm_handshake(address);
+        }
+        if let Some(&id) = self.by_address.get(&address)
+            && let Some(found) = self.associations.get_mut(&id)
+        {
+            let before = found.path_len.unwrap_or(usize::MAX);
+            found.path_len = Some(before.min(smaller));
+            found.limit_messages();
+            self.touch(id);
+            self.settle();
         }
     }
 

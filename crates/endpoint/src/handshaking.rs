@@ -99,13 +99,27 @@ impl<P: CryptoProvider, S: ServerCredentials, K: ClientCredentials> Handshaking<
         }
     }
 
-    /// Returns the session of a handshake that is over.
-    pub(crate) fn into_session(self) -> Option<Box<Session<P::Aead>>> {
-        let session = match self {
-            Self::Client { machine, .. } => machine.into_session()?.session,
-            Self::Server(machine) => machine.into_session()?.session,
+    /// Takes note of what the path carries, in bytes.
+    pub(crate) fn limit_datagrams(&mut self, len: usize) {
+        match self {
+            Self::Client { machine, .. } => machine.limit_datagrams(len),
+            Self::Server(machine) => machine.limit_datagrams(len),
+        }
+    }
+
+    /// Returns the session of a handshake that is over, and what its flights were packed into.
+    pub(crate) fn into_session(self) -> Option<(Box<Session<P::Aead>>, usize)> {
+        let (session, datagram_len) = match self {
+            Self::Client { machine, .. } => {
+                let done = machine.into_session()?;
+                (done.session, done.datagram_len)
+            }
+            Self::Server(machine) => {
+                let done = machine.into_session()?;
+                (done.session, done.datagram_len)
+            }
         };
-        Some(Box::new(session))
+        Some((Box::new(session), datagram_len))
     }
 }
 

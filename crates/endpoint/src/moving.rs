@@ -113,6 +113,11 @@ where
         };
         let from = core::mem::replace(&mut found.address, to);
         found.candidate = None;
+        if from != to {
+            // Nothing is known of the way there.
+            found.path_len = None;
+            found.limit_messages();
+        }
         if self.by_address.get(&from) == Some(&id) {
             self.by_address.remove(&from);
         }

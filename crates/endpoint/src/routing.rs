@@ -200,7 +200,10 @@ where
             .association()
             .or_else(|| self.by_address.get(&from).copied());
         let is_server = handshake.association().is_none();
-        let session = handshake.into_session()?;
+        let (session, datagram_len) = handshake.into_session()?;
+        // Anything less than was configured is what the handshake has found out about the path.
+        let path_len =
+            Some(datagram_len).filter(|&len| len < self.config.handshake.max_datagram_len());
         let suite = session.suite();
         let stranger = known.filter(|id| {
             self.associations
@@ -237,6 +240,8 @@ where
                 found.channel = Channel::Session(session);
                 found.peer = peer;
                 found.last_used = env.now;
+                // What was known of the way to this address stays known.
+                found.path_len = found.path_len.into_iter().chain(path_len).min();
                 found.limit_messages();
                 if had_session {
                     found.exchange.restart_association(env);
@@ -248,6 +253,9 @@ where
                 self.last_association = id.0;
                 let channel = Channel::Session(session);
                 self.add_association(env, id, from, Role::Server, channel, peer);
+                let found = self.associations.get_mut(&id)?;
+                found.path_len = path_len;
+                found.limit_messages();
                 id
             }
         };

@@ -117,6 +117,7 @@ where
             is_queued: false,
             candidate: None,
             next_probe_at: Instant::ZERO,
+            path_len: None,
         };
         association.limit_messages();
         self.claim_connection_id(association.connection_id(), Owner::Association(id));

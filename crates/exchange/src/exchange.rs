@@ -84,17 +84,6 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         }
     }
 
-    /// Sets the longest message that what lies below carries to this peer, in bytes: a record of the
-    /// length agreed on (RFC 8449), or a datagram that fits the path. It counts where it is less than
-    /// [`Config::max_message_len`].
-    ///
-    /// From then on bodies go in smaller blocks where they have to. A request that waits and doesn't fit
-    /// even so ends with [`RequestError::TooLongForPeer`](crate::RequestError::TooLongForPeer). A
-    /// message that was sent before is sent again as it was.
-    pub fn limit_messages(&mut self, max_len: usize) {
-        self.message_limit = u16::try_from(max_len).unwrap_or(u16::MAX);
-    }
-
     /// Takes in one message of the peer, all of its datagram.
     ///
     /// Nothing is allocated for bytes that don't decode. A request comes out at most once, however

@@ -95,6 +95,7 @@ mod keyed_hash;
 mod liveness;
 mod message_content;
 mod message_ids;
+mod message_limit;
 mod reassembly;
 mod representation;
 mod restart;

@@ -99,7 +99,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
 
 /// Says whether a write depends on the resource's state: carried out already, it would fail the
 /// second time, and the application would be told the wrong thing.
-fn is_conditional_write(code: Code, template: &[u8]) -> bool {
+pub(crate) fn is_conditional_write(code: Code, template: &[u8]) -> bool {
     let conditions = [OptionNumber::IF_MATCH, OptionNumber::IF_NONE_MATCH];
     code != Code::GET
         && Message::decode(template).is_ok_and(|template| {

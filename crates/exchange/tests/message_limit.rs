@@ -124,3 +124,36 @@ fn limit_of_a_new_session_counts_for_requests_sent_anew() {
     assert_eq!(world.responses[&up], (Code::CHANGED, b"ok".to_vec()));
     assert!(world.longest[1] <= 100, "{:?}", world.longest);
 }
+
+/// A datagram was refused in the middle: what may be sent twice is sent anew in smaller blocks and arrives
+/// whole, if need be twice; a POST isn't touched.
+#[test]
+fn message_that_has_become_too_long_is_sent_anew_where_that_is_safe() {
+    for sent_before in 1..12 {
+        let mut world = world::<Heap>(3);
+        world.link.lost = Some(sent_before);
+        let up = world.request(Code::PUT, "up", &body(700, 9));
+        let down = world.request(Code::GET, "down", b"");
+        while world.datagrams < sent_before {
+            assert!(!world.run_steps(1));
+        }
+        world.client.limit_messages(110);
+        world.longest = [0; 2];
+        world.run();
+        assert_eq!(world.responses[&up], (Code::CHANGED, b"ok".to_vec()));
+        assert_eq!(world.responses[&down], (Code::CONTENT, body(700, 1)));
+        assert_eq!(world.bodies[b"up".as_slice()], body(700, 9));
+        assert!(world.handled[b"up".as_slice()] <= 2);
+        assert!(world.longest[1] <= 110, "{:?}", world.longest);
+    }
+    let mut world = world::<Heap>(3);
+    world.link.lost = Some(0);
+    let post = world.request(Code::POST, "post", &body(60, 9));
+    world.flush();
+    world.longest = [0; 2];
+    world.client.limit_messages(70);
+    world.run();
+    assert_eq!(world.responses[&post], (Code::CHANGED, body(60, 9)));
+    assert!(world.longest[1] > 70);
+    assert_eq!(world.handled[b"post".as_slice()], 1);
+}

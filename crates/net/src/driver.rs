@@ -17,7 +17,7 @@ use crate::handlers::{Asked, Handlers, handler_places};
 use crate::path::{Path, canonical};
 use crate::provider::NodeCrypto;
 use crate::shared::{Command, Shared};
-use crate::socket::{NodeSocket, ReceiveBuffers};
+use crate::socket::{NodeSocket, ReceiveBuffers, is_too_long};
 use crate::statistics::count;
 use crate::{Handler, NodeConfig, RequestFailure};
 
@@ -173,7 +173,12 @@ where
         loop {
             while let Some((path, len)) = self.poll_transmit() {
                 let datagram = self.out.get(..len).unwrap_or_default();
-                send(&self.socket, &self.shared, &path, datagram).await;
+                let sent = send(&self.socket, &self.shared, &path, datagram).await;
+                // MUST (RFC 6347 §4.1.1.1): who sees that a datagram is too long for the path tells the
+                // layers above.
+                if sent == Sent::TooLong {
+                    self.endpoint.datagram_refused(path, len);
+                }
             }
             let Some(event) = self.endpoint.poll_event() else {
                 break;
@@ -226,14 +231,32 @@ where
 
 /// Sends a datagram. An error is the same as a datagram lost on its way: whatever an ICMP message
 /// says, anybody can have sent it.
-async fn send(socket: &NodeSocket, shared: &Shared, path: &Path, datagram: &[u8]) {
+///
+/// One thing is the system's own word: that the datagram is longer than its interface sends.
+async fn send(socket: &NodeSocket, shared: &Shared, path: &Path, datagram: &[u8]) -> Sent {
     match socket.send(path, datagram).await {
-        Ok(()) => count(&shared.counters.datagrams_sent),
+        Ok(()) => {
+            count(&shared.counters.datagrams_sent);
+            Sent::Away
+        }
         Err(error) => {
             count(&shared.counters.send_errors);
             debug!(remote = %path.remote, len = datagram.len(), %error, "sending failed");
+            match is_too_long(&error) {
+                true => Sent::TooLong,
+                false => Sent::Away,
+            }
         }
     }
+}
+
+/// What became of a datagram, as far as this system knows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    /// It left, or was lost like one on its way.
+    Away,
+    /// It is longer than the system sends at once: quinn-udp has IP not fragment it.
+    TooLong,
 }
 
 /// The longest answer that needs no association, in bytes.

@@ -115,6 +115,21 @@ impl NodeSocket {
     }
 }
 
+/// Says whether a datagram wasn't sent because it is too long.
+pub(crate) fn is_too_long(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(MESSAGE_TOO_LONG)
+}
+
+/// EMSGSIZE, for which the standard library has no kind.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const MESSAGE_TOO_LONG: i32 = 90;
+/// EMSGSIZE of the BSDs and their kin.
+#[cfg(not(any(target_os = "linux", target_os = "android", windows)))]
+const MESSAGE_TOO_LONG: i32 = 40;
+/// WSAEMSGSIZE.
+#[cfg(windows)]
+const MESSAGE_TOO_LONG: i32 = 10_040;
+
 /// Room for what the system hands over in one call.
 pub(crate) struct ReceiveBuffers {
     bytes: Box<[u8]>,
@@ -155,6 +170,17 @@ const MAX_RECEIVE_LEN: usize = 65_535;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// More than the length field of IPv4 can say is refused on every interface.
+    #[tokio::test]
+    async fn system_says_when_a_datagram_is_too_long() {
+        let socket = NodeSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let path = Path::to(socket.local_addr());
+        let error = socket.send(&path, &[0; 65_508]).await.unwrap_err();
+        assert!(is_too_long(&error), "{error:?}");
+        socket.send(&path, &[0; 1_200]).await.unwrap();
+        assert!(!is_too_long(&io::ErrorKind::ConnectionRefused.into()));
+    }
 
     #[test]
     fn joined_datagrams_come_apart_again() {

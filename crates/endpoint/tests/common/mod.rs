@@ -101,6 +101,9 @@ pub struct Host<P: CryptoProvider> {
     pub closed: u32,
     pub moves: Vec<(Address, Address)>,
     pub drops: Vec<DropReason>,
+    /// The longest datagram that the system sends.
+    pub sends: usize,
+    pub refused: u32,
     due: Option<Instant>,
 }
 
@@ -126,6 +129,8 @@ where
             closed: 0,
             moves: Vec::new(),
             drops: Vec::new(),
+            sends: usize::MAX,
+            refused: 0,
             due: None,
         }
     }
@@ -211,6 +216,11 @@ where
     pub fn flush(&mut self, env: &mut Env<'_>, out: &mut Outbox) {
         let mut datagram = [0; 1_500];
         while let Some((to, len)) = self.endpoint.poll_transmit(env, &mut datagram) {
+            if len > self.sends {
+                self.refused += 1;
+                self.endpoint.datagram_refused(to, len);
+                continue;
+            }
             out.send(self.address, to.0, &datagram[..len]);
         }
         while let Some(event) = self.endpoint.poll_event() {

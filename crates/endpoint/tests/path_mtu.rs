@@ -1,0 +1,143 @@
+//! Paths that carry less than is configured: what the system refuses to send, and what a handshake has
+//! found out (RFC 6347 §4.1.1.1).
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{
+    CLIENT, Host, IDENTITY, Known, PSK, Pair, Place, SERVER, Shown, body, defaults, pair, shown,
+};
+use hedgerow_coap::Code;
+use hedgerow_core::{CryptoProvider, Env};
+use hedgerow_crypto_soft::SoftCrypto;
+use hedgerow_endpoint::Endpoint;
+use hedgerow_sim::{Address, Conditions, TestRng, Tracing, World, for_each_seed};
+
+fn longest<P: CryptoProvider + Clone>(world: &World<Host<P>>, from: Address) -> usize {
+    let entries = world.trace().entries().iter();
+    let lens = entries
+        .filter(|entry| entry.from == from)
+        .map(|entry| entry.datagram.len());
+    lens.max().unwrap()
+}
+
+/// The first refusal is all that it costs: no timeout, no failure, and no datagram above what is sent.
+#[test]
+fn upload_goes_on_in_smaller_blocks_once_the_system_has_refused_one() {
+    for sends in [1_050, 600, 300, 224] {
+        let mut world = World::new(7);
+        world.set_tracing(Tracing::Bytes);
+        let pair = pair(&mut world, &SoftCrypto, &defaults());
+        world.act(pair.client, |host, _, _| host.sends = sends);
+        let shown = shown();
+        let image = body(5_000);
+        let upload = world.act(pair.client, |host, env, out| {
+            host.ask(env, out, &shown, Code::PUT, &image)
+        });
+        world.run_for(Duration::from_secs(8)).unwrap();
+        let client = world.node(pair.client);
+        assert_eq!(
+            client.responses[&upload],
+            (Code::CHANGED, b"5000".to_vec()),
+            "{sends}"
+        );
+        assert!(
+            (1..=3).contains(&client.refused),
+            "{sends}: {}",
+            client.refused
+        );
+        assert_eq!(world.node(pair.server).handled[&image], 1);
+        assert!(longest(&world, CLIENT) <= sends);
+    }
+}
+
+/// A response that was made already stays as long as it is; the request for it is asked anew, under a new
+/// session at the latest, and answered in smaller blocks.
+#[test]
+fn download_ends_well_where_the_server_is_refused() {
+    let mut world = World::new(7);
+    world.set_tracing(Tracing::Bytes);
+    let pair = pair(&mut world, &SoftCrypto, &defaults());
+    world.act(pair.server, |host, _, _| host.sends = 600);
+    let shown = shown();
+    let asked = world.act(pair.client, |host, env, out| {
+        host.ask(env, out, &shown, Code::GET, b"5000")
+    });
+    world.run_for(Duration::from_secs(100)).unwrap();
+    let client = world.node(pair.client);
+    assert_eq!(client.responses[&asked], (Code::CONTENT, body(5_000)));
+    assert!(world.node(pair.server).refused > 0);
+    assert!(longest(&world, SERVER) <= 600);
+}
+
+/// An identity that makes the client's last flight 250 bytes long.
+const LONG_IDENTITY: [u8; 128] = [b'i'; 128];
+
+fn pair_with_a_long_identity(world: &mut World<Host<SoftCrypto>>) -> Pair {
+    let mut rng = TestRng::stream(world.seed(), 77);
+    let env = &mut Env::new(world.now(), &mut rng);
+    let known = Known::new(&[(IDENTITY, PSK), (&LONG_IDENTITY, PSK)]);
+    let server = Endpoint::server(SoftCrypto, known, defaults(), env);
+    let client = Endpoint::client(SoftCrypto, Known::new(&[]), defaults());
+    Pair {
+        server: world.add(Host::new(SERVER, server), &[SERVER]),
+        client: world.add(Host::new(CLIENT, client), &[CLIENT]),
+    }
+}
+
+/// Nobody says anything: the handshake finds out by itself, and what it has found holds for the messages
+/// under the session, so that an upload fits although its blocks of 1,024 bytes never would.
+#[test]
+fn what_the_handshake_has_found_out_holds_for_the_session() {
+    for_each_seed(0..100, |seed| {
+        let mut world = World::new(seed);
+        world.set_tracing(Tracing::Bytes);
+        world.direction(CLIENT, SERVER).set_conditions(Conditions {
+            max_datagram_len: 230,
+            ..Conditions::default()
+        });
+        let pair = pair_with_a_long_identity(&mut world);
+        let shown = Shown::new(&LONG_IDENTITY, PSK);
+        let image = body(2_000);
+        let upload = world.act(pair.client, |host, env, out| {
+            host.ask(env, out, &shown, Code::PUT, &image)
+        });
+        world.run_for(Duration::from_secs(60)).unwrap();
+        let client = world.node(pair.client);
+        assert_eq!(client.responses[&upload], (Code::CHANGED, b"2000".to_vec()));
+        assert!(world.account(CLIENT, SERVER).too_long > 0);
+        assert_eq!(client.failures, []);
+    });
+}
+
+/// Refusals for whoever, as long as they please, make nothing and end nothing.
+#[test]
+fn refusals_prove_nothing_and_end_nothing() {
+    let mut world = World::new(7);
+    let pair = pair(&mut world, &SoftCrypto, &defaults());
+    let shown = shown();
+    world.act(pair.server, |host, env, out| {
+        for len in (0..3_000).rev() {
+            host.endpoint.datagram_refused(Place(CLIENT), len);
+        }
+        host.flush(env, out);
+        assert_eq!(
+            (host.endpoint.associations(), host.endpoint.handshakes()),
+            (0, 0)
+        );
+    });
+    let asked = world.act(pair.client, |host, env, out| {
+        let asked = host.ask(env, out, &shown, Code::GET, b"2000");
+        for len in (0..3_000).rev() {
+            host.endpoint.datagram_refused(Place(SERVER), len);
+        }
+        host.flush(env, out);
+        asked
+    });
+    world.run_for(Duration::from_secs(60)).unwrap();
+    let client = world.node(pair.client);
+    assert_eq!(client.responses[&asked], (Code::CONTENT, body(2_000)));
+    assert_eq!(client.established.len(), 1);
+}
