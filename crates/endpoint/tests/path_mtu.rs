@@ -79,11 +79,12 @@ fn pair_with_a_long_identity(world: &mut World<Host<SoftCrypto>>) -> Pair {
     let mut rng = TestRng::stream(world.seed(), 77);
     let env = &mut Env::new(world.now(), &mut rng);
     let known = Known::new(&[(IDENTITY, PSK), (&LONG_IDENTITY, PSK)]);
-    let server = Endpoint::server(SoftCrypto, known, defaults(), env);
-    let client = Endpoint::client(SoftCrypto, Known::new(&[]), defaults());
+    let [at_server, at_client] = ["server", "client"].map(|name| world.provider(SoftCrypto, name));
+    let server = Endpoint::server(at_server.clone(), known, defaults(), env);
+    let client = Endpoint::client(at_client.clone(), Known::new(&[]), defaults());
     Pair {
-        server: world.add(Host::new(SERVER, server), &[SERVER]),
-        client: world.add(Host::new(CLIENT, client), &[CLIENT]),
+        server: world.add(Host::new(SERVER, at_server, server), &[SERVER]),
+        client: world.add(Host::new(CLIENT, at_client, client), &[CLIENT]),
     }
 }
 

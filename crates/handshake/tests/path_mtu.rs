@@ -11,7 +11,7 @@ use common::{CLIENT, IDENTITY, Net, PSK, SERVER, Setup, Shown, start, talk};
 use hedgerow_crypto_soft::SoftCrypto;
 use hedgerow_handshake::{MIN_DATAGRAM_LEN, Settings, Timers};
 use hedgerow_record::{ConnectionId, Protocol};
-use hedgerow_sim::{Conditions, Ledger, NonceLedger, World, for_each_seed};
+use hedgerow_sim::{Conditions, World, for_each_seed};
 
 use certificates::{Double, End, chain, key};
 
@@ -244,9 +244,7 @@ fn patient() -> Timers {
 #[test]
 fn every_seed_completes_through_a_narrow_path_that_loses_too() {
     for_each_seed(0..1000, |seed| {
-        let ledger = Ledger::new(seed);
-        let provider = NonceLedger::new(SoftCrypto, &ledger, "both ends");
-        let mut world: Net<_> = World::new(seed);
+        let mut world: Net<SoftCrypto> = World::new(seed);
         world.set_conditions(Conditions {
             max_datagram_len: 230,
             ..Conditions::rough()
@@ -255,7 +253,7 @@ fn every_seed_completes_through_a_narrow_path_that_loses_too() {
         let settings = Settings::default()
             .with_groups(&[hedgerow_core::NamedGroup::Secp256r1])
             .with_timers(patient());
-        let mut setup = Setup::new(provider, settings);
+        let mut setup = Setup::new(SoftCrypto, settings);
         setup.client = setup.client.with_connection_id(id(1));
         setup.server = setup.server.with_connection_id(id(2));
         let identity = [b'i'; 128];
