@@ -169,4 +169,4 @@ pub use tls_client::TlsClientHandshake;
 pub use tls_server::TlsServerHandshake;
 pub use tls_session::{TlsEstablished, TlsSession};
 #[cfg(feature = "x509")]
-pub use x509::{CertificateName, X509Credentials, X509Error};
+pub use x509::{CertificateName, X509Credentials, X509Error, certificate_public_key};

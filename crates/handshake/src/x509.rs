@@ -83,6 +83,14 @@ struct Own<K> {
     chain: Vec<u8>,
 }
 
+/// Returns the public key of a certificate in DER, as a SubjectPublicKeyInfo in DER; `None` if it
+/// isn't a certificate of version 3. Nothing of it is verified.
+pub fn certificate_public_key(certificate: &[u8]) -> Option<Vec<u8>> {
+    let certificate = CertificateDer::from(certificate);
+    let certificate = EndEntityCert::try_from(&certificate).ok()?;
+    Some(certificate.subject_public_key_info().to_vec())
+}
+
 /// A [`CertificateName`] to keep.
 #[derive(PartialEq, Eq)]
 enum Name {

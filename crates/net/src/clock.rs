@@ -51,7 +51,7 @@ impl Clock {
     clippy::disallowed_methods,
     reason = "this is the adapter that reads the clock for everything below"
 )]
-fn unix_time() -> Option<UnixTime> {
+pub(crate) fn unix_time() -> Option<UnixTime> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
     Some(UnixTime::from_secs(since.as_secs()))
 }

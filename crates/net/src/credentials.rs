@@ -4,12 +4,24 @@ use core::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use hedgerow_core::{MAX_PSK_IDENTITY_LEN, Misuse, PeerId, Psk, PskCredentials, ct_eq};
+use hedgerow_core::{
+    CertificateCredentials, ClientCredentials, Credentials as PskOf, MAX_PSK_IDENTITY_LEN, Misuse,
+    Peer, PeerId, Psk,
+};
 
-/// What this end shows a server: an identity and the key that goes with it.
+use crate::certificates::ClientSide;
+use crate::{AcceptedServer, Identity, IdentityError};
+
+/// What this end has for one server: a pre-shared key and the identity that goes with it, its own raw
+/// public key or certificate and the server's, or both.
 pub struct Credentials {
-    psk_identity: Vec<u8>,
-    psk: Psk,
+    psk: Option<OwnPsk>,
+    certificates: Option<ClientSide>,
+}
+
+struct OwnPsk {
+    identity: Vec<u8>,
+    key: Psk,
     peer: PeerId,
 }
 
@@ -21,46 +33,103 @@ impl Credentials {
     ///
     /// [`Misuse::PskIdentityLength`] if the identity is longer.
     pub fn new(psk_identity: impl Into<Vec<u8>>, psk: Psk, peer: PeerId) -> Result<Self, Misuse> {
-        let psk_identity = psk_identity.into();
-        check_identity(&psk_identity)?;
+        let identity = psk_identity.into();
+        check_identity(&identity)?;
         Ok(Self {
-            psk_identity,
-            psk,
-            peer,
+            psk: Some(OwnPsk {
+                identity,
+                key: psk,
+                peer,
+            }),
+            certificates: None,
         })
     }
-}
 
-impl Credentials {
-    /// Says whether others are the same in all that is shown and known.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        self.psk_identity == other.psk_identity
-            && self.peer == other.peer
-            && ct_eq(self.psk.expose(), other.psk.expose())
+    /// Puts an own raw public key or certificate, whom to take for the server by what, and the
+    /// application's own number for the server together. Without an `identity` the server is known,
+    /// and the server doesn't know who calls.
+    ///
+    /// # Errors
+    ///
+    /// [`IdentityError::Name`] if the name wanted is none that a certificate can carry.
+    pub fn certificates(
+        identity: Option<Arc<Identity>>,
+        server: AcceptedServer,
+        peer: PeerId,
+    ) -> Result<Self, IdentityError> {
+        Ok(Self {
+            psk: None,
+            certificates: Some(ClientSide::new(identity, server, peer)?),
+        })
+    }
+
+    /// Adds a pre-shared key for a server that may not take certificates. A node whose
+    /// [`SecurityPolicy`](crate::SecurityPolicy) wants certificates doesn't offer it.
+    ///
+    /// # Errors
+    ///
+    /// [`Misuse::PskIdentityLength`] if the identity is longer than [`MAX_PSK_IDENTITY_LEN`] bytes.
+    pub fn with_psk(
+        mut self,
+        psk_identity: impl Into<Vec<u8>>,
+        psk: Psk,
+        peer: PeerId,
+    ) -> Result<Self, Misuse> {
+        self.psk = Self::new(psk_identity, psk, peer)?.psk;
+        Ok(self)
+    }
+
+    /// Returns how the server will be known by a raw public key or certificate, if it will.
+    pub(crate) fn server(&self) -> Option<Peer> {
+        self.certificates.as_ref().map(ClientSide::server)
+    }
+
+    /// Returns the PSK identity, if there is one.
+    pub(crate) fn psk_identity(&self) -> Option<&[u8]> {
+        self.psk.as_ref().map(|psk| psk.identity.as_slice())
     }
 }
 
-impl PskCredentials for Credentials {
-    fn psk_identity(&self) -> &[u8] {
-        &self.psk_identity
+impl ClientCredentials for Credentials {
+    fn pre_shared_key(&self) -> Option<PskOf<'_>> {
+        self.psk.as_ref().map(|psk| PskOf {
+            psk_identity: &psk.identity,
+            psk: &psk.key,
+            peer: psk.peer,
+        })
     }
 
-    fn psk(&self) -> &Psk {
-        &self.psk
+    fn certificates(&self) -> Option<&dyn CertificateCredentials> {
+        let certificates: &dyn CertificateCredentials = self.certificates.as_ref()?;
+        Some(certificates)
     }
 
-    fn peer(&self) -> PeerId {
-        self.peer
+    fn is_same(&self, other: &Self) -> bool {
+        let is_same_psk = match (self.pre_shared_key(), other.pre_shared_key()) {
+            (Some(one), Some(other)) => one.is_same(&other),
+            (None, None) => true,
+            _ => false,
+        };
+        let is_same_side = match (&self.certificates, &other.certificates) {
+            (Some(one), Some(other)) => one.is_same(other),
+            (None, None) => true,
+            _ => false,
+        };
+        is_same_psk && is_same_side
     }
 }
 
-/// The application's number for the server, and no more.
+/// Of which kind it is, with the application's number for the server, and no more.
 impl fmt::Debug for Credentials {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Credentials")
-            .field("peer", &self.peer)
-            .finish_non_exhaustive()
+            .field("psk", &self.psk.as_ref().map(|psk| psk.peer))
+            .field(
+                "certificates",
+                &self.certificates.as_ref().map(ClientSide::peer),
+            )
+            .finish()
     }
 }
 
@@ -78,17 +147,17 @@ pub struct Target {
 #[derive(Clone)]
 pub(crate) struct SharedCredentials(pub(crate) Arc<Credentials>);
 
-impl PskCredentials for SharedCredentials {
-    fn psk_identity(&self) -> &[u8] {
-        self.0.psk_identity()
+impl ClientCredentials for SharedCredentials {
+    fn pre_shared_key(&self) -> Option<PskOf<'_>> {
+        self.0.pre_shared_key()
     }
 
-    fn psk(&self) -> &Psk {
-        self.0.psk()
+    fn certificates(&self) -> Option<&dyn CertificateCredentials> {
+        ClientCredentials::certificates(&*self.0)
     }
 
-    fn peer(&self) -> PeerId {
-        self.0.peer()
+    fn is_same(&self, other: &Self) -> bool {
+        self.0.is_same(&other.0)
     }
 }
 

@@ -25,8 +25,8 @@ struct Known {
     path: Path,
     /// Whether this end began it.
     is_own: bool,
-    /// The suite of its session, once there is one.
-    suite: Option<CipherSuite>,
+    /// The suite of its session and who is there, once there is one.
+    session: Option<(CipherSuite, Peer)>,
     requests: BTreeMap<OutgoingRequest, Waiting>,
 }
 
@@ -77,9 +77,14 @@ impl Desk {
     }
 
     /// Notes that an association is established.
-    pub(crate) fn establish(&mut self, association: AssociationId, path: Path, suite: CipherSuite) {
+    pub(crate) fn establish(
+        &mut self,
+        association: AssociationId,
+        path: Path,
+        session: (CipherSuite, Peer),
+    ) {
         self.relocate(association, path);
-        self.entry(association, path, false).suite = Some(suite);
+        self.entry(association, path, false).session = Some(session);
     }
 
     /// Notes an association that the peer began in clear, unless it is known; it says whether it was
@@ -116,7 +121,7 @@ impl Desk {
             .or_insert_with(|| Known {
                 path,
                 is_own,
-                suite: None,
+                session: None,
                 requests: BTreeMap::new(),
             })
     }
@@ -139,13 +144,13 @@ impl Desk {
     pub(crate) fn is_established(&self, association: AssociationId) -> bool {
         self.associations
             .get(&association)
-            .is_some_and(|known| known.suite.is_some())
+            .is_some_and(|known| known.session.is_some())
     }
 
-    /// Returns the suite of the session with a peer, if there is one.
-    pub(crate) fn suite(&self, remote: SocketAddr) -> Option<CipherSuite> {
+    /// Returns the suite of the session with a peer and who it is, if there is one.
+    pub(crate) fn session(&self, remote: SocketAddr) -> Option<(CipherSuite, Peer)> {
         let found = self.find(remote)?;
-        self.associations.get(&found.association)?.suite
+        self.associations.get(&found.association)?.session
     }
 
     /// Says in which role the peer of an association asks.

@@ -100,8 +100,8 @@ where
                         // Whoever has stopped waiting needs no answer.
                         let _ = done.send(is_closed);
                     }
-                    Some(Command::Suite { remote, answer }) => {
-                        let _ = answer.send(self.desk.suite(canonical(remote)));
+                    Some(Command::Session { remote, answer }) => {
+                        let _ = answer.send(self.desk.session(canonical(remote)));
                     }
                     None => break,
                 },

@@ -6,6 +6,7 @@ use tracing::{debug, info, trace};
 
 use crate::desk::Desk;
 use crate::handlers::{Asked, Handlers};
+use crate::mode_label::{DTLS, label};
 use crate::path::Path;
 use crate::statistics::{Counters, count};
 use crate::{Handler, RequestFailure, RequestMessage, ResponseMessage, ServerRequest};
@@ -27,9 +28,10 @@ impl Desk {
                 suite,
             } => {
                 let remote = address.remote;
-                info!(%remote, ?peer, %suite, mode = "dtls-psk", "association established");
+                let (mode, security) = (label(DTLS, peer), peer.security_mode());
+                info!(%remote, ?peer, %suite, mode, %security, "association established");
                 count(&counters.established);
-                self.establish(association, address, suite);
+                self.establish(association, address, (suite, peer));
             }
             Event::Request {
                 association,

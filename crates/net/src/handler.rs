@@ -4,7 +4,7 @@ use core::future::Future;
 use std::net::SocketAddr;
 
 use hedgerow_coap::Code;
-use hedgerow_core::Peer;
+use hedgerow_core::{Peer, SecurityMode};
 
 use crate::{RequestMessage, ResponseMessage};
 
@@ -33,6 +33,20 @@ pub enum Requester {
     /// that of the [`Credentials`](crate::Credentials) it was called with; in clear it is
     /// [`Peer::Anonymous`].
     Server(Peer),
+}
+
+impl Requester {
+    /// Returns who asks.
+    pub const fn peer(self) -> Peer {
+        match self {
+            Self::Client(peer) | Self::Server(peer) => peer,
+        }
+    }
+
+    /// Returns the security mode that the peer is known in (RFC 7252 §9).
+    pub const fn security_mode(self) -> SecurityMode {
+        self.peer().security_mode()
+    }
 }
 
 /// The application of a server: it answers requests.

@@ -2,13 +2,17 @@
 //! out.
 //!
 //! A [`Node`] is a handle to a task that owns one socket and one endpoint. It sends requests over
-//! DTLS-PSK or in clear and, bound as a server of one kind or the other, gives those of its peers to a
+//! DTLS or in clear and, bound as a server of one kind or the other, gives those of its peers to a
 //! [`Handler`]. Answers
 //! leave from the address that the question came to (RFC 7252 §5.3.2 matches by it), whatever other
 //! addresses the host has. Requests, handlers and queues are bounded; beyond that there are typed
 //! refusals, 5.03 for peers. Whatever the network reports of datagrams sent counts as loss.
 //!
-//! Over TCP, in clear or under TLS-PSK (RFC 8323), there are [`StreamClient`] and [`StreamServer`],
+//! Peers are known by pre-shared keys ([`KeyStore`]), by raw public keys or by X.509 certificates
+//! ([`CertificateStore`], [`Identity`]). Keys that many share, and no security at all, have to be
+//! permitted by a [`SecurityPolicy`].
+//!
+//! Over TCP, in clear or under TLS (RFC 8323), there are [`StreamClient`] and [`StreamServer`],
 //! with the same messages, keys, targets and [`Handler`]s, and a task for each connection. NoSec is
 //! spoken where it is asked for, and never instead of anything else.
 //!
@@ -16,7 +20,8 @@
 //! multicast, and storage of keys.
 //!
 //! Logs go to `tracing`: associations and connections established and failed at `info`, with the
-//! mode in force (`dtls-psk`, `tls-psk`, `nosec`); closed, handshakes failed
+//! kind of session (`dtls-psk`, `tls-certificate`, `nosec` and others) and the security mode in force
+//! (NoSec, SharedKey, MultiKey, Certificate); closed, handshakes failed
 //! and errors of the socket at `debug`; drops at `trace` with their reason's label. A PSK identity
 //! shows at `debug` alone and escaped; keys, options' values and payloads never do.
 //!
@@ -67,6 +72,7 @@
 //!
 //! None. The crate needs an operating system and a tokio runtime with I/O and time.
 
+mod certificates;
 mod clock;
 mod config;
 mod credentials;
@@ -76,9 +82,11 @@ mod error;
 mod events;
 mod handler;
 mod handlers;
+mod identity;
 mod key_log;
 mod key_store;
 mod message;
+mod mode_label;
 mod node;
 mod path;
 mod provider;
@@ -90,11 +98,13 @@ mod statistics;
 mod stream;
 mod tls_stream;
 
+pub use certificates::{AcceptedServer, CertificateStore, ServerCertificates};
 pub use config::NodeConfig;
 pub use credentials::{Credentials, Target};
 pub use error::RequestFailure;
 pub use handler::{Handler, Requester, ServerRequest};
 pub use hedgerow_endpoint::SecurityPolicy;
+pub use identity::{Authorities, Identity, IdentityError, RawPublicKey};
 pub use key_log::KeyLogFile;
 pub use key_store::KeyStore;
 pub use message::{OwnedOption, RequestMessage, ResponseMessage};

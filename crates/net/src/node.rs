@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hedgerow_core::ServerCredentials;
+use hedgerow_core::{Peer, ServerCredentials};
 use hedgerow_endpoint::Endpoint;
 use hedgerow_record::CipherSuite;
 use tokio::sync::mpsc::error::TrySendError;
@@ -225,13 +225,23 @@ impl Node {
     /// Returns the suite that protects the session with the peer at `address`: `None` if there is
     /// no session, or nothing protects it.
     pub async fn suite(&self, address: SocketAddr) -> Option<CipherSuite> {
-        let (answer, suite) = oneshot::channel();
-        let command = Command::Suite {
+        self.session(address).await.map(|(suite, _)| suite)
+    }
+
+    /// Returns who is at the other end of the session with `address`, as it has proved: `None` if there
+    /// is no session.
+    pub async fn peer(&self, address: SocketAddr) -> Option<Peer> {
+        self.session(address).await.map(|(_, peer)| peer)
+    }
+
+    async fn session(&self, address: SocketAddr) -> Option<(CipherSuite, Peer)> {
+        let (answer, session) = oneshot::channel();
+        let command = Command::Session {
             remote: address,
             answer,
         };
         self.inner.commands.send(command).await.ok()?;
-        suite.await.ok().flatten()
+        session.await.ok().flatten()
     }
 
     /// Returns the address of the node's socket.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hedgerow_coap::Code;
-use hedgerow_core::{PskCredentials, ServerCredentials};
+use hedgerow_core::ServerCredentials;
 use hedgerow_endpoint::{AssociationId, Error};
 use hedgerow_exchange::{OutgoingRequest, Request, Response};
 use tracing::debug;
@@ -14,6 +14,7 @@ use crate::credentials::SharedCredentials;
 use crate::driver::Driver;
 use crate::handlers::Asked;
 use crate::message::borrowed;
+use crate::mode_label::{DTLS, intended};
 use crate::path::{Path, canonical};
 use crate::shared::QueuedRequest;
 use crate::statistics::count;
@@ -98,7 +99,8 @@ where
             match &credentials {
                 Some(credentials) => debug!(
                     remote = %path.remote,
-                    psk_identity = %credentials.psk_identity().escape_ascii(),
+                    psk_identity = credentials.0.psk_identity().map(|id| display(id.escape_ascii())),
+                    mode = intended(DTLS, &credentials.0),
                     "association begun"
                 ),
                 None => debug!(remote = %path.remote, mode = "nosec", "association begun"),

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use hedgerow_core::Peer;
 use hedgerow_record::CipherSuite;
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 
@@ -87,9 +88,9 @@ pub(crate) enum Command {
         target: std::net::SocketAddr,
         done: oneshot::Sender<bool>,
     },
-    Suite {
+    Session {
         remote: std::net::SocketAddr,
-        answer: oneshot::Sender<Option<CipherSuite>>,
+        answer: oneshot::Sender<Option<(CipherSuite, Peer)>>,
     },
 }
 

@@ -1,11 +1,11 @@
-//! TLS with pre-shared keys as a byte stream of the runtime, for protocols that read and write one.
+//! TLS as a byte stream of the runtime, for protocols that read and write one.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use hedgerow_core::{ChannelError, Env, Misuse, Peer, PeerFault};
+use hedgerow_core::{ChannelError, Env, Misuse, Peer, PeerFault, ServerCredentials};
 use hedgerow_endpoint::{SecurityPolicy, TlsConnection, TlsEvent};
 use hedgerow_handshake::Settings;
 use hedgerow_record::CipherSuite;
@@ -17,15 +17,15 @@ use crate::credentials::SharedCredentials;
 use crate::provider::{NodeCrypto, with_key_log};
 use crate::{Credentials, KeyStore};
 
-type Connection = TlsConnection<NodeCrypto, KeyStore, SharedCredentials>;
+type Connection<S> = TlsConnection<NodeCrypto, S, SharedCredentials>;
 
-/// TLS 1.2 with a pre-shared key over a stream such as a TCP connection.
+/// TLS 1.2 over a stream such as a TCP connection. `S` is what a server has for its clients.
 ///
 /// Reading ends only where the peer closed in order; a stream that was cut off is an error of the
 /// kind [`io::ErrorKind::UnexpectedEof`]. Shutting down tells the peer.
-pub struct TlsStream<IO> {
+pub struct TlsStream<IO, S = KeyStore> {
     io: IO,
-    connection: Connection,
+    connection: Connection<S>,
     clock: Clock,
     /// Bytes that were read and that the connection has no room for yet.
     arrived: Vec<u8>,
@@ -39,25 +39,6 @@ pub struct TlsStream<IO> {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
-    /// Shakes hands as the server of `io`, with the keys that `store` has now and as far as `policy`
-    /// permits them.
-    ///
-    /// # Errors
-    ///
-    /// Those of `io`; with a [`ChannelError`] inside what went wrong in the handshake, of kind
-    /// [`io::ErrorKind::TimedOut`] if its deadline came.
-    pub async fn accept(
-        io: IO,
-        store: &KeyStore,
-        settings: Settings,
-        policy: &Arc<SecurityPolicy>,
-    ) -> io::Result<Self> {
-        let begun = Self::begin(io, |env| {
-            TlsConnection::server(with_key_log(None), store.clone(), settings, policy, env)
-        });
-        begun?.shake_hands().await
-    }
-
     /// Shakes hands as the client of `io`, with what `policy` permits.
     ///
     /// # Errors
@@ -75,10 +56,31 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
         });
         begun?.shake_hands().await
     }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin, S: ServerCredentials + Clone> TlsStream<IO, S> {
+    /// Shakes hands as the server of `io`, with the keys that `store` has now and as far as `policy`
+    /// permits them.
+    ///
+    /// # Errors
+    ///
+    /// Those of `io`; with a [`ChannelError`] inside what went wrong in the handshake, of kind
+    /// [`io::ErrorKind::TimedOut`] if its deadline came.
+    pub async fn accept(
+        io: IO,
+        store: &S,
+        settings: Settings,
+        policy: &Arc<SecurityPolicy>,
+    ) -> io::Result<Self> {
+        let begun = Self::begin(io, |env| {
+            TlsConnection::server(with_key_log(None), store.clone(), settings, policy, env)
+        });
+        begun?.shake_hands().await
+    }
 
     fn begin(
         io: IO,
-        begin: impl FnOnce(&mut Env<'_>) -> Result<Connection, Misuse>,
+        begin: impl FnOnce(&mut Env<'_>) -> Result<Connection<S>, Misuse>,
     ) -> io::Result<Self> {
         let clock = Clock::start();
         let mut rng = os_random();
@@ -136,7 +138,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
     }
 }
 
-impl<IO> TlsStream<IO> {
+impl<IO, S: ServerCredentials> TlsStream<IO, S> {
     /// Returns who is at the other end.
     pub fn peer(&self) -> Peer {
         self.connection.peer().unwrap_or(Peer::Anonymous)
@@ -154,7 +156,7 @@ impl<IO> TlsStream<IO> {
 
     fn with_env<R>(
         &mut self,
-        call: impl FnOnce(&mut Connection, &mut Env<'_>) -> Result<R, ChannelError>,
+        call: impl FnOnce(&mut Connection<S>, &mut Env<'_>) -> Result<R, ChannelError>,
     ) -> io::Result<R> {
         let mut rng = os_random();
         let mut env = self.clock.env(&mut rng);
@@ -218,7 +220,7 @@ impl<IO> TlsStream<IO> {
     }
 }
 
-impl<IO: AsyncWrite + Unpin> TlsStream<IO> {
+impl<IO: AsyncWrite + Unpin, S: ServerCredentials> TlsStream<IO, S> {
     /// Writes until nothing is left to be written.
     fn poll_outgoing(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.written < self.outgoing.len() {
@@ -236,7 +238,7 @@ impl<IO: AsyncWrite + Unpin> TlsStream<IO> {
     }
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin, S: ServerCredentials> AsyncRead for TlsStream<IO, S> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -282,7 +284,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<IO> {
     }
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin, S: ServerCredentials> AsyncWrite for TlsStream<IO, S> {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -331,7 +333,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<IO> {
 }
 
 /// Who is at the other end and by what suite, and no more.
-impl<IO> std::fmt::Debug for TlsStream<IO> {
+impl<IO, S: ServerCredentials> std::fmt::Debug for TlsStream<IO, S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TlsStream")
             .field("peer", &self.peer())

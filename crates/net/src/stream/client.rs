@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hedgerow_core::PskCredentials;
+use hedgerow_core::Peer;
 use hedgerow_record::CipherSuite;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -15,6 +15,7 @@ use crate::clock::{Clock, os_random};
 use crate::credentials::SharedCredentials;
 use crate::handler::NoResources;
 use crate::handlers::{Handlers, handler_places};
+use crate::mode_label::{TLS, intended};
 use crate::path::canonical;
 use crate::shared::{AbandonOnDrop, RequestKey, Waiting};
 use crate::statistics::count;
@@ -168,7 +169,14 @@ impl StreamClient {
             credentials: target.credentials.clone(),
         };
         let link = self.inner.shared.table.link(&target)?;
-        link.suite.get().copied()
+        link.session.get().map(|&(suite, _)| suite)
+    }
+
+    /// Returns who is at the other end of the connection to a target, as it has proved: `None` if there
+    /// is no connection, or nothing protects it.
+    pub fn peer(&self, target: &Target) -> Option<Peer> {
+        let link = self.inner.shared.table.link(target)?;
+        link.session.get().map(|&(_, peer)| peer)
     }
 
     /// Returns the client's counters.
@@ -230,6 +238,11 @@ impl Opening {
 
     async fn open(&self) -> Result<Connection<KeyStore, NoResources>, RequestFailure> {
         let shared = &self.shared;
+        // Nothing is connected for what policy forbids.
+        let policy = &shared.config.endpoint.security;
+        policy
+            .check_credentials(self.target.credentials.as_deref())
+            .map_err(hedgerow_endpoint::Error::from)?;
         let opened = async {
             // One that was closed to make room for this one may still be there.
             let place = Arc::clone(&shared.connections).acquire_owned().await;
@@ -263,8 +276,8 @@ impl Opening {
         if let Some(credentials) = &credentials {
             debug!(
                 %remote,
-                psk_identity = %credentials.psk_identity().escape_ascii(),
-                mode = "tls-psk",
+                psk_identity = credentials.0.psk_identity().map(|id| display(id.escape_ascii())),
+                mode = intended(TLS, &credentials.0),
                 "connection begun"
             );
         } else {

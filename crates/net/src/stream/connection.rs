@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
-use hedgerow_core::{Instant, Peer, ServerCredentials};
+use hedgerow_core::{Instant, Peer, SecurityMode, ServerCredentials};
 use hedgerow_endpoint::{StreamConnection, StreamEvent};
 use hedgerow_exchange::{Event, IncomingRequest, OutgoingRequest, Received};
 use hedgerow_record::CipherSuite;
@@ -17,6 +17,7 @@ use tracing::{debug, info, trace};
 use crate::clock::{Clock, os_random};
 use crate::credentials::SharedCredentials;
 use crate::handlers::Handlers;
+use crate::mode_label::{TLS, label};
 use crate::shared::{Signals, Waiting};
 use crate::statistics::count;
 use crate::stream::StreamConfig;
@@ -33,8 +34,8 @@ pub(crate) type Machine<S> = StreamConnection<crate::provider::NodeCrypto, S, Sh
 #[derive(Debug, Default)]
 pub(crate) struct Link {
     pub(crate) signals: Signals,
-    /// The suite, once there is one.
-    pub(crate) suite: OnceLock<CipherSuite>,
+    /// The suite and who is there, once TLS is established.
+    pub(crate) session: OnceLock<(CipherSuite, Peer)>,
 }
 
 /// Which end opened the connection.
@@ -302,10 +303,14 @@ where
         let peer = peer.unwrap_or(Peer::Anonymous);
         match parts.machine.suite() {
             Some(suite) => {
-                let _ = parts.link.suite.set(suite);
-                info!(%remote, ?peer, %suite, mode = "tls-psk", "connection established");
+                let _ = parts.link.session.set((suite, peer));
+                let (mode, security) = (label(TLS, peer), peer.security_mode());
+                info!(%remote, ?peer, %suite, mode, %security, "connection established");
             }
-            None => info!(%remote, ?peer, mode = "nosec", "connection established"),
+            None => {
+                let security = SecurityMode::NoSec;
+                info!(%remote, ?peer, mode = "nosec", %security, "connection established");
+            }
         }
     }
 }

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
+use hedgerow_core::ClientCredentials as _;
+
 use crate::stream::connection::Link;
 use crate::stream::requests::Queued;
 use crate::{Credentials, RequestFailure, Target};
