@@ -1,8 +1,13 @@
 //! The four machines under test, and what each of them is by name.
 #![allow(dead_code, clippy::unwrap_used, unreachable_pub)]
 
-use hedgerow_core::{Env, SecureChannel, SecureStream};
-use hedgerow_crypto_soft::{SoftAead, SoftCrypto};
+use hedgerow_core::{
+    CertificateChain, CertificateCredentials, CertificateFault, CertificateType, ChainRequest,
+    ClientCertificates, Env, Identity, IdentityRequest, P256_PUBLIC_KEY_LEN, PeerId,
+    PskAndCertificates, PskStore, RawPublicKeyRequest, SecureChannel, SecureStream,
+    ServerCredentials, VerifiedChain,
+};
+use hedgerow_crypto_soft::{SoftAead, SoftCrypto, SoftSigningKey};
 use hedgerow_handshake::{
     Acceptor, ClientHandshake, ClientState, ServerHandshake, ServerState, Session,
     TlsClientHandshake, TlsServerHandshake, TlsSession,
@@ -22,6 +27,8 @@ pub enum Side {
 pub enum Kx {
     Psk,
     EcdhePsk,
+    /// Both ends with raw public keys.
+    EcdheEcdsa,
 }
 
 impl Kx {
@@ -29,6 +36,7 @@ impl Kx {
         match self {
             Self::Psk => "PSK",
             Self::EcdhePsk => "ECDHE_PSK",
+            Self::EcdheEcdsa => "ECDHE_ECDSA",
         }
     }
 
@@ -36,6 +44,7 @@ impl Kx {
         match self {
             Self::Psk => CipherSuite::TLS_PSK_WITH_AES_128_CCM_8,
             Self::EcdhePsk => CipherSuite::TLS_ECDHE_PSK_WITH_AES_128_GCM_SHA256,
+            Self::EcdheEcdsa => CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_CCM,
         }
     }
 }
@@ -64,8 +73,29 @@ impl Kind {
 
     /// The machine's states in their order, by the message that each expects.
     pub fn states(self) -> &'static [&'static str] {
-        match self.side {
-            Side::Client => &[
+        match (self.side, self.kx) {
+            (Side::Client, Kx::EcdheEcdsa) => &[
+                "ServerHello",
+                "Certificate",
+                "ServerKeyExchange",
+                "CertificateRequest",
+                "ServerHelloDone",
+                "ChangeCipherSpec",
+                "Finished",
+                "Established",
+                "Closed",
+            ],
+            (Side::Server, Kx::EcdheEcdsa) => &[
+                "ClientHello",
+                "Certificate",
+                "ClientKeyExchange",
+                "CertificateVerify",
+                "ChangeCipherSpec",
+                "Finished",
+                "Established",
+                "Closed",
+            ],
+            (Side::Client, _) => &[
                 "ServerHello",
                 "ServerKeyExchange",
                 "ServerHelloDone",
@@ -74,7 +104,7 @@ impl Kind {
                 "Established",
                 "Closed",
             ],
-            Side::Server => &[
+            (Side::Server, _) => &[
                 "ClientHello",
                 "ClientKeyExchange",
                 "ChangeCipherSpec",
@@ -86,14 +116,90 @@ impl Kind {
     }
 }
 
+/// What a machine has for each key exchange; the suite decides.
+pub type ShownByAll = PskAndCertificates<Shown, LongTermKeys>;
+
+/// A long-term key, made once, and whose public key is accepted: raw, or in what stands for an X.509
+/// certificate and is compared alone.
+pub struct LongTermKeys {
+    pub key: &'static SoftSigningKey,
+    pub peer: &'static [u8],
+    pub clients: ClientCertificates,
+    /// The own certificate, the peer's and the peer's key.
+    pub x509: Option<(&'static [u8], &'static [u8], [u8; P256_PUBLIC_KEY_LEN])>,
+}
+
+impl LongTermKeys {
+    fn certificate_type(&self) -> CertificateType {
+        match self.x509 {
+            Some(_) => CertificateType::X509,
+            None => CertificateType::RawPublicKey,
+        }
+    }
+}
+
+impl CertificateCredentials for LongTermKeys {
+    fn identity(&self, request: &IdentityRequest<'_>) -> Option<Identity<'_>> {
+        (request.certificate_type == self.certificate_type()).then(|| match self.x509 {
+            Some((own, ..)) => {
+                Identity::Certificate(self.key, CertificateChain::decode_exact(own).unwrap())
+            }
+            None => Identity::RawPublicKey(self.key),
+        })
+    }
+
+    fn accepts(&self, certificate_type: CertificateType) -> bool {
+        certificate_type == self.certificate_type()
+    }
+
+    fn client_certificates(&self) -> ClientCertificates {
+        self.clients
+    }
+
+    fn verify_chain(&self, request: &ChainRequest<'_>) -> Result<VerifiedChain, CertificateFault> {
+        match (self.x509, request.chain.as_bytes()) {
+            (Some((_, peer, public_key)), shown) if shown == peer => Ok(VerifiedChain {
+                peer: PeerId(5),
+                public_key,
+            }),
+            (_, shown) if shown == OTHER_KIND_OF_CERTIFICATE => Err(CertificateFault::Unsupported),
+            _ => Err(CertificateFault::UnknownAuthority),
+        }
+    }
+
+    fn peer_of_raw_public_key(&self, request: &RawPublicKeyRequest<'_>) -> Option<PeerId> {
+        (request.subject_public_key_info == self.peer).then_some(PeerId(5))
+    }
+}
+
+/// As [`ShownByAll`], for a server.
+pub struct KnownByAll {
+    pub store: Store,
+    pub certificates: LongTermKeys,
+}
+
+impl ServerCredentials for KnownByAll {
+    fn psk_store(&self) -> Option<&dyn PskStore> {
+        self.store.psk_store()
+    }
+
+    fn certificates(&self) -> Option<&dyn CertificateCredentials> {
+        Some(&self.certificates)
+    }
+}
+
+/// What stands for certificates of client and server, and for one with a key that isn't of P-256.
+pub const CERTIFICATES: [&[u8]; 2] = [b"\0\0\x0cthe client's", b"\0\0\x0cthe server's"];
+pub const OTHER_KIND_OF_CERTIFICATE: &[u8] = b"\0\0\x03RSA";
+
 /// The machine, from its first byte to its last.
 pub enum Machine {
     Acceptor(Box<Acceptor<SoftCrypto>>),
-    DtlsClient(Box<ClientHandshake<SoftCrypto, Shown, Bytes>>),
-    DtlsServer(Box<ServerHandshake<SoftCrypto, Store, Bytes>>),
+    DtlsClient(Box<ClientHandshake<SoftCrypto, ShownByAll, Bytes>>),
+    DtlsServer(Box<ServerHandshake<SoftCrypto, KnownByAll, Bytes>>),
     DtlsSession(Box<Session<SoftAead>>),
-    TlsClient(Box<TlsClientHandshake<SoftCrypto, Shown, Bytes>>),
-    TlsServer(Box<TlsServerHandshake<SoftCrypto, Store, Bytes>>),
+    TlsClient(Box<TlsClientHandshake<SoftCrypto, ShownByAll, Bytes>>),
+    TlsServer(Box<TlsServerHandshake<SoftCrypto, KnownByAll, Bytes>>),
     TlsSession(Box<TlsSession<SoftAead>>),
     Gone,
 }
@@ -102,7 +208,9 @@ impl Machine {
     pub fn state(&self) -> &'static str {
         let client = |state| match state {
             ClientState::ExpectServerHello { .. } => "ServerHello",
+            ClientState::ExpectCertificate => "Certificate",
             ClientState::ExpectServerKeyExchange => "ServerKeyExchange",
+            ClientState::ExpectCertificateRequest => "CertificateRequest",
             ClientState::ExpectServerHelloDone => "ServerHelloDone",
             ClientState::ExpectChangeCipherSpec => "ChangeCipherSpec",
             ClientState::ExpectFinished => "Finished",
@@ -111,7 +219,9 @@ impl Machine {
         };
         let server = |state| match state {
             ServerState::ExpectClientHello => "ClientHello",
+            ServerState::ExpectCertificate => "Certificate",
             ServerState::ExpectClientKeyExchange => "ClientKeyExchange",
+            ServerState::ExpectCertificateVerify => "CertificateVerify",
             ServerState::ExpectChangeCipherSpec => "ChangeCipherSpec",
             ServerState::ExpectFinished => "Finished",
             ServerState::Failed => "Closed",

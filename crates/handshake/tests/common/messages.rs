@@ -1,11 +1,11 @@
 //! The bodies of the scripted peer's messages, with acceptable content or a fault that has a name.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-use hedgerow_core::{AgreementKey, KeyAgreement};
+use hedgerow_core::{AgreementKey, KeyAgreement, SigningKey};
 use hedgerow_crypto_soft::SoftCrypto;
 use hedgerow_record::Protocol;
 
-use super::{COOKIE, Kx, Side, Stand};
+use super::{CERTIFICATES, COOKIE, Kx, OTHER_KIND_OF_CERTIFICATE, Side, Stand, long_term_key};
 
 impl Stand {
     fn version(&self, is_other: bool) -> [u8; 2] {
@@ -24,6 +24,14 @@ impl Stand {
         }
     }
 
+    /// The scripted end.
+    fn peer(&self) -> Side {
+        match self.kind.side {
+            Side::Client => Side::Server,
+            Side::Server => Side::Client,
+        }
+    }
+
     pub(super) fn body(&self, kind: &str, variant: &str) -> Vec<u8> {
         match kind {
             "HelloRequest" | "ServerHelloDone" => Vec::new(),
@@ -39,17 +47,26 @@ impl Stand {
                 body
             }
             "NewSessionTicket" => vec![0, 0, 0, 60, 0, 4, 1, 2, 3, 4],
+            "Certificate" if self.kind.kx == Kx::EcdheEcdsa => self.certificate(variant),
             "Certificate" => vec![0, 0, 7, 0, 0, 4, 1, 2, 3, 4],
             "ServerKeyExchange" => self.server_key_exchange(variant),
+            // RFC 8422 §5.5: rsa_sign is none of ECDHE_ECDSA's with a key of P-256.
+            "CertificateRequest" if variant == "nothing_suitable" => vec![1, 1, 0, 2, 4, 1, 0, 0],
             "CertificateRequest" => vec![1, 64, 0, 2, 4, 3, 0, 0],
+            "CertificateVerify" if self.kind.kx == Kx::EcdheEcdsa => {
+                let mut signed = self.transcript.clone();
+                if self.state() == "ClientKeyExchange" {
+                    // One that comes early signs what goes before it all the same.
+                    signed.extend(self.payload("ClientKeyExchange", self.next_seq).1);
+                }
+                let mut body = Vec::new();
+                push_signature(&mut body, &signed, self.peer(), variant);
+                body
+            }
             "CertificateVerify" => vec![4, 3, 0, 4, 1, 2, 3, 4],
             "ClientKeyExchange" => self.client_key_exchange(variant),
             "Finished" => {
-                let peer = match self.kind.side {
-                    Side::Client => Side::Server,
-                    Side::Server => Side::Client,
-                };
-                let mut verify_data = self.verify_data(peer);
+                let mut verify_data = self.verify_data(self.peer());
                 if variant == "wrong_verify_data" {
                     verify_data[11] ^= 1;
                 }
@@ -107,18 +124,37 @@ impl Stand {
             "renegotiation_info_not_empty" => push_extension(&mut block, 0xff01, &[2, 1, 2]),
             _ => {}
         }
-        if self.kind.kx == Kx::EcdhePsk {
+        if self.kind.kx != Kx::Psk {
             let group = match variant {
-                "no_common_group" => [0, 0x18],
-                _ => self.group.code_point().to_be_bytes(),
+                "no_common_group" => 0x18,
+                _ => self.group.code_point(),
             };
+            let mut groups = group.to_be_bytes().to_vec();
+            if self.kind.kx == Kx::EcdheEcdsa && !matches!(group, 0x17 | 0x18) {
+                // RFC 8422 §5.1.1: the groups are those of the certificates too.
+                groups.extend([0, 0x17]);
+            }
             if variant != "no_supported_groups" {
-                push_extension(&mut block, 10, &[0, 2, group[0], group[1]]);
+                let mut list = Vec::new();
+                push16(&mut list, &groups);
+                push_extension(&mut block, 10, &list);
             }
             match variant {
                 "no_point_formats" => {}
                 "point_formats_without_uncompressed" => push_extension(&mut block, 11, &[1, 1]),
                 _ => push_extension(&mut block, 11, &[1, 0]),
+            }
+        }
+        if self.kind.kx == Kx::EcdheEcdsa {
+            push_extension(&mut block, 13, &[0, 2, 4, 3]);
+            let types: &[u8] = match variant {
+                // OpenPGP, which nobody has any more.
+                "no_common_certificate_type" => &[1, 1],
+                _ if self.is_x509 => &[1, 0],
+                _ => &[1, 2],
+            };
+            for extension_type in [19, 20] {
+                push_extension(&mut block, extension_type, types);
             }
         }
         push16(&mut body, &block);
@@ -155,14 +191,45 @@ impl Stand {
             "unsolicited_extension" => push_extension(&mut block, 0x23, &[]),
             _ => {}
         }
-        if self.kind.kx == Kx::EcdhePsk {
+        if self.kind.kx != Kx::Psk {
             match variant {
                 "no_point_formats" => {}
                 "point_formats_without_uncompressed" => push_extension(&mut block, 11, &[1, 1]),
                 _ => push_extension(&mut block, 11, &[1, 0]),
             }
         }
+        if self.kind.kx == Kx::EcdheEcdsa {
+            // Without them it is X.509, which the client's own extensions then hadn't to name.
+            for extension_type in [19, 20].into_iter().filter(|_| !self.is_x509) {
+                push_extension(&mut block, extension_type, &[2]);
+            }
+        }
         push16(&mut body, &block);
+        body
+    }
+
+    /// RFC 7250 §3: a SubjectPublicKeyInfo, or certificates, with the length of all.
+    fn certificate(&self, variant: &str) -> Vec<u8> {
+        let certificate_of = |side| match side {
+            Side::Client => CERTIFICATES[0],
+            Side::Server => CERTIFICATES[1],
+        };
+        let content = match (variant, self.is_x509) {
+            ("empty" | "raw_public_key_empty", _) => Vec::new(),
+            // An Ed25519 key (RFC 8410 §10.1), to which no ECDSA signature goes.
+            ("wrong_key_type", false) => {
+                let algorithm = [0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0];
+                [&algorithm[..], &[0x19; 32]].concat()
+            }
+            ("wrong_key_type", true) => OTHER_KIND_OF_CERTIFICATE.to_vec(),
+            // Like any other, and nobody's here: the machine's own.
+            ("raw_public_key_not_trusted", _) => super::spki(self.kind.side).to_vec(),
+            ("not_trusted", _) => certificate_of(self.kind.side).to_vec(),
+            (_, false) => super::spki(self.peer()).to_vec(),
+            (_, true) => certificate_of(self.peer()).to_vec(),
+        };
+        let mut body = vec![0];
+        push16(&mut body, &content);
         body
     }
 
@@ -187,20 +254,26 @@ impl Stand {
             "x25519_shared_secret_zero" => (3, 0x1d, vec![0; 32]),
             _ => (3, self.group.code_point(), self.public_key()),
         };
-        let mut body = vec![0, 0, curve_type];
-        body.extend(group.to_be_bytes());
-        body.push(u8::try_from(point.len()).unwrap());
-        body.extend(point);
-        body
+        let mut params = vec![curve_type];
+        params.extend(group.to_be_bytes());
+        params.push(u8::try_from(point.len()).unwrap());
+        params.extend(point);
+        if self.kind.kx == Kx::EcdheEcdsa {
+            let signed = [&self.client_random[..], &self.server_random, &params].concat();
+            push_signature(&mut params, &signed, Side::Server, variant);
+            return params;
+        }
+        [vec![0, 0], params].concat()
     }
 
     fn client_key_exchange(&self, variant: &str) -> Vec<u8> {
         let mut body = Vec::new();
         match variant {
+            _ if self.kind.kx == Kx::EcdheEcdsa => {}
             "unknown_identity" => push16(&mut body, b"somebody else"),
             _ => push16(&mut body, &self.identity),
         }
-        if self.kind.kx == Kx::EcdhePsk {
+        if self.kind.kx != Kx::Psk {
             let point = match variant {
                 "point_not_on_curve" => [&[4][..], &[0xfe; 64]].concat(),
                 "x25519_shared_secret_zero" => vec![0; 32],
@@ -231,6 +304,21 @@ pub fn type_of(name: &str) -> Option<u8> {
         "handshake_99" => 99,
         _ => return None,
     })
+}
+
+/// RFC 5246 §4.7: the algorithms, ECDSA with SHA-256 unless the variant has others, and a signature.
+fn push_signature(out: &mut Vec<u8>, message: &[u8], signer: Side, variant: &str) {
+    let mut signature = [0; 72];
+    let len = long_term_key(signer).sign(message, &mut signature).unwrap();
+    if variant == "bad_signature" {
+        signature[len - 1] ^= 1;
+    }
+    out.extend(match variant {
+        // ECDSA with SHA-384 was neither offered nor asked for.
+        "signature_algorithm_not_offered" | "signature_algorithm_not_requested" => [5, 3],
+        _ => [4, 3],
+    });
+    push16(out, &signature[..len]);
 }
 
 fn push16(out: &mut Vec<u8>, bytes: &[u8]) {

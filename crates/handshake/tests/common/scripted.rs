@@ -8,31 +8,35 @@
     unreachable_pub
 )]
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use hedgerow_core::{
-    AeadAlgorithm, AgreementKey, ChannelError, CryptoProvider, Env, Event, HmacSha256, Instant,
-    KeyAgreement, NamedGroup, PeerFault, SecureChannel, SecureStream, Sha256, Writer,
+    AeadAlgorithm, AgreementKey, ChannelError, ClientCertificates, CryptoProvider, Env, Event,
+    HmacSha256, Instant, KeyAgreement, NamedGroup, P256_PUBLIC_KEY_LEN, PeerFault,
+    PskAndCertificates, SecureChannel, SecureStream, Sha256, SignatureScheme, Signatures,
+    SigningKey, Writer,
 };
-use hedgerow_crypto_soft::{SoftAead, SoftCrypto};
+use hedgerow_crypto_soft::{SoftAead, SoftCrypto, SoftSigningKey};
 use hedgerow_handshake::{
-    Acceptance, Acceptor, ClientHandshake, ServerHandshake, Settings, TlsClientHandshake,
+    Acceptance, Acceptor, Buffers, ClientHandshake, ServerHandshake, Settings, TlsClientHandshake,
     TlsServerHandshake,
 };
 use hedgerow_record::{
     ContentType, DTLS_1_2, DtlsOpener, DtlsRecord, DtlsSealer, EpochNumber, Protocol, RecordNumber,
-    TLS_1_2, TlsOpener, TlsRecord, TlsSealer, TrafficKeys, encode_record, encode_tls_record,
+    TLS_1_2, TlsOpener, TlsRecord, TlsSealer, TrafficKeys, decode_p256_spki, encode_p256_spki,
+    encode_record, encode_tls_record,
 };
 use hedgerow_sim::TestRng;
 
-use crate::common::{IDENTITY, Known, PSK, Shown, Store, buffers};
+use crate::common::{Bytes, IDENTITY, Known, PSK, Shown, Store};
 
 #[path = "machine.rs"]
 mod machine;
 #[path = "messages.rs"]
 mod messages;
 
-use machine::Machine;
+use machine::{CERTIFICATES, KnownByAll, LongTermKeys, Machine, OTHER_KIND_OF_CERTIFICATE};
 pub use machine::{Kind, Kx, Side};
 pub use messages::type_of;
 
@@ -91,6 +95,8 @@ pub struct Stand {
     machine: Machine,
     store: Store,
     settings: Settings,
+    is_x509: bool,
+    clients: ClientCertificates,
     /// The group in which the peer agrees.
     pub group: NamedGroup,
     pub identity: Vec<u8>,
@@ -133,6 +139,10 @@ pub struct Setup<'a> {
     pub group: Option<NamedGroup>,
     /// Whether a DTLS server is one that asks for no cookie.
     pub asks_for_no_cookie: bool,
+    /// Whether keys come in certificates rather than raw.
+    pub is_x509: bool,
+    /// Whether a server asks its clients for no certificate.
+    pub asks_nobody: bool,
 }
 
 impl Stand {
@@ -146,20 +156,49 @@ impl Stand {
         let mut known = Known::new(IDENTITY, PSK);
         std::rc::Rc::get_mut(&mut known).unwrap().is_forbidden = setup.is_forbidden;
         let store = Store(known);
-        let shown = Shown::new(IDENTITY, PSK);
+        let shown = PskAndCertificates {
+            psk: Shown::new(IDENTITY, PSK),
+            certificates: long_term_keys(
+                Side::Client,
+                setup.is_x509,
+                ClientCertificates::default(),
+            ),
+        };
+        let clients = match setup.asks_nobody {
+            true => ClientCertificates::NotRequested,
+            false => ClientCertificates::Required,
+        };
+        let known = KnownByAll {
+            store: store.clone(),
+            certificates: long_term_keys(Side::Server, setup.is_x509, clients),
+        };
         let machine = match (kind.protocol, kind.side) {
             (Protocol::Dtls, Side::Client) => Machine::DtlsClient(Box::new(
-                ClientHandshake::new(SoftCrypto, shown, settings, buffers(), env).unwrap(),
+                ClientHandshake::new(SoftCrypto, shown, settings, buffers_for(setup.is_x509), env)
+                    .unwrap(),
             )),
             (Protocol::Dtls, Side::Server) => {
                 Machine::Acceptor(Box::new(Acceptor::new(SoftCrypto, settings, env)))
             }
             (Protocol::Tls, Side::Client) => Machine::TlsClient(Box::new(
-                TlsClientHandshake::new(SoftCrypto, shown, settings, buffers(), env).unwrap(),
+                TlsClientHandshake::new(
+                    SoftCrypto,
+                    shown,
+                    settings,
+                    buffers_for(setup.is_x509),
+                    env,
+                )
+                .unwrap(),
             )),
             (Protocol::Tls, Side::Server) => Machine::TlsServer(Box::new(
-                TlsServerHandshake::new(SoftCrypto, store.clone(), settings, buffers(), env)
-                    .unwrap(),
+                TlsServerHandshake::new(
+                    SoftCrypto,
+                    known,
+                    settings,
+                    buffers_for(setup.is_x509),
+                    env,
+                )
+                .unwrap(),
             )),
         };
         let mut stand = Self {
@@ -169,6 +208,8 @@ impl Stand {
             machine,
             store,
             settings,
+            is_x509: setup.is_x509,
+            clients,
             group: setup.group.unwrap_or(NamedGroup::X25519),
             identity: IDENTITY.to_vec(),
             transcript: Vec::new(),
@@ -316,7 +357,11 @@ impl Stand {
         while !rest.is_empty() {
             if let Machine::Acceptor(acceptor) = &self.machine {
                 let mut out = [0; 256];
-                match acceptor.handle_datagram(env, ADDRESS, rest, &mut out) {
+                let known = KnownByAll {
+                    store: self.store.clone(),
+                    certificates: long_term_keys(Side::Server, self.is_x509, self.clients),
+                };
+                match acceptor.handle_datagram_with(&known, env, ADDRESS, rest, &mut out) {
                     Acceptance::Answer(len) => raw.push(out[..len].to_vec()),
                     Acceptance::Refuse { len, description } => {
                         raw.push(out[..len].to_vec());
@@ -324,14 +369,13 @@ impl Stand {
                     }
                     Acceptance::Accept(hello) => {
                         let settings = *acceptor.settings();
-                        let store = self.store.clone();
                         self.machine = Machine::DtlsServer(Box::new(
                             ServerHandshake::new(
                                 SoftCrypto,
-                                store,
+                                known,
                                 settings,
                                 hello,
-                                buffers(),
+                                buffers_for(self.is_x509),
                                 env,
                             )
                             .unwrap(),
@@ -527,6 +571,14 @@ impl Stand {
                     self.client_random.copy_from_slice(&body[2..34]);
                 }
                 2 => self.server_random.copy_from_slice(&body[2..34]),
+                12 if self.kind.kx == Kx::EcdheEcdsa => {
+                    let group = u16::from_be_bytes([body[1], body[2]]);
+                    self.group = NamedGroup::from_code_point(group).unwrap();
+                    self.machine_public_key = body[4..][..usize::from(body[3])].to_vec();
+                }
+                16 if self.kind.kx == Kx::EcdheEcdsa => {
+                    self.machine_public_key = body[1..].to_vec();
+                }
                 12 if self.kind.kx == Kx::EcdhePsk => {
                     let group = u16::from_be_bytes([body[3], body[4]]);
                     self.group = NamedGroup::from_code_point(group).unwrap();
@@ -551,7 +603,7 @@ impl Stand {
     fn derive_keys(&mut self) {
         let other_secret = match self.kind.kx {
             Kx::Psk => vec![0; PSK.len()],
-            Kx::EcdhePsk => {
+            Kx::EcdhePsk | Kx::EcdheEcdsa => {
                 let key = SoftCrypto.agreement_key(self.group, &[7; 32]).unwrap();
                 match key.agree(&self.machine_public_key) {
                     Ok(secret) => secret.expose().to_vec(),
@@ -560,9 +612,13 @@ impl Stand {
             }
         };
         let mut premaster = Vec::new();
-        for secret in [&other_secret[..], PSK] {
-            premaster.extend(u16::try_from(secret.len()).unwrap().to_be_bytes());
-            premaster.extend(secret);
+        if self.kind.kx == Kx::EcdheEcdsa {
+            premaster.extend(other_secret);
+        } else {
+            for secret in [&other_secret[..], PSK] {
+                premaster.extend(u16::try_from(secret.len()).unwrap().to_be_bytes());
+                premaster.extend(secret);
+            }
         }
         let hash = sha256(&self.transcript);
         let master = prf(&premaster, b"extended master secret", &hash, 48);
@@ -759,6 +815,60 @@ impl Stand {
     /// Lets time pass, so that a duplicate may be answered and the own timer has not run out yet.
     pub fn wait(&mut self) {
         self.now = self.now + Duration::from_millis(700);
+    }
+}
+
+/// Chains need more room than raw public keys.
+fn buffers_for(is_x509: bool) -> Buffers<Bytes> {
+    let len = if is_x509 { 4_096 } else { 512 };
+    Buffers {
+        incoming: vec![0; len].into(),
+        outgoing: vec![0; len].into(),
+    }
+}
+
+/// The long-term key of either end, the same in every run.
+fn long_term_key(side: Side) -> &'static SoftSigningKey {
+    &long_term(side).0
+}
+
+/// An end's public key as a SubjectPublicKeyInfo.
+fn spki(side: Side) -> &'static [u8] {
+    &long_term(side).1
+}
+
+fn long_term(side: Side) -> &'static (SoftSigningKey, [u8; 91]) {
+    static OF_CLIENT: OnceLock<(SoftSigningKey, [u8; 91])> = OnceLock::new();
+    static OF_SERVER: OnceLock<(SoftSigningKey, [u8; 91])> = OnceLock::new();
+    let (place, number) = match side {
+        Side::Client => (&OF_CLIENT, 3),
+        Side::Server => (&OF_SERVER, 4),
+    };
+    place.get_or_init(|| {
+        let scheme = SignatureScheme::EcdsaSecp256r1Sha256;
+        let key = SoftCrypto.signing_key(scheme, &[number; 32]).unwrap();
+        let mut public_key = [0; P256_PUBLIC_KEY_LEN];
+        let len = key.write_public_key(&mut public_key);
+        assert_eq!(len, Ok(P256_PUBLIC_KEY_LEN));
+        (key, encode_p256_spki(&public_key))
+    })
+}
+
+/// What an end signs with, and what it accepts of the other end.
+fn long_term_keys(side: Side, is_x509: bool, clients: ClientCertificates) -> LongTermKeys {
+    let [of_client, of_server] = CERTIFICATES;
+    let (other, own_certificate, certificate) = match side {
+        Side::Client => (Side::Server, of_client, of_server),
+        Side::Server => (Side::Client, of_server, of_client),
+    };
+    LongTermKeys {
+        key: long_term_key(side),
+        peer: spki(other),
+        clients,
+        x509: is_x509.then(|| {
+            let public_key = decode_p256_spki(spki(other)).unwrap();
+            (own_certificate, certificate, *public_key)
+        }),
     }
 }
 
