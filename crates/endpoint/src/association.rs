@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use hedgerow_coap::Header;
 use hedgerow_core::{Aead, ChannelError, Env, Instant, Peer, SecureChannel};
 use hedgerow_exchange::HeapExchange;
-use hedgerow_handshake::Session;
+use hedgerow_handshake::{SentTicket, Session};
 use hedgerow_record::ConnectionId;
 
 use crate::Address;
@@ -35,6 +35,8 @@ pub(crate) struct Association<A, C, K> {
     pub(crate) address: A,
     pub(crate) role: Role<K>,
     pub(crate) channel: Channel<C>,
+    /// What the last flight of the session's handshake carries, as long as it may be sent again.
+    pub(crate) ticket: Option<Box<SentTicket>>,
     pub(crate) peer: Peer,
     pub(crate) exchange: HeapExchange<Arc<hedgerow_exchange::Config>>,
     pub(crate) last_used: Instant,
@@ -170,7 +172,13 @@ impl<A: Address, C: Aead, K> Association<A, C, K> {
             Channel::Expected => Ok(None),
             Channel::NoSec => Ok(self.exchange.poll_transmit(env, out).ok().flatten()),
             Channel::Session(session) => {
-                if let Some(len) = session.poll_transmit(env, out)? {
+                if session
+                    .keeps_last_flight()
+                    .is_none_or(|until| env.now >= until)
+                {
+                    self.ticket = None;
+                }
+                if let Some(len) = session.poll_transmit_with(self.ticket.as_deref(), out)? {
                     return Ok(Some(len));
                 }
                 match self.exchange.poll_transmit(env, scratch) {

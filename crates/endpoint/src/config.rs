@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use hedgerow_handshake::Settings;
 
-use crate::{ConnectionIdFormat, SecurityPolicy};
+use crate::{ConnectionIdFormat, Resumption, SecurityPolicy};
 
 /// Whether records carry connection IDs (RFC 9146), where the peer takes part.
 ///
@@ -45,6 +45,8 @@ pub struct Config {
     pub handshake: Settings,
     /// Whether records carry connection IDs.
     pub connection_ids: ConnectionIds,
+    /// Whether sessions are resumed: by default not.
+    pub resumption: Resumption,
     /// What each association's exchange may use, shared by all. Where there is no security, tokens
     /// are unpredictable whatever it says.
     pub exchange: Arc<hedgerow_exchange::Config>,
@@ -61,12 +63,13 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// MultiKey at least, no connection IDs, 10,000 associations, 256 handshakes, an hour of idleness.
+    /// MultiKey at least, no connection IDs, no resumption, 10,000 associations, 256 handshakes, an hour of idleness.
     fn default() -> Self {
         Self {
             security: Arc::default(),
             handshake: Settings::default(),
             connection_ids: ConnectionIds::default(),
+            resumption: Resumption::default(),
             exchange: Arc::new(hedgerow_exchange::Config::default()),
             max_associations: 10_000,
             max_handshakes: 256,

@@ -19,6 +19,7 @@ use crate::association::{Association, Channel, Role};
 use crate::handshaking::{Entry, Handshaking};
 use crate::moving::Owner;
 use crate::peek::{first_epoch, first_record_len};
+use crate::resumption::{ClientSessions, ServerSessions};
 use crate::{Address, AssociationId, Config, Error, Event};
 
 /// A CoAP node: every peer, every handshake, every exchange, and no socket.
@@ -46,6 +47,10 @@ pub struct Endpoint<A: Address, P: CryptoProvider, S, K> {
     /// Those that this end has named; no more than associations and handshakes.
     pub(crate) by_connection_id: BTreeMap<ConnectionId, Owner<A>>,
     pub(crate) handshakes: BTreeMap<A, Entry<P, S, K>>,
+    /// What this end can resume as a client.
+    pub(crate) client_sessions: ClientSessions<A, K>,
+    /// What it resumes as a server, if it does.
+    pub(crate) server_sessions: Option<ServerSessions>,
     pub(crate) timers: BTreeSet<(Instant, Timer<A>)>,
     pub(crate) queue: VecDeque<Speaker<A>>,
     pub(crate) partings: VecDeque<(A, Vec<u8>)>,
@@ -97,6 +102,7 @@ where
             tokens: TokenKind::Unpredictable,
             ..hedgerow_exchange::Config::clone(&config.exchange)
         });
+        let max_client_sessions = config.resumption.max_client_sessions;
         Self {
             config,
             clear_exchange,
@@ -108,6 +114,8 @@ where
             by_address: BTreeMap::new(),
             by_connection_id: BTreeMap::new(),
             handshakes: BTreeMap::new(),
+            client_sessions: ClientSessions::new(max_client_sessions),
+            server_sessions: None,
             timers: BTreeSet::new(),
             queue: VecDeque::new(),
             partings: VecDeque::new(),
@@ -123,8 +131,10 @@ where
     /// Makes an endpoint that accepts peers that `store` knows, as far as policy permits them, and begins associations too.
     pub fn server(provider: P, store: S, config: Config, env: &mut Env<'_>) -> Self {
         let acceptor = Acceptor::new(provider.clone(), config.handshake, env);
+        let server_sessions = ServerSessions::draw(&config.resumption, env);
         Self {
             acceptor: Some(acceptor),
+            server_sessions,
             ..Self::client(provider, store, config)
         }
     }
@@ -260,7 +270,7 @@ where
     pub fn close(&mut self, env: &mut Env<'_>, association: AssociationId) -> Result<(), Error> {
         self.settle();
         self.use_association(env.now, association)?;
-        self.remove(env, association);
+        self.remove(association);
         Ok(())
     }
 
@@ -419,6 +429,11 @@ where
     /// Returns the number of associations.
     pub fn associations(&self) -> usize {
         self.associations.len()
+    }
+
+    /// Returns the number of sessions that this end can resume as a client.
+    pub fn resumable_sessions(&self) -> usize {
+        self.client_sessions.len()
     }
 
     /// Returns the number of handshakes under way.

@@ -6,7 +6,10 @@ use alloc::vec;
 use hedgerow_core::{
     ChannelError, ClientCredentials, CryptoProvider, Env, Instant, Received, ServerCredentials,
 };
-use hedgerow_handshake::{Buffers, ClientHandshake, ClientState, ServerHandshake, Session};
+use hedgerow_handshake::{
+    Buffers, CachedSession, ClientHandshake, ClientState, ResumableSession, SentTicket,
+    ServerHandshake, Session,
+};
 use hedgerow_record::ConnectionId;
 
 use crate::AssociationId;
@@ -107,20 +110,44 @@ impl<P: CryptoProvider, S: ServerCredentials, K: ClientCredentials> Handshaking<
         }
     }
 
-    /// Returns the session of a handshake that is over, and what its flights were packed into.
-    pub(crate) fn into_session(self) -> Option<(Box<Session<P::Aead>>, usize)> {
-        let (session, datagram_len) = match self {
+    /// Says whether the peer's Finished, which is awaited, would end the peer's old session at once:
+    /// where a session is resumed, there is nothing between it and the own one.
+    pub(crate) const fn is_resuming(&self) -> bool {
+        match self {
             Self::Client { machine, .. } => {
-                let done = machine.into_session()?;
-                (done.session, done.datagram_len)
+                machine.is_resuming() && matches!(machine.state(), ClientState::ExpectFinished)
             }
-            Self::Server(machine) => {
-                let done = machine.into_session()?;
-                (done.session, done.datagram_len)
-            }
-        };
-        Some((Box::new(session), datagram_len))
+            Self::Server(_) => false,
+        }
     }
+
+    /// Returns the session of a handshake that is over, and what stays of it.
+    pub(crate) fn into_session(self) -> Option<Over<P::Aead>> {
+        let established = match self {
+            Self::Client { machine, .. } => machine.into_session()?,
+            Self::Server(machine) => machine.into_session()?,
+        };
+        Some(Over {
+            session: Box::new(established.session),
+            ticket: established.ticket.map(Box::new),
+            resumable: established.resumable,
+            cacheable: established.cacheable,
+            datagram_len: established.datagram_len,
+        })
+    }
+}
+
+/// What a handshake ends in.
+pub(crate) struct Over<A> {
+    pub(crate) session: Box<Session<A>>,
+    /// What a server's last flight carries.
+    pub(crate) ticket: Option<Box<SentTicket>>,
+    /// What a client can resume the session by.
+    pub(crate) resumable: Option<ResumableSession>,
+    /// What a server keeps of it.
+    pub(crate) cacheable: Option<CachedSession>,
+    /// What the flights were packed into, in bytes.
+    pub(crate) datagram_len: usize,
 }
 
 /// Makes buffers of a length that the handshake has asked for.

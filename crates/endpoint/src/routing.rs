@@ -7,13 +7,13 @@ use hedgerow_core::{
     ServerCredentials,
 };
 use hedgerow_exchange::Received;
-use hedgerow_handshake::{Acceptance, ServerHandshake};
+use hedgerow_handshake::{Acceptance, ServerHandshake, ServerState};
 use hedgerow_record::EpochNumber;
 
 use crate::association::{Channel, Role};
 use crate::candidate::Candidate;
 use crate::endpoint::Handled;
-use crate::handshaking::{Handshaking, buffers};
+use crate::handshaking::{Handshaking, Over, buffers};
 use crate::moving::Owner;
 use crate::peek::first_epoch;
 use crate::security_policy::Permitted;
@@ -83,15 +83,30 @@ where
         let settings = self.config.handshake.with_connection_id(connection_id);
         // Chains need more room, and only whoever asked for them under a proved address gets it.
         let len = hello.buffer_len(&settings, &credentials);
-        let machine = ServerHandshake::new(
-            self.provider.clone(),
-            credentials,
-            settings,
-            hello,
-            buffers(len),
-            env,
-        );
+        let provider = self.provider.clone();
+        let buffers = buffers(len);
+        let machine = match &mut self.server_sessions {
+            Some(sessions) => {
+                let resumption = sessions.lease(Some(hello.session_id()), env);
+                ServerHandshake::resuming(
+                    provider,
+                    credentials,
+                    settings,
+                    resumption,
+                    hello,
+                    buffers,
+                    env,
+                )
+            }
+            None => ServerHandshake::new(provider, credentials, settings, hello, buffers, env),
+        };
         match machine {
+            // A hello that doesn't fit the session it wants (RFC 7627 §5.3).
+            Ok(mut machine) if machine.state() == ServerState::Failed => Handled {
+                consumed,
+                answer: machine.poll_transmit(env, out).ok().flatten().unwrap_or(0),
+                event: None,
+            },
             Ok(machine) => {
                 let handshake = Handshaking::Server(Box::new(machine));
                 self.add_handshake(from, handshake, connection_id.unwrap_or_default());
@@ -176,6 +191,15 @@ where
             attempt.dropped = Some(DropReason::UnknownPeer);
             return attempt;
         };
+        // Held back as a Finished of this end's would be: the session beside it may yet show that it
+        // lives, and the record may be its own. The server's flight comes again.
+        if entry.held_until.is_some()
+            && entry.handshake.is_resuming()
+            && first_epoch(datagram) != Some(EpochNumber(0))
+        {
+            attempt.dropped = Some(DropReason::UnexpectedEpoch);
+            return attempt;
+        }
         match entry.handshake.handle_datagram(env, datagram) {
             Ok(received) => {
                 attempt.consumed = len.saturating_sub(received.rest.len());
@@ -200,7 +224,16 @@ where
             .association()
             .or_else(|| self.by_address.get(&from).copied());
         let is_server = handshake.association().is_none();
-        let (session, datagram_len) = handshake.into_session()?;
+        let Over {
+            session,
+            ticket,
+            resumable,
+            cacheable,
+            datagram_len,
+        } = handshake.into_session()?;
+        if let (Some(sessions), Some(cacheable)) = (&mut self.server_sessions, cacheable) {
+            sessions.keep(cacheable);
+        }
         // Anything less than was configured is what the handshake has found out about the path.
         let path_len =
             Some(datagram_len).filter(|&len| len < self.config.handshake.max_datagram_len());
@@ -238,6 +271,7 @@ where
                 let found = self.associations.get_mut(&id)?;
                 let had_session = found.is_open();
                 found.channel = Channel::Session(session);
+                found.ticket = ticket;
                 found.peer = peer;
                 found.last_used = env.now;
                 // What was known of the way to this address stays known.
@@ -254,11 +288,17 @@ where
                 let channel = Channel::Session(session);
                 self.add_association(env, id, from, Role::Server, channel, peer);
                 let found = self.associations.get_mut(&id)?;
+                found.ticket = ticket;
                 found.path_len = path_len;
                 found.limit_messages();
                 id
             }
         };
+        let role = self.associations.get(&id).map(|found| &found.role);
+        if let (Some(Role::Client(Some(credentials))), Some(resumable)) = (role, resumable) {
+            let credentials = credentials.clone();
+            self.client_sessions.keep(from, credentials, resumable);
+        }
         self.touch(id);
         Some(Event::Established {
             association: id,
@@ -337,7 +377,7 @@ where
                 Some(self.count_drop(from, reason))
             }
             Some(ChannelEvent::Closed) => {
-                self.remove(env, id);
+                self.remove(id);
                 Some(Event::Closed { association: id })
             }
             _ => None,

@@ -8,7 +8,7 @@ use hedgerow_core::{
     ServerCredentials,
 };
 use hedgerow_exchange::{Event as ExchangeEvent, HeapExchange};
-use hedgerow_handshake::{Buffers, ClientHandshake};
+use hedgerow_handshake::{Buffers, ClientHandshake, SentTicket};
 use hedgerow_record::ConnectionId;
 
 use crate::association::{Association, Channel, Role};
@@ -42,15 +42,17 @@ where
         }
         let connection_id = self.draw_connection_id(env)?;
         let settings = self.config.handshake.with_connection_id(connection_id);
+        let session = self.client_sessions.take(address, credentials);
         let credentials = Permitted::new(credentials.clone(), &self.config.security);
         let len = Buffers::<Buffer>::client_len(&settings, &credentials);
-        let machine = ClientHandshake::new(
-            self.provider.clone(),
-            credentials,
-            settings,
-            buffers(len),
-            env,
-        )?;
+        let provider = self.provider.clone();
+        let machine = if self.client_sessions.is_on() {
+            let ticket_len = session.as_ref().map_or(0, |session| session.ticket().len());
+            let buffers = buffers(len.saturating_add(ticket_len));
+            ClientHandshake::resuming(provider, credentials, settings, session, buffers, env)
+        } else {
+            ClientHandshake::new(provider, credentials, settings, buffers(len), env)
+        }?;
         self.add_handshake(
             address,
             Handshaking::Client {
@@ -109,6 +111,7 @@ where
             address,
             role,
             channel,
+            ticket: None,
             peer,
             exchange: HeapExchange::new(exchange, env),
             last_used: env.now,
@@ -128,15 +131,16 @@ where
     }
 
     /// Takes an association out, with what is left to tell its peer.
-    pub(crate) fn remove(&mut self, env: &mut Env<'_>, id: AssociationId) {
+    pub(crate) fn remove(&mut self, id: AssociationId) {
         let Some(mut found) = self.forget(id) else {
             return;
         };
         if let Channel::Session(session) = &mut found.channel {
             session.close();
             // A last flight may be due before the close_notify.
-            let mut record = [0; 128];
-            while let Ok(Some(len)) = session.poll_transmit(env, &mut record) {
+            let mut record = [0; 128 + SentTicket::MAX_LEN];
+            let ticket = found.ticket.as_deref();
+            while let Ok(Some(len)) = session.poll_transmit_with(ticket, &mut record) {
                 self.push_parting(found.address, record.get(..len).unwrap_or_default());
             }
         }
@@ -164,6 +168,8 @@ where
 
     pub(crate) fn fail_association(&mut self, association: AssociationId, error: ChannelError) {
         if let Some(found) = self.forget(association) {
+            // MUST (RFC 5246 §7.2): what has ended in a fatal alert isn't resumed.
+            self.client_sessions.forget(&found.address);
             self.push_event(Event::Failed {
                 association,
                 address: found.address,

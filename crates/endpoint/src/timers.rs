@@ -25,7 +25,7 @@ where
             // Message IDs that are remembered keep a late duplicate from running a handler again.
             let is_done = found.exchange.is_idle() && found.exchange.usage().seen == 0;
             if is_done && found.is_open() {
-                self.remove(env, id);
+                self.remove(id);
                 self.push_event(Event::Closed { association: id });
                 return;
             }

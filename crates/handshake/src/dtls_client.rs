@@ -192,6 +192,11 @@ where
         self.machine.poll_timeout()
     }
 
+    /// Says whether the server resumes the session that was offered.
+    pub const fn is_resuming(&self) -> bool {
+        self.machine.phase().is_abbreviated()
+    }
+
     /// Returns what the handshake waits for.
     pub const fn state(&self) -> ClientState {
         match self.machine.phase() {

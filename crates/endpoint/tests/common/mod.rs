@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hedgerow_coap::{Code, MessageOption, OptionNumber};
@@ -60,19 +61,27 @@ impl PskCredentials for Shown {
 }
 
 #[derive(Clone)]
-pub struct Known(Arc<Vec<(Vec<u8>, Psk)>>);
+pub struct Known(Arc<Vec<(Vec<u8>, Psk)>>, Arc<AtomicBool>);
 
 impl Known {
     pub fn new(entries: &[(&[u8], &[u8])]) -> Self {
         let entries = entries
             .iter()
             .map(|(identity, psk)| (identity.to_vec(), Psk::new(psk).unwrap()));
-        Self(Arc::new(entries.collect()))
+        Self(Arc::new(entries.collect()), Arc::default())
+    }
+
+    /// Knows nobody from now on.
+    pub fn forget_all(&self) {
+        self.1.store(true, Ordering::Relaxed);
     }
 }
 
 impl PskStore for Known {
     fn lookup(&self, request: &PskRequest<'_>) -> Option<PskEntry<'_>> {
+        if self.1.load(Ordering::Relaxed) {
+            return None;
+        }
         let index = self
             .0
             .iter()
