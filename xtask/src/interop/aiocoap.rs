@@ -106,6 +106,11 @@ pub(super) fn run(table: &mut Table) {
     }
 }
 
+/// Returns the folder of aiocoap's programs.
+pub(super) fn programs() -> Result<PathBuf, String> {
+    Ok(folder(&Workspace::load()?).join("bin"))
+}
+
 fn folder(workspace: &Workspace) -> PathBuf {
     workspace.target.join("peer-aiocoap")
 }

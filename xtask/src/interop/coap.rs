@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hedgerow_coap::{Code, OptionNumber};
-use hedgerow_core::{PeerId, Psk};
+use hedgerow_core::{PeerId, Psk, SecurityMode};
 use hedgerow_handshake::{DEFAULT_SUITES, Settings, Timers};
 use hedgerow_net::{
     Credentials, KeyStore, Node, NodeConfig, RequestFailure, RequestMessage, ResponseMessage,
-    ServerRequest, Target,
+    SecurityPolicy, ServerRequest, Target,
 };
 use hedgerow_record::CipherSuite;
 use tokio::time::timeout;
@@ -92,6 +92,11 @@ pub(super) fn config(suite: Option<CipherSuite>) -> NodeConfig {
     config
 }
 
+/// The same where nothing need protect a peer.
+pub(super) fn clear_config() -> NodeConfig {
+    config(None).with_security(SecurityPolicy::new(SecurityMode::NoSec))
+}
+
 /// Starts libcoap's example server; its secure port is the one above the plain one.
 pub(super) fn start_server(build: Build) -> Result<(Running, SocketAddr, SocketAddr), String> {
     start_server_at(build, free_address()?)
@@ -163,12 +168,12 @@ pub(super) fn expect_code(response: &ResponseMessage, expected: Code) -> Result<
 /// resource that is written and read in blocks, and codes for what isn't there.
 async fn as_client(build: Build, suite: Option<CipherSuite>) -> Result<String, String> {
     let (_server, plain, secure) = start_server(build)?;
-    let target = match suite {
-        Some(_) => target(secure, Some(PSK))?,
-        None => target(plain, None)?,
+    let (target, config) = match suite {
+        Some(_) => (target(secure, Some(PSK))?, config(suite)),
+        None => (target(plain, None)?, clear_config()),
     };
     let local = SocketAddr::from(([127, 0, 0, 1], 0));
-    let node = Node::bind_client(local, config(suite))
+    let node = Node::bind_client(local, config)
         .await
         .map_err(|error| error.to_string())?;
 

@@ -14,6 +14,7 @@ mod driven_cells;
 mod dtls_end;
 mod handshakes;
 mod mbed_tls;
+mod nosec;
 mod own_ends;
 mod peers;
 mod program;
@@ -37,7 +38,7 @@ const INSIDE: &str = "--inside-namespace";
 const ONLY: &str = "--only";
 
 /// The groups of cells, each by the name that chooses it.
-const GROUPS: [Group; 10] = [
+const GROUPS: [Group; 11] = [
     Group::of("dtls", handshakes::run),
     Group::of("tls", tls_handshakes::run),
     Group::of("sizes", sizes::run),
@@ -48,6 +49,7 @@ const GROUPS: [Group; 10] = [
     Group::of("bouncy-castle", bouncy_castle::run),
     Group::of("mbed-tls", mbed_tls::run).built_by(mbed_tls::build),
     Group::of("aiocoap", aiocoap::run).built_by(aiocoap::install),
+    Group::of("nosec", nosec::run).built_by(aiocoap::install),
 ];
 
 /// Cells that are run together.
