@@ -483,6 +483,29 @@ fn peers_release_is_handed_out_and_closes_when_all_is_answered() {
     assert_eq!(end.events(), [closed(CloseReason::ReleasedByPeer)]);
 }
 
+/// What is under way when the peer releases is given its time and no more.
+#[test]
+fn silent_peer_that_has_released_is_not_waited_for() {
+    let mut end = end();
+    let asked = end.ask(Code::GET, b"");
+    end.sent_one();
+    end.feed(&release(Release::new()));
+    let until = end.connection.poll_timeout().unwrap();
+    assert_eq!(until, end.now + std::time::Duration::from_secs(30));
+    end.wait(29);
+    assert_eq!(end.events(), []);
+    // Another Release gives no more time.
+    end.feed(&release(Release::new()));
+    end.wait(1);
+    let failed = Event::RequestFailed {
+        request: asked,
+        error: RequestError::ConnectionClosed,
+    };
+    let closed = closed(CloseReason::ReleasedByPeer);
+    assert_eq!(end.events(), [failed, closed]);
+    assert!(end.connection.is_closed());
+}
+
 /// RFC 8323 §5.6.
 #[test]
 fn abort_goes_out_with_its_text_and_nothing_else() {

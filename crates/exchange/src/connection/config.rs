@@ -33,7 +33,8 @@ pub struct ConnectionConfig {
     pub ping_after: Option<Duration>,
     /// How long a Pong is waited for.
     pub pong_timeout: Duration,
-    /// How long the peer is given to close the connection after a Release (RFC 8323 §5.5).
+    /// How long the connection lasts after a Release (RFC 8323 §5.5): the peer is given that long to
+    /// close it, and what is under way when the peer releases is given that long to end.
     pub release_timeout: Duration,
 }
 

@@ -5,7 +5,8 @@
 //! ExpectCsm --peer's CSM--> Open --release--> Finishing --no request left--> Released
 //!     |                      | \                                               |  ^ timer
 //!     |                      |  --peer's Release--> ReleasedByPeer             |  |
-//!     |                      |                            | nothing left      |  |
+//!     |                      |                            | nothing left,     |  |
+//!     |                      |                            | timer             |  |
 //!     +--anything else-------+--fault--> Aborting --sent--> Closed <-----------+--+
 //! ```
 
@@ -125,8 +126,10 @@ enum State {
     Released {
         until: Option<Instant>,
     },
-    /// The peer has released: what is under way is finished.
-    ReleasedByPeer,
+    /// The peer has released: what is under way is finished, within bounds.
+    ReleasedByPeer {
+        until: Instant,
+    },
     /// The Abort waits to be sent.
     Aborting(CloseReason),
     Closed {
@@ -182,6 +185,9 @@ impl<S: Storage, C: Borrow<ConnectionConfig>> Connection<S, C> {
             State::Released { until: Some(until) } if until <= env.now => {
                 self.end(CloseReason::Released);
             }
+            State::ReleasedByPeer { until } if until <= env.now => {
+                self.end(CloseReason::ReleasedByPeer);
+            }
             _ => {}
         }
         for entry in self.outgoing.as_mut_slice() {
@@ -194,7 +200,7 @@ impl<S: Storage, C: Borrow<ConnectionConfig>> Connection<S, C> {
     /// Returns when [`Self::handle_timeout`] is due, if ever.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let state = match self.state {
-            State::ExpectCsm { until, .. } => Some(until),
+            State::ExpectCsm { until, .. } | State::ReleasedByPeer { until } => Some(until),
             State::Released { until } => until,
             _ => None,
         };
@@ -252,7 +258,7 @@ impl<S: Storage, C: Borrow<ConnectionConfig>> Connection<S, C> {
         self.release_lent();
         let reason = match self.state {
             State::Released { .. } => CloseReason::Released,
-            State::ReleasedByPeer => CloseReason::ReleasedByPeer,
+            State::ReleasedByPeer { .. } => CloseReason::ReleasedByPeer,
             State::Aborting(reason) => reason,
             State::ExpectCsm { .. } | State::Open | State::Finishing => {
                 CloseReason::TransportClosed
@@ -283,7 +289,7 @@ impl<S: Storage, C: Borrow<ConnectionConfig>> Connection<S, C> {
     pub const fn is_established(&self) -> bool {
         matches!(
             self.state,
-            State::Open | State::Finishing | State::Released { .. } | State::ReleasedByPeer
+            State::Open | State::Finishing | State::Released { .. } | State::ReleasedByPeer { .. }
         )
     }
 
@@ -335,7 +341,7 @@ impl<S: Storage, C: Borrow<ConnectionConfig>> Connection<S, C> {
                 }
             }
             // SHOULD (RFC 8323 §5.5): the requests that came before the Release are answered first.
-            State::ReleasedByPeer
+            State::ReleasedByPeer { .. }
                 if !has_requests
                     && self.incoming.as_slice().is_empty()
                     && self.outbox.as_slice().is_empty() =>

@@ -128,7 +128,7 @@ impl<S: Storage, C: Borrow<ConnectionConfig>> Connection<S, C> {
         let outcome = match &frame {
             // MUST (RFC 8323 §3.4): Empty messages can always be sent and are ignored.
             Frame::Empty => Outcome::Handled,
-            Frame::Signaling(signaling) => self.handle_signaling(signaling),
+            Frame::Signaling(signaling) => self.handle_signaling(env.now, signaling),
             // MUST (RFC 8323 §3.3): a missing CSM aborts the connection, also before a request.
             Frame::Message(_) if !self.is_established() => {
                 self.abort_for(CloseReason::MissingCsm);

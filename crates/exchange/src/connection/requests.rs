@@ -237,7 +237,7 @@ impl<S: Storage, C: Borrow<ConnectionConfig>> Connection<S, C> {
     pub(crate) fn may_send_requests(&self) -> bool {
         match self.state {
             State::ExpectCsm { .. } => !self.config().wait_for_csm,
-            State::Open | State::Finishing | State::ReleasedByPeer => true,
+            State::Open | State::Finishing | State::ReleasedByPeer { .. } => true,
             State::Released { .. } | State::Aborting(_) | State::Closed { .. } => false,
         }
     }

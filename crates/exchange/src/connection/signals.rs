@@ -127,7 +127,11 @@ impl<S: Storage, C: Borrow<ConnectionConfig>> Connection<S, C> {
     }
 
     /// Takes in a signaling message of the peer.
-    pub(crate) fn handle_signaling(&mut self, message: &SignalingMessage<'_>) -> Outcome {
+    pub(crate) fn handle_signaling(
+        &mut self,
+        now: Instant,
+        message: &SignalingMessage<'_>,
+    ) -> Outcome {
         let is_first = matches!(message.code(), Code::CSM | Code::ABORT);
         if !is_first && !self.is_established() {
             // MUST (RFC 8323 §3.3): a missing CSM aborts the connection.
@@ -167,7 +171,7 @@ impl<S: Storage, C: Borrow<ConnectionConfig>> Connection<S, C> {
             }
             Signal::Pong { custody } => self.handle_pong(message.token(), custody),
             Signal::Release(_) => {
-                self.handle_release();
+                self.handle_release(now);
                 Outcome::Release
             }
         }
@@ -211,10 +215,14 @@ impl<S: Storage, C: Borrow<ConnectionConfig>> Connection<S, C> {
         }
     }
 
-    fn handle_release(&mut self) {
+    fn handle_release(&mut self, now: Instant) {
         // A Release of this end that hasn't gone out is overtaken: the peer waits for the close.
         self.release = S::Message::default();
-        self.state = State::ReleasedByPeer;
+        // The first Release counts: another one gives no more time.
+        if !matches!(self.state, State::ReleasedByPeer { .. }) {
+            let until = now.saturating_add(self.config().release_timeout);
+            self.state = State::ReleasedByPeer { until };
+        }
         for entry in self.outgoing.as_mut_slice() {
             if !entry.was_sent() && entry.is_under_way() {
                 entry.phase = PendingPhase::Failed(RequestError::ConnectionReleased);
