@@ -2,8 +2,8 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker, ready};
 
 use hedgerow_core::{ChannelError, Env, Misuse, Peer, PeerFault, ServerCredentials};
 use hedgerow_endpoint::{SecurityPolicy, TlsConnection, TlsEvent};
@@ -35,7 +35,51 @@ pub struct TlsStream<IO, S = KeyStore> {
     /// Bytes to be written, and how many of them are.
     outgoing: Vec<u8>,
     written: usize,
+    writers: Arc<Writers>,
     is_closed_by_peer: bool,
+}
+
+/// Who waits until something can be written: the half that reads has alerts and answers to send too.
+/// A stream such as a TCP connection wakes the last one that asked, so that this asks for both.
+#[derive(Default)]
+struct Writers {
+    waiting: Mutex<[Option<Waker>; 2]>,
+}
+
+/// The half of a stream that waits.
+#[derive(Clone, Copy)]
+enum Half {
+    Reader,
+    Writer,
+}
+
+impl Writers {
+    fn register(&self, half: Half, waker: &Waker) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let [reader, writer] = &mut *waiting;
+        let place = match half {
+            Half::Reader => reader,
+            Half::Writer => writer,
+        };
+        match place {
+            Some(known) => known.clone_from(waker),
+            None => *place = Some(waker.clone()),
+        }
+    }
+}
+
+impl Wake for Writers {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = std::mem::take(&mut *waiting);
+        for waker in waiting.into_iter().flatten() {
+            waker.wake();
+        }
+    }
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
@@ -95,6 +139,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: ServerCredentials + Clone> TlsStream
             fetched: 0,
             outgoing: Vec::new(),
             written: 0,
+            writers: Arc::default(),
             is_closed_by_peer: false,
         })
     }
@@ -222,7 +267,10 @@ impl<IO, S: ServerCredentials> TlsStream<IO, S> {
 
 impl<IO: AsyncWrite + Unpin, S: ServerCredentials> TlsStream<IO, S> {
     /// Writes until nothing is left to be written.
-    fn poll_outgoing(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_outgoing(&mut self, half: Half, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.writers.register(half, context.waker());
+        let both = Waker::from(Arc::clone(&self.writers));
+        let context = &mut Context::from_waker(&both);
         while self.written < self.outgoing.len() {
             let rest = self.outgoing.get(self.written..).unwrap_or_default();
             let len = ready!(Pin::new(&mut self.io).poll_write(context, rest))?;
@@ -248,7 +296,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: ServerCredentials> AsyncRead for Tls
         loop {
             // What a peer makes this end say has to leave before more is read from it.
             if this.outgoing.len().saturating_sub(this.written) > READ_LEN {
-                ready!(this.poll_outgoing(context))?;
+                ready!(this.poll_outgoing(Half::Reader, context))?;
             }
             let taken = this.take_records();
             if this.fetched < this.plaintext.len() {
@@ -264,7 +312,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: ServerCredentials> AsyncRead for Tls
             }
             // An alert or an answer to a close goes out as soon as it can; a peer that doesn't read
             // doesn't keep this end from reading.
-            let sent = this.poll_outgoing(context);
+            let sent = this.poll_outgoing(Half::Reader, context);
             taken?;
             if this.is_closed_by_peer {
                 return Poll::Ready(Ok(()));
@@ -296,7 +344,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: ServerCredentials> AsyncWrite for Tl
         }
         this.fill_outgoing()?;
         // One record at a time: what is sealed has to be sent, and so is bounded.
-        ready!(this.poll_outgoing(context))?;
+        ready!(this.poll_outgoing(Half::Writer, context))?;
         let part_len = bytes.len().min(this.connection.max_plaintext_len());
         let part = bytes.get(..part_len).unwrap_or_default();
         let needed = part_len.saturating_add(this.connection.overhead());
@@ -311,7 +359,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: ServerCredentials> AsyncWrite for Tl
             return Poll::Ready(Err(to_io(error)));
         }
         // The bytes are taken; what can't be written now is written with the next call.
-        match this.poll_outgoing(context) {
+        match this.poll_outgoing(Half::Writer, context) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             _ => Poll::Ready(Ok(part_len)),
         }
@@ -319,7 +367,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: ServerCredentials> AsyncWrite for Tl
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.poll_outgoing(context))?;
+        ready!(this.poll_outgoing(Half::Writer, context))?;
         Pin::new(&mut this.io).poll_flush(context)
     }
 
@@ -327,7 +375,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: ServerCredentials> AsyncWrite for Tl
         let this = self.get_mut();
         this.connection.close();
         this.fill_outgoing()?;
-        ready!(this.poll_outgoing(context))?;
+        ready!(this.poll_outgoing(Half::Writer, context))?;
         Pin::new(&mut this.io).poll_shutdown(context)
     }
 }

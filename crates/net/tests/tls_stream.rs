@@ -2,14 +2,18 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::io;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use hedgerow_core::{ChannelError, Peer, PeerFault, PeerId, Psk};
 use hedgerow_handshake::{Settings, Timers};
 use hedgerow_net::{Credentials, KeyStore, TlsStream};
 use hedgerow_record::CipherSuite;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
+};
 
 type Stream = TlsStream<DuplexStream>;
 
@@ -186,4 +190,107 @@ async fn handshake_that_nobody_answers_ends_at_its_deadline() {
         .unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     assert_eq!(fault(&error), Some(PeerFault::HandshakeTimeout));
+}
+
+/// A stream that takes nothing until it is told to, and wakes the task that asked last, as sockets do.
+struct Gated {
+    inner: DuplexStream,
+    gate: Arc<Mutex<Gate>>,
+}
+
+#[derive(Default)]
+struct Gate {
+    is_shut: bool,
+    waiting: Option<Waker>,
+}
+
+impl Gate {
+    fn open(&mut self) {
+        self.is_shut = false;
+        if let Some(waiting) = self.waiting.take() {
+            waiting.wake();
+        }
+    }
+}
+
+impl AsyncRead for Gated {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(context, out)
+    }
+}
+
+impl AsyncWrite for Gated {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut gate = self.gate.lock().unwrap();
+        if gate.is_shut {
+            gate.waiting = Some(context.waker().clone());
+            return Poll::Pending;
+        }
+        drop(gate);
+        Pin::new(&mut self.inner).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(context)
+    }
+}
+
+/// The half that reads has something to send too, and asks when it can; the half that writes is woken
+/// all the same.
+#[tokio::test]
+async fn writing_half_is_woken_although_the_reading_half_asked_after_it() {
+    let (a, b) = duplex(1 << 20);
+    let gate = Arc::new(Mutex::new(Gate::default()));
+    let gated = Gated {
+        inner: a,
+        gate: Arc::clone(&gate),
+    };
+    let shown = credentials("browser", b"sixteen byte key");
+    let (keys, policy) = (keys(), Arc::default());
+    let (client, server) = tokio::join!(
+        TlsStream::connect(gated, shown, Settings::default(), &policy),
+        TlsStream::accept(b, &keys, Settings::default(), &policy)
+    );
+    let (mut reader, mut writer) = tokio::io::split(client.unwrap());
+    let mut server = server.unwrap();
+    gate.lock().unwrap().is_shut = true;
+    let writing = tokio::spawn(async move {
+        // The first is sealed and waits; the second waits for the first.
+        writer.write_all(b"one").await.unwrap();
+        writer.write_all(b"two").await.unwrap();
+        writer.flush().await.unwrap();
+    });
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    assert!(gate.lock().unwrap().waiting.is_some());
+    // Nothing comes to be read, and what waits to be sent is tried in passing.
+    let reading = tokio::spawn(async move {
+        let mut byte = [0; 1];
+        let _ = reader.read(&mut byte).await;
+    });
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    gate.lock().unwrap().open();
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    assert!(writing.is_finished(), "the half that writes still waits");
+    let mut bytes = [0; 6];
+    server.read_exact(&mut bytes).await.unwrap();
+    assert_eq!(&bytes, b"onetwo");
+    reading.abort();
 }
