@@ -32,7 +32,7 @@ pub struct StreamConfig {
     pub connect_timeout: Duration,
     /// How long a connection without a message is kept. It is then released in order.
     pub idle_timeout: Duration,
-    /// How long a peer may leave bytes unread that wait for it.
+    /// How long a peer may take for each KiB that waits for it, or for less if that is all.
     pub stall_timeout: Duration,
     /// How long an orderly end may take.
     pub shutdown_timeout: Duration,

@@ -22,6 +22,7 @@ use crate::shared::{Signals, Waiting};
 use crate::statistics::count;
 use crate::stream::StreamConfig;
 use crate::stream::ending::Ending;
+use crate::stream::progress::Progress;
 use crate::stream::requests::Queued;
 use crate::stream::statistics::StreamCounters;
 use crate::stream::transfer::MAX_BACKLOG;
@@ -78,7 +79,7 @@ pub(crate) struct Connection<S, H> {
     pub(super) out: Vec<u8>,
     pub(super) written: usize,
     pub(super) last_used: Instant,
-    pub(super) last_written: Instant,
+    pub(super) progress: Progress,
     pub(super) is_established: bool,
     /// Whether the peer, or the system, has ended the stream.
     pub(super) is_at_end: bool,
@@ -102,7 +103,7 @@ where
             out: Vec::new(),
             written: 0,
             last_used: now,
-            last_written: now,
+            progress: Progress::begin(now),
             is_established: false,
             is_at_end: false,
             stopping_since: None,
@@ -270,7 +271,7 @@ where
             let (message, out) = (&mut self.message, &mut self.out);
             let had_none = out.len() == self.written;
             match self.parts.machine.poll_transmit(&mut env, message, out) {
-                Ok(true) if had_none => self.last_written = env.now,
+                Ok(true) if had_none => self.progress = Progress::begin(env.now),
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => {

@@ -31,8 +31,8 @@ where
 {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let config = &self.parts.config;
-        let stalled = self.has_output().then_some(config.stall_timeout);
-        let stalled = stalled.map(|after| self.last_written.saturating_add(after));
+        let stalled = self.has_output();
+        let stalled = stalled.then(|| self.progress.stalled_at(config.stall_timeout));
         let stop = self.stopping_since;
         let stop = stop.map(|since| since.saturating_add(config.shutdown_timeout));
         let machine = self.parts.machine.poll_timeout();
@@ -61,7 +61,7 @@ where
             let _ = self.parts.machine.release();
         }
         let config = Arc::clone(&self.parts.config);
-        let stalled_at = self.last_written.saturating_add(config.stall_timeout);
+        let stalled_at = self.progress.stalled_at(config.stall_timeout);
         if self.has_output() && stalled_at <= now {
             debug!(remote = %self.parts.remote, "peer doesn't read");
             self.ending.is_unresponsive = true;

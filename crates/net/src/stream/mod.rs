@@ -4,6 +4,7 @@ mod client;
 mod config;
 mod connection;
 mod ending;
+mod progress;
 mod requests;
 mod server;
 mod statistics;

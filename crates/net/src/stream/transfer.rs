@@ -81,7 +81,7 @@ where
             match self.parts.stream.try_write(left) {
                 Ok(len) => {
                     self.written = self.written.saturating_add(len);
-                    self.last_written = self.parts.clock.now();
+                    self.progress.take(self.parts.clock.now(), len);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if is_transient(error.kind()) => {}
