@@ -23,14 +23,21 @@ pub enum ChannelError {
 #[non_exhaustive]
 pub enum PeerFault {
     /// The peer broke the protocol; this end sent the alert named and closed.
-    #[error("peer broke the protocol: alert {description} sent")]
+    #[error(
+        "{}: alert {description} sent",
+        certificate_fault(*.description).unwrap_or("peer broke the protocol")
+    )]
     AlertSent {
         /// The alert's code point (RFC 5246 §7.2).
         description: u8,
     },
     /// The peer sent a fatal alert.
     #[error(
-        "peer sent alert {description}{}",
+        "peer sent alert {description}{}{}",
+        match certificate_fault(*.description) {
+            Some(_) => ", which refuses this end's certificate or key",
+            None => "",
+        },
         if *.authenticated { "" } else { " (unauthenticated: anybody on the path can have sent it)" }
     )]
     AlertReceived {
@@ -60,6 +67,21 @@ pub enum PeerFault {
     /// (RFC 9147 §4.5.3).
     #[error("too many records that did not verify")]
     TooManyForgeries,
+}
+
+/// Says what an alert that an end sends tells about the other's certificate, if it does (RFC 5246
+/// §7.2.2). A raw public key that isn't known has no alert of its own (RFC 7925 §6).
+const fn certificate_fault(description: u8) -> Option<&'static str> {
+    Some(match description {
+        42 => "certificate is malformed, or a signature in it does not fit",
+        43 => "certificate is of a kind, or for a purpose, that is not accepted",
+        44 => "certificate is revoked",
+        45 => "certificate is not valid at this time",
+        46 => "certificate is for another name",
+        48 => "certificate's authority is not trusted",
+        49 => "certificate's owner has no access",
+        _ => return None,
+    })
 }
 
 /// What a caller did that can't be done.
@@ -158,6 +180,19 @@ mod tests {
         assert_eq!(
             ChannelError::from(fault).to_string(),
             "peer sent alert 40 (unauthenticated: anybody on the path can have sent it)"
+        );
+        let fault = PeerFault::AlertSent { description: 48 };
+        assert_eq!(
+            fault.to_string(),
+            "certificate's authority is not trusted: alert 48 sent"
+        );
+        let fault = PeerFault::AlertReceived {
+            description: 49,
+            authenticated: true,
+        };
+        assert_eq!(
+            fault.to_string(),
+            "peer sent alert 49, which refuses this end's certificate or key"
         );
         let limit = Limit::PlaintextTooLong {
             len: 20_000,

@@ -14,7 +14,7 @@ use crate::problem::Refusal;
 pub(crate) struct AccessRecord {
     method: Method,
     path: String,
-    device: Option<(String, &'static str, &'static str)>,
+    device: Option<(String, &'static str, &'static str, &'static str)>,
     problem: Option<String>,
     is_denied: bool,
 }
@@ -38,6 +38,7 @@ impl AccessRecord {
             device.name.clone(),
             device.mode.name(),
             device.security_name,
+            device.security_mode.name(),
         ));
     }
 
@@ -66,9 +67,11 @@ impl AccessRecord {
     }
 
     pub(crate) fn write(self, status: StatusCode, took: Duration) {
-        let (device, mode, security) = match &self.device {
-            Some((device, mode, security)) => (device.as_str(), *mode, *security),
-            None => ("-", "-", "-"),
+        let (device, mode, security, security_mode) = match &self.device {
+            Some((device, mode, security, security_mode)) => {
+                (device.as_str(), *mode, *security, *security_mode)
+            }
+            None => ("-", "-", "-", "-"),
         };
         let (method, path) = (&self.method, &self.path);
         let problem = self.problem.as_deref();
@@ -82,6 +85,7 @@ impl AccessRecord {
             device,
             mode,
             security,
+            security_mode,
             status = status.as_u16(),
             ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             problem,

@@ -82,6 +82,7 @@ impl Gateway {
                 Arc::clone(&proxy),
                 carriers.clone(),
                 config.limits.requests_per_device,
+                config.certificate.as_ref(),
             )?),
             timeouts: config.timeouts,
             places: Arc::new(Semaphore::new(config.limits.requests)),

@@ -26,9 +26,10 @@ fn write_device(html: &mut String, base: &str, device: &Device) {
     // Writing to a String can't fail.
     let _ = write!(
         html,
-        "<section>\n<h2>{name}</h2>\n<p>mode <b>{}</b>, security <b>{}</b>, {}</p>\n<ul>\n",
+        "<section>\n<h2>{name}</h2>\n<p>mode <b>{}</b>, security <b>{}</b> ({}), {}</p>\n<ul>\n",
         device.mode.name(),
         device.security_name,
+        device.security_mode,
         methods(device.methods),
     );
     let core = device
@@ -144,7 +145,7 @@ mod tests {
             .with_example("/history");
         let html = page("http://127.0.0.1:8080", [&lamp, &meter].into_iter());
         assert!(
-            html.contains("mode <b>terminate</b>, security <b>none</b>, GET, PUT"),
+            html.contains("mode <b>terminate</b>, security <b>none</b> (NoSec), GET, PUT"),
             "{html}"
         );
         let history = "<a href=\"/devices/meter/history\">/history</a>\

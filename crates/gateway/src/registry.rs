@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hedgerow_coap::{Code, OptionNumber};
-use hedgerow_core::{ChannelError, KeyScope, Misuse, PeerFault, PeerId};
+use hedgerow_core::{ChannelError, KeyScope, PeerFault, PeerId, SecurityMode};
 use hedgerow_net::{
-    Credentials, Node, RequestFailure, RequestMessage, ResponseMessage, StreamClient,
+    Credentials, Identity, Node, RequestFailure, RequestMessage, ResponseMessage, StreamClient,
 };
 use hedgerow_proxy::{CoapRequest, Destination, Failure, HcProxy, Host, Target, TargetError};
 use tokio::sync::{Mutex, Semaphore};
@@ -101,6 +101,7 @@ impl Registry {
         proxy: Arc<HcProxy>,
         carriers: impl Into<Carriers>,
         requests_per_device: usize,
+        certificate: Option<&Arc<Identity>>,
     ) -> Result<Self, ConfigError> {
         let mut registry = Self {
             entries: Vec::new(),
@@ -115,7 +116,7 @@ impl Registry {
         for (index, mut device) in devices.into_iter().enumerate() {
             let destination = registry.proxy.device_destination(&device.name).cloned();
             let destination = destination.ok_or_else(|| unchecked("unknown to the proxy"))?;
-            let credentials = take_credentials(&mut device, index).map_err(unchecked)?;
+            let credentials = take_credentials(&mut device, index, certificate)?;
             registry.by_name.insert(device.name.clone(), index);
             registry.by_destination.insert(destination.clone(), index);
             registry.entries.push(Entry {
@@ -172,10 +173,17 @@ impl Registry {
             Err(failure) => failure.to_string(),
         };
         let (mode, security) = (device.mode.name(), device.security_name);
+        let security_mode = device.security_mode;
         let (name, destination) = (&device.name, &entry.destination);
-        info!(device = %name, mode, security, %destination, %address, "device configured");
-        if entry.credentials.is_none() {
-            warn!(device = %name, "device without security: whoever is on the path can read and change everything");
+        info!(device = %name, mode, security, %security_mode, %destination, %address, "device configured");
+        match security_mode {
+            SecurityMode::NoSec => {
+                warn!(device = %name, "NoSec: device without security: whoever is on the path can read and change everything");
+            }
+            SecurityMode::SharedKey => {
+                warn!(device = %name, "SharedKey: whoever has the key, which others have too, can play this device and the gateway");
+            }
+            _ => {}
         }
     }
 
@@ -328,7 +336,11 @@ pub(crate) fn peer_id(index: usize) -> PeerId {
 }
 
 /// Moves a device's key to where sessions use it.
-fn take_credentials(device: &mut Device, index: usize) -> Result<Option<Arc<Credentials>>, Misuse> {
+fn take_credentials(
+    device: &mut Device,
+    index: usize,
+    certificate: Option<&Arc<Identity>>,
+) -> Result<Option<Arc<Credentials>>, ConfigError> {
     match std::mem::replace(&mut device.security, Security::None) {
         Security::None => Ok(None),
         Security::Psk {
@@ -340,8 +352,14 @@ fn take_credentials(device: &mut Device, index: usize) -> Result<Option<Arc<Cred
                 true => KeyScope::Shared,
                 false => KeyScope::OnePeer,
             };
-            let credentials = Credentials::new(identity, key.with_scope(scope), peer_id(index))?;
+            let credentials = Credentials::new(identity, key.with_scope(scope), peer_id(index));
+            let credentials = credentials.map_err(unchecked)?;
             Ok(Some(Arc::new(credentials)))
+        }
+        Security::Certificate { device } => {
+            let credentials =
+                Credentials::certificates(certificate.cloned(), device, peer_id(index));
+            Ok(Some(Arc::new(credentials.map_err(unchecked)?)))
         }
     }
 }

@@ -6,9 +6,13 @@
     clippy::panic
 )]
 
+#[path = "../../net/tests/support/authority.rs"]
+mod authority;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use authority::{Authority, Purpose, Time};
 use hedgerow_gateway::{Config, ConfigError, Device, Https, Security};
 use hedgerow_proxy::Methods;
 use proptest::prelude::*;
@@ -66,6 +70,13 @@ fn every_commented_line_of_the_example_is_valid_too() {
     folder.write("certificate.pem", &key.cert.pem(), 0o644);
     folder.write("private_key.pem", &key.signing_key.serialize_pem(), 0o640);
     folder.write("dashboard.key", "a browser's key!", 0o600);
+    let site = Authority::new("site");
+    let gateway = site.owner("gateway.example", Purpose::Client);
+    folder.write("site.pem", &site.pem, 0o644);
+    folder.write("gateway.pem", &gateway.certificate, 0o644);
+    folder.write("gateway.key", &gateway.key, 0o600);
+    let meter = site.owner("unused", Purpose::Server);
+    folder.write("pump.pub", &meter.public_key, 0o644);
     let lines: Vec<_> = text
         .lines()
         .map(|line| match line.strip_prefix('#') {
@@ -75,6 +86,7 @@ fn every_commented_line_of_the_example_is_valid_too() {
         .collect();
     let config = Config::from_toml(&lines.join("\n"), "hedgerow.toml", &folder.0).unwrap();
     assert!(config.https.is_some() && config.https_psk.is_some());
+    assert!(config.certificate.is_some());
 }
 
 #[test]
@@ -89,7 +101,7 @@ fn each_mistake_has_its_line_its_key_and_what_was_expected() {
             "\n[htpp]\n",
             2,
             "htpp",
-            "did you mean http? The keys here are coap, device, dtls, hc,",
+            "did you mean http? The keys here are certificate, coap, device, dtls, hc,",
         ),
         ("[[devices]]\n", 1, "devices", "did you mean device?"),
         (
@@ -322,7 +334,7 @@ fn each_mistake_in_a_device_has_its_line_its_key_and_what_was_expected() {
             &["security = \"dtls\""],
             2,
             "device.security",
-            "expected \"psk\" or \"none\"",
+            "expected \"none\", \"sharedkey\", \"multikey\", \"certificate\" or \"psk\"",
         ),
         (
             &["security = \"none\""],
@@ -410,10 +422,6 @@ fn what_a_device_can_not_do_without_is_missed() {
             "missing: expected \"terminate\", the only mode that there is",
         ),
         (
-            "security",
-            "missing: expected \"psk\", or \"none\" if the device is to be asked in cle",
-        ),
-        (
             "psk_identity",
             "missing: expected the identity that the device knows",
         ),
@@ -424,6 +432,274 @@ fn what_a_device_can_not_do_without_is_missed() {
         let text: Vec<_> = text.lines().filter(is_it).collect();
         expect_mistake(&text.join("\n"), 1, &format!("device.{key}"), message);
     }
+}
+
+#[test]
+fn key_without_a_word_on_security_is_one_device_s_alone() {
+    let text = device(&[]).replace("security = \"psk\"\n", "");
+    assert!(parse(&text).is_ok());
+    let bare: String = text
+        .lines()
+        .filter(|line| !line.starts_with("psk"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let expected = "missing: expected \"multikey\", \"certificate\", \"sharedkey\", or \"none\" if";
+    expect_mistake(&bare, 1, "device.security", expected);
+    for word in ["sharedkey", "multikey"] {
+        assert!(parse(&device(&[&format!("security = {word:?}")])).is_ok());
+    }
+    let both = device(&["security = \"multikey\"", "shared_key = true"]);
+    let expected = "another thing than `security` says";
+    expect_mistake(&both, 3, "device.shared_key", expected);
+}
+
+#[test]
+fn device_below_the_minimum_is_a_mistake() {
+    let shared = "security = \"sharedkey\"";
+    let in_clear = "[[device]]\nname = \"lamp\"\nuri = \"coap://h\"\nmode = \"terminate\"\n\
+                    security = \"none\"\n";
+    for (text, mode) in [
+        (in_clear.to_owned(), 0),
+        (device(&[shared]), 1),
+        (device(&[]), 2),
+    ] {
+        for (least, word) in ["none", "sharedkey", "multikey", "certificate"]
+            .iter()
+            .enumerate()
+        {
+            let text = format!("{text}[security]\nminimum = {word:?}\n");
+            if mode >= least {
+                assert!(parse(&text).is_ok(), "{text}");
+                continue;
+            }
+            let error = parse(&text).unwrap_err();
+            let mistake = &error.mistakes()[0];
+            assert_eq!(mistake.key, "device.security", "{error}");
+            assert!(
+                mistake.message.contains("as [security] minimum says"),
+                "{error}"
+            );
+        }
+    }
+    expect_mistake(
+        "[security]\nminimum = \"psk\"\n",
+        2,
+        "security.minimum",
+        "expected \"none\", \"sharedkey\", \"multikey\" or \"certificate\"",
+    );
+}
+
+/// An authority, the gateway's certificate and a device's key in files.
+fn certificate_folder(name: &str) -> Folder {
+    let folder = Folder::new(name);
+    let site = Authority::new("site");
+    let gateway = site.owner("gateway.example", Purpose::Client);
+    let lamp = site.owner("lamp.example", Purpose::Server);
+    let old = site.owner_in("gateway.example", Purpose::Client, Time::Over);
+    folder.write("site.pem", &site.pem, 0o644);
+    for (name, owner) in [("gateway", &gateway), ("lamp", &lamp), ("old", &old)] {
+        folder.write(&format!("{name}.key"), &owner.key, 0o600);
+        folder.write(&format!("{name}.pem"), &owner.certificate, 0o644);
+        folder.write(&format!("{name}.pub"), &owner.public_key, 0o644);
+    }
+    folder.write("open.key", &gateway.key, 0o644);
+    folder.write("text", "a text", 0o600);
+    folder
+}
+
+fn in_certificate_mode(own: &str, device: &[&str]) -> String {
+    let head = "[[device]]\nname = \"lamp\"\nuri = \"coaps://lamp.example\"\n\
+                mode = \"terminate\"\nsecurity = \"certificate\"";
+    format!("{own}\n{head}\n{}\n", device.join("\n"))
+}
+
+const OWN: &str = "[certificate]\nprivate_key = \"gateway.key\"\nchain = \"gateway.pem\"";
+
+#[test]
+fn devices_in_certificate_mode_are_known_by_key_or_by_name() {
+    let folder = certificate_folder("certificates");
+    let parse = |text: &str| Config::from_toml(text, "hedgerow.toml", &folder.0);
+    let raw = "[certificate]\nprivate_key = \"gateway.key\"";
+    for (own, device, name) in [
+        (OWN, &["authority = \"site.pem\""][..], "certificate"),
+        (
+            OWN,
+            &["authority = \"site.pem\"", "certificate_name = \"lamp\""],
+            "certificate",
+        ),
+        (raw, &["raw_public_key = \"lamp.pub\""], "raw public key"),
+        // A certificate counts as the key in it.
+        (raw, &["raw_public_key = \"lamp.pem\""], "raw public key"),
+    ] {
+        let config = parse(&in_certificate_mode(own, device)).unwrap();
+        let shown = format!("{:?}", config.devices[0]);
+        assert!(
+            shown.contains(&format!("security_name: \"{name}\"")),
+            "{shown}"
+        );
+        assert!(!format!("{config:?}").contains("PRIVATE"));
+    }
+}
+
+#[test]
+fn each_mistake_about_certificates_has_its_line_and_what_was_expected() {
+    let folder = certificate_folder("certificate-mistakes");
+    let authority = "authority = \"site.pem\"";
+    let raw = "raw_public_key = \"lamp.pub\"";
+    let own = |private_key: &str, chain: &str| {
+        format!("[certificate]\nprivate_key = {private_key:?}\nchain = {chain:?}")
+    };
+    let table: &[(String, &str, usize, &str, &str)] = &[
+        (
+            String::new(),
+            authority,
+            6,
+            "device.security",
+            "expected [certificate] with private_key",
+        ),
+        (
+            own("nowhere", "gateway.pem"),
+            authority,
+            2,
+            "certificate.private_key",
+            "can't be read",
+        ),
+        (
+            own("text", "gateway.pem"),
+            authority,
+            2,
+            "certificate.private_key",
+            "no private key for ECDSA",
+        ),
+        (
+            own("open.key", "gateway.pem"),
+            authority,
+            2,
+            "certificate.private_key",
+            "chmod 600 or 640",
+        ),
+        (
+            own("gateway.key", "nowhere"),
+            authority,
+            3,
+            "certificate.chain",
+            "can't be read",
+        ),
+        (
+            own("gateway.key", "text"),
+            authority,
+            3,
+            "certificate.chain",
+            "no X.509 certificate",
+        ),
+        (
+            own("gateway.key", "lamp.pem"),
+            authority,
+            3,
+            "certificate.chain",
+            "not for this private key",
+        ),
+        (
+            own("old.key", "old.pem"),
+            authority,
+            3,
+            "certificate.chain",
+            "not valid at this time: expected one that counts today",
+        ),
+        (
+            own("lamp.key", "lamp.pem"),
+            authority,
+            3,
+            "certificate.chain",
+            "isn't for TLS clients",
+        ),
+        (
+            OWN.to_owned(),
+            "",
+            4,
+            "device.authority",
+            "missing: expected raw_public_key = FILE, or",
+        ),
+        (
+            OWN.to_owned(),
+            "authority = \"nowhere\"",
+            9,
+            "device.authority",
+            "can't be read",
+        ),
+        (
+            OWN.to_owned(),
+            "authority = \"text\"",
+            9,
+            "device.authority",
+            "no X.509 certificate",
+        ),
+        (
+            OWN.to_owned(),
+            "raw_public_key = \"text\"",
+            9,
+            "device.raw_public_key",
+            "no public key on P-256",
+        ),
+        (
+            OWN.to_owned(),
+            "raw_public_key = \"lamp.pub\"\nauthority = \"site.pem\"",
+            9,
+            "device.raw_public_key",
+            "a second way",
+        ),
+        (
+            OWN.to_owned(),
+            "raw_public_key = \"lamp.pub\"\ncertificate_name = \"x\"",
+            10,
+            "device.certificate_name",
+            "not used with raw_public_key",
+        ),
+        (
+            OWN.to_owned(),
+            "authority = \"site.pem\"\ncertificate_name = \"a b\"",
+            10,
+            "device.certificate_name",
+            "neither a DNS name",
+        ),
+        (
+            OWN.to_owned(),
+            "authority = \"site.pem\"\npsk = \"key\"",
+            10,
+            "device.psk",
+            "not used with security = \"certificate\"",
+        ),
+    ];
+    for (own, device, line, key, message) in table {
+        let text = in_certificate_mode(own, &[device]);
+        let error = Config::from_toml(&text, "hedgerow.toml", &folder.0).expect_err(&text);
+        let mut mistakes = error.mistakes().iter();
+        let mistake = mistakes.find(|mistake| mistake.key == *key);
+        let mistake = mistake.unwrap_or_else(|| panic!("no mistake at {key:?}: {error}"));
+        assert_eq!(mistake.position.unwrap().line, *line, "{text}: {error}");
+        assert!(mistake.message.contains(message), "{text}: {error}");
+    }
+    // Certificates for a device with a key, and two devices that one could play.
+    let text = device(&[authority]);
+    let error = Config::from_toml(&text, "hedgerow.toml", &folder.0).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("not used with security = \"multikey\"")
+    );
+    let second = in_certificate_mode("", &[raw])
+        .replace("\"lamp\"", "\"other\"")
+        .replace("lamp.example", "other.example");
+    let text = in_certificate_mode(OWN, &[raw]) + &second;
+    let error = Config::from_toml(&text, "hedgerow.toml", &folder.0).unwrap_err();
+    let expected = "device.raw_public_key: device \"lamp\" is known by the same";
+    assert!(error.to_string().contains(expected), "{error}");
+    // A device needs a suite.
+    let suites = "[dtls]\nsuites = [\"TLS_PSK_WITH_AES_128_CCM_8\"]\n";
+    let text = in_certificate_mode(OWN, &[raw]) + suites;
+    let error = Config::from_toml(&text, "hedgerow.toml", &folder.0).unwrap_err();
+    let expected = "dtls.suites: no suite with ECDHE_ECDSA, which a device needs";
+    assert!(error.to_string().contains(expected), "{error}");
 }
 
 #[test]

@@ -81,6 +81,7 @@ async fn a_request_is_one_line_without_query_fields_bodies_and_keys() {
         "device=\"meter\"",
         "mode=\"terminate\"",
         "security=\"psk\"",
+        "security_mode=\"MultiKey\"",
         "status=200",
         "ms=",
     ] {
@@ -103,7 +104,7 @@ async fn a_request_is_one_line_without_query_fields_bodies_and_keys() {
         .find(|it| it.contains("device configured"))
         .unwrap();
     assert!(
-        configured.contains("mode=\"terminate\" security=\"psk\""),
+        configured.contains("mode=\"terminate\" security=\"psk\" security_mode=MultiKey"),
         "{configured}"
     );
     for line in lines.iter().filter(|line| line.contains(" hedgerow")) {

@@ -102,7 +102,7 @@ fn security_and_scheme_have_to_fit() {
     let at = SocketAddr::from(([192, 0, 2, 7], 5_684));
     let without = Device::new("lamp", format!("coaps+tcp://{at}"), Security::None);
     let error = Config::default().with_device(without).check().unwrap_err();
-    let expected = "no security for coaps+tcp://: expected security = \"psk\", or coap+tcp://";
+    let expected = "no security for coaps+tcp://: expected security = \"multikey\" or";
     assert!(error.to_string().contains(expected), "{error}");
     let both = Config::default()
         .with_device(over_tls("one", at, KEY))

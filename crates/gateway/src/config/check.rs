@@ -4,8 +4,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use hedgerow_coap::Scheme;
-use hedgerow_core::{MAX_PSK_IDENTITY_LEN, Psk, ct_eq};
+use hedgerow_core::{
+    CertificateFault, CertificateOwner, MAX_PSK_IDENTITY_LEN, Psk, SecurityMode, ct_eq,
+};
+use hedgerow_net::AcceptedServer;
 use hedgerow_proxy::{ConfigError as ProxyError, Destination, HcProxy, Methods};
+use hedgerow_record::KeyExchange;
 
 use super::mistake::{ConfigError, Mistake};
 use super::table::{Place, full_name};
@@ -58,6 +62,7 @@ impl Config {
         self.check_numbers(&mut faults);
         self.check_devices(&mut faults);
         self.check_shared_keys(line_of_key, &mut faults);
+        self.check_modes(&mut faults);
         for (index, name) in self.hc_devices.iter().enumerate() {
             let is_known = self.devices.iter().any(|device| device.name == *name);
             let is_first = self.hc_devices.iter().position(|other| other == name) == Some(index);
@@ -101,7 +106,7 @@ impl Config {
             let is_shared = before.iter().any(|other| same_key(&other.psk, &client.psk))
                 || self.devices.iter().any(|device| match &device.security {
                     Security::Psk { key, .. } => same_key(key, &client.psk),
-                    Security::None => false,
+                    Security::None | Security::Certificate { .. } => false,
                 });
             if is_shared {
                 fault(
@@ -212,6 +217,74 @@ impl Config {
         }
     }
 
+    /// What the modes of the devices ask for: the least one, the gateway's own certificate, suites.
+    fn check_modes(&self, faults: &mut Vec<(Place, String)>) {
+        for (index, device) in self.devices.iter().enumerate() {
+            let mode = device.security.mode();
+            if mode < self.minimum {
+                let message = format!(
+                    "mode {mode} found, expected {} or more as [security] minimum says",
+                    self.minimum
+                );
+                faults.push((("device", index, "security"), message));
+            }
+            let Security::Certificate { device: accepted } = &device.security else {
+                continue;
+            };
+            if self.certificate.is_none() {
+                let message =
+                    "no key of the gateway's own: expected [certificate] with private_key";
+                faults.push((("device", index, "security"), message.to_owned()));
+            }
+            let before = self.devices.get(..index).unwrap_or_default();
+            let same = before.iter().find(|other| {
+                matches!(&other.security, Security::Certificate { device } if device == accepted)
+            });
+            if let Some(other) = same {
+                let key = match accepted {
+                    AcceptedServer::RawPublicKey(_) => "raw_public_key",
+                    _ => "certificate_name",
+                };
+                let message = format!(
+                    "device {:?} is known by the same, so that each can play the other: expected \
+                     one of its own for each",
+                    other.name
+                );
+                faults.push((("device", index, key), message));
+            }
+        }
+        if let Some(identity) = &self.certificate
+            && let Err(fault) = identity.check(CertificateOwner::Client)
+        {
+            let message = match fault {
+                CertificateFault::Unsupported => {
+                    "a certificate that isn't for TLS clients: expected one with clientAuth, or \
+                     without extended key usage"
+                        .to_owned()
+                }
+                fault => format!("{fault}: expected one that counts today"),
+            };
+            faults.push((("certificate", 0, "chain"), message));
+        }
+        let has_suite = |is_signed: bool| {
+            let mut suites = self.dtls.suites.iter();
+            suites.any(|suite| (suite.key_exchange() == Some(KeyExchange::EcdheEcdsa)) == is_signed)
+        };
+        for (is_signed, kind) in [(true, "ECDHE_ECDSA"), (false, "PSK")] {
+            let is_wanted = self
+                .devices
+                .iter()
+                .any(|device| match device.security.mode() {
+                    SecurityMode::NoSec => false,
+                    mode => (mode == SecurityMode::Certificate) == is_signed,
+                });
+            if is_wanted && !has_suite(is_signed) {
+                let message = format!("no suite with {kind}, which a device needs: expected one");
+                faults.push((("dtls", 0, "suites"), message));
+            }
+        }
+    }
+
     /// A device that knows another one's key can play that other one, whatever its own identity
     /// is. Both roles of a key can't meet in a gateway: it is a client to every device, and has no
     /// server's keys.
@@ -251,7 +324,7 @@ impl Config {
             let named = named.collect::<Vec<_>>().join(", ");
             let message = format!(
                 "the same key in the devices {named}, so that each can play the others: expected \
-                 a key of its own for each, or shared_key = true in all of them"
+                 a key of its own for each, or security = \"sharedkey\" in all of them"
             );
             faults.push((("device", *repeated, "psk"), message));
         }
@@ -279,18 +352,18 @@ fn check_scheme(
     fault: &mut impl FnMut(&'static str, String),
 ) {
     let message = match (destination.scheme(), &device.security) {
-        (Scheme::Coap, Security::Psk { .. }) => {
+        (Scheme::Coap, Security::Psk { .. } | Security::Certificate { .. }) => {
             "a key for coap://, which has no security: expected coaps://, or security = \"none\""
         }
         (Scheme::Coaps, Security::None) => {
-            "no security for coaps://: expected security = \"psk\", or coap://"
+            "no security for coaps://: expected security = \"multikey\" or \"certificate\", or coap://"
         }
-        (Scheme::CoapTcp, Security::Psk { .. }) => {
+        (Scheme::CoapTcp, Security::Psk { .. } | Security::Certificate { .. }) => {
             "a key for coap+tcp://, which has no security: expected coaps+tcp://, or \
              security = \"none\""
         }
         (Scheme::CoapsTcp, Security::None) => {
-            "no security for coaps+tcp://: expected security = \"psk\", or coap+tcp://"
+            "no security for coaps+tcp://: expected security = \"multikey\" or \"certificate\", or coap+tcp://"
         }
         _ => return,
     };

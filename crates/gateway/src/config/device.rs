@@ -1,6 +1,7 @@
 //! A device behind the gateway.
 
 use hedgerow_core::{Misuse, Psk, SecurityMode};
+use hedgerow_net::AcceptedServer;
 use hedgerow_proxy::Methods;
 
 /// A device: its name, where it is, and what may be asked of it.
@@ -12,6 +13,7 @@ pub struct Device {
     pub(crate) security: Security,
     /// What the page shows, also once the key is where sessions use it.
     pub(crate) security_name: &'static str,
+    pub(crate) security_mode: SecurityMode,
     pub(crate) methods: Methods,
     pub(crate) paths: Vec<PathPattern>,
     pub(crate) examples: Vec<String>,
@@ -26,6 +28,7 @@ impl Device {
             uri: uri.into(),
             mode: Mode::Terminate,
             security_name: security.name(),
+            security_mode: security.mode(),
             security,
             methods: Methods::GET,
             paths: Vec::new(),
@@ -103,6 +106,12 @@ pub enum Security {
         /// other.
         is_shared: bool,
     },
+    /// DTLS or TLS with the gateway's own certificate or raw public key ([`Config::certificate`]
+    /// (super::Config::certificate)), and the device's.
+    Certificate {
+        /// How the device is known.
+        device: AcceptedServer,
+    },
 }
 
 impl Security {
@@ -127,6 +136,7 @@ impl Security {
                 is_shared: true, ..
             } => SecurityMode::SharedKey,
             Self::Psk { .. } => SecurityMode::MultiKey,
+            Self::Certificate { .. } => SecurityMode::Certificate,
         }
     }
 
@@ -138,6 +148,10 @@ impl Security {
                 is_shared: true, ..
             } => "psk (shared)",
             Self::Psk { .. } => "psk",
+            Self::Certificate {
+                device: AcceptedServer::RawPublicKey(_),
+            } => "raw public key",
+            Self::Certificate { .. } => "certificate",
         }
     }
 }

@@ -2,10 +2,14 @@
 
 use std::borrow::Cow;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use hedgerow_core::Psk;
-use hedgerow_handshake::ExtendedMasterSecret;
+use hedgerow_core::{PeerId, Psk, SecurityMode, ServerName};
+use hedgerow_handshake::{ExtendedMasterSecret, Settings};
+use hedgerow_net::{
+    AcceptedServer, Authorities, Credentials, Identity, IdentityError, RawPublicKey,
+};
 use hedgerow_proxy::Methods;
 use hedgerow_record::CipherSuite;
 use toml::Spanned;
@@ -153,6 +157,12 @@ impl Reader<'_, '_> {
         }
         if let Some(table) = root.table(self.findings, "dtls") {
             self.dtls(table, &mut config.dtls);
+        }
+        if let Some(table) = root.table(self.findings, "security") {
+            self.least_mode(table, &mut config.minimum);
+        }
+        if let Some(table) = root.table(self.findings, "certificate") {
+            config.certificate = self.certificate(table);
         }
         if let Some(table) = root.table(self.findings, "coap") {
             self.coap(table, &mut config.coap);
@@ -308,8 +318,9 @@ impl Reader<'_, '_> {
 
     fn dtls(&mut self, mut table: Table<'_>, dtls: &mut Dtls) {
         let findings = &mut *self.findings;
-        let suites = hedgerow_handshake::DEFAULT_SUITES;
+        let suites = Settings::default();
         let suites: Vec<(&str, CipherSuite)> = suites
+            .suites()
             .iter()
             .filter_map(|suite| Some((suite.name()?, *suite)))
             .collect();
@@ -332,6 +343,44 @@ impl Reader<'_, '_> {
         let count = count.and_then(|count| u8::try_from(count).ok());
         set(&mut dtls.timers.max_transmissions, count);
         table.finish(findings);
+    }
+
+    fn least_mode(&mut self, mut table: Table<'_>, minimum: &mut SecurityMode) {
+        set(
+            minimum,
+            table.word(self.findings, "minimum", &SECURITY_MODES),
+        );
+        table.finish(self.findings);
+    }
+
+    /// Reads what the gateway shows devices in certificate mode.
+    fn certificate(&mut self, mut table: Table<'_>) -> Option<Arc<Identity>> {
+        let private_key = self.file(&mut table, "private_key", "a file with a key", true);
+        let expected = "a file with certificates, the gateway's own first";
+        let chain = match table.is_present("chain") {
+            true => Some(self.file(&mut table, "chain", expected, false)),
+            // Without one, the raw public key is what devices know the gateway by.
+            false => {
+                let _ = table.text(self.findings, "chain", expected);
+                None
+            }
+        };
+        let identity = private_key.and_then(|private_key| {
+            let read = Identity::new(&private_key);
+            read.map_err(|error| table.wrong(self.findings, "private_key", error.to_string()))
+                .ok()
+        });
+        let identity = match (identity, chain) {
+            (Some(identity), Some(Some(chain))) => identity
+                .with_certificates(&chain)
+                .map_err(|error| table.wrong(self.findings, "chain", error.to_string()))
+                .ok(),
+            (identity, None) => identity,
+            // The chain can't be read, which was said.
+            (_, Some(_)) => None,
+        };
+        table.finish(self.findings);
+        identity.map(Arc::new)
     }
 
     fn coap(&mut self, mut table: Table<'_>, coap: &mut Coap) {
@@ -381,7 +430,7 @@ impl Reader<'_, '_> {
                 "\"terminate\", the only mode that there is",
             );
         }
-        let security = self.security(&mut table);
+        let security = self.security(&mut table, uri.as_deref());
         let methods = [
             ("GET", Methods::GET),
             ("POST", Methods::POST),
@@ -421,25 +470,57 @@ impl Reader<'_, '_> {
         Some(device)
     }
 
-    /// Reads what protects a device, which has to be said.
-    fn security(&mut self, table: &mut Table<'_>) -> Option<Security> {
-        let kind = table.word(self.findings, "security", &[("psk", true), ("none", false)]);
-        if !table.is_present("security") {
-            let expected = "\"psk\", or \"none\" if the device is to be asked in clear";
+    /// Reads what protects a device, which has to be said: the mode, or at least a key.
+    fn security(&mut self, table: &mut Table<'_>, uri: Option<&str>) -> Option<Security> {
+        let words = SECURITY_MODES.map(|(word, mode)| (word, Some(mode)));
+        let words = [&words[..], &[("psk", None)]].concat();
+        let word = table.word(self.findings, "security", &words);
+        let has_key = table.is_present("psk") || table.is_present("psk_file");
+        if !table.is_present("security") && !has_key {
+            let expected = "\"multikey\", \"certificate\", \"sharedkey\", or \"none\" if the device is \
+                            to be asked in clear";
             table.missing(self.findings, "security", expected);
         }
         let identity = table.text(self.findings, "psk_identity", "a text");
         let texts = self.key_texts(table);
-        let is_shared = table.boolean(self.findings, "shared_key").unwrap_or(false);
-        if !kind? {
-            for name in ["psk_identity", "psk", "psk_file", "shared_key"] {
-                if table.is_present(name) {
-                    let message = "not used with security = \"none\": expected one or the other";
-                    table.wrong(self.findings, name, message.to_owned());
-                }
+        let is_shared = table.boolean(self.findings, "shared_key");
+        let raw_public_key = table.text(self.findings, "raw_public_key", EXPECTED_PUBLIC_KEY);
+        let authority = table.text(self.findings, "authority", EXPECTED_AUTHORITY);
+        let name = table.text(self.findings, "certificate_name", EXPECTED_NAME);
+        let is_read = word.is_some() || (has_key && !table.is_present("security"));
+        // "psk" is the word from before the modes had theirs, and a key without any means the same.
+        let by_key = match is_shared {
+            Some(true) => SecurityMode::SharedKey,
+            _ => SecurityMode::MultiKey,
+        };
+        let mode = word.flatten().unwrap_or(by_key);
+        let unused: &[&'static str] = match mode {
+            _ if !is_read => return None,
+            SecurityMode::NoSec => &[&KEY_NAMES[..], &CERTIFICATE_NAMES].concat(),
+            SecurityMode::Certificate => &KEY_NAMES,
+            _ => &CERTIFICATE_NAMES,
+        };
+        for name in unused {
+            if table.is_present(name) {
+                let (word, _) = SECURITY_MODES.into_iter().find(|(_, it)| *it == mode)?;
+                let message =
+                    format!("not used with security = {word:?}: expected one or the other");
+                table.wrong(self.findings, name, message);
             }
-            return Some(Security::None);
         }
+        match mode {
+            SecurityMode::NoSec => return Some(Security::None),
+            SecurityMode::Certificate => {
+                let device = self.accepted(table, raw_public_key, authority, name, uri?)?;
+                return Some(Security::Certificate { device });
+            }
+            mode if is_shared.is_some() && mode != by_key => {
+                let message = "another thing than `security` says: expected one or the other";
+                table.wrong(self.findings, "shared_key", message.to_owned());
+            }
+            _ => {}
+        }
+        let is_shared = mode == SecurityMode::SharedKey;
         if !table.is_present("psk_identity") {
             table.missing(
                 self.findings,
@@ -453,6 +534,69 @@ impl Reader<'_, '_> {
             key,
             is_shared,
         })
+    }
+
+    /// Reads how a device in certificate mode is known.
+    fn accepted(
+        &mut self,
+        table: &mut Table<'_>,
+        raw_public_key: Option<&str>,
+        authority: Option<&str>,
+        name: Option<&str>,
+        uri: &str,
+    ) -> Option<AcceptedServer> {
+        let is_present = |name| table.is_present(name);
+        match (is_present("raw_public_key"), is_present("authority")) {
+            (false, false) => {
+                let expected = "raw_public_key = FILE, or authority = FILE with certificates of \
+                                authorities to trust";
+                table.missing(self.findings, "authority", expected);
+                return None;
+            }
+            (true, true) => {
+                let message =
+                    "a second way to know the device: expected raw_public_key or authority";
+                table.wrong(self.findings, "raw_public_key", message.to_owned());
+                return None;
+            }
+            (true, false) if is_present("certificate_name") => {
+                let message = "not used with raw_public_key: expected one or the other";
+                table.wrong(self.findings, "certificate_name", message.to_owned());
+                return None;
+            }
+            _ => {}
+        }
+        let (key, path) = match (raw_public_key, authority) {
+            (Some(path), _) => ("raw_public_key", path),
+            (None, path) => ("authority", path?),
+        };
+        let bytes = match read(&self.folder.join(path), MAX_FILE_LEN) {
+            Ok((bytes, _)) => bytes,
+            Err(error) => {
+                table.wrong(self.findings, key, unreadable(error));
+                return None;
+            }
+        };
+        let accepted = match key {
+            "raw_public_key" => RawPublicKey::new(&bytes).map(AcceptedServer::RawPublicKey),
+            _ => Authorities::new(&bytes).map(|authorities| AcceptedServer::Certificate {
+                authorities,
+                name: name.unwrap_or_else(|| authority_of(uri)).to_owned(),
+            }),
+        };
+        let checked = accepted.and_then(|accepted| {
+            // What can't be asked for shows now and not with the first request.
+            Credentials::certificates(None, accepted.clone(), PeerId(0)).map(|_| accepted)
+        });
+        checked
+            .map_err(|error| {
+                let key = match error {
+                    IdentityError::Name => "certificate_name",
+                    _ => key,
+                };
+                table.wrong(self.findings, key, error.to_string());
+            })
+            .ok()
     }
 
     /// Reads where a key stands: in the table itself, or in a file.
@@ -514,6 +658,37 @@ struct KeyTexts<'a> {
     inline: Option<&'a str>,
     file: Option<&'a str>,
 }
+
+/// Returns what a certificate has to carry for a URI if nothing else is said: its host, or host and
+/// port where the host is an address (RFC 7252 §9.1.3.3).
+fn authority_of(uri: &str) -> &str {
+    let (_, authority) = uri.split_once("://").unwrap_or(("", uri));
+    let host = authority
+        .rsplit_once(':')
+        .map_or(authority, |(host, _)| host);
+    match ServerName::new(host) {
+        Ok(_) => host,
+        Err(_) => authority,
+    }
+}
+
+/// The security modes by the words of the configuration.
+const SECURITY_MODES: [(&str, SecurityMode); 4] = [
+    ("none", SecurityMode::NoSec),
+    ("sharedkey", SecurityMode::SharedKey),
+    ("multikey", SecurityMode::MultiKey),
+    ("certificate", SecurityMode::Certificate),
+];
+
+const KEY_NAMES: [&str; 4] = ["psk_identity", "psk", "psk_file", "shared_key"];
+
+const CERTIFICATE_NAMES: [&str; 3] = ["raw_public_key", "authority", "certificate_name"];
+
+const EXPECTED_PUBLIC_KEY: &str = "the path of a file with the device's public key";
+
+const EXPECTED_AUTHORITY: &str = "the path of a file with certificates of authorities";
+
+const EXPECTED_NAME: &str = "the DNS name, or HOST:PORT, that the device's certificate carries";
 
 fn set<T>(place: &mut T, value: Option<T>) {
     if let Some(value) = value {

@@ -12,10 +12,13 @@ mod table;
 mod units;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use hedgerow_core::SecurityMode;
 use hedgerow_exchange::TransmissionParameters;
-use hedgerow_handshake::{DEFAULT_SUITES, ExtendedMasterSecret, Settings, Timers};
+use hedgerow_handshake::{ExtendedMasterSecret, Settings, Timers};
+use hedgerow_net::Identity;
 use hedgerow_proxy::HcProxy;
 use hedgerow_record::CipherSuite;
 
@@ -43,6 +46,11 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// What handshakes with devices offer.
     pub dtls: Dtls,
+    /// The least security mode that any device may have; NoSec, if nothing is said, leaves it to each
+    /// device's own line.
+    pub minimum: SecurityMode,
+    /// The gateway's own key, and its certificates if it has any; for devices in certificate mode.
+    pub certificate: Option<Arc<Identity>>,
     /// How CoAP is spoken with devices.
     pub coap: Coap,
     /// The names of the devices that may be asked by URI, under `/hc/`.
@@ -52,7 +60,7 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// HTTP on 127.0.0.1:8080, no HTTPS, nothing under `/hc/`, no devices.
+    /// HTTP on 127.0.0.1:8080, no HTTPS, nothing under `/hc/`, no devices, no certificate.
     fn default() -> Self {
         Self {
             http: Some(Http::default()),
@@ -61,6 +69,8 @@ impl Default for Config {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             dtls: Dtls::default(),
+            minimum: SecurityMode::NoSec,
+            certificate: None,
             coap: Coap::default(),
             hc_devices: Vec::new(),
             devices: Vec::new(),
@@ -266,7 +276,7 @@ impl Default for Dtls {
     /// Every suite that there is, the extended master secret required, an hour of idleness.
     fn default() -> Self {
         Self {
-            suites: DEFAULT_SUITES.to_vec(),
+            suites: Settings::default().suites().to_vec(),
             extended_master_secret: ExtendedMasterSecret::Required,
             timers: Timers::default(),
             idle_timeout: Duration::from_secs(3_600),

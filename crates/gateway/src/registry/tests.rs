@@ -82,7 +82,8 @@ impl Fixture {
         config.dtls.timers.deadline = Duration::from_millis(500);
         let proxy = Arc::new(config.proxy().unwrap());
         let node = bind_node(&config).await.unwrap();
-        let mut registry = Registry::new(config.devices, Arc::clone(&proxy), node, 1).unwrap();
+        let mut registry =
+            Registry::new(config.devices, Arc::clone(&proxy), node, 1, None).unwrap();
         let names = Names::default();
         let answers = names.clone();
         registry.look_up = Box::new(move |_, _| Box::pin(std::future::ready(answers.look_up())));

@@ -39,7 +39,7 @@ impl Gateway {
         let node = hedgerow_net::Node::bind_client(local, hedgerow_net::NodeConfig::default());
         let node = node.await.unwrap();
         let limits = config.limits;
-        let registry = Registry::new(config.devices, Arc::clone(&proxy), node, 16).unwrap();
+        let registry = Registry::new(config.devices, Arc::clone(&proxy), node, 16, None).unwrap();
         Self {
             front: Arc::new(Front {
                 is_https: false,
