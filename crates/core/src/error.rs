@@ -67,6 +67,10 @@ pub enum PeerFault {
     /// (RFC 9147 §4.5.3).
     #[error("too many records that did not verify")]
     TooManyForgeries,
+    /// The peer of an idle association answered none of the pings that asked for a sign of life (RFC 7252
+    /// §4.3).
+    #[error("no sign of life")]
+    Unresponsive,
 }
 
 /// Says what an alert that an end sends tells about the other's certificate, if it does (RFC 5246

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use core::time::Duration;
 
 use hedgerow_coap::Header;
 use hedgerow_core::{Aead, ChannelError, Env, Instant, Peer, SecureChannel};
@@ -11,6 +12,7 @@ use hedgerow_record::ConnectionId;
 
 use crate::Address;
 use crate::candidate::{Candidate, Due, PROBE_PAUSE};
+use crate::liveness::Liveness;
 
 /// What protects the messages of an association.
 pub(crate) enum Channel<A> {
@@ -40,6 +42,7 @@ pub(crate) struct Association<A, C, K> {
     pub(crate) peer: Peer,
     pub(crate) exchange: HeapExchange<Arc<hedgerow_exchange::Config>>,
     pub(crate) last_used: Instant,
+    pub(crate) liveness: Liveness,
     /// The time under which the timers have it.
     pub(crate) armed: Option<Instant>,
     /// Whether it stands in the queue of those that may have something to send.
@@ -90,8 +93,33 @@ impl<A: Address, C: Aead, K> Association<A, C, K> {
         !matches!(self.channel, Channel::Expected)
     }
 
+    /// Says whether nothing is under way, but for a ping that nobody asked for.
+    pub(crate) fn is_done(&self) -> bool {
+        let usage = self.exchange.usage();
+        if self.liveness.is_asked() {
+            return usage.outgoing <= 1
+                && [usage.incoming, usage.replies, usage.seen] == [0; 3]
+                && [usage.reassemblies, usage.representations] == [0; 2];
+        }
+        // Message IDs that are remembered keep a late duplicate from running a handler again.
+        self.exchange.is_idle() && usage.seen == 0
+    }
+
+    /// Returns when the peer is to be asked for a sign of life: under a session alone, where nobody
+    /// else can give one.
+    pub(crate) fn ping_due_at(&self, ping_idle_after: Option<Duration>) -> Option<Instant> {
+        match self.channel {
+            Channel::Session(_) => self.liveness.due_at(ping_idle_after),
+            Channel::NoSec | Channel::Expected => None,
+        }
+    }
+
     /// Returns when something is due, before idleness ends the association.
-    pub(crate) fn poll_timeout(&self, idle_at: Instant) -> Instant {
+    pub(crate) fn poll_timeout(
+        &self,
+        idle_at: Instant,
+        ping_idle_after: Option<Duration>,
+    ) -> Instant {
         if !self.is_open() {
             // The handshake has a timer of its own, and ends one way or the other.
             return idle_at;
@@ -100,7 +128,8 @@ impl<A: Address, C: Aead, K> Association<A, C, K> {
         let candidate = self.candidate.as_deref();
         let candidate =
             candidate.and_then(|found| found.poll_timeout(max_retransmit, self.probe_len()));
-        [self.exchange.poll_timeout(), candidate]
+        let ping = self.ping_due_at(ping_idle_after);
+        [self.exchange.poll_timeout(), candidate, ping]
             .into_iter()
             .flatten()
             .fold(idle_at, Instant::min)

@@ -58,8 +58,21 @@ pub struct Config {
     pub max_handshakes: usize,
     /// Events waiting to be fetched. What happens beyond that is counted, and lost.
     pub max_events: usize,
-    /// How long an association without a message is kept.
+    /// How long an association without a message is kept. Answers to the pings of
+    /// [`Self::ping_idle_after`] don't count; a peer's own pings do.
     pub idle_timeout: Duration,
+    /// How long the peer of an association with a session may be silent before it is asked for a sign of
+    /// life under the session (RFC 7252 §4.3), and again after as long; `None` for never, as it is
+    /// where peers sleep.
+    ///
+    /// The ping is retransmitted as any Confirmable message. A peer that doesn't answer is gone
+    /// at the latest MAX_TRANSMIT_WAIT after it was due (RFC 7252 §4.8.2: 93 s by default): the association
+    /// ends with [`Event::Failed`](crate::Event::Failed) and
+    /// [`PeerFault::Unresponsive`](hedgerow_core::PeerFault::Unresponsive). An end that has begun the
+    /// association first tries a new handshake beside the session, as with any silent peer, and
+    /// its failure ends the association earlier. An idle association costs a ping and its answer in
+    /// that time, a dead one 1 + MAX_RETRANSMIT pings once.
+    pub ping_idle_after: Option<Duration>,
 }
 
 impl Default for Config {
@@ -75,6 +88,7 @@ impl Default for Config {
             max_handshakes: 256,
             max_events: 4_096,
             idle_timeout: Duration::from_secs(3_600),
+            ping_idle_after: None,
         }
     }
 }

@@ -110,6 +110,7 @@ mod endpoint;
 mod error;
 mod event;
 mod handshaking;
+mod liveness;
 mod moving;
 mod nosec;
 mod peek;

@@ -274,6 +274,7 @@ where
                 found.ticket = ticket;
                 found.peer = peer;
                 found.last_used = env.now;
+                found.liveness.hear(env.now);
                 // What was known of the way to this address stays known.
                 found.path_len = found.path_len.into_iter().chain(path_len).min();
                 found.limit_messages();
@@ -398,7 +399,11 @@ where
     ) -> Option<Event<'a, A>> {
         self.touch(id);
         let found = self.associations.get_mut(&id)?;
-        found.last_used = env.now;
+        // An answer to a ping of this end's own isn't use.
+        if !(found.liveness.is_asked() && Candidate::<A>::is_guess(message)) {
+            found.last_used = env.now;
+        }
+        found.liveness.hear(env.now);
         let (address, peer) = (found.address, found.peer);
         let is_guess = found.candidate.is_some() && Candidate::<A>::is_guess(message);
         match found.exchange.handle_message(env, message) {

@@ -4,16 +4,17 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use hedgerow_core::{
-    ChannelError, ClientCredentials, CryptoProvider, DropReason, Env, Instant, Peer, SecureChannel,
-    ServerCredentials,
+    ChannelError, ClientCredentials, CryptoProvider, DropReason, Env, Instant, Peer, PeerFault,
+    SecureChannel, ServerCredentials,
 };
-use hedgerow_exchange::{Event as ExchangeEvent, HeapExchange};
+use hedgerow_exchange::{Event as ExchangeEvent, HeapExchange, OutgoingRequest, RequestError};
 use hedgerow_handshake::{Buffers, ClientHandshake, SentTicket};
 use hedgerow_record::ConnectionId;
 
 use crate::association::{Association, Channel, Role};
 use crate::endpoint::{Handled, Speaker, Timer};
 use crate::handshaking::{Buffer, Entry, Handshaking, buffers};
+use crate::liveness::Liveness;
 use crate::moving::Owner;
 use crate::security_policy::Permitted;
 use crate::{Address, AssociationId, Endpoint, Error, Event};
@@ -115,6 +116,7 @@ where
             peer,
             exchange: HeapExchange::new(exchange, env),
             last_used: env.now,
+            liveness: Liveness::new(env.now),
             next_renewal_at: env.now,
             armed: None,
             is_queued: false,
@@ -271,6 +273,20 @@ where
             .and_then(|found| found.exchange.poll_event())
         {
             let event = match event {
+                ExchangeEvent::RequestFailed { request, error }
+                    if let Some(is_silent) = self.end_ping(id, request) =>
+                {
+                    let is_gone = is_silent && error == RequestError::AcknowledgementTimeout;
+                    // A handshake beside the session asks too, and has a deadline of its own.
+                    if is_gone && !self.has_handshake(id) {
+                        self.fail_association(id, PeerFault::Unresponsive.into());
+                        return false;
+                    }
+                    continue;
+                }
+                ExchangeEvent::Pong { request } if self.end_ping(id, request).is_some() => {
+                    continue;
+                }
                 ExchangeEvent::RequestFailed { request, error } => Event::RequestFailed {
                     association: id,
                     request,
@@ -296,12 +312,26 @@ where
         is_unresponsive
     }
 
+    /// Takes in the end of a request, if it is the ping that this end has sent by itself; see
+    /// [`Liveness::end`].
+    fn end_ping(&mut self, id: AssociationId, request: OutgoingRequest) -> Option<bool> {
+        self.associations.get_mut(&id)?.liveness.end(request)
+    }
+
+    /// Says whether a handshake runs beside an association's session.
+    fn has_handshake(&self, id: AssociationId) -> bool {
+        let found = self.associations.get(&id);
+        found
+            .and_then(|found| self.handshakes.get(&found.address))
+            .is_some_and(|entry| entry.handshake.association() == Some(id))
+    }
+
     pub(crate) fn arm_association(&mut self, id: AssociationId) {
         let idle_timeout = self.config.idle_timeout;
         let Some(found) = self.associations.get_mut(&id) else {
             return;
         };
-        let at = found.poll_timeout(found.last_used + idle_timeout);
+        let at = found.poll_timeout(found.last_used + idle_timeout, self.config.ping_idle_after);
         if found.armed == Some(at) {
             return;
         }

@@ -22,15 +22,21 @@ where
         };
         found.armed = None;
         if env.now >= found.last_used + idle_timeout {
-            // Message IDs that are remembered keep a late duplicate from running a handler again.
-            let is_done = found.exchange.is_idle() && found.exchange.usage().seen == 0;
-            if is_done && found.is_open() {
+            if found.is_done() && found.is_open() {
                 self.remove(id);
                 self.push_event(Event::Closed { association: id });
                 return;
             }
             // Something is under way that ends by its own timers.
             found.last_used = env.now;
+        }
+        let ping_idle_after = self.config.ping_idle_after;
+        if found
+            .ping_due_at(ping_idle_after)
+            .is_some_and(|at| at <= env.now)
+        {
+            let ping = found.exchange.ping(env).ok();
+            found.liveness.ask(env.now, ping);
         }
         if found.is_open() {
             found.exchange.handle_timeout(env);

@@ -813,3 +813,31 @@ fn fixed_form_offers_what_it_can_hold() {
         Config::default().max_body_len
     );
 }
+
+/// RFC 8323 §3.4: an idle connection is looked after where it is configured, by one ping at a time.
+#[test]
+fn silent_peer_of_an_idle_connection_is_pinged_where_configured() {
+    let mut end: End = End::open(
+        ConnectionConfig {
+            ping_idle_after: Some(Duration::from_secs(100)),
+            ..ConnectionConfig::default()
+        },
+        1_152,
+    );
+    for _ in 0..5 {
+        end.wait(99);
+        assert_eq!(end.bytes().len(), 0);
+        end.wait(1);
+        let ping = end.sent_one();
+        assert_eq!(ping.code, Code::PING);
+        end.feed_one(&Owned::new(Code::PONG, &ping.token));
+        assert_eq!(end.events(), []);
+    }
+    end.wait(100);
+    assert_eq!(end.sent_one().code, Code::PING);
+    end.wait(30);
+    let event = Event::PeerUnresponsive { transmissions: 1 };
+    assert_eq!(end.events(), [event]);
+    end.wait(1_000);
+    assert_eq!((end.events().len(), end.bytes().len()), (0, 0));
+}

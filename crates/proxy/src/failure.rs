@@ -234,6 +234,7 @@ impl From<PeerFault> for Failure {
         match fault {
             PeerFault::HandshakeTimeout => Self::HandshakeTimeout,
             PeerFault::CredentialsRefused => Self::CredentialsRefused,
+            PeerFault::Unresponsive => Self::DeviceTimeout,
             _ => Self::ChannelFailed,
         }
     }

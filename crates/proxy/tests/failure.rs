@@ -178,6 +178,7 @@ fn faults_of_a_channel_are_causes() {
         (PeerFault::HandshakeTimeout, Failure::HandshakeTimeout),
         (PeerFault::CredentialsRefused, Failure::CredentialsRefused),
         (PeerFault::TooManyForgeries, Failure::ChannelFailed),
+        (PeerFault::Unresponsive, Failure::DeviceTimeout),
         (
             PeerFault::AlertSent { description: 40 },
             Failure::ChannelFailed,

@@ -31,6 +31,10 @@ pub struct ConnectionConfig {
     /// How long the peer may be silent while a request waits for its response before it is pinged
     /// (RFC 8323 §3.4); `None` for never.
     pub ping_after: Option<Duration>,
+    /// How long the peer may be silent at all before it is pinged (RFC 8323 §3.4); `None` for never, as it
+    /// is where a connection may be left alone. One Ping goes out in that time, and
+    /// [`Event::PeerUnresponsive`](crate::Event::PeerUnresponsive) comes if `pong_timeout` brings nothing.
+    pub ping_idle_after: Option<Duration>,
     /// How long a Pong is waited for.
     pub pong_timeout: Duration,
     /// How long the connection lasts after a Release (RFC 8323 §5.5): the peer is given that long to
@@ -54,6 +58,7 @@ impl Default for ConnectionConfig {
             wait_for_csm: true,
             csm_timeout: Duration::from_secs(30),
             ping_after: Some(Duration::from_secs(60)),
+            ping_idle_after: None,
             pong_timeout: Duration::from_secs(30),
             release_timeout: Duration::from_secs(30),
         }

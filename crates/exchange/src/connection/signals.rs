@@ -273,8 +273,8 @@ impl<S: Storage, C: Borrow<ConnectionConfig>> Connection<S, C> {
         }
     }
 
-    /// Begins to look after the peer where a request waits and the peer says nothing, and gives it
-    /// up where no Pong comes.
+    /// Begins to look after the peer where a request waits and the peer says nothing, or where it is to be
+    /// looked after in any case, and gives it up where no Pong comes.
     pub(crate) fn expire_probe(&mut self, now: Instant) {
         match self.probe {
             Probe::None if self.probe_due_at().is_some_and(|at| at <= now) => {
@@ -302,10 +302,16 @@ impl<S: Storage, C: Borrow<ConnectionConfig>> Connection<S, C> {
     }
 
     fn probe_due_at(&self) -> Option<Instant> {
-        let after = self.config().ping_after?;
         let outgoing = self.outgoing.as_slice().iter();
-        let sent = outgoing.filter_map(|entry| entry.sent_at()).min()?;
-        Some(sent.max(self.last_received).saturating_add(after))
+        let sent = outgoing.filter_map(|entry| entry.sent_at()).min();
+        let waiting = self.config().ping_after.zip(sent);
+        let waiting =
+            waiting.map(|(after, sent)| sent.max(self.last_received).saturating_add(after));
+        let idle = self.config().ping_idle_after;
+        let idle = idle
+            .filter(|_| self.is_established())
+            .map(|after| self.last_received.saturating_add(after));
+        waiting.into_iter().chain(idle).min()
     }
 }
 
