@@ -17,11 +17,20 @@ use crate::liveness::Liveness;
 /// What protects the messages of an association.
 pub(crate) enum Channel<A> {
     /// Nothing does, as configured.
-    NoSec,
+    NoSec(Standing),
     /// A handshake is under way, and nothing is sent or taken.
     Expected,
     /// A session.
     Session(Box<Session<A>>),
+}
+
+/// What a peer in clear has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// That it receives at its address, or this end called it there.
+    Proved,
+    /// Nothing: so many bytes more may go there.
+    Unproved { allowance: usize },
 }
 
 /// Which end began an association, and what it takes to begin it again.
@@ -63,7 +72,7 @@ impl<A: Address, C: Aead, K> Association<A, C, K> {
     pub(crate) fn connection_id(&self) -> ConnectionId {
         match &self.channel {
             Channel::Session(session) => *session.receive_connection_id(),
-            Channel::NoSec | Channel::Expected => ConnectionId::EMPTY,
+            Channel::NoSec(_) | Channel::Expected => ConnectionId::EMPTY,
         }
     }
 
@@ -72,7 +81,7 @@ impl<A: Address, C: Aead, K> Association<A, C, K> {
     pub(crate) fn limit_messages(&mut self) {
         let (longest, overhead) = match &self.channel {
             Channel::Session(session) => (session.max_plaintext_len(), session.overhead()),
-            Channel::NoSec => (usize::MAX, 0),
+            Channel::NoSec(_) => (usize::MAX, 0),
             Channel::Expected => return,
         };
         let path_len = self.path_len.unwrap_or(usize::MAX);
@@ -84,7 +93,21 @@ impl<A: Address, C: Aead, K> Association<A, C, K> {
     pub(crate) fn wants_new_keys(&self) -> bool {
         match &self.channel {
             Channel::Session(session) => session.wants_new_keys(),
-            Channel::NoSec | Channel::Expected => false,
+            Channel::NoSec(_) | Channel::Expected => false,
+        }
+    }
+
+    /// Says whether the peer is in clear and has proved nothing.
+    pub(crate) const fn is_unproved(&self) -> bool {
+        matches!(self.channel, Channel::NoSec(Standing::Unproved { .. }))
+    }
+
+    /// Returns how long the association is kept without a message: one that has proved nothing no longer
+    /// than its messages may be repeated.
+    pub(crate) fn idle_timeout(&self, configured: Duration) -> Duration {
+        match self.is_unproved() {
+            true => configured.min(self.exchange.config().transmission.exchange_lifetime()),
+            false => configured,
         }
     }
 
@@ -110,7 +133,7 @@ impl<A: Address, C: Aead, K> Association<A, C, K> {
     pub(crate) fn ping_due_at(&self, ping_idle_after: Option<Duration>) -> Option<Instant> {
         match self.channel {
             Channel::Session(_) => self.liveness.due_at(ping_idle_after),
-            Channel::NoSec | Channel::Expected => None,
+            Channel::NoSec(_) | Channel::Expected => None,
         }
     }
 
@@ -139,7 +162,7 @@ impl<A: Address, C: Aead, K> Association<A, C, K> {
     fn probe_len(&self) -> usize {
         match &self.channel {
             Channel::Session(session) => session.overhead().saturating_add(Header::LEN),
-            Channel::NoSec | Channel::Expected => 0,
+            Channel::NoSec(_) | Channel::Expected => 0,
         }
     }
 
@@ -199,7 +222,7 @@ impl<A: Address, C: Aead, K> Association<A, C, K> {
     ) -> Result<Option<usize>, ChannelError> {
         match &mut self.channel {
             Channel::Expected => Ok(None),
-            Channel::NoSec => Ok(self.exchange.poll_transmit(env, out).ok().flatten()),
+            Channel::NoSec(_) => Ok(self.exchange.poll_transmit(env, out).ok().flatten()),
             Channel::Session(session) => {
                 if session
                     .keeps_last_flight()

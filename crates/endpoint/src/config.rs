@@ -52,6 +52,13 @@ pub struct Config {
     pub exchange: Arc<hedgerow_exchange::Config>,
     /// Associations at the same time. A full table refuses new peers.
     pub max_associations: usize,
+    /// Associations in clear with addresses that have proved nothing, beside all others; 0 for none, as
+    /// it should be. It is for clients that take an Echo challenge (RFC 9175 §2.3) for the answer.
+    ///
+    /// Such an address gets at most three times the bytes that came from it: an answer that is longer
+    /// makes room for the challenge. Methods that aren't idempotent, such as POST, are challenged
+    /// always, since a request that is challenged after it was carried out may be carried out again.
+    pub max_unproved_associations: usize,
     /// Handshakes under way at the same time. They are apart from each other: one that stalls
     /// delays none, and the deadline in `handshake` frees its place. A quarter is kept for those
     /// that this end begins.
@@ -85,6 +92,7 @@ impl Default for Config {
             resumption: Resumption::default(),
             exchange: Arc::new(hedgerow_exchange::Config::default()),
             max_associations: 10_000,
+            max_unproved_associations: 0,
             max_handshakes: 256,
             max_events: 4_096,
             idle_timeout: Duration::from_secs(3_600),

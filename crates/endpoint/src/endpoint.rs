@@ -15,7 +15,7 @@ use hedgerow_exchange::{
 use hedgerow_handshake::{Acceptor, peek_client_random, smaller_datagram_len};
 use hedgerow_record::{ConnectionId, peek_connection_id};
 
-use crate::association::{Association, Channel, Role};
+use crate::association::{Association, Channel, Role, Standing};
 use crate::handshaking::{Entry, Handshaking};
 use crate::moving::Owner;
 use crate::peek::{first_epoch, first_record_len};
@@ -59,6 +59,8 @@ pub struct Endpoint<A: Address, P: CryptoProvider, S, K> {
     pub(crate) drops: Vec<u64>,
     pub(crate) touched: Option<AssociationId>,
     pub(crate) last_association: u64,
+    /// How many associations are with addresses that have proved nothing.
+    pub(crate) unproved: usize,
     pub(crate) scratch: Vec<u8>,
 }
 
@@ -124,6 +126,7 @@ where
             drops: vec![0; DropReason::ALL.len()],
             touched: None,
             last_association: 0,
+            unproved: 0,
             scratch,
         }
     }
@@ -171,14 +174,14 @@ where
                 _ => Err(Error::AddressInUse),
             };
         }
-        if self.associations.len() >= self.config.max_associations {
+        if self.proved_associations() >= self.config.max_associations {
             return Err(Error::TooManyAssociations {
                 max: self.config.max_associations,
             });
         }
         let id = AssociationId(self.last_association.saturating_add(1));
         let channel = match credentials {
-            None => Channel::NoSec,
+            None => Channel::NoSec(Standing::Proved),
             Some(credentials) => {
                 self.start_handshake(env, address, id, credentials)?;
                 Channel::Expected
@@ -302,9 +305,9 @@ where
         let association = self.by_address.get(&from).copied();
         let is_clear = association
             .and_then(|id| self.associations.get(&id))
-            .is_some_and(|found| matches!(found.channel, Channel::NoSec));
+            .is_some_and(|found| matches!(found.channel, Channel::NoSec(_)));
         if let (true, Some(id)) = (is_clear, association) {
-            return self.drive_clear(env, id, from, datagram);
+            return self.drive_clear(env, id, from, datagram, out);
         }
         let is_unknown = association.is_none() && !self.handshakes.contains_key(&from);
         if is_unknown && self.echo_acceptor.is_some() {

@@ -1,12 +1,12 @@
 //! Peers that nothing protects, where this end serves them (NoSec, RFC 7252 §9).
 
-use hedgerow_coap::Message;
+use hedgerow_coap::{Code, Message, MessageType};
 use hedgerow_core::{
-    ClientCredentials, CryptoProvider, DropReason, Env, Misuse, Peer, ServerCredentials,
+    ClientCredentials, CryptoProvider, DropReason, Env, Instant, Misuse, Peer, ServerCredentials,
 };
 use hedgerow_exchange::{EchoAcceptance, EchoAcceptor, Echoed};
 
-use crate::association::{Channel, Role};
+use crate::association::{Channel, Role, Standing};
 use crate::endpoint::Handled;
 use crate::{Address, AssociationId, Config, Endpoint};
 
@@ -55,24 +55,35 @@ where
         };
         let acceptance =
             from.with_bytes(|address| acceptor.handle_message(env.now, address, datagram, out));
-        let echoed = match acceptance {
+        let (standing, echoed) = match acceptance {
             EchoAcceptance::Answer(answer) => {
-                return Handled {
-                    consumed,
-                    answer,
-                    event: None,
-                };
+                let has_room = self.unproved < self.config.max_unproved_associations;
+                if !has_room || !Message::decode(datagram).is_ok_and(|it| is_repeatable(&it)) {
+                    return Handled {
+                        consumed,
+                        answer,
+                        event: None,
+                    };
+                }
+                self.unproved = self.unproved.saturating_add(1);
+                let allowance = consumed.saturating_mul(MAX_AMPLIFICATION);
+                (Standing::Unproved { allowance }, None)
             }
             EchoAcceptance::Drop(reason) => return self.drop_all(from, consumed, reason),
-            EchoAcceptance::Accept(echoed) => echoed,
+            EchoAcceptance::Accept(_)
+                if self.proved_associations() >= self.config.max_associations =>
+            {
+                return self.drop_all(from, consumed, DropReason::PeerTableFull);
+            }
+            EchoAcceptance::Accept(echoed) => (Standing::Proved, Some(echoed)),
         };
-        if self.associations.len() >= self.config.max_associations {
-            return self.drop_all(from, consumed, DropReason::PeerTableFull);
-        }
         let id = AssociationId(self.last_association.saturating_add(1));
         self.last_association = id.0;
-        self.add_association(env, id, from, Role::Server, Channel::NoSec, Peer::Anonymous);
-        self.note_challenged(env, id, echoed);
+        let channel = Channel::NoSec(standing);
+        self.add_association(env, id, from, Role::Server, channel, Peer::Anonymous);
+        if let Some(echoed) = echoed {
+            self.note_challenged(env, id, echoed);
+        }
         let event = self.handle_message(env, id, datagram);
         Handled {
             consumed,
@@ -88,20 +99,100 @@ where
         id: AssociationId,
         from: A,
         datagram: &'a [u8],
+        out: &mut [u8],
     ) -> Handled<'a, A> {
+        let consumed = datagram.len();
+        let mut handled = Handled {
+            consumed,
+            answer: 0,
+            event: None,
+        };
         // A peer that had several requests under way was challenged for each.
         let echoed = self.echo_acceptor.as_ref().and_then(|acceptor| {
             let message = Message::decode(datagram).ok()?;
             from.with_bytes(|address| acceptor.check(env.now, address, &message))
         });
         if let Some(echoed) = echoed {
+            self.prove(id);
             self.note_challenged(env, id, echoed);
         }
-        Handled {
-            consumed: datagram.len(),
-            answer: 0,
-            event: self.handle_message(env, id, datagram),
+        if let Some(Channel::NoSec(Standing::Unproved { allowance })) = self.channel_mut(id) {
+            let grown = consumed.saturating_mul(MAX_AMPLIFICATION);
+            *allowance = allowance.saturating_add(grown);
+            let asks = Message::decode(datagram)
+                .is_ok_and(|message| message.code().is_request() && !is_repeatable(&message));
+            if let (true, Some(acceptor)) = (asks, &self.echo_acceptor) {
+                let acceptance = from
+                    .with_bytes(|address| acceptor.handle_message(env.now, address, datagram, out));
+                if let EchoAcceptance::Answer(answer) = acceptance {
+                    handled.answer = self.take_allowance(id, answer).unwrap_or_default();
+                }
+                return handled;
+            }
         }
+        handled.event = self.handle_message(env, id, datagram);
+        handled
+    }
+
+    /// Holds a datagram to what an unproved address may get, and puts the challenge in the place of an
+    /// answer that is too long. It returns the length of what is left to be sent, if anything is.
+    pub(crate) fn bound_unproved(
+        &mut self,
+        now: Instant,
+        id: AssociationId,
+        out: &mut [u8],
+        len: usize,
+    ) -> Option<usize> {
+        let found = self.associations.get(&id)?;
+        if !found.is_unproved() {
+            return Some(len);
+        }
+        let address = found.address;
+        if let Some(len) = self.take_allowance(id, len) {
+            return Some(len);
+        }
+        let acceptor = self.echo_acceptor.as_ref()?;
+        let header = Message::decode(out.get(..len)?).ok()?;
+        let (kind, message_id, token) =
+            (header.message_type(), header.message_id(), header.token());
+        // A response of its own names the request by its token alone. It is as good as lost.
+        if kind != MessageType::Acknowledgement || header.code().is_empty() {
+            return None;
+        }
+        let len =
+            address.with_bytes(|peer| acceptor.challenge(now, peer, message_id, token, out))?;
+        self.take_allowance(id, len)
+    }
+
+    /// Takes `len` bytes of what may go to an unproved address, if there are as many.
+    fn take_allowance(&mut self, id: AssociationId, len: usize) -> Option<usize> {
+        if let Some(Channel::NoSec(Standing::Unproved { allowance })) = self.channel_mut(id) {
+            *allowance = allowance.checked_sub(len)?;
+        }
+        Some(len)
+    }
+
+    /// Notes that a peer receives at its address, as far as there is room for it among those that do.
+    fn prove(&mut self, id: AssociationId) {
+        let has_room = self.proved_associations() < self.config.max_associations;
+        let Some(channel) = self.channel_mut(id).filter(|_| has_room) else {
+            return;
+        };
+        if matches!(channel, Channel::NoSec(Standing::Unproved { .. })) {
+            *channel = Channel::NoSec(Standing::Proved);
+            self.unproved = self.unproved.saturating_sub(1);
+        }
+    }
+
+    fn channel_mut(&mut self, id: AssociationId) -> Option<&mut Channel<P::Aead>> {
+        self.associations
+            .get_mut(&id)
+            .map(|found| &mut found.channel)
+    }
+
+    /// Returns the number of associations but those with addresses that have proved nothing.
+    pub(crate) fn proved_associations(&self) -> usize {
+        self.associations.len().saturating_sub(self.unproved)
     }
 
     fn note_challenged(&mut self, env: &Env<'_>, id: AssociationId, echoed: Echoed) {
@@ -110,3 +201,15 @@ where
         }
     }
 }
+
+/// Says whether a request may be carried out twice without harm: its method is idempotent (RFC 7252
+/// §5.1, RFC 8132 §2, §3).
+fn is_repeatable(message: &Message<'_>) -> bool {
+    matches!(
+        message.code(),
+        Code::GET | Code::FETCH | Code::PUT | Code::DELETE | Code::IPATCH
+    )
+}
+
+/// What an unproved address gets for each byte that came from it, in bytes.
+const MAX_AMPLIFICATION: usize = 3;

@@ -74,7 +74,7 @@ where
             // client from the same address has proved something else.
             return self.drop_all(from, consumed, DropReason::NotAcceptable);
         }
-        if known.is_none() && self.associations.len() >= self.config.max_associations {
+        if known.is_none() && self.proved_associations() >= self.config.max_associations {
             return self.drop_all(from, consumed, DropReason::PeerTableFull);
         }
         let Ok(connection_id) = self.draw_connection_id(env) else {
@@ -244,7 +244,7 @@ where
                 .is_some_and(|found| found.is_open() && found.peer != peer)
         });
         // A place among the associations is kept for the one that is to stay.
-        let has_room = self.associations.len() < self.config.max_associations;
+        let has_room = self.proved_associations() < self.config.max_associations;
         let known = match stranger {
             // Its peer has moved on, without a word so far; it says where to in its next record.
             Some(association)

@@ -105,7 +105,7 @@ where
         peer: Peer,
     ) {
         let exchange = match channel {
-            Channel::NoSec => Arc::clone(&self.clear_exchange),
+            Channel::NoSec(_) => Arc::clone(&self.clear_exchange),
             Channel::Expected | Channel::Session(_) => Arc::clone(&self.config.exchange),
         };
         let mut association = Association {
@@ -151,6 +151,9 @@ where
     /// Takes an association out, with its timer, its handshake and its connection ID.
     pub(crate) fn forget(&mut self, id: AssociationId) -> Option<Box<Association<A, P::Aead, K>>> {
         let found = self.associations.remove(&id)?;
+        if found.is_unproved() {
+            self.unproved = self.unproved.saturating_sub(1);
+        }
         if self.by_address.get(&found.address) == Some(&id) {
             self.by_address.remove(&found.address);
         }
@@ -327,10 +330,10 @@ where
     }
 
     pub(crate) fn arm_association(&mut self, id: AssociationId) {
-        let idle_timeout = self.config.idle_timeout;
         let Some(found) = self.associations.get_mut(&id) else {
             return;
         };
+        let idle_timeout = found.idle_timeout(self.config.idle_timeout);
         let at = found.poll_timeout(found.last_used + idle_timeout, self.config.ping_idle_after);
         if found.armed == Some(at) {
             return;

@@ -16,10 +16,10 @@ where
     K: ClientCredentials + Clone,
 {
     pub(crate) fn expire_association(&mut self, env: &mut Env<'_>, id: AssociationId) {
-        let idle_timeout = self.config.idle_timeout;
         let Some(found) = self.associations.get_mut(&id) else {
             return;
         };
+        let idle_timeout = found.idle_timeout(self.config.idle_timeout);
         found.armed = None;
         if env.now >= found.last_used + idle_timeout {
             if found.is_done() && found.is_open() {
@@ -154,6 +154,7 @@ where
                     self.push_parting(copy_to, out.get(..len).unwrap_or_default());
                 }
                 self.renew_keys(env, id);
+                let len = self.bound_unproved(env.now, id, out, len)?;
                 Some((address, len))
             }
             Ok(None) => {

@@ -3,7 +3,8 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    clippy::expect_used
+    clippy::expect_used,
+    clippy::as_conversions
 )]
 
 mod common;
@@ -16,8 +17,9 @@ use hedgerow_coap::{OptionNumber, Token};
 use hedgerow_core::{CryptoProvider, DropReason, Env, Instant, Misuse, Peer, SecurityMode};
 use hedgerow_crypto_soft::SoftCrypto;
 use hedgerow_endpoint::{AssociationId, Config, Endpoint, Event, SecurityPolicy};
-use hedgerow_exchange::{OutgoingRequest, Request};
+use hedgerow_exchange::{IncomingRequest, OutgoingRequest, Request, Response};
 use hedgerow_sim::{Conditions, NodeId, Outbox, TestRng, World, for_each_seed};
+use rand_core::Rng as _;
 
 type Hosts = World<Host<SoftCrypto>>;
 
@@ -114,6 +116,7 @@ struct Played {
     server: Driver<SoftCrypto>,
     rng: TestRng,
     now: Instant,
+    carried_out: u32,
 }
 
 impl Played {
@@ -121,7 +124,12 @@ impl Played {
         let mut rng = TestRng::new(3);
         let now = Instant::ZERO;
         let server = server(SoftCrypto, config, &mut Env::new(now, &mut rng));
-        Self { server, rng, now }
+        Self {
+            server,
+            rng,
+            now,
+            carried_out: 0,
+        }
     }
 
     /// Gives a datagram to the server; returns its stateless answer and what came of it.
@@ -255,4 +263,136 @@ fn server_in_clear_has_to_be_permitted() {
             least: SecurityMode::MultiKey,
         })
     ));
+}
+
+impl Played {
+    /// Answers the request that came last with a body, and returns what is sent.
+    fn respond(&mut self, association: AssociationId, request: IncomingRequest, len: usize) {
+        let mut env = Env::new(self.now, &mut self.rng);
+        let body = body(len);
+        let response = Response::new(Code::CONTENT).payload(&body);
+        self.server
+            .respond(&mut env, association, request, &response)
+            .unwrap();
+    }
+
+    /// Gives a datagram to the server, answers it with `len` bytes if it asks, and returns everything
+    /// that is sent back.
+    fn ask(&mut self, port: u16, datagram: &[u8], len: usize) -> Vec<Vec<u8>> {
+        let mut datagram = datagram.to_vec();
+        let mut out = [0; 1_500];
+        let mut env = Env::new(self.now, &mut self.rng);
+        let from = Place(hedgerow_sim::Address::new(9, port));
+        let handled = self
+            .server
+            .handle_datagram(&mut env, from, &mut datagram, &mut out);
+        let answer = handled.answer;
+        let asked = match handled.event {
+            Some(Event::Request {
+                association,
+                request,
+                ..
+            }) => Some((association, request)),
+            _ => None,
+        };
+        let mut sent = vec![out[..answer].to_vec()];
+        if let Some((association, request)) = asked {
+            self.carried_out += 1;
+            self.respond(association, request, len);
+        }
+        let mut env = Env::new(self.now, &mut self.rng);
+        while let Some((to, len)) = self.server.poll_transmit(&mut env, &mut out) {
+            assert_eq!(to, from);
+            sent.push(out[..len].to_vec());
+        }
+        sent.retain(|datagram| !datagram.is_empty());
+        sent
+    }
+}
+
+fn code(datagram: &[u8]) -> Code {
+    Message::decode(datagram).unwrap().code()
+}
+
+fn with_method(mut datagram: Vec<u8>, method: Code) -> Vec<u8> {
+    datagram[1] = u8::from(method);
+    datagram
+}
+
+/// Only where it is configured: a short answer to a request that may be repeated, and never more than
+/// three times the bytes that came.
+#[test]
+fn unproved_peer_gets_short_answers_where_that_is_configured() {
+    let mut played = Played::new(Config {
+        max_unproved_associations: 1,
+        ..Config::default()
+    });
+    let small = played.ask(1, &get(1, None), 4);
+    assert_eq!(small.len(), 1);
+    assert_eq!(code(&small[0]), Code::CONTENT);
+    // The place is taken: the next one is challenged as ever.
+    let other = played.ask(2, &get(1, None), 4);
+    assert_eq!(code(&other[0]), Code::UNAUTHORIZED);
+    assert_eq!((played.carried_out, played.server.associations()), (1, 1));
+
+    // What isn't idempotent is challenged before it is carried out.
+    let post = with_method(get(2, None), Code::POST);
+    let refused = played.ask(1, &post, 4);
+    assert_eq!((refused.len(), code(&refused[0])), (1, Code::UNAUTHORIZED));
+    assert_eq!(played.carried_out, 1);
+
+    // An answer that is too long makes room for the challenge, also for a duplicate.
+    let request = get(3, None);
+    for _ in 0..2 {
+        let sent = played.ask(1, &request, 500);
+        assert_eq!((sent.len(), code(&sent[0])), (1, Code::UNAUTHORIZED));
+        assert!(sent[0].len() <= 3 * request.len());
+    }
+    let challenge = played.ask(1, &request, 500).remove(0);
+    let challenge = Message::decode(&challenge).unwrap();
+    assert_eq!(challenge.message_id(), MessageId(3));
+    let echo = challenge.option(OptionNumber::ECHO).unwrap().value();
+    let whole = played.ask(1, &get(4, Some(echo)), 500);
+    assert_eq!(Message::decode(&whole[0]).unwrap().payload(), body(500));
+    // From now on it is like any other, and its place is free.
+    let whole = played.ask(1, &get(5, None), 500);
+    assert_eq!(Message::decode(&whole[0]).unwrap().payload(), body(500));
+    assert_eq!(code(&played.ask(2, &get(2, None), 4)[0]), Code::CONTENT);
+    assert_eq!(played.server.associations(), 2);
+}
+
+#[test]
+fn bytes_for_an_unproved_address_stay_within_three_times_its_own() {
+    for_each_seed(0..200, |seed| {
+        let mut rng = TestRng::new(seed);
+        let mut played = Played::new(Config {
+            max_unproved_associations: 1,
+            ..Config::default()
+        });
+        let (mut bytes_in, mut bytes_out) = (0, 0);
+        for id in 0..40 {
+            let method =
+                [Code::GET, Code::PUT, Code::POST, Code::EMPTY][rng.next_u32() as usize % 4];
+            let request = match method {
+                Code::EMPTY => vec![0x40, 0, 0, id],
+                method => with_method(get(id.into(), None), method),
+            };
+            let len = rng.next_u32() as usize % 200;
+            bytes_in += request.len();
+            let sent = played.ask(1, &request, len);
+            bytes_out += sent.iter().map(Vec::len).sum::<usize>();
+            // Whatever is sent again later counts too.
+            if let Some(due) = played.server.poll_timeout() {
+                played.now = played.now.max(due);
+                let mut env = Env::new(played.now, &mut played.rng);
+                played.server.handle_timeout(&mut env);
+                let mut out = [0; 1_500];
+                while let Some((_, len)) = played.server.poll_transmit(&mut env, &mut out) {
+                    bytes_out += len;
+                }
+            }
+            assert!(bytes_out <= 3 * bytes_in, "{bytes_out} for {bytes_in}");
+        }
+        assert!(bytes_out > 0);
+    });
 }

@@ -97,7 +97,8 @@ impl<P: CryptoProvider> EchoAcceptor<P> {
         // MUST (RFC 9175 §2.3): what isn't proved isn't processed further.
         let max = datagram.len().saturating_mul(MAX_AMPLIFICATION);
         let room = out.len().min(max);
-        match self.write_challenge(now, peer, &message, out.get_mut(..room).unwrap_or_default()) {
+        let room = out.get_mut(..room).unwrap_or_default();
+        match self.answer_with_challenge(now, peer, &message, room) {
             Some(len) => EchoAcceptance::Answer(len),
             None => EchoAcceptance::Drop(DropReason::AmplificationLimit),
         }
@@ -117,29 +118,40 @@ impl<P: CryptoProvider> EchoAcceptor<P> {
         is_ours.then_some(Echoed { challenged })
     }
 
-    fn write_challenge(
+    /// Writes the challenge in the place of an answer that would be piggybacked on the Acknowledgement of
+    /// the request with this message ID and token.
+    ///
+    /// It returns the length in bytes; `None` if `out` is too short.
+    pub fn challenge(
+        &self,
+        now: Instant,
+        peer: &[u8],
+        request: MessageId,
+        token: Token,
+        out: &mut [u8],
+    ) -> Option<usize> {
+        let digest = self.digest(ProofPeriod::at(now), peer, request);
+        let head = (MessageType::Acknowledgement, request, token);
+        write_challenge(head, request, &digest, out)
+    }
+
+    fn answer_with_challenge(
         &self,
         now: Instant,
         peer: &[u8],
         message: &Message<'_>,
         out: &mut [u8],
     ) -> Option<usize> {
-        let challenged = message.message_id();
+        let (challenged, token) = (message.message_id(), message.token());
+        if message.message_type() == MessageType::Confirmable {
+            return self.challenge(now, peer, challenged, token, out);
+        }
         let digest = self.digest(ProofPeriod::at(now), peer, challenged);
-        let (message_type, message_id) = match message.message_type() {
-            MessageType::Confirmable => (MessageType::Acknowledgement, challenged),
-            // The answer to a Non-confirmable request has a message ID of its own (RFC 7252 §5.2.3).
-            // Nothing counts them here, so it is one that nobody else can tell, the same for duplicates.
-            _ => (MessageType::NonConfirmable, hidden(challenged, &digest)),
-        };
-        let mut value = [0; ECHO_LEN];
-        let (id, tag) = value.split_at_mut(2);
-        id.copy_from_slice(&challenged.0.to_be_bytes());
-        tag.copy_from_slice(tag_of(&digest));
-        let (code, token): (_, Token) = (Code::UNAUTHORIZED, message.token());
-        let mut writer = MessageWriter::new(out, message_type, code, message_id, token).ok()?;
-        writer.option(OptionNumber::ECHO, &value).ok()?;
-        Some(writer.finish())
+        // The answer to a Non-confirmable request has a message ID of its own (RFC 7252 §5.2.3).
+        // Nothing counts them here, so it is one that nobody else can tell, the same for duplicates.
+        let id = hidden(challenged, &digest);
+        let head = (MessageType::NonConfirmable, id, token);
+        write_challenge(head, challenged, &digest, out)
     }
 
     fn digest(&self, period: ProofPeriod, peer: &[u8], challenged: MessageId) -> [u8; SHA256_LEN] {
@@ -158,6 +170,22 @@ fn reset(message_id: MessageId, out: &mut [u8]) -> EchoAcceptance {
         }
         None => EchoAcceptance::Drop(DropReason::AmplificationLimit),
     }
+}
+
+fn write_challenge(
+    (message_type, message_id, token): (MessageType, MessageId, Token),
+    challenged: MessageId,
+    digest: &[u8; SHA256_LEN],
+    out: &mut [u8],
+) -> Option<usize> {
+    let mut value = [0; ECHO_LEN];
+    let (id, tag) = value.split_at_mut(2);
+    id.copy_from_slice(&challenged.0.to_be_bytes());
+    tag.copy_from_slice(tag_of(digest));
+    let code = Code::UNAUTHORIZED;
+    let mut writer = MessageWriter::new(out, message_type, code, message_id, token).ok()?;
+    writer.option(OptionNumber::ECHO, &value).ok()?;
+    Some(writer.finish())
 }
 
 fn tag_of(digest: &[u8; SHA256_LEN]) -> &[u8] {

@@ -45,6 +45,9 @@ pub(super) fn run(table: &mut Table) {
     limitation(table, "server <- aiocoap-client coap", || {
         ignores_echo(&client)
     });
+    enter(table, "server <- aiocoap-client coap, unproved", || {
+        runtime.block_on(unproved_asks(&client))
+    });
     let server = programs.join("aiocoap-fileserver");
     enter(table, "client -> aiocoap coap", || {
         runtime.block_on(ask_aiocoap(&server))
@@ -60,7 +63,9 @@ struct Served {
 }
 
 impl Served {
-    async fn start() -> Result<Self, String> {
+    async fn start(max_unproved: usize) -> Result<Self, String> {
+        let mut config = clear_config();
+        config.endpoint.max_unproved_associations = max_unproved;
         let written = Arc::new(Mutex::new(Vec::new()));
         let handled = Arc::new(Mutex::new(Vec::new()));
         let (kept, noted) = (Arc::clone(&written), Arc::clone(&handled));
@@ -68,7 +73,7 @@ impl Served {
             let (kept, noted) = (Arc::clone(&kept), Arc::clone(&noted));
             async move { handle(&request.message, &kept, &noted) }
         };
-        let node = Node::bind_server_without_security(free_address()?, clear_config(), handler)
+        let node = Node::bind_server_without_security(free_address()?, config, handler)
             .await
             .map_err(|error| error.to_string())?;
         Ok(Self {
@@ -126,7 +131,7 @@ fn scratch(port: u16) -> Result<PathBuf, String> {
 
 /// Each command is a client of its own, whose first request is challenged.
 async fn libcoap_asks() -> Result<String, String> {
-    let served = Served::start().await?;
+    let served = Served::start(0).await?;
     let files = scratch(served.node.local_addr().port())?;
     let (sent, received) = (files.join("sent"), files.join("received"));
     fs::write(&sent, body()).map_err(|error| error.to_string())?;
@@ -237,8 +242,49 @@ fn ignores_echo(program: &Path) -> Result<String, String> {
     ))
 }
 
+/// aiocoap's program against a server that is configured for such clients: what is short or was asked
+/// with as much goes through, the rest is challenged.
+async fn unproved_asks(program: &Path) -> Result<String, String> {
+    let served = Served::start(8).await?;
+    let files = scratch(served.node.local_addr().port())?;
+    let sent = files.join("sent");
+    fs::write(&sent, body()).map_err(|error| error.to_string())?;
+    let sent = format!("@{}", sent.display());
+    let command = |path: &str, more: &[&str]| {
+        let mut command = Command::new(program);
+        command.args(more).arg(served.uri(path));
+        command
+    };
+    let small = finish(command("small", &[])).await?;
+    if !small.is_success() || small.output.trim() != "hedgerow" {
+        return Err(format!("GET small: {}", small.tail(10)));
+    }
+    let put = finish(command("large", &["-m", "PUT", "--payload", &sent])).await?;
+    let written = served.take_written();
+    if !put.is_success() || written != body() {
+        let len = written.len();
+        return Err(format!("PUT large: {len} bytes; {}", put.tail(10)));
+    }
+    for more in [&["-m", "POST", "--payload", "once"][..], &[][..]] {
+        let path = if more.is_empty() { "large" } else { "here" };
+        let refused = finish(command(path, more)).await?;
+        if refused.is_success() || !refused.output.contains("4.01") {
+            return Err(format!("{path} {more:?}: {}", refused.tail(10)));
+        }
+    }
+    if served.count(Code::POST) != 0 {
+        return Err("POST was carried out and challenged".to_owned());
+    }
+    let _ = fs::remove_dir_all(&files);
+    served.node.close().await;
+    Ok(format!(
+        "GET, {} bytes written in blocks; POST and a long answer challenged",
+        body().len()
+    ))
+}
+
 async fn aiocoap_asks(program: &Path) -> Result<String, String> {
-    let served = Served::start().await?;
+    let served = Served::start(0).await?;
     let files = scratch(served.node.local_addr().port())?;
     let sent = files.join("sent");
     fs::write(&sent, body()).map_err(|error| error.to_string())?;
