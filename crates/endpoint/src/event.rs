@@ -24,6 +24,8 @@ pub enum Event<'a, A> {
         peer: Peer,
         /// The suite that was negotiated.
         suite: CipherSuite,
+        /// Whether a session was resumed that there was before.
+        is_resumed: bool,
     },
     /// The peer asks for something. It comes once, whatever the network duplicates.
     Request {

@@ -132,6 +132,7 @@ impl<P: CryptoProvider, S: ServerCredentials, K: ClientCredentials> Handshaking<
             ticket: established.ticket.map(Box::new),
             resumable: established.resumable,
             cacheable: established.cacheable,
+            is_resumed: established.is_resumed,
             datagram_len: established.datagram_len,
         })
     }
@@ -146,6 +147,7 @@ pub(crate) struct Over<A> {
     pub(crate) resumable: Option<ResumableSession>,
     /// What a server keeps of it.
     pub(crate) cacheable: Option<CachedSession>,
+    pub(crate) is_resumed: bool,
     /// What the flights were packed into, in bytes.
     pub(crate) datagram_len: usize,
 }

@@ -109,13 +109,11 @@ impl core::fmt::Debug for ServerSessions {
 
 /// The sessions that a client can resume, by the server's address: one for each, and only for the
 /// credentials that it was made with.
-#[derive(Debug)]
 pub struct ClientSessions<A, K> {
     sessions: BTreeMap<A, Kept<K>>,
     max: usize,
 }
 
-#[derive(Debug)]
 struct Kept<K> {
     credentials: K,
     session: Box<ResumableSession>,
@@ -184,5 +182,13 @@ impl<A: Ord + Copy, K: ClientCredentials> ClientSessions<A, K> {
     /// Says whether none is kept.
     pub fn is_empty(&self) -> bool {
         self.sessions.is_empty()
+    }
+}
+
+impl<A, K> core::fmt::Debug for ClientSessions<A, K> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("ClientSessions")
+            .field("max", &self.max)
+            .finish_non_exhaustive()
     }
 }

@@ -229,6 +229,7 @@ where
             ticket,
             resumable,
             cacheable,
+            is_resumed,
             datagram_len,
         } = handshake.into_session()?;
         if let (Some(sessions), Some(cacheable)) = (&mut self.server_sessions, cacheable) {
@@ -306,6 +307,7 @@ where
             address: from,
             peer,
             suite,
+            is_resumed,
         })
     }
 

@@ -12,7 +12,7 @@ use hedgerow_exchange::{
     CloseReason, ConnectionConfig, HeapConnection, IncomingRequest, OutgoingRequest, Received,
     Request, Response, TokenKind,
 };
-use hedgerow_handshake::Settings;
+use hedgerow_handshake::{CachedSession, ResumableSession, ServerResumption, SessionId, Settings};
 use hedgerow_record::CipherSuite;
 
 use crate::{Error, SecurityPolicy, TlsConnection, TlsEvent};
@@ -118,6 +118,74 @@ where
             requires_protocol_name: config.requires_protocol_name,
             ..Self::new(tls, config, env)
         })
+    }
+
+    /// Begins as the end that opened the stream, over TLS, and takes part in resumption, with a session
+    /// to offer if there is one.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`TlsConnection::client`].
+    pub fn client_resuming(
+        provider: P,
+        credentials: K,
+        config: &StreamConfig,
+        session: Option<ResumableSession>,
+        env: &mut Env<'_>,
+    ) -> Result<Self, Misuse> {
+        let (settings, policy) = (config.handshake, &config.security);
+        let tls =
+            TlsConnection::client_resuming(provider, credentials, settings, policy, session, env)?;
+        Ok(Self {
+            requires_protocol_name: config.requires_protocol_name,
+            ..Self::new(Some(tls), config, env)
+        })
+    }
+
+    /// Begins as the end that accepted the stream, over TLS, and takes part in resumption; see
+    /// [`TlsConnection::server_resuming`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`TlsConnection::server`].
+    pub fn server_resuming(
+        provider: P,
+        store: S,
+        config: &StreamConfig,
+        resumption: ServerResumption,
+        env: &mut Env<'_>,
+    ) -> Result<Self, Misuse> {
+        let (settings, policy) = (config.handshake, &config.security);
+        let tls =
+            TlsConnection::server_resuming(provider, store, settings, policy, resumption, env)?;
+        Ok(Self::new(Some(tls), config, env))
+    }
+
+    /// Returns the ID of the session that a ClientHello which has arrived asks for.
+    pub fn wanted_session(&self) -> Option<SessionId> {
+        self.tls.as_ref()?.wanted_session()
+    }
+
+    /// Offers the session that was found under that ID.
+    pub fn offer_session(&mut self, found: Option<CachedSession>) {
+        if let Some(tls) = &mut self.tls {
+            tls.offer_session(found);
+        }
+    }
+
+    /// Says whether TLS has resumed a session that there was before.
+    pub fn is_resumed(&self) -> bool {
+        self.tls.as_ref().is_some_and(TlsConnection::is_resumed)
+    }
+
+    /// Takes out what a client can resume the session by, once TLS is established.
+    pub fn take_resumable(&mut self) -> Option<ResumableSession> {
+        self.tls.as_mut()?.take_resumable()
+    }
+
+    /// Takes out what a server is to keep of the session, once TLS is established.
+    pub fn take_cacheable(&mut self) -> Option<CachedSession> {
+        self.tls.as_mut()?.take_cacheable()
     }
 
     /// Begins as the end that accepted the stream; `store` of `None` speaks in clear.

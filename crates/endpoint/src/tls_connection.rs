@@ -8,7 +8,10 @@ use hedgerow_core::{
     ChannelError, ClientCredentials, CryptoProvider, Env, Event, Instant, Misuse, Peer,
     SecureStream, ServerCredentials, StreamReceived,
 };
-use hedgerow_handshake::{Buffers, Settings, TlsClientHandshake, TlsServerHandshake, TlsSession};
+use hedgerow_handshake::{
+    Buffers, CachedSession, ResumableSession, ServerResumption, SessionId, Settings,
+    TlsClientHandshake, TlsServerHandshake, TlsSession,
+};
 use hedgerow_record::{CipherSuite, MAX_TLS_RECORD_LEN};
 
 use crate::SecurityPolicy;
@@ -28,6 +31,9 @@ pub struct TlsConnection<P: CryptoProvider, S, K> {
     arrived: Vec<u8>,
     /// How many bytes at the front of `arrived` have been taken.
     taken: usize,
+    is_resumed: bool,
+    resumable: Option<Box<ResumableSession>>,
+    cacheable: Option<Box<CachedSession>>,
 }
 
 enum Stage<P: CryptoProvider, S, K> {
@@ -78,6 +84,83 @@ where
         Ok(Self::at(Stage::Client(Box::new(machine))))
     }
 
+    /// Does what [`Self::client`] does and takes part in resumption, with a session to offer if there
+    /// is one; [`Self::take_resumable`] then has what comes of it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::client`].
+    pub fn client_resuming(
+        provider: P,
+        credentials: K,
+        settings: Settings,
+        policy: &Arc<SecurityPolicy>,
+        session: Option<ResumableSession>,
+        env: &mut Env<'_>,
+    ) -> Result<Self, Misuse> {
+        policy.check_credentials(Some(&credentials))?;
+        let credentials = Permitted::new(credentials, policy);
+        let ticket_len = session.as_ref().map_or(0, |session| session.ticket().len());
+        let len = Buffers::<Buffer>::client_len(&settings, &credentials);
+        let buffers = buffers(len.saturating_add(ticket_len));
+        let machine =
+            TlsClientHandshake::resuming(provider, credentials, settings, session, buffers, env)?;
+        Ok(Self::at(Stage::Client(Box::new(machine))))
+    }
+
+    /// Does what [`Self::server`] does and takes part in resumption. Where sessions are kept by their
+    /// ID, [`Self::wanted_session`] says before each [`Self::poll`] which one to offer, and
+    /// [`Self::take_cacheable`] which one to keep.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::server`].
+    pub fn server_resuming(
+        provider: P,
+        store: S,
+        settings: Settings,
+        policy: &Arc<SecurityPolicy>,
+        resumption: ServerResumption,
+        env: &mut Env<'_>,
+    ) -> Result<Self, Misuse> {
+        let store = Permitted::new(store, policy);
+        let buffers = buffers(Buffers::<Buffer>::server_len(&settings, &store));
+        let machine =
+            TlsServerHandshake::resuming(provider, store, settings, resumption, buffers, env)?;
+        Ok(Self::at(Stage::Server(Box::new(machine))))
+    }
+
+    /// Returns the ID of the session that a ClientHello which has arrived asks for.
+    pub fn wanted_session(&self) -> Option<SessionId> {
+        let bytes = self.arrived.get(self.taken..).unwrap_or_default();
+        match &self.stage {
+            Stage::Server(machine) => machine.peek_session_id(bytes),
+            _ => None,
+        }
+    }
+
+    /// Offers the session that was found under that ID.
+    pub fn offer_session(&mut self, found: Option<CachedSession>) {
+        if let Stage::Server(machine) = &mut self.stage {
+            machine.offer_session(found);
+        }
+    }
+
+    /// Says whether the session is one that there was before.
+    pub const fn is_resumed(&self) -> bool {
+        self.is_resumed
+    }
+
+    /// Takes out what a client can resume the session by, once it is established.
+    pub fn take_resumable(&mut self) -> Option<ResumableSession> {
+        self.resumable.take().map(|session| *session)
+    }
+
+    /// Takes out what a server is to keep of the session, once it is established.
+    pub fn take_cacheable(&mut self) -> Option<CachedSession> {
+        self.cacheable.take().map(|session| *session)
+    }
+
     /// Waits for the handshake of a client that `policy` permits.
     ///
     /// # Errors
@@ -101,6 +184,9 @@ where
             stage,
             arrived: Vec::new(),
             taken: 0,
+            is_resumed: false,
+            resumable: None,
+            cacheable: None,
         }
     }
 
@@ -288,6 +374,9 @@ where
             _ => None,
         };
         if let Some(established) = established {
+            self.is_resumed = established.is_resumed;
+            self.resumable = established.resumable.map(Box::new);
+            self.cacheable = established.cacheable.map(Box::new);
             self.stage = Stage::Session(Box::new(established.session));
         }
     }

@@ -156,6 +156,7 @@ where
                 outgoing,
             },
             ticket,
+            is_resumed: done.is_resumed,
             resumable: None,
             cacheable: None,
         };

@@ -89,6 +89,8 @@ pub struct Established<P: CryptoProvider, B> {
     /// The ticket in the last flight of a server, if it has issued one: the flight is sent, and sent
     /// again, by [`Session::poll_transmit_with`] alone, which is given it.
     pub ticket: Option<SentTicket>,
+    /// Whether the handshake was an abbreviated one, of a session that there was before.
+    pub is_resumed: bool,
     /// What a client can resume the session by, if it takes part and the server does.
     pub resumable: Option<ResumableSession>,
     /// What a server is to keep under the session's ID, if it has given one.

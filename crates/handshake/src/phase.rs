@@ -83,6 +83,7 @@ pub(crate) struct Done<P: CryptoProvider, O> {
     /// What a new session can be resumed from, beside a ticket.
     pub(crate) session: Option<SessionState>,
     pub(crate) session_id: SessionId,
+    pub(crate) is_resumed: bool,
 }
 
 /// What a handshake ends in: the session with what stays beside it, the role, the ID of a new session
@@ -196,6 +197,7 @@ impl<P: CryptoProvider, O> Keyed<P, O> {
             answer,
             session,
             session_id: self.parameters.promise.session_id,
+            is_resumed: self.is_abbreviated,
         })
     }
 }

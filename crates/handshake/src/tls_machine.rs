@@ -146,6 +146,7 @@ where
                 incoming: self.incoming.into_buffer(),
                 outgoing,
             },
+            is_resumed: done.is_resumed,
             resumable: None,
             cacheable: None,
         };

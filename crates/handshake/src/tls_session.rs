@@ -51,6 +51,8 @@ pub struct TlsEstablished<P: CryptoProvider, B> {
     pub exporter: crate::Exporter<P>,
     /// The buffers that the handshake had borrowed.
     pub buffers: crate::Buffers<B>,
+    /// Whether the handshake was an abbreviated one, of a session that there was before.
+    pub is_resumed: bool,
     /// What a client can resume the session by, if it takes part and the server does.
     pub resumable: Option<ResumableSession>,
     /// What a server is to keep under the session's ID, if it has given one.

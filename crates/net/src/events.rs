@@ -26,11 +26,15 @@ impl Desk {
                 address,
                 peer,
                 suite,
+                is_resumed,
             } => {
                 let remote = address.remote;
                 let (mode, security) = (label(DTLS, peer), peer.security_mode());
-                info!(%remote, ?peer, %suite, mode, %security, "association established");
+                info!(%remote, ?peer, %suite, is_resumed, mode, %security, "association established");
                 count(&counters.established);
+                if is_resumed {
+                    count(&counters.resumed);
+                }
                 self.establish(association, address, (suite, peer));
             }
             Event::Request {

@@ -103,7 +103,7 @@ pub use config::NodeConfig;
 pub use credentials::{Credentials, Target};
 pub use error::RequestFailure;
 pub use handler::{Handler, Requester, ServerRequest};
-pub use hedgerow_endpoint::SecurityPolicy;
+pub use hedgerow_endpoint::{Resumption, SecurityPolicy};
 pub use identity::{Authorities, Identity, IdentityError, RawPublicKey};
 pub use key_log::KeyLogFile;
 pub use key_store::KeyStore;

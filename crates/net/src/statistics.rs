@@ -18,6 +18,8 @@ pub struct Statistics {
     pub handlers: usize,
     /// Handshakes that ended well since the node began.
     pub established: u64,
+    /// How many of those resumed a session that there was before.
+    pub resumed: u64,
     /// Handshakes that ended otherwise since the node began.
     pub failed_handshakes: u64,
     /// How often a peer with a connection ID has moved to another address since the node began.
@@ -47,6 +49,7 @@ pub(crate) struct Counters {
     pub(crate) handshakes: AtomicUsize,
     pub(crate) handlers: AtomicUsize,
     pub(crate) established: AtomicU64,
+    pub(crate) resumed: AtomicU64,
     pub(crate) failed_handshakes: AtomicU64,
     pub(crate) moved: AtomicU64,
     pub(crate) refused_requests: AtomicU64,
@@ -72,6 +75,7 @@ impl Counters {
             requests,
             handlers: size(&self.handlers),
             established: number(&self.established),
+            resumed: number(&self.resumed),
             failed_handshakes: number(&self.failed_handshakes),
             moved: number(&self.moved),
             refused_requests: number(&self.refused_requests),

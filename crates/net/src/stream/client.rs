@@ -1,10 +1,11 @@
 //! The handle of a client over streams.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use hedgerow_core::Peer;
+use hedgerow_endpoint::ClientSessions;
 use hedgerow_record::CipherSuite;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -21,6 +22,7 @@ use crate::shared::{AbandonOnDrop, RequestKey, Waiting};
 use crate::statistics::count;
 use crate::stream::connection::{Admission, Connection, Link, Machine, Parts, Side};
 use crate::stream::requests::{NOT_SENT, Queued};
+use crate::stream::sessions::{self, OfClient, Sessions};
 use crate::stream::statistics::StreamCounters;
 use crate::stream::table::Table;
 use crate::stream::{StreamConfig, StreamStatistics};
@@ -54,6 +56,7 @@ struct Shared {
     connections: Arc<Semaphore>,
     handlers: Arc<Semaphore>,
     clock: Clock,
+    sessions: OfClient,
 }
 
 impl Drop for Inner {
@@ -69,6 +72,7 @@ impl StreamClient {
     pub fn new(config: StreamConfig) -> Self {
         let max_requests = config.max_requests.clamp(1, Semaphore::MAX_PERMITS / 2);
         let max_connections = config.max_connections.clamp(1, MAX_CONNECTIONS);
+        let max_sessions = config.resumption.max_client_sessions;
         let shared = Shared {
             handlers: handler_places(config.max_handlers),
             config: Arc::new(StreamConfig {
@@ -79,6 +83,7 @@ impl StreamClient {
             counters: Arc::default(),
             connections: Arc::new(Semaphore::new(max_connections)),
             clock: Clock::start(),
+            sessions: Arc::new(Mutex::new(ClientSessions::new(max_sessions))),
         };
         Self {
             inner: Arc::new(Inner {
@@ -283,9 +288,25 @@ impl Opening {
         } else {
             debug!(%remote, mode = "nosec", "connection begun");
         }
-        let machine: Machine<KeyStore> =
-            Machine::client(shared.config.provider(), credentials, &config, &mut env)
-                .map_err(hedgerow_endpoint::Error::from)?;
+        let provider = shared.config.provider();
+        let offered = credentials
+            .as_ref()
+            .and_then(|credentials| sessions::take(&shared.sessions, remote, credentials));
+        let (machine, sessions) = match (credentials, offered) {
+            (Some(credentials), Some(session)) => (
+                Machine::client_resuming(provider, credentials.clone(), &config, session, &mut env),
+                Sessions::Client {
+                    sessions: Arc::clone(&shared.sessions),
+                    credentials,
+                    address: remote,
+                },
+            ),
+            (credentials, _) => (
+                Machine::client(provider, credentials, &config, &mut env),
+                Sessions::None,
+            ),
+        };
+        let machine: Machine<KeyStore> = machine.map_err(hedgerow_endpoint::Error::from)?;
         Ok(Connection::new(Parts {
             stream,
             remote,
@@ -301,6 +322,7 @@ impl Opening {
             counters: Arc::clone(&shared.counters),
             clock,
             config: Arc::clone(&shared.config),
+            sessions,
         }))
     }
 }

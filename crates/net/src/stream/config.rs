@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use hedgerow_endpoint::SecurityPolicy;
+use hedgerow_endpoint::{Resumption, SecurityPolicy};
 
 use crate::KeyLogFile;
 use crate::provider::{NodeCrypto, with_key_log};
@@ -36,6 +36,8 @@ pub struct StreamConfig {
     pub stall_timeout: Duration,
     /// How long an orderly end may take.
     pub shutdown_timeout: Duration,
+    /// Whether sessions are resumed: by default not.
+    pub resumption: Resumption,
     /// Where master secrets are written for whoever debugs with recordings; `None`, as it should be,
     /// for nowhere.
     pub key_log: Option<KeyLogFile>,
@@ -89,6 +91,7 @@ impl Default for StreamConfig {
             idle_timeout: Duration::from_secs(600),
             stall_timeout: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(1),
+            resumption: Resumption::default(),
             key_log: None,
         }
     }

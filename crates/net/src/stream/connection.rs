@@ -24,6 +24,7 @@ use crate::stream::StreamConfig;
 use crate::stream::ending::Ending;
 use crate::stream::progress::Progress;
 use crate::stream::requests::Queued;
+use crate::stream::sessions::Sessions;
 use crate::stream::statistics::StreamCounters;
 use crate::stream::transfer::MAX_BACKLOG;
 use crate::{Handler, RequestMessage, Requester, ServerRequest};
@@ -67,6 +68,7 @@ pub(crate) struct Parts<S, H> {
     pub(crate) counters: Arc<StreamCounters>,
     pub(crate) clock: Clock,
     pub(crate) config: Arc<StreamConfig>,
+    pub(crate) sessions: Sessions,
 }
 
 /// Moves bytes between a socket and a machine, and messages to whoever waits for them.
@@ -190,11 +192,13 @@ where
         while self.ending.error.is_none() {
             self.establish();
             let parts = &mut self.parts;
+            parts.sessions.offer(&mut parts.machine, &env);
             let received = match parts.machine.poll(&mut env) {
                 Ok(Some(StreamEvent::Received(received))) => received,
                 Ok(Some(_)) => continue,
                 Ok(None) => return,
                 Err(error) => {
+                    parts.sessions.forget();
                     self.ending.error = Some(error);
                     return;
                 }
@@ -289,6 +293,7 @@ where
             return;
         }
         self.is_established = true;
+        parts.sessions.keep(&mut parts.machine);
         parts.admission.handshake = None;
         let (remote, peer) = (parts.remote, parts.machine.peer());
         if parts.admission.held.is_none() {
@@ -301,12 +306,16 @@ where
             return parts.machine.abort("too many connections");
         }
         count(&parts.counters.established);
+        let is_resumed = parts.machine.is_resumed();
+        if is_resumed {
+            count(&parts.counters.resumed);
+        }
         let peer = peer.unwrap_or(Peer::Anonymous);
         match parts.machine.suite() {
             Some(suite) => {
                 let _ = parts.link.session.set((suite, peer));
                 let (mode, security) = (label(TLS, peer), peer.security_mode());
-                info!(%remote, ?peer, %suite, mode, %security, "connection established");
+                info!(%remote, ?peer, %suite, is_resumed, mode, %security, "connection established");
             }
             None => {
                 let security = SecurityMode::NoSec;

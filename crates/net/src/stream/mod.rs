@@ -7,6 +7,7 @@ mod ending;
 mod progress;
 mod requests;
 mod server;
+mod sessions;
 mod statistics;
 mod table;
 mod transfer;

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hedgerow_core::ServerCredentials;
+use hedgerow_endpoint::ServerSessions;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -19,6 +20,7 @@ use crate::handlers::{Handlers, handler_places};
 use crate::path::canonical;
 use crate::shared::Signals;
 use crate::stream::connection::{Admission, Connection, Link, Machine, Parts, Side};
+use crate::stream::sessions::{self, OfServer, Sessions};
 use crate::stream::statistics::StreamCounters;
 use crate::stream::{StreamConfig, StreamStatistics};
 use crate::{Handler, KeyStore};
@@ -107,6 +109,9 @@ impl StreamServer {
         let counters = Arc::new(StreamCounters::default());
         let (end, ended) = watch::channel(());
         let places = |max: usize| Arc::new(Semaphore::new(max.clamp(1, Semaphore::MAX_PERMITS)));
+        let clock = Clock::start();
+        let mut rng = os_random();
+        let sessions = ServerSessions::draw(&config.resumption, &mut clock.env(&mut rng));
         let acceptor = Acceptor {
             listener,
             store,
@@ -117,7 +122,8 @@ impl StreamServer {
             config: Arc::new(config),
             signals: Arc::clone(&signals),
             counters: Arc::clone(&counters),
-            clock: Clock::start(),
+            clock,
+            sessions: sessions.map(|sessions| Arc::new(Mutex::new(sessions))),
             tasks: JoinSet::new(),
             links: HashMap::new(),
         };
@@ -167,6 +173,7 @@ struct Acceptor<S, H> {
     signals: Arc<Signals>,
     counters: Arc<StreamCounters>,
     clock: Clock,
+    sessions: Option<OfServer>,
     tasks: JoinSet<()>,
     links: HashMap<Id, Arc<Link>>,
 }
@@ -217,12 +224,15 @@ where
         let mut env = self.clock.env(&mut rng);
         let _ = stream.set_nodelay(true);
         let store = self.store.clone();
-        let machine: Machine<S> = match Machine::server(
-            self.config.provider(),
-            store,
-            &self.config.endpoint,
-            &mut env,
-        ) {
+        let (provider, config) = (self.config.provider(), &self.config.endpoint);
+        let machine = match (store, &self.sessions) {
+            (Some(store), Some(sessions)) => {
+                let resumption = sessions::lease(sessions, &mut env);
+                Machine::server_resuming(provider, store, config, resumption, &mut env)
+            }
+            (store, _) => Machine::server(provider, store, config, &mut env),
+        };
+        let machine: Machine<S> = match machine {
             Ok(machine) => machine,
             Err(error) => return warn!(%error, "configuration can't be used"),
         };
@@ -242,6 +252,10 @@ where
             counters: Arc::clone(&self.counters),
             clock: self.clock,
             config: Arc::clone(&self.config),
+            sessions: match &self.sessions {
+                Some(sessions) => Sessions::Server(Arc::clone(sessions)),
+                None => Sessions::None,
+            },
         });
         let task = self.tasks.spawn(connection.run(None, || {}));
         self.links.insert(task.id(), link);

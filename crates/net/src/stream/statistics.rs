@@ -12,6 +12,8 @@ pub struct StreamStatistics {
     pub requests: usize,
     /// Connections established since the beginning: TLS, if there is to be any, and the peer's CSM.
     pub established: u64,
+    /// How many of those resumed a session that there was before.
+    pub resumed: u64,
     /// Connections that ended before that.
     pub failed: u64,
     /// Requests answered with 5.03 because too many handlers ran.
@@ -25,6 +27,7 @@ pub struct StreamStatistics {
 pub(crate) struct StreamCounters {
     pub(crate) connections: AtomicUsize,
     pub(crate) established: AtomicU64,
+    pub(crate) resumed: AtomicU64,
     pub(crate) failed: AtomicU64,
     pub(crate) refused_requests: AtomicU64,
     pub(crate) refused_connections: AtomicU64,
@@ -37,6 +40,7 @@ impl StreamCounters {
             connections: self.connections.load(Ordering::Relaxed),
             requests,
             established: number(&self.established),
+            resumed: number(&self.resumed),
             failed: number(&self.failed),
             refused_requests: number(&self.refused_requests),
             refused_connections: number(&self.refused_connections),
