@@ -7,7 +7,7 @@ use std::sync::Arc;
 use hedgerow_core::{PeerId, Psk, SecurityMode};
 use hedgerow_exchange::ConnectionConfig;
 use hedgerow_net::{
-    KeyStore, Node, NodeConfig, SecurityPolicy, Statistics, StreamClient, StreamConfig,
+    KeyStore, Node, NodeConfig, Resumption, SecurityPolicy, Statistics, StreamClient, StreamConfig,
     StreamStatistics,
 };
 use hedgerow_proxy::HcProxy;
@@ -213,6 +213,7 @@ pub(crate) async fn bind_node(config: &Config) -> io::Result<Node> {
             handshake: settings.handshake,
             exchange: Arc::new(settings.exchange),
             idle_timeout: config.dtls.idle_timeout,
+            resumption: resumption(config),
             ..hedgerow_endpoint::Config::default()
         },
         max_requests: config.limits.requests,
@@ -222,6 +223,15 @@ pub(crate) async fn bind_node(config: &Config) -> io::Result<Node> {
     match Node::bind_client(both, node.clone()).await {
         Ok(node) => Ok(node),
         Err(_) => Node::bind_client(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), node).await,
+    }
+}
+
+/// What the gateway, which is every device's client, resumes.
+const fn resumption(config: &Config) -> Resumption {
+    if config.dtls.resumption {
+        Resumption::ON
+    } else {
+        Resumption::OFF
     }
 }
 
@@ -262,6 +272,7 @@ fn streams(config: &Config) -> StreamConfig {
         max_requests: config.limits.requests,
         connect_timeout: config.dtls.timers.deadline,
         idle_timeout: config.dtls.idle_timeout,
+        resumption: resumption(config),
         ..StreamConfig::default()
     }
 }

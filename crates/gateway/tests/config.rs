@@ -863,7 +863,7 @@ fn no_message_repeats_a_key_that_slipped_into_another_line() {
         ("timeouts", "request head body answer shutdown"),
         (
             "dtls",
-            "suites extended_master_secret initial_timeout deadline",
+            "suites extended_master_secret initial_timeout deadline resumption",
         ),
         ("coap", "ack_timeout ack_random_factor block_len"),
         ("hc", "enabled devices"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hedgerow_exchange::ConnectionConfig;
 use hedgerow_handshake::{Settings, Timers};
-use hedgerow_net::{NodeConfig, StreamConfig};
+use hedgerow_net::{NodeConfig, Resumption, StreamConfig};
 
 /// Configures a node for one request after the other to servers that the user names, each with
 /// `limit` to end in.
@@ -36,12 +36,13 @@ pub fn stream_client(limit: Duration) -> StreamConfig {
 }
 
 /// Configures a node that plays one device: RFC 7252's parameters, bodies of up to 128 KiB, 64
-/// peers.
+/// peers, whose sessions can be resumed.
 pub fn device() -> NodeConfig {
     let exchange = hedgerow_exchange::Config::default();
     let mut config = node(Settings::default(), exchange);
     config.endpoint.max_associations = MAX_DEVICE_PEERS;
     config.endpoint.max_handshakes = MAX_DEVICE_PEERS;
+    config.endpoint.resumption = device_resumption();
     config
 }
 
@@ -50,7 +51,16 @@ pub fn stream_device() -> StreamConfig {
     StreamConfig {
         max_connections: MAX_DEVICE_PEERS,
         max_handshakes: MAX_DEVICE_PEERS,
+        resumption: device_resumption(),
         ..StreamConfig::default()
+    }
+}
+
+/// Tickets, and as many sessions by ID as there are peers.
+const fn device_resumption() -> Resumption {
+    Resumption {
+        max_server_sessions: MAX_DEVICE_PEERS,
+        ..Resumption::ON
     }
 }
 

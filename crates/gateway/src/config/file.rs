@@ -339,6 +339,7 @@ impl Reader<'_, '_> {
         ] {
             set(place, table.duration(findings, name, DURATIONS));
         }
+        set(&mut dtls.resumption, table.boolean(findings, "resumption"));
         let count = table.integer(findings, "max_transmissions", 1..=20);
         let count = count.and_then(|count| u8::try_from(count).ok());
         set(&mut dtls.timers.max_transmissions, count);

@@ -270,16 +270,20 @@ pub struct Dtls {
     pub timers: Timers,
     /// How long a session without a message is kept.
     pub idle_timeout: Duration,
+    /// Whether sessions are resumed where a device takes part (RFC 5077, RFC 5246 §7.3).
+    pub resumption: bool,
 }
 
 impl Default for Dtls {
-    /// Every suite that there is, the extended master secret required, an hour of idleness.
+    /// Every suite that there is, the extended master secret required, an hour of idleness, sessions
+    /// resumed.
     fn default() -> Self {
         Self {
             suites: Settings::default().suites().to_vec(),
             extended_master_secret: ExtendedMasterSecret::Required,
             timers: Timers::default(),
             idle_timeout: Duration::from_secs(3_600),
+            resumption: true,
         }
     }
 }
