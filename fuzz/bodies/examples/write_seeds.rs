@@ -13,6 +13,8 @@ mod connections;
 mod datagrams;
 #[path = "write_seeds/scripts.rs"]
 mod scripts;
+#[path = "write_seeds/streams.rs"]
+mod streams;
 
 use std::fs;
 use std::path::Path;
@@ -21,7 +23,7 @@ use std::path::Path;
 type Seeds = Vec<(String, Vec<u8>)>;
 
 fn main() {
-    let targets: [(&str, Seeds); 11] = [
+    let targets: [(&str, Seeds); 12] = [
         ("acceptor", datagrams::acceptor()),
         ("cid_record", datagrams::cid_record()),
         ("coap_frame", codecs::coap_frame()),
@@ -33,6 +35,7 @@ fn main() {
         ("handshake_fragment", datagrams::handshake_fragment()),
         ("handshake_machine", scripts::handshake_machine()),
         ("hellos", datagrams::hellos()),
+        ("tls_machine", streams::tls_machine()),
     ];
     for (target, seeds) in targets {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"))

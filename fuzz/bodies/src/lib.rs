@@ -31,12 +31,14 @@
 )]
 
 mod acceptor;
+mod certificates;
 mod cid_record;
 mod coap_frame;
 mod coap_link_format;
 mod coap_message;
 mod coap_uri;
 mod connection;
+mod counts;
 mod cursor;
 mod dtls_record;
 mod exchange;
@@ -44,8 +46,11 @@ mod handshake_fragment;
 mod handshake_machine;
 mod hellos;
 mod http_request;
+mod tls_machine;
+mod x509_chain;
 
 pub use acceptor::acceptor;
+pub use certificates::certificates;
 pub use cid_record::cid_record;
 pub use coap_frame::coap_frame;
 pub use coap_link_format::coap_link_format;
@@ -61,6 +66,8 @@ pub use handshake_machine::{
 };
 pub use hellos::hellos;
 pub use http_request::http_request;
+pub use tls_machine::{report_tls_reached, tls_machine, tls_machine_reached};
+pub use x509_chain::x509_chain;
 
 /// A target: its name and what it does with one input.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +81,7 @@ pub struct Body {
 /// All targets, sorted by name.
 pub const BODIES: &[Body] = &[
     body("acceptor", acceptor),
+    body("certificates", certificates),
     body("cid_record", cid_record),
     body("coap_frame", coap_frame),
     body("coap_link_format", coap_link_format),
@@ -87,6 +95,8 @@ pub const BODIES: &[Body] = &[
     body("handshake_machine", handshake_machine),
     body("hellos", hellos),
     body("http_request", http_request),
+    body("tls_machine", tls_machine),
+    body("x509_chain", x509_chain),
 ];
 
 const fn body(name: &'static str, run: fn(&[u8])) -> Body {

@@ -1,19 +1,30 @@
-//! The seeds of the handshake machine bring it into every state. In a file of its own, since the
+//! The seeds of the handshake machines bring them into every state. In a file of its own, since the
 //! counts are a process's.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::path::Path;
 
-use hedgerow_fuzz_bodies::{handshake_machine, handshake_machine_reached};
+use hedgerow_fuzz_bodies::{
+    handshake_machine, handshake_machine_reached, tls_machine, tls_machine_reached,
+};
 
 #[test]
 fn seeds_reach_every_state() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../seeds/handshake_machine");
-    for entry in fs::read_dir(folder).unwrap() {
-        handshake_machine(&fs::read(entry.unwrap().path()).unwrap());
+    check(
+        "handshake_machine",
+        handshake_machine,
+        handshake_machine_reached,
+    );
+    check("tls_machine", tls_machine, tls_machine_reached);
+}
+
+fn check(target: &str, run: fn(&[u8]), reached: fn() -> Vec<(&'static str, u64)>) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../seeds");
+    for entry in fs::read_dir(folder.join(target)).unwrap() {
+        run(&fs::read(entry.unwrap().path()).unwrap());
     }
-    let reached = handshake_machine_reached();
+    let reached = reached();
     for (name, count) in &reached {
         println!("{name:44} {count:6}");
     }

@@ -1,8 +1,8 @@
 //! How often the machines came into each state, over all inputs of a process.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use hedgerow_handshake::{ClientState, ServerState};
+
+use crate::counts::Counts;
 
 /// Declares what is counted once, with its name.
 macro_rules! reached {
@@ -89,41 +89,27 @@ reached! {
 
 impl Reached {
     pub(super) fn count(self) {
-        let count = Self::ALL
-            .iter()
-            .position(|&one| one == self)
-            .and_then(|at| COUNTS.get(at));
-        if count.is_some_and(|count| count.fetch_add(1, Ordering::Relaxed) == 0) {
-            IS_NEW.fetch_add(1, Ordering::Relaxed);
-        }
+        COUNTS.count(Self::ALL.iter().position(|&one| one == self));
     }
 }
 
 /// Returns how often everything was reached by [`handshake_machine`](super::handshake_machine) in
 /// this process.
 pub fn handshake_machine_reached() -> Vec<(&'static str, u64)> {
-    Reached::ALL
-        .iter()
-        .zip(&COUNTS)
-        .map(|(reached, count)| (reached.name(), count.load(Ordering::Relaxed)))
-        .collect()
+    COUNTS.named(names())
 }
 
-/// Writes the counts to stderr in one line, now and then: libFuzzer ends its process without a last
-/// word.
+/// Writes the counts to stderr in one line, now and then.
 pub fn report_reached() {
-    let runs = RUNS.load(Ordering::Relaxed);
-    if IS_NEW.swap(0, Ordering::Relaxed) > 0 || runs.is_multiple_of(REPORT_EVERY) {
-        let counts: Vec<String> = handshake_machine_reached()
-            .into_iter()
-            .map(|(name, count)| format!("{name}={count}"))
-            .collect();
-        eprintln!("reached: {}", counts.join(" "));
-    }
+    COUNTS.report(names());
+}
+
+fn names() -> impl Iterator<Item = &'static str> {
+    Reached::ALL.iter().map(|reached| reached.name())
 }
 
 pub(super) fn count_run() {
-    RUNS.fetch_add(1, Ordering::Relaxed);
+    COUNTS.count_run();
 }
 
 /// Counts a client's state where it is another one than before.
@@ -165,7 +151,4 @@ pub(super) fn note_server(before: &mut Option<ServerState>, now: ServerState) {
     }
 }
 
-static COUNTS: [AtomicU64; Reached::ALL.len()] = [const { AtomicU64::new(0) }; Reached::ALL.len()];
-static IS_NEW: AtomicU64 = AtomicU64::new(0);
-static RUNS: AtomicU64 = AtomicU64::new(0);
-const REPORT_EVERY: u64 = 500;
+static COUNTS: Counts<{ Reached::ALL.len() }> = Counts::new();
