@@ -2,15 +2,19 @@
 //! against the simulated devices, and the gateway with `curl` in front and libcoap behind.
 
 use std::fs;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::cell::enter;
+use hedgerow_record::{CipherSuite, KeyExchange};
+
+use super::cell::{enter, hex};
 use super::clock::Clock;
 use super::coap::{Build, IDENTITY, PSK, start_server, start_server_at};
-use super::peers::free_address;
+use super::dtls_end::Identity;
+use super::peers::{Peer, SUITES, Transport, free_address};
 use crate::child::{self, Echo, Finished, Running};
 use crate::table::Table;
 
@@ -33,6 +37,10 @@ pub(super) fn run(table: &mut Table) {
     for build in Build::SECURE {
         let name = format!("curl -> gateway -> libcoap/{}", build.suffix());
         enter(table, &name, || in_front_of(&program, build));
+    }
+    for peer in Peer::ALL {
+        let name = format!("{} -> gateway's HTTPS with a key", peer.name());
+        enter(table, &name, || https_psk(&program, peer));
     }
     enter(table, "gateway: device restarted", || restarted(&program));
     enter(table, "gateway: what people get wrong", || {
@@ -227,12 +235,17 @@ fn keys_are_private(printed: &str) -> Result<String, String> {
 struct Gateway {
     running: Running,
     http: String,
+    /// Where it takes HTTPS with a pre-shared key.
+    https_psk: SocketAddr,
 }
 
 impl Gateway {
     fn start(program: &Path, device: SocketAddr, psk: &str) -> Result<Self, String> {
         let folder = scratch("gateway")?;
         let listen = free_address()?;
+        let https_psk = free_address()?;
+        let browser = String::from_utf8_lossy(BROWSER.psk_identity);
+        let browser_key = hex(BROWSER.psk);
         let file = folder.join("hedgerow.toml");
         fs::write(
             &file,
@@ -240,6 +253,12 @@ impl Gateway {
                 r#"
 [http]
 listen = "{listen}"
+
+[https_psk]
+listen = "{https_psk}"
+[[https_psk.client]]
+psk_identity = "{browser}"
+psk = "0x{browser_key}"
 
 [dtls]
 deadline = "6s"
@@ -268,7 +287,11 @@ methods = ["GET", "PUT", "POST", "DELETE"]
             .stdin(Stdio::null());
         let running = Running::start(&mut command, Echo::Hidden)?;
         let http = format!("http://{listen}");
-        let gateway = Self { running, http };
+        let gateway = Self {
+            running,
+            http,
+            https_psk,
+        };
         let clock = Clock::start();
         while clock.elapsed() < LIMIT {
             if gateway
@@ -355,6 +378,60 @@ fn in_front_of(program: &Path, build: Build) -> Result<String, String> {
     }
     Ok(format!(
         "GET by name and by URI, 404, 403, {IMAGE_LEN} bytes written and read in blocks"
+    ))
+}
+
+/// Whoever shows this key is served over HTTPS.
+const BROWSER: Identity<'static> = Identity {
+    psk_identity: b"dashboard",
+    psk: b"a browser's key!",
+};
+
+/// HTTP/1.1 by hand over TLS-PSK, suite by suite, and with a wrong key; curl has no TLS-PSK.
+fn https_psk(program: &Path, peer: Peer) -> Result<String, String> {
+    let (_server, _, secure) = start_server(Build::OpenSsl)?;
+    let gateway = Gateway::start(program, secure, PSK)?;
+    let ask = |suite, identity, path: &str| {
+        let mut client = peer.start_client(Transport::Tls, suite, identity, gateway.https_psk)?;
+        let mut input = client.take_stdin().ok_or("no standard input")?;
+        let head = format!("GET {path} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n");
+        // A client that is refused has closed its input by then.
+        let _ = input.write_all(head.as_bytes());
+        let is_served = client.wait_for("HTTP/1.1 ", Duration::from_secs(8))
+            && client.wait_for("\r\n\r\n", LIMIT);
+        Ok::<_, String>((is_served, client.output()))
+    };
+    let mut suites = 0;
+    for suite in SUITES {
+        // A signal ends gnutls-cli with an ephemeral key and a pre-shared one; other cells show it.
+        if peer == Peer::GnuTls && suite.key_exchange() == Some(KeyExchange::EcdhePsk) {
+            continue;
+        }
+        for (path, status) in [("/devices/real/time", "200"), ("/devices/none/time", "404")] {
+            let (_, output) = ask(suite, BROWSER, path)?;
+            if !output.contains(&format!("HTTP/1.1 {status}")) {
+                return Err(format!("{suite}: {path}: {output}"));
+            }
+        }
+        suites += 1;
+    }
+    let wrong = Identity {
+        psk: b"another 16 bytes",
+        ..BROWSER
+    };
+    let unknown = Identity {
+        psk_identity: b"nobody",
+        ..BROWSER
+    };
+    for identity in [wrong, unknown] {
+        let suite = CipherSuite::TLS_PSK_WITH_AES_128_GCM_SHA256;
+        let (is_served, output) = ask(suite, identity, "/devices/real/time")?;
+        if is_served {
+            return Err(format!("served: {output}"));
+        }
+    }
+    Ok(format!(
+        "200 and 404 under {suites} suites, nothing for a wrong key or an unknown identity"
     ))
 }
 
