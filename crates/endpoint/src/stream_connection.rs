@@ -34,6 +34,9 @@ pub struct StreamConfig {
     /// What each connection may use, shared by all. Where there is no security, tokens are
     /// unpredictable whatever it says.
     pub connection: Arc<ConnectionConfig>,
+    /// Records under one key after which the connection wants to be replaced by another, unless half of
+    /// what the cipher is good for (RFC 9147 §4.5.3) comes before.
+    pub max_records: u64,
     /// Whether a client insists on a server that agrees on the application protocol by name, as it
     /// must at any port but 5684 (RFC 8323 §8.2). Servers take clients without a name either way.
     pub requires_protocol_name: bool,
@@ -45,6 +48,7 @@ impl Default for StreamConfig {
             security: Arc::default(),
             handshake: Settings::default().with_application_protocols(&[b"coap"]),
             connection: Arc::new(ConnectionConfig::default()),
+            max_records: u64::MAX,
             requires_protocol_name: false,
         }
     }
@@ -65,6 +69,7 @@ pub struct StreamConnection<P: CryptoProvider, S, K> {
     arrived: Vec<u8>,
     /// How many bytes at its front have been.
     taken: usize,
+    max_records: u64,
     requires_protocol_name: bool,
 }
 
@@ -227,6 +232,7 @@ where
             exchange: HeapConnection::new(connection, env),
             arrived: Vec::new(),
             taken: 0,
+            max_records: config.max_records,
             requires_protocol_name: false,
         }
     }
@@ -513,6 +519,13 @@ where
             Some(tls) => tls.peer(),
             None => Some(Peer::Anonymous),
         }
+    }
+
+    /// Says whether another connection should take this one's place, since its keys come near their limit.
+    /// TLS 1.2 has no other way to new keys: release this one, and what is under way ends first.
+    pub fn wants_new_keys(&self) -> bool {
+        let tls = self.tls.as_ref();
+        tls.is_some_and(|tls| tls.wants_new_keys() || tls.records() >= self.max_records)
     }
 
     /// Returns the suite that was negotiated; `None` without TLS, or before it is established.

@@ -338,6 +338,18 @@ where
         self.session().map(TlsSession::peer)
     }
 
+    /// Returns how many records the key has protected that was used more; see
+    /// [`TlsSession::records`].
+    pub fn records(&self) -> u64 {
+        self.session().map_or(0, TlsSession::records)
+    }
+
+    /// Says whether another connection should take this one's place; see
+    /// [`TlsSession::wants_new_keys`].
+    pub fn wants_new_keys(&self) -> bool {
+        self.session().is_some_and(TlsSession::wants_new_keys)
+    }
+
     /// Returns the suite that was negotiated, once the handshake is over.
     pub fn suite(&self) -> Option<CipherSuite> {
         self.session().map(TlsSession::suite)

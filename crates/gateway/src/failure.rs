@@ -23,6 +23,9 @@ pub(crate) fn map_request_failure(failure: RequestFailure, max_response: usize) 
         RequestFailure::TooManyRequests { .. } | RequestFailure::TooManyConnections { .. } => {
             TOO_MANY
         }
+        RequestFailure::HeldOff { seconds } => Failure::TooManyRequests {
+            retry_after_secs: u32::try_from(seconds).unwrap_or(u32::MAX),
+        },
         RequestFailure::UnusableAddress { .. } | RequestFailure::Connect { .. } => {
             Failure::Unreachable
         }

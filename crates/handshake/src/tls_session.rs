@@ -99,6 +99,17 @@ impl<A: Aead> TlsSession<A> {
         self.application_protocol
     }
 
+    /// Returns how many records the key has protected that was used more: this end's or the peer's.
+    pub fn records(&self) -> u64 {
+        self.sealer.sealed().max(self.opener.opened())
+    }
+
+    /// Says whether another connection should take this one's place, since a key comes near the limits of
+    /// its cipher (RFC 9147 §4.5.3, RFC 8446 §5.5). TLS 1.2 has no new keys without a new handshake.
+    pub fn wants_new_keys(&self) -> bool {
+        self.records() >= UsageLimits::of(self.sealer.algorithm()).rekey_records
+    }
+
     /// Says whether application data can be sealed, now or once the last flight is sent.
     pub fn is_open(&self) -> bool {
         self.sending == Direction::Open

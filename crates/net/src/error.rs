@@ -44,6 +44,12 @@ pub enum RequestFailure {
     /// The target didn't accept a stream within the configured time.
     #[error("no connection in time")]
     ConnectTimeout,
+    /// The server released its connection and asked for no other for so long (RFC 8323 §5.5).
+    #[error("the server wants no connection for another {seconds} s")]
+    HeldOff {
+        /// What is left of the time, in seconds, rounded up.
+        seconds: u64,
+    },
     /// As many connections are open and in use as the configuration allows.
     #[error("as many connections in use as configured: {max}")]
     TooManyConnections {

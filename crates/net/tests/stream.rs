@@ -575,3 +575,113 @@ fn keys_can_be_changed_while_a_server_runs() {
         assert!(client().request(&target, get("/")).await.is_ok());
     });
 }
+
+/// TLS 1.2 has no new keys within a connection, so that another one takes its place.
+#[test]
+fn connection_is_replaced_before_its_keys_are_used_up_and_no_request_is_lost() {
+    run(async {
+        for (client_max, server_max) in [(20, u64::MAX), (u64::MAX, 20)] {
+            let config = |max_records| {
+                let mut config = StreamConfig::default().with_security(any());
+                config.endpoint.max_records = max_records;
+                config
+            };
+            let server = tls_server(config(server_max), echo).await;
+            let client = StreamClient::new(config(client_max));
+            let target = target(server.local_addr(), KEY);
+            let mut asked = JoinSet::new();
+            for n in 0..200_u32 {
+                let (client, target) = (client.clone(), target.clone());
+                let ask = async move {
+                    let request = RequestMessage::new(Code::POST).payload(n.to_string());
+                    let response = client.request(&target, request).await.unwrap();
+                    assert_eq!(response.payload, n.to_string().as_bytes());
+                };
+                if n % 2 == 0 {
+                    ask.await;
+                } else {
+                    asked.spawn(ask);
+                }
+            }
+            while let Some(outcome) = asked.join_next().await {
+                outcome.unwrap();
+            }
+            let established = client.statistics().established;
+            assert!((5..100).contains(&established), "{established}");
+            client.close().await;
+        }
+    });
+}
+
+/// Takes a connection in clear, answers one request, and releases with Hold-Off.
+fn serve_once_and_hold_off(listener: &TcpListener, seconds: u16) {
+    let (mut stream, _) = listener.accept().unwrap();
+    // A CSM without options: length 0, code 7.01.
+    stream.write_all(&[0x00, 0xe1]).unwrap();
+    let mut bytes = Vec::new();
+    let mut byte = [0; 1];
+    // The request's path is its last option, and it has no payload.
+    while !bytes.ends_with(b"time") {
+        stream.read_exact(&mut byte).unwrap();
+        bytes.extend_from_slice(&byte);
+    }
+    // The client's CSM comes first: a nibble for its length, one for its token's.
+    let csm_len = usize::from(bytes[0] >> 4) + 2;
+    let request = &bytes[csm_len..];
+    let token_len = usize::from(request[0] & 0x0f);
+    let mut answer = vec![request[0] & 0x0f, 0x45];
+    answer.extend_from_slice(&request[2..2 + token_len]);
+    // 7.04 with option 4 of two bytes.
+    let [high, low] = seconds.to_be_bytes();
+    answer.extend_from_slice(&[0x30, 0xe4, 0x42, high, low]);
+    stream.write_all(&answer).unwrap();
+    // The client closes.
+    let _ = stream.read_to_end(&mut bytes);
+}
+
+/// RFC 8323 §5.5: who releases with Hold-Off wants no connection for so long.
+#[test]
+fn server_that_asks_for_it_is_not_connected_to_again() {
+    run(async {
+        let listener = TcpListener::bind(LOCAL).unwrap();
+        let target = in_clear(listener.local_addr().unwrap());
+        let serving = tokio::task::spawn_blocking(move || {
+            serve_once_and_hold_off(&listener, 3_000);
+            listener
+        });
+        let client = client();
+        client.request(&target, get("time")).await.unwrap();
+        let listener = serving.await.unwrap();
+        let refused = client.request(&target, get("time")).await.unwrap_err();
+        let RequestFailure::HeldOff { seconds } = refused else {
+            panic!("{refused}");
+        };
+        assert!((2_900..=3_000).contains(&seconds), "{seconds}");
+        listener.set_nonblocking(true).unwrap();
+        assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+        // A server elsewhere is another one.
+        let other = clear_server(StreamConfig::default(), echo).await;
+        let elsewhere = in_clear(other.local_addr());
+        client.request(&elsewhere, get("time")).await.unwrap();
+    });
+}
+
+/// A short Hold-Off is waited for.
+#[test]
+fn short_hold_off_delays_the_next_connection() {
+    run(async {
+        let listener = TcpListener::bind(LOCAL).unwrap();
+        let target = in_clear(listener.local_addr().unwrap());
+        let serving = tokio::task::spawn_blocking(move || {
+            serve_once_and_hold_off(&listener, 1);
+            let released = tokio::time::Instant::now();
+            serve_once_and_hold_off(&listener, 0);
+            released.elapsed()
+        });
+        let client = client();
+        for _ in 0..2 {
+            client.request(&target, get("time")).await.unwrap();
+        }
+        assert!(serving.await.unwrap() >= Duration::from_millis(900));
+    });
+}

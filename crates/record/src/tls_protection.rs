@@ -99,6 +99,11 @@ impl<A: Aead> TlsOpener<A> {
         }
     }
 
+    /// Returns how many records were opened; 0 once one didn't verify.
+    pub fn opened(&self) -> u64 {
+        self.next_sequence_number.unwrap_or_default()
+    }
+
     /// Verifies and decrypts the next record in place and returns its plaintext.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use hedgerow_endpoint::ClientSessions;
 use hedgerow_record::CipherSuite;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::{debug, info};
 
 use crate::clock::{Clock, os_random};
@@ -120,10 +120,31 @@ impl StreamClient {
             return Err(RequestFailure::UnusableAddress { address });
         }
         let message = Arc::new(request);
+        self.hold_off(&target).await?;
         match self.try_request(&target, &message).await {
-            Err(NOT_SENT) => self.try_request(&target, &message).await,
+            Err(NOT_SENT) => {
+                self.hold_off(&target).await?;
+                self.try_request(&target, &message).await
+            }
             outcome => outcome,
         }
+    }
+
+    /// Waits until a server wants to be connected to again, if that isn't longer than a connection may
+    /// take.
+    ///
+    /// RFC 8323 §5.5: Hold-Off asks the peer not to connect again for so long.
+    async fn hold_off(&self, target: &Target) -> Result<(), RequestFailure> {
+        let shared = &self.inner.shared;
+        let Some(left) = shared.table.held_off(target, shared.clock.now()) else {
+            return Ok(());
+        };
+        if left > shared.config.connect_timeout {
+            let seconds = left.as_secs().saturating_add(1);
+            return Err(RequestFailure::HeldOff { seconds });
+        }
+        sleep(left).await;
+        Ok(())
     }
 
     async fn try_request(
@@ -220,7 +241,13 @@ impl Opening {
         };
         match opened {
             Ok(connection) => {
-                let retire = || self.shared.table.retire(self.id);
+                let retire = || {
+                    if let Some(seconds) = self.link.hold_off.get() {
+                        let now = self.shared.clock.now();
+                        self.shared.table.hold_off(remote, now, *seconds);
+                    }
+                    self.shared.table.retire(self.id);
+                };
                 connection.run(Some(commands), retire).await;
             }
             Err(failure) => {

@@ -38,6 +38,8 @@ pub(crate) struct Link {
     pub(crate) signals: Signals,
     /// The suite and who is there, once TLS is established.
     pub(crate) session: OnceLock<(CipherSuite, Peer)>,
+    /// For how many seconds the peer, which has released, wants no other connection.
+    pub(crate) hold_off: OnceLock<u32>,
 }
 
 /// Which end opened the connection.
@@ -124,6 +126,7 @@ where
             if self.parts.link.signals.is_stopping() {
                 self.stop();
             }
+            self.renew_keys();
             self.advance();
             self.write();
             if !self.parts.machine.accepts_requests() || self.is_over() {
@@ -168,6 +171,17 @@ where
             }
         }
         self.finish().await;
+    }
+
+    /// Ends the connection in order when its keys come near their limit. A client's next request opens
+    /// another one, and what is under way ends first.
+    fn renew_keys(&mut self) {
+        let machine = &mut self.parts.machine;
+        if self.is_established && machine.accepts_requests() && machine.wants_new_keys() {
+            debug!(remote = %self.parts.remote, "keys come near their limit");
+            // It takes requests, so that it takes this.
+            let _ = machine.release();
+        }
     }
 
     /// Does all that can be done without waiting.
@@ -227,7 +241,10 @@ where
                         waiting.end(Ok(crate::ResponseMessage::from_message(&message)));
                     }
                 }
-                Received::Release { .. } => {
+                Received::Release { release } => {
+                    if let Some(seconds) = release.hold_off() {
+                        let _ = parts.link.hold_off.set(seconds);
+                    }
                     debug!(remote = %parts.remote, "peer releases the connection");
                 }
                 Received::Abort { abort } => {

@@ -1,9 +1,12 @@
 //! A client's connections, by whom they lead to.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use hedgerow_core::Instant;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
@@ -23,6 +26,8 @@ pub(crate) struct Table {
 struct Entries {
     /// The least recently used first.
     list: Vec<Entry>,
+    /// Servers that want no connection until then.
+    held_off: BTreeMap<SocketAddr, Instant>,
     last_id: u64,
     is_closed: bool,
 }
@@ -147,6 +152,31 @@ impl Table {
         Ok(in_use)
     }
 
+    /// Notes that a server, which has released a connection, wants no other for `seconds`. What it says
+    /// while it is held off counts from then: the first word doesn't move.
+    pub(crate) fn hold_off(&self, server: SocketAddr, now: Instant, seconds: u32) {
+        let mut entries = self.lock();
+        let held_off = &mut entries.held_off;
+        held_off.retain(|_, until| *until > now);
+        let asked = Duration::from_secs(seconds.into()).min(MAX_HOLD_OFF);
+        if held_off.len() < MAX_HELD_OFF {
+            held_off
+                .entry(server)
+                .or_insert_with(|| now.saturating_add(asked));
+        }
+    }
+
+    /// Returns how long the server of a target wants no connection, if it does and there is none.
+    pub(crate) fn held_off(&self, target: &Target, now: Instant) -> Option<Duration> {
+        let entries = self.lock();
+        if entries.list.iter().any(|entry| entry.leads_to(target)) {
+            return None;
+        }
+        let until = entries.held_off.get(&target.address)?;
+        let left = until.saturating_since(now);
+        (!left.is_zero()).then_some(left)
+    }
+
     /// Forgets a connection, if it is still there: it takes no more requests.
     pub(crate) fn retire(&self, id: u64) {
         self.lock().list.retain(|entry| entry.id != id);
@@ -173,3 +203,10 @@ impl Table {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// The longest Hold-Off that is heeded. RFC 8323 §5.5.2 has up to half a year, and over TCP in clear
+/// anybody on the path can say so.
+const MAX_HOLD_OFF: Duration = Duration::from_secs(3_600);
+
+/// How many servers are held off at the same time.
+const MAX_HELD_OFF: usize = 1_024;
