@@ -194,7 +194,8 @@ fn coap_without_security_is_asked_in_clear() {
     );
     assert_eq!(read.code(), 0);
     let json = read.json();
-    assert_eq!(json["security"], serde_json::json!({ "mode": "nosec" }));
+    let in_clear = serde_json::json!({ "mode": "nosec", "security_mode": "NoSec" });
+    assert_eq!(json["security"], in_clear);
     assert_eq!(json["payload"]["encoding"], "base64");
     assert_eq!(json["payload"]["data"], "/wA=");
 }
@@ -208,6 +209,7 @@ fn json_describes_a_response() {
     let json = read.json();
     assert_eq!(json["uri"], uri);
     assert_eq!(json["security"]["mode"], "dtls-psk");
+    assert_eq!(json["security"]["security_mode"], "MultiKey");
     assert_eq!(json["security"]["identity"], IDENTITY);
     assert_eq!(
         json["security"]["suite"],

@@ -13,7 +13,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
-use hedgerow::core::{PeerId, Psk, SecurityMode};
+use hedgerow::core::{PeerId, Psk, SecurityMode, ServerCredentials};
 use hedgerow::devices::{Device, DeviceServer};
 use hedgerow::net::{Handler, KeyStore, Node, SecurityPolicy, StreamServer};
 use hedgerow::presets;
@@ -37,10 +37,18 @@ impl Server {
     }
 
     pub fn handler(handler: impl Handler) -> Self {
-        let runtime = Runtime::new().unwrap();
         let keys = KeyStore::new();
         keys.insert(IDENTITY, Psk::new(KEY.as_bytes()).unwrap(), PeerId(1))
             .unwrap();
+        Self::with_store(keys, handler)
+    }
+
+    /// A server with other credentials.
+    pub fn with_store<S>(keys: S, handler: impl Handler) -> Self
+    where
+        S: ServerCredentials + Clone + Send + Sync + 'static,
+    {
+        let runtime = Runtime::new().unwrap();
         let handler = Arc::new(handler);
         let handler = move |request| {
             let handler = Arc::clone(&handler);

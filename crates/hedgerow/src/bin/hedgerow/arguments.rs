@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use hedgerow_coap::{Code, ContentFormat};
 
+use crate::certificates::Files;
 use crate::{exit, media};
 
 /// Security for CoAP: a gateway from HTTP to CoAP devices over DTLS, and a client.
@@ -78,9 +79,16 @@ pub(crate) struct RequestArguments {
     #[arg(short, long, value_name = "KEY", requires = "user")]
     pub(crate) key: Option<String>,
 
-    /// A file with identities and keys by URI, such as the demonstration writes
+    /// Others have the key too, so that any of them can play the server (SharedKey)
+    #[arg(long, requires = "key")]
+    pub(crate) shared_key: bool,
+
+    /// A file with identities, keys and certificates by URI, such as the demonstration writes
     #[arg(long, value_name = "FILE", conflicts_with_all = ["user", "key"])]
     pub(crate) keys: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) certificates: CertificateArguments,
 
     /// The format wanted: a number, a media type or a short name such as json
     #[arg(short = 'A', long, value_name = "TYPE", value_parser = media::parse)]
@@ -112,6 +120,58 @@ pub(crate) struct RequestArguments {
     /// Write the connection's secret to a file, for Wireshark: whoever reads it reads the connection
     #[arg(long, value_name = "FILE")]
     pub(crate) key_log: Option<PathBuf>,
+}
+
+/// Certificate mode, with the letters of libcoap's client where it has the same.
+#[derive(Debug, Args)]
+pub(crate) struct CertificateArguments {
+    /// Certificates to show the server, this end's own first, and its private key unless there is -j
+    #[arg(short = 'c', long, value_name = "FILE", conflicts_with_all = ["user", "key", "keys"])]
+    pub(crate) certificate: Option<PathBuf>,
+
+    /// The private key that goes with -c
+    #[arg(short = 'j', long, value_name = "FILE", requires = "certificate")]
+    pub(crate) private_key: Option<PathBuf>,
+
+    /// The certificate of the authority that vouches for the server
+    #[arg(short = 'C', long, value_name = "FILE", conflicts_with_all = ["user", "key", "keys"])]
+    pub(crate) authority: Option<PathBuf>,
+
+    /// Certificates of further authorities to trust
+    #[arg(short = 'R', long, value_name = "FILE", conflicts_with_all = ["user", "key", "keys"])]
+    pub(crate) trusted: Option<PathBuf>,
+
+    /// The private key whose raw public key is shown to the server in place of a certificate
+    #[arg(short = 'M', long, value_name = "FILE", conflicts_with_all = ["certificate", "user", "key", "keys"])]
+    pub(crate) raw_public_key: Option<PathBuf>,
+
+    /// The server's raw public key, or a certificate that it stands in
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["authority", "trusted", "user", "key", "keys"])]
+    pub(crate) server_key: Option<PathBuf>,
+
+    /// The name in the server's certificate, if it isn't the URI's host
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["server_key", "user", "key", "keys"])]
+    pub(crate) server_name: Option<String>,
+}
+
+impl CertificateArguments {
+    pub(crate) fn files(&self) -> Files {
+        Files {
+            certificate: self.certificate.clone(),
+            private_key: self
+                .private_key
+                .clone()
+                .or_else(|| self.raw_public_key.clone()),
+            authorities: self
+                .authority
+                .iter()
+                .chain(&self.trusted)
+                .cloned()
+                .collect(),
+            server_key: self.server_key.clone(),
+            server_name: self.server_name.clone(),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -172,7 +232,8 @@ impl RequestArguments {
 
 const CLIENT_HELP: &str = "\
 The payload of a response goes to standard output, everything else to standard error. A coaps or
-coaps+tcp URI needs an identity and a key; there is no fallback to an unsecured channel.
+coaps+tcp URI needs an identity and a key (-u, -k), or certificates (-c, -j, -C) or raw public
+keys (-M, --server-key); there is no fallback to an unsecured channel.
 
 Formats by short name: text, link, xml, binary, exi, json, cbor, senml-json, senml-cbor.
 
@@ -232,6 +293,12 @@ mod tests {
             "get coap://h -k secret",
             "get coap://h -u me -k secret --keys file",
             "get coap://h -e payload",
+            "get coaps://h -c own -u me -k secret",
+            "get coaps://h -C ca --keys file",
+            "get coaps://h -j key",
+            "get coaps://h -M key -c own",
+            "get coaps://h --server-key key -C ca",
+            "get coaps://h --shared-key",
             "get coap://h -B 0",
             "get coap://h -A unheard/of",
             "put coap://h -e payload -f file",

@@ -4,7 +4,6 @@ use std::fs;
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use hedgerow_coap::{
@@ -79,10 +78,7 @@ pub(crate) async fn run(
     let carrier = Carrier::open(&uri, address, line.common.limit(), least, key_log).await?;
     let target = Target {
         address,
-        credentials: match &security {
-            Security::NoSec => None,
-            Security::Psk { credentials, .. } => Some(Arc::clone(credentials)),
-        },
+        credentials: security.credentials(),
     };
     let asked = Instant::now();
     let outcome = timeout_at(deadline, carrier.request(&target, request)).await;
@@ -230,15 +226,21 @@ impl Peer<'_> {
                 Class::Protocol,
                 format!("{name}: connection refused: nothing listens at this TCP port"),
             ),
+            RequestFailure::Channel(ChannelError::Peer(fault))
+                if !self.is_established && self.is_about_certificates(fault) =>
+            {
+                Failure::new(Class::Credentials, format!("{name}: {}", self.told(fault)))
+            }
             RequestFailure::Channel(ChannelError::Peer(
                 fault @ (PeerFault::AlertSent { .. }
                 | PeerFault::AlertReceived { .. }
                 | PeerFault::Truncated),
-            )) if !self.is_established && self.security.mode() == "tls-psk" => Failure::new(
+            )) if !self.is_established && self.security.is_tls() => Failure::new(
                 Class::Protocol,
                 format!(
-                    "{name}: no TLS 1.2 with a pre-shared key came about ({fault}): is it a \
-                     coaps+tcp server's port?"
+                    "{name}: no TLS 1.2 with {} came about ({fault}): is it a coaps+tcp server's \
+                     port?",
+                    self.security.means()
                 ),
             ),
             RequestFailure::Exchange(RequestError::ConnectionAborted) if !self.is_established => {
@@ -255,6 +257,57 @@ impl Peer<'_> {
                 Failure::new(Class::Local, failure.to_string())
             }
             other => Failure::new(Class::Protocol, format!("{name}: {other}")),
+        }
+    }
+
+    /// Says whether one end refused the other's certificate or raw public key.
+    fn is_about_certificates(self, fault: PeerFault) -> bool {
+        if self.security.security_mode() != SecurityMode::Certificate {
+            return false;
+        }
+        match fault {
+            PeerFault::AlertSent { description } => {
+                is_about_certificate(description) || description == HANDSHAKE_FAILURE
+            }
+            PeerFault::AlertReceived { description, .. } => {
+                is_about_certificate(description)
+                    || matches!(description, HANDSHAKE_FAILURE | CERTIFICATE_REQUIRED)
+            }
+            _ => false,
+        }
+    }
+
+    /// Says what came of the certificates.
+    fn told(self, fault: PeerFault) -> String {
+        match (fault, self.security) {
+            // RFC 7925 §6: raw public keys have no alert of their own.
+            (
+                PeerFault::AlertSent {
+                    description: HANDSHAKE_FAILURE,
+                },
+                _,
+            ) => "the server's raw public key is another one, or it lacks the extended master \
+                  secret"
+                .to_owned(),
+            (
+                PeerFault::AlertReceived {
+                    description: HANDSHAKE_FAILURE | CERTIFICATE_REQUIRED,
+                    ..
+                },
+                _,
+            ) => format!(
+                "the server doesn't take what it was shown ({fault}): it may want a certificate or \
+                 raw public key, not know this one, or have no cipher suite in common"
+            ),
+            (
+                PeerFault::AlertSent { .. },
+                Security::Certificate {
+                    name: Some(name), ..
+                },
+            ) => {
+                format!("the server's {fault}; expected one for {name:?}")
+            }
+            _ => fault.to_string(),
         }
     }
 
@@ -287,6 +340,17 @@ impl Peer<'_> {
         format!("{} ({})", self.address, self.security.describe())
     }
 }
+
+/// Says whether an alert is about the other end's certificate (RFC 5246 §7.2.2).
+const fn is_about_certificate(description: u8) -> bool {
+    matches!(description, 42..=46 | 48 | 49)
+}
+
+/// RFC 5246 §7.2.2; also what a server sends that wants a certificate and is shown none (§7.4.6).
+const HANDSHAKE_FAILURE: u8 = 40;
+
+/// What some servers send in its place, though it is TLS 1.3's (RFC 8446 §6.2).
+const CERTIFICATE_REQUIRED: u8 = 116;
 
 fn read_payload(line: &RequestLine) -> Result<Vec<u8>, Failure> {
     match (&line.payload, &line.file) {

@@ -100,8 +100,11 @@ mod tests {
         let uri = "coaps://127.0.0.1:4000";
         let files = KeyFiles::write(&[("lamp", [uri.to_owned()], &key)]).unwrap();
         let found = key_file::find(files.all(), &CoapUri::parse(uri).unwrap()).unwrap();
+        let key_file::Entry::Psk { identity, psk, .. } = found else {
+            panic!("{found:?}");
+        };
         assert_eq!(
-            (found.identity.as_str(), found.psk.expose()),
+            (identity.as_str(), psk.expose()),
             (IDENTITY, key.as_bytes())
         );
         let bare = files.of("lamp");

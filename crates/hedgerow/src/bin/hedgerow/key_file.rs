@@ -1,11 +1,12 @@
 //! The file of identities and keys by URI that `--keys` reads and the demonstration writes.
 //!
 //! It is TOML: one `[[key]]` table a server, with `uri` (`coaps://HOST:PORT` or
-//! `coaps+tcp://HOST:PORT`), `identity` and `key` (text, or hexadecimal digits behind `0x`).
+//! `coaps+tcp://HOST:PORT`), `identity` and `key` (text, or hexadecimal digits behind `0x`), or
+//! files for certificate mode, relative to the file's own folder.
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hedgerow_coap::CoapUri;
 use hedgerow_core::Psk;
@@ -13,21 +14,27 @@ use hedgerow_gateway::parse_key;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use crate::certificates::Files;
 use crate::exit::Failure;
 use crate::private_file;
 
 /// What to show one server.
 #[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) identity: String,
-    pub(crate) psk: Psk,
+pub(crate) enum Entry {
+    Psk {
+        identity: String,
+        psk: Psk,
+        is_shared: bool,
+    },
+    Certificates(Files),
 }
 
 /// Reads `path` and returns the entry for the server of `uri`.
 pub(crate) fn find(path: &Path, uri: &CoapUri<'_>) -> Result<Entry, Failure> {
     private_file::warn_if_readable_by_others(path);
     let text = fs::read_to_string(path).map_err(|error| Failure::file(path, &error))?;
-    find_in(&Zeroizing::new(text), uri)
+    let folder = path.parent().unwrap_or(Path::new(""));
+    find_in(&Zeroizing::new(text), folder, uri)
         .map_err(|message| Failure::usage(format!("{}: {message}", path.display())))
 }
 
@@ -40,13 +47,14 @@ pub(crate) fn write_entry(out: &mut String, uri: &str, identity: &str, key: &str
     );
 }
 
-fn find_in(text: &str, uri: &CoapUri<'_>) -> Result<Entry, String> {
+fn find_in(text: &str, folder: &Path, uri: &CoapUri<'_>) -> Result<Entry, String> {
     // What the parser says of a mistake may repeat the line, and so a key.
     let tables: Tables = toml::from_str(text).map_err(|error| {
         let before = error.span().and_then(|span| text.get(..span.start));
         let line = before.unwrap_or_default().matches('\n').count();
         format!(
-            "line {}: expected [[key]] tables, each with uri, identity and key in quotes",
+            "line {}: expected [[key]] tables, each with uri, and identity and key in quotes or the \
+             files of certificate mode",
             line.saturating_add(1)
         )
     })?;
@@ -61,12 +69,10 @@ fn find_in(text: &str, uri: &CoapUri<'_>) -> Result<Entry, String> {
             ));
         }
         if authority(&server) == authority(uri) {
-            let psk = parse_key(table.key.as_bytes())
-                .map_err(|error| format!("{}: {error}", table.uri))?;
-            return Ok(Entry {
-                identity: table.identity,
-                psk,
-            });
+            let uri = table.uri.clone();
+            return table
+                .entry(folder)
+                .map_err(|error| format!("{uri}: {error}"));
         }
         others.push(authority(&server));
     }
@@ -93,8 +99,37 @@ struct Tables {
 #[serde(deny_unknown_fields)]
 struct Table {
     uri: String,
-    identity: String,
-    key: Zeroizing<String>,
+    identity: Option<String>,
+    key: Option<Zeroizing<String>>,
+    #[serde(default)]
+    shared: bool,
+    certificate: Option<PathBuf>,
+    private_key: Option<PathBuf>,
+    authority: Option<PathBuf>,
+    server_key: Option<PathBuf>,
+    server_name: Option<String>,
+}
+
+impl Table {
+    fn entry(self, folder: &Path) -> Result<Entry, String> {
+        let place = |path: PathBuf| folder.join(path);
+        let files = Files {
+            certificate: self.certificate.map(place),
+            private_key: self.private_key.map(place),
+            authorities: self.authority.map(place).into_iter().collect(),
+            server_key: self.server_key.map(place),
+            server_name: self.server_name,
+        };
+        match (self.identity, self.key) {
+            (Some(identity), Some(key)) if !files.is_any() => Ok(Entry::Psk {
+                identity,
+                psk: parse_key(key.as_bytes()).map_err(|error| error.to_string())?,
+                is_shared: self.shared,
+            }),
+            (None, None) if files.is_any() && !self.shared => Ok(Entry::Certificates(files)),
+            _ => Err("expected identity and key, or the files of certificate mode".to_owned()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -102,7 +137,42 @@ mod tests {
     use super::*;
 
     fn find_for(text: &str, uri: &str) -> Result<Entry, String> {
-        find_in(text, &CoapUri::parse(uri).unwrap())
+        find_in(text, Path::new("folder"), &CoapUri::parse(uri).unwrap())
+    }
+
+    fn psk_for(text: &str, uri: &str) -> (String, Vec<u8>, bool) {
+        match find_for(text, uri).unwrap() {
+            Entry::Psk {
+                identity,
+                psk,
+                is_shared,
+            } => (identity, psk.expose().to_vec(), is_shared),
+            Entry::Certificates(files) => panic!("{files:?}"),
+        }
+    }
+
+    #[test]
+    fn entry_may_name_the_files_of_certificate_mode() {
+        let text = "[[key]]\nuri = \"coaps://a\"\ncertificate = \"own.pem\"\n\
+                    authority = \"ca.pem\"\nserver_name = \"lamp\"\n\
+                    [[key]]\nuri = \"coaps://b\"\nidentity = \"i\"\nkey = \"k\"\nshared = true\n\
+                    [[key]]\nuri = \"coaps://c\"\nkey = \"k\"\nauthority = \"ca.pem\"\n";
+        let Entry::Certificates(files) = find_for(text, "coaps://a/x").unwrap() else {
+            panic!("a key");
+        };
+        assert_eq!(
+            files.certificate.as_deref(),
+            Some(Path::new("folder/own.pem"))
+        );
+        assert_eq!(files.authorities, [Path::new("folder/ca.pem")]);
+        assert_eq!(files.server_name.as_deref(), Some("lamp"));
+        let (_, _, is_shared) = psk_for(text, "coaps://b");
+        assert!(is_shared);
+        let error = find_for(text, "coaps://c").unwrap_err();
+        assert!(
+            error.contains("expected identity and key, or the files"),
+            "{error}"
+        );
     }
 
     fn written() -> String {
@@ -114,16 +184,10 @@ mod tests {
 
     #[test]
     fn entry_is_found_by_host_and_port() {
-        let found = find_for(&written(), "coaps://127.0.0.1:4000/temperature?x").unwrap();
-        assert_eq!(
-            (found.identity.as_str(), found.psk.expose()),
-            ("one", b"key1".as_slice())
-        );
-        let found = find_for(&written(), "coaps://LAMP.example:5684/").unwrap();
-        assert_eq!(
-            (found.identity.as_str(), found.psk.expose()),
-            ("two", [1, 2].as_slice())
-        );
+        let found = psk_for(&written(), "coaps://127.0.0.1:4000/temperature?x");
+        assert_eq!(found, ("one".to_owned(), b"key1".to_vec(), false));
+        let found = psk_for(&written(), "coaps://LAMP.example:5684/");
+        assert_eq!(found, ("two".to_owned(), vec![1, 2], false));
         let other = find_for(&written(), "coaps://127.0.0.1/").unwrap_err();
         assert_eq!(
             other,

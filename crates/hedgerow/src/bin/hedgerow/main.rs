@@ -1,6 +1,7 @@
 //! The program `hedgerow`: a demonstration, a gateway, and a client.
 
 mod arguments;
+mod certificates;
 mod client;
 mod demo;
 mod demo_keys;

@@ -223,6 +223,7 @@ struct ErrorReport<'a> {
 #[derive(Serialize)]
 struct SecurityReport<'a> {
     mode: &'static str,
+    security_mode: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     identity: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -234,8 +235,9 @@ impl<'a> SecurityReport<'a> {
         let security = progress.security.as_ref()?;
         Some(Self {
             mode: security.mode(),
+            security_mode: security.security_mode().name(),
             identity: match security {
-                Security::NoSec => None,
+                Security::NoSec | Security::Certificate { .. } => None,
                 Security::Psk { identity, .. } => Some(identity),
             },
             suite: progress.suite.as_deref(),

@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hedgerow_coap::{CoapUri, UriHost};
-use hedgerow_core::{PeerId, SecurityMode};
-use hedgerow_net::Credentials;
+use hedgerow_core::{KeyScope, PeerId, SecurityMode};
+use hedgerow_net::{AcceptedServer, Credentials};
 
 use crate::arguments::RequestArguments;
 use crate::exit::{Class, Failure};
+use crate::key_file::Entry;
 use crate::{key_file, key_text};
 
 /// What protects a request.
@@ -20,6 +21,14 @@ pub(crate) enum Security {
     Psk {
         is_tls: bool,
         identity: String,
+        is_shared: bool,
+        credentials: Arc<Credentials>,
+    },
+    /// The same with raw public keys or certificates.
+    Certificate {
+        is_tls: bool,
+        /// The name in the server's certificate; `None` if it is known by its raw public key.
+        name: Option<String>,
         credentials: Arc<Credentials>,
     },
 }
@@ -29,13 +38,19 @@ impl Security {
     pub(crate) const fn security_mode(&self) -> SecurityMode {
         match self {
             Self::NoSec => SecurityMode::NoSec,
+            Self::Psk {
+                is_shared: true, ..
+            } => SecurityMode::SharedKey,
             Self::Psk { .. } => SecurityMode::MultiKey,
+            Self::Certificate { .. } => SecurityMode::Certificate,
         }
     }
 
     /// Chooses what the URI's scheme and the command line ask for. There is no fallback.
     pub(crate) fn choose(uri: &CoapUri<'_>, arguments: &RequestArguments) -> Result<Self, Failure> {
-        let has_credentials = arguments.user.is_some() || arguments.keys.is_some();
+        let has_credentials = arguments.user.is_some()
+            || arguments.keys.is_some()
+            || arguments.certificates.files().is_any();
         match uri.scheme() {
             scheme if scheme.is_secure() => Self::from_arguments(uri, arguments),
             scheme if has_credentials => {
@@ -54,26 +69,78 @@ impl Security {
     }
 
     fn from_arguments(uri: &CoapUri<'_>, arguments: &RequestArguments) -> Result<Self, Failure> {
-        let (identity, psk) = match (&arguments.user, &arguments.key, &arguments.keys) {
-            (Some(user), Some(key), None) => (user.clone(), key_text::parse_argument(key)?),
-            (None, None, Some(path)) => {
-                let entry = key_file::find(path, uri)?;
-                (entry.identity, entry.psk)
+        let entry = match (&arguments.user, &arguments.key, &arguments.keys) {
+            (Some(user), Some(key), None) => Entry::Psk {
+                identity: user.clone(),
+                psk: key_text::parse_argument(key)?,
+                is_shared: arguments.shared_key,
+            },
+            (None, None, Some(path)) => key_file::find(path, uri)?,
+            _ if arguments.certificates.files().is_any() => {
+                Entry::Certificates(arguments.certificates.files())
             }
             _ => {
                 return Err(Failure::usage(format!(
-                    "a {} URI needs credentials: -u IDENTITY -k KEY, or --keys FILE",
+                    "a {} URI needs credentials: -u IDENTITY -k KEY, or --keys FILE, or -c FILE \
+                     -C FILE for certificates",
                     uri.scheme()
                 )));
             }
         };
-        let credentials = Credentials::new(identity.as_bytes(), psk, SERVER)
-            .map_err(|error| Failure::usage(error.to_string()))?;
-        Ok(Self::Psk {
-            is_tls: uri.scheme().is_tcp(),
-            identity,
-            credentials: Arc::new(credentials),
-        })
+        let is_tls = uri.scheme().is_tcp();
+        match entry {
+            Entry::Psk {
+                identity,
+                psk,
+                is_shared,
+            } => {
+                let scope = match is_shared {
+                    true => KeyScope::Shared,
+                    false => KeyScope::OnePeer,
+                };
+                let psk = psk.with_scope(scope);
+                let credentials = Credentials::new(identity.as_bytes(), psk, SERVER)
+                    .map_err(|error| Failure::usage(error.to_string()))?;
+                Ok(Self::Psk {
+                    is_tls,
+                    identity,
+                    is_shared,
+                    credentials: Arc::new(credentials),
+                })
+            }
+            Entry::Certificates(files) => {
+                let server = files.server(uri)?;
+                let name = match &server {
+                    AcceptedServer::Certificate { name, .. } => Some(name.clone()),
+                    _ => None,
+                };
+                let credentials = Credentials::certificates(files.identity()?, server, SERVER)
+                    .map_err(|error| Failure::usage(error.to_string()))?;
+                Ok(Self::Certificate {
+                    is_tls,
+                    name,
+                    credentials: Arc::new(credentials),
+                })
+            }
+        }
+    }
+
+    /// Returns what the server is shown; `None` in clear.
+    pub(crate) fn credentials(&self) -> Option<Arc<Credentials>> {
+        match self {
+            Self::NoSec => None,
+            Self::Psk { credentials, .. } | Self::Certificate { credentials, .. } => {
+                Some(Arc::clone(credentials))
+            }
+        }
+    }
+
+    /// Says whether the channel is TLS over TCP.
+    pub(crate) const fn is_tls(&self) -> bool {
+        match self {
+            Self::NoSec => false,
+            Self::Psk { is_tls, .. } | Self::Certificate { is_tls, .. } => *is_tls,
+        }
     }
 
     /// Returns the mode's name, as logs have it.
@@ -82,6 +149,14 @@ impl Security {
             Self::NoSec => "nosec",
             Self::Psk { is_tls: true, .. } => "tls-psk",
             Self::Psk { .. } => "dtls-psk",
+            Self::Certificate {
+                is_tls: true,
+                name: Some(_),
+                ..
+            } => "tls-certificate",
+            Self::Certificate { is_tls: true, .. } => "tls-raw-public-key",
+            Self::Certificate { name: Some(_), .. } => "dtls-certificate",
+            Self::Certificate { .. } => "dtls-raw-public-key",
         }
     }
 
@@ -89,12 +164,36 @@ impl Security {
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::NoSec => "NoSec, in clear".to_owned(),
-            Self::Psk {
-                is_tls, identity, ..
-            } => {
-                let protocol = if *is_tls { "TLS" } else { "DTLS" };
-                format!("{protocol} with a pre-shared key as {identity:?}")
+            Self::Psk { identity, .. } => {
+                let (protocol, mode) = (self.protocol(), self.security_mode());
+                format!("{protocol} with a pre-shared key as {identity:?}, {mode}")
             }
+            Self::Certificate { name, .. } => {
+                let (protocol, mode) = (self.protocol(), self.security_mode());
+                match name {
+                    Some(name) => format!("{protocol} with the certificate of {name:?}, {mode}"),
+                    None => format!("{protocol} with a raw public key, {mode}"),
+                }
+            }
+        }
+    }
+}
+
+impl Security {
+    /// Says what the session is proved by.
+    pub(crate) const fn means(&self) -> &'static str {
+        match self {
+            Self::NoSec => "nothing",
+            Self::Psk { .. } => "a pre-shared key",
+            Self::Certificate { name: Some(_), .. } => "certificates",
+            Self::Certificate { .. } => "raw public keys",
+        }
+    }
+
+    const fn protocol(&self) -> &'static str {
+        match self.is_tls() {
+            true => "TLS",
+            false => "DTLS",
         }
     }
 }
