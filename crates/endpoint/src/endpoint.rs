@@ -439,6 +439,12 @@ where
         self.client_sessions.len()
     }
 
+    /// Returns the length of the ticket of each of them, in bytes; 0 where the server keeps the session
+    /// under an ID.
+    pub fn resumable_tickets(&self) -> impl Iterator<Item = usize> {
+        self.client_sessions.tickets()
+    }
+
     /// Returns the number of handshakes under way.
     pub fn handshakes(&self) -> usize {
         self.handshakes.len()

@@ -174,6 +174,12 @@ impl<A: Ord + Copy, K: ClientCredentials> ClientSessions<A, K> {
         self.sessions.remove(address);
     }
 
+    /// Returns the length of each one's ticket, in bytes; 0 for those that the server keeps.
+    pub fn tickets(&self) -> impl Iterator<Item = usize> {
+        let kept = self.sessions.values();
+        kept.map(|kept| kept.session.ticket().len())
+    }
+
     /// Returns how many are kept.
     pub fn len(&self) -> usize {
         self.sessions.len()

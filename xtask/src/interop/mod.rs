@@ -18,6 +18,7 @@ mod nosec;
 mod own_ends;
 mod peers;
 mod program;
+mod resumption;
 mod sizes;
 mod tls_end;
 mod tls_handshakes;
@@ -38,10 +39,11 @@ const INSIDE: &str = "--inside-namespace";
 const ONLY: &str = "--only";
 
 /// The groups of cells, each by the name that chooses it.
-const GROUPS: [Group; 11] = [
+const GROUPS: [Group; 12] = [
     Group::of("dtls", handshakes::run),
     Group::of("tls", tls_handshakes::run),
     Group::of("sizes", sizes::run),
+    Group::of("resumption", resumption::run),
     Group::of("coap", coap::run),
     Group::of("coap-tcp", coap_tcp::run),
     Group::of("program", program::run),

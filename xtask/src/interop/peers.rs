@@ -84,6 +84,17 @@ impl Peer {
         suite: CipherSuite,
         identity: Identity<'_>,
     ) -> Result<(Running, SocketAddr), String> {
+        self.start_server_with(transport, suite, identity, &[])
+    }
+
+    /// Does the same with further arguments.
+    pub(super) fn start_server_with(
+        self,
+        transport: Transport,
+        suite: CipherSuite,
+        identity: Identity<'_>,
+        more: &[&str],
+    ) -> Result<(Running, SocketAddr), String> {
         let address = free_address()?;
         let name = String::from_utf8_lossy(identity.psk_identity).into_owned();
         let key = hex(identity.psk);
@@ -98,7 +109,8 @@ impl Peer {
                     })
                     .args(["-accept", &address.to_string()])
                     .args(["-psk", &key, "-psk_identity", &name, "-psk_hint", "hint"])
-                    .args(["-cipher", self.suite(suite)]);
+                    .args(["-cipher", self.suite(suite)])
+                    .args(more);
                 command
             }
             Self::GnuTls => {
@@ -111,7 +123,8 @@ impl Peer {
                     .args(["--port", &address.port().to_string()])
                     .arg("--pskpasswd")
                     .arg(keys)
-                    .args(["--priority", &self.priority(transport, suite)]);
+                    .args(["--priority", &self.priority(transport, suite)])
+                    .args(more);
                 command
             }
         };
