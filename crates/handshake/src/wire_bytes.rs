@@ -10,8 +10,9 @@ use hedgerow_record::{CipherSuite, MaxFragmentLength, RecordSizeLimit};
 use crate::cookie::COOKIE_LEN;
 use crate::toy_provider::{Toy, ToyRng};
 use crate::{
-    Acceptance, Acceptor, Buffers, ClientHandshake, ExtendedMasterSecret, ServerHandshake,
-    Settings, TlsClientHandshake, TlsServerHandshake,
+    Acceptance, Acceptor, Buffers, ClientHandshake, ExtendedMasterSecret, ResumableSession,
+    ServerHandshake, ServerResumption, SessionSlot, SessionTable, Settings, TicketKeys,
+    TlsClientHandshake, TlsServerHandshake,
 };
 
 const PSK: &[u8] = b"sixteen byte key";
@@ -270,5 +271,149 @@ fn ephemeral_keys_take_what_the_document_says() {
             d,
         ];
         assert_eq!(tls_flights(Offer::Ephemeral(group), identity), expected);
+    }
+}
+
+/// A server's sessions, by ticket or by ID.
+struct Sessions {
+    keys: TicketKeys,
+    table: SessionTable<[SessionSlot; 1]>,
+}
+
+impl Sessions {
+    fn new(by_ticket: bool) -> Self {
+        let keys = TicketKeys::draw(
+            TicketKeys::DEFAULT_LIFETIME,
+            &mut Env::new(Instant::ZERO, &mut ToyRng),
+        );
+        Self {
+            keys: if by_ticket {
+                keys
+            } else {
+                keys.without_tickets()
+            },
+            table: SessionTable::new([SessionSlot::default()]),
+        }
+    }
+}
+
+fn longer_buffers() -> Buffers<[u8; 1024]> {
+    Buffers {
+        incoming: [0; 1024],
+        outgoing: [0; 1024],
+    }
+}
+
+fn resuming_dtls(
+    sessions: &mut Sessions,
+    session: Option<ResumableSession>,
+    identity: &[u8],
+) -> (Vec<usize>, ResumableSession) {
+    let mut rng = ToyRng;
+    let env = &mut Env::new(Instant::ZERO, &mut rng);
+    let (of_client, of_server) = settings(Offer::Usual);
+    let psk = Psk::new(PSK).unwrap();
+    let shown = Credentials {
+        psk_identity: identity,
+        psk: &psk,
+        peer: PeerId(1),
+    };
+    let store = (identity, Psk::new(PSK).unwrap(), PeerId(2));
+    let client = ClientHandshake::resuming(Toy, shown, of_client, session, longer_buffers(), env);
+    let mut client = client.unwrap();
+    let acceptor = Acceptor::new(Toy, of_server, env);
+    let (mut a, mut b) = ([0; 1200], [0; 1200]);
+    let mut flights = Vec::new();
+    let len = client.poll_transmit(env, &mut a).unwrap().unwrap();
+    flights.push(len);
+    let answer = acceptor.handle_datagram(env, b"address", &mut a[..len], &mut b);
+    let Acceptance::Answer(len) = answer else {
+        unreachable!("no cookie");
+    };
+    flights.push(len);
+    client.handle_datagram(env, &mut b[..len]).unwrap();
+    let len = client.poll_transmit(env, &mut a).unwrap().unwrap();
+    flights.push(len);
+    let accepted = acceptor.handle_datagram(env, b"address", &mut a[..len], &mut b);
+    let Acceptance::Accept(hello) = accepted else {
+        unreachable!("not accepted");
+    };
+    let found = sessions.table.find(hello.session_id(), env.now);
+    let resumption = ServerResumption::new(sessions.keys.lease(env)).with_session_ids(found);
+    let buffers = longer_buffers();
+    let server = ServerHandshake::resuming(Toy, &store, of_server, resumption, hello, buffers, env);
+    let mut server = server.unwrap();
+    let len = server.poll_transmit(env, &mut b).unwrap().unwrap();
+    flights.push(len);
+    let mut rest = &mut b[..len];
+    while !rest.is_empty() && !client.is_established() {
+        rest = client.handle_datagram(env, rest).unwrap().rest;
+    }
+    let is_resumed = client.is_established();
+    let (mut a_len, mut client, mut done) = (0, Some(client), None);
+    if is_resumed {
+        let mut established = client.take().unwrap().into_session().unwrap();
+        a_len = established
+            .session
+            .poll_transmit(env, &mut a)
+            .unwrap()
+            .unwrap();
+        done = Some(established);
+    } else if let Some(client) = &mut client {
+        a_len = client.poll_transmit(env, &mut a).unwrap().unwrap();
+    }
+    flights.push(a_len);
+    let mut rest = &mut a[..a_len];
+    while !rest.is_empty() {
+        rest = server.handle_datagram(env, rest).unwrap().rest;
+    }
+    let mut established = server.into_session().unwrap();
+    if let Some(session) = established.cacheable {
+        sessions.table.insert(session);
+    }
+    if !is_resumed {
+        let ticket = established.ticket.as_ref();
+        let len = established.session.poll_transmit_with(ticket, &mut b);
+        let len = len.unwrap().unwrap();
+        flights.push(len);
+        let mut client = client.unwrap();
+        let mut rest = &mut b[..len];
+        while !rest.is_empty() {
+            rest = client.handle_datagram(env, rest).unwrap().rest;
+        }
+        done = client.into_session();
+    }
+    (flights, done.unwrap().resumable.unwrap())
+}
+
+/// What resumption adds to a full handshake, and what an abbreviated one takes.
+#[test]
+fn resumed_handshake_has_the_bytes_of_the_formula() {
+    for i in [1, 8, 128] {
+        for by_ticket in [true, false] {
+            let identity = [b'x'; 128];
+            let identity = &identity[..i];
+            let c = COOKIE_LEN;
+            let (t, m) = if by_ticket { (110 + i, 8) } else { (0, 16) };
+            let mut sessions = Sessions::new(by_ticket);
+            let (full, session) = resuming_dtls(&mut sessions, None, identity);
+            let [a, b, d, e, f, g] = dtls_minimum(c, i);
+            let (in_hello, in_flight) = if by_ticket { (4, 31 + t) } else { (16, 0) };
+            let expected = [
+                a + CLIENT_HELLO + 4,
+                b,
+                d + CLIENT_HELLO + 4,
+                e + SERVER_HELLO + in_hello,
+                f,
+                g + in_flight,
+            ];
+            assert_eq!(full, expected);
+            let (resumed, _) = resuming_dtls(&mut sessions, Some(session), identity);
+            let hello = 75 + 4 + m + t;
+            let expected = [hello, 28 + c, hello + c, 63 + 11 + m + 14 + 53, 14 + 53];
+            assert_eq!(resumed, expected);
+            let total: usize = expected.iter().sum();
+            assert_eq!(total, 394 + 2 * c + 3 * m + 2 * t);
+        }
     }
 }

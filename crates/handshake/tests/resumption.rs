@@ -831,3 +831,17 @@ fn resumption_survives_reordering_and_duplication() {
         }
     });
 }
+
+/// The formula of `docs/WIRE.md` for TLS; that for DTLS is compared in the crate's own tests.
+#[test]
+fn resumed_tls_handshake_has_the_bytes_of_the_formula() {
+    for (by_ticket, t, m) in [(true, 110 + IDENTITY.len(), 8), (false, 0, 16)] {
+        let mut stand = Stand::new(SoftCrypto, Protocol::Tls, by_ticket);
+        let settings = Settings::new(&[CipherSuite::TLS_PSK_WITH_AES_128_CCM_8]);
+        let full = connect(&mut stand, settings, &known(), None).unwrap();
+        let resumed = connect(&mut stand, settings, &known(), full.resumable).unwrap();
+        let lens: Vec<usize> = resumed.flights.iter().map(|(_, f)| f.len()).collect();
+        assert_eq!(lens, [62 + m + t, 47 + 11 + m + 6 + 37, 6 + 37]);
+        assert_eq!(lens.iter().sum::<usize>(), 206 + 2 * m + t);
+    }
+}
