@@ -212,8 +212,10 @@ pub(crate) async fn bind_node(config: &Config) -> io::Result<Node> {
             security: Arc::new(security_policy(config)),
             handshake: settings.handshake,
             exchange: Arc::new(settings.exchange),
+            connection_ids: config.dtls.connection_ids,
             idle_timeout: config.dtls.idle_timeout,
             resumption: resumption(config),
+            ping_idle_after: config.dtls.ping_idle_after,
             ..hedgerow_endpoint::Config::default()
         },
         max_requests: config.limits.requests,
@@ -258,6 +260,7 @@ fn streams(config: &Config) -> StreamConfig {
             ..settings.exchange
         },
         ping_after: Some(patience),
+        ping_idle_after: config.dtls.ping_idle_after,
         pong_timeout: patience,
         ..connection
     };

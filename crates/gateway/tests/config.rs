@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use authority::{Authority, Purpose, Time};
+use hedgerow_endpoint::{ConnectionIdFormat, ConnectionIds};
 use hedgerow_gateway::{Config, ConfigError, Device, Https, Security};
 use hedgerow_proxy::Methods;
 use proptest::prelude::*;
@@ -42,6 +43,66 @@ fn device(lines: &[&str]) -> String {
         text.push('\n');
     }
     text
+}
+
+#[test]
+fn connection_ids_and_pings_are_configured_under_dtls() {
+    let dtls = |lines: &str| parse(&format!("[dtls]\n{lines}\n{}", device(&[]))).map(|it| it.dtls);
+    let ids = |lines: &str| dtls(lines).unwrap().connection_ids;
+    let format = ConnectionIdFormat::new(0);
+    assert_eq!(ids(""), ConnectionIds::Off);
+    assert_eq!(ids("connection_id = \"off\""), ConnectionIds::Off);
+    assert_eq!(ids("connection_id = \"send\""), ConnectionIds::SendOnly);
+    assert_eq!(
+        ids("connection_id = \"receive\""),
+        ConnectionIds::Both(format)
+    );
+    let all = "connection_id = \"receive\"\nconnection_id_node = 65535\nconnection_id_length = 32";
+    let format = ConnectionIdFormat::new(65_535).with_len(32);
+    assert_eq!(ids(all), ConnectionIds::Both(format));
+    let pings = |lines: &str| dtls(lines).unwrap().ping_idle_after;
+    assert_eq!(pings(""), None);
+    let after = pings("ping_idle_after = \"5min\"");
+    assert_eq!(after, Some(Duration::from_secs(300)));
+    for (lines, key, message) in [
+        (
+            "connection_id = \"both\"",
+            "dtls.connection_id",
+            "expected \"off\"",
+        ),
+        (
+            "connection_id_node = 1",
+            "dtls.connection_id_node",
+            "has a meaning with",
+        ),
+        (
+            "connection_id = \"send\"\nconnection_id_length = 8",
+            "dtls.connection_id_length",
+            "has a meaning with",
+        ),
+        (
+            "connection_id = \"receive\"\nconnection_id_node = 65536",
+            "dtls.connection_id_node",
+            "expected a whole number from 0 to 65535",
+        ),
+        (
+            "connection_id = \"receive\"\nconnection_id_length = 6",
+            "dtls.connection_id_length",
+            "expected a whole number from 7 to 32",
+        ),
+        (
+            "ping_idle_after = \"9s\"",
+            "dtls.ping_idle_after",
+            "expected 10s to",
+        ),
+    ] {
+        let error = dtls(lines).unwrap_err();
+        let [mistake] = error.mistakes() else {
+            panic!("{lines}: {error}");
+        };
+        assert_eq!(mistake.key, key, "{lines}");
+        assert!(mistake.message.contains(message), "{}", mistake.message);
+    }
 }
 
 #[test]

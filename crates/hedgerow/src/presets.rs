@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hedgerow_endpoint::{ConnectionIdFormat, ConnectionIds};
 use hedgerow_exchange::ConnectionConfig;
 use hedgerow_handshake::{Settings, Timers};
 use hedgerow_net::{NodeConfig, Resumption, StreamConfig};
@@ -36,13 +37,15 @@ pub fn stream_client(limit: Duration) -> StreamConfig {
 }
 
 /// Configures a node that plays one device: RFC 7252's parameters, bodies of up to 128 KiB, 64
-/// peers, whose sessions can be resumed.
+/// peers, whose sessions can be resumed, and a connection ID for each that wants one (RFC 9146).
 pub fn device() -> NodeConfig {
     let exchange = hedgerow_exchange::Config::default();
     let mut config = node(Settings::default(), exchange);
     config.endpoint.max_associations = MAX_DEVICE_PEERS;
     config.endpoint.max_handshakes = MAX_DEVICE_PEERS;
     config.endpoint.resumption = device_resumption();
+    // Whoever sees them learns nothing: there is one node, and its number is 0.
+    config.endpoint.connection_ids = ConnectionIds::Both(ConnectionIdFormat::new(0));
     config
 }
 

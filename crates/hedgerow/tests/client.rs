@@ -53,6 +53,41 @@ fn lamp_is_written_from_the_command_line_a_file_and_standard_input() {
     assert_eq!(ask(&["post", &server.uri("/toggle")]).stdout(), "off");
 }
 
+/// Type 25 is tls12_cid (RFC 9146 §4): what the client sends behind its ChangeCipherSpec carries the ID that
+/// the device has named, and what the device sends carries none.
+#[test]
+fn connection_id_travels_where_the_client_asks_for_one() {
+    let server = Server::device(Thermometer);
+    for (flags, expected) in [(&["--connection-id"][..], true), (&[], false)] {
+        let relay = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = relay.local_addr().unwrap();
+        let target = server.address();
+        let watching = thread::spawn(move || {
+            let mut seen = [false; 2];
+            let mut client = None;
+            let mut buffer = [0; 2_048];
+            let limit = std::time::Duration::from_secs(2);
+            relay.set_read_timeout(Some(limit)).unwrap();
+            while let Ok((len, from)) = relay.recv_from(&mut buffer) {
+                let (to, direction) = match from == target {
+                    true => (client.unwrap(), 1),
+                    false => (target, 0),
+                };
+                if direction == 0 {
+                    client = Some(from);
+                }
+                seen[direction] |= buffer[0] == 25;
+                relay.send_to(&buffer[..len], to).unwrap();
+            }
+            seen
+        });
+        let uri = format!("coaps://{address}/temperature");
+        let read = ask(&[&["get", &uri], flags].concat());
+        assert_eq!((read.code(), read.stdout()), (0, "21.0"));
+        assert_eq!(watching.join().unwrap(), [expected, false]);
+    }
+}
+
 #[test]
 fn bodies_that_need_blocks_travel_both_ways() {
     let server = Server::device(Meter::new());

@@ -147,6 +147,10 @@ impl Config {
                 fault(table, name, "expected 10ms to 24h");
             }
         }
+        let pings = self.dtls.ping_idle_after;
+        if pings.is_some_and(|after| !(MIN_PING_INTERVAL..=MAX_DURATION).contains(&after)) {
+            fault("dtls", "ping_idle_after", "expected 10s to 24h");
+        }
         let least = self.restart_bound().saturating_add(timers.initial_timeout);
         if timeouts.request <= least {
             let message = format!(
@@ -380,6 +384,8 @@ const EXPECTED_URI: &str =
     "coap://HOST:PORT or coaps://HOST:PORT, or with +tcp behind the scheme for TCP";
 
 const MIN_DURATION: Duration = Duration::from_millis(10);
+
+const MIN_PING_INTERVAL: Duration = Duration::from_secs(10);
 
 const MAX_DURATION: Duration = Duration::from_secs(24 * 3_600);
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hedgerow_core::{PeerId, Psk, SecurityMode, ServerName};
+use hedgerow_endpoint::{ConnectionIdFormat, ConnectionIds};
 use hedgerow_handshake::{ExtendedMasterSecret, Settings};
 use hedgerow_net::{
     AcceptedServer, Authorities, Credentials, Identity, IdentityError, RawPublicKey,
@@ -340,6 +341,11 @@ impl Reader<'_, '_> {
             set(place, table.duration(findings, name, DURATIONS));
         }
         set(&mut dtls.resumption, table.boolean(findings, "resumption"));
+        dtls.ping_idle_after = table.duration(findings, "ping_idle_after", PING_INTERVALS);
+        set(
+            &mut dtls.connection_ids,
+            connection_ids(findings, &mut table),
+        );
         let count = table.integer(findings, "max_transmissions", 1..=20);
         let count = count.and_then(|count| u8::try_from(count).ok());
         set(&mut dtls.timers.max_transmissions, count);
@@ -691,6 +697,33 @@ const EXPECTED_AUTHORITY: &str = "the path of a file with certificates of author
 
 const EXPECTED_NAME: &str = "the DNS name, or HOST:PORT, that the device's certificate carries";
 
+/// Reads what the records of both directions carry.
+fn connection_ids(findings: &mut Findings<'_>, table: &mut Table<'_>) -> Option<ConnectionIds> {
+    let format = ConnectionIdFormat::new(0);
+    let words = [
+        ("off", ConnectionIds::Off),
+        ("send", ConnectionIds::SendOnly),
+        ("receive", ConnectionIds::Both(format)),
+    ];
+    let chosen = table.word(findings, "connection_id", &words);
+    let node = table.integer(findings, "connection_id_node", 0..=u64::from(u16::MAX));
+    let len = table.integer(findings, "connection_id_length", 7..=32);
+    let Some(ConnectionIds::Both(_)) = chosen else {
+        for name in ["connection_id_node", "connection_id_length"] {
+            if table.is_present(name) {
+                let message = "has a meaning with connection_id = \"receive\" alone".to_owned();
+                table.wrong(findings, name, message);
+            }
+        }
+        return chosen;
+    };
+    let node = node.and_then(|node| u16::try_from(node).ok());
+    let format = ConnectionIdFormat::new(node.unwrap_or_default());
+    let len = len.and_then(|len| usize::try_from(len).ok());
+    let format = len.map_or(format, |len| format.with_len(len));
+    Some(ConnectionIds::Both(format))
+}
+
 fn set<T>(place: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *place = value;
@@ -706,6 +739,10 @@ fn hundredths(factor: f64) -> u16 {
 
 const DURATIONS: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(10)..=Duration::from_secs(24 * 3_600);
+
+/// How often a device may be asked for signs of life: so that they cost next to nothing.
+const PING_INTERVALS: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(10)..=Duration::from_secs(24 * 3_600);
 
 #[cfg(test)]
 mod tests {

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hedgerow_core::SecurityMode;
+use hedgerow_endpoint::ConnectionIds;
 use hedgerow_exchange::TransmissionParameters;
 use hedgerow_handshake::{ExtendedMasterSecret, Settings, Timers};
 use hedgerow_net::Identity;
@@ -272,11 +273,16 @@ pub struct Dtls {
     pub idle_timeout: Duration,
     /// Whether sessions are resumed where a device takes part (RFC 5077, RFC 5246 §7.3).
     pub resumption: bool,
+    /// How long a device may be silent before it is asked for a sign of life, over DTLS and over TLS;
+    /// `None` for never, as it is where devices sleep.
+    pub ping_idle_after: Option<Duration>,
+    /// Whether records carry connection IDs (RFC 9146), where the device takes part.
+    pub connection_ids: ConnectionIds,
 }
 
 impl Default for Dtls {
     /// Every suite that there is, the extended master secret required, an hour of idleness, sessions
-    /// resumed.
+    /// resumed, no pings, no connection IDs.
     fn default() -> Self {
         Self {
             suites: Settings::default().suites().to_vec(),
@@ -284,6 +290,8 @@ impl Default for Dtls {
             timers: Timers::default(),
             idle_timeout: Duration::from_secs(3_600),
             resumption: true,
+            ping_idle_after: None,
+            connection_ids: ConnectionIds::Off,
         }
     }
 }

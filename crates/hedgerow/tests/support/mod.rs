@@ -81,6 +81,10 @@ impl Server {
         format!("coap+tcp://{}{path}", self.clear.local_addr())
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.node.local_addr()
+    }
+
     pub fn uri(&self, path: &str) -> String {
         format!("coaps://{}{path}", self.node.local_addr())
     }

@@ -117,6 +117,11 @@ pub(crate) struct RequestArguments {
     #[arg(long)]
     pub(crate) json: bool,
 
+    /// Let the server name a connection ID, by which it knows this client wherever its address moves to
+    /// (coaps)
+    #[arg(long)]
+    pub(crate) connection_id: bool,
+
     /// Write the connection's secret to a file, for Wireshark: whoever reads it reads the connection
     #[arg(long, value_name = "FILE")]
     pub(crate) key_log: Option<PathBuf>,

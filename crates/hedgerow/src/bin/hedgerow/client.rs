@@ -10,7 +10,7 @@ use hedgerow_coap::{
     CoapUri, Message, MessageId, MessageOption, MessageType, MessageWriter, OptionNumber, Token,
 };
 use hedgerow_core::{ChannelError, PeerFault, SecurityMode};
-use hedgerow_endpoint::Error as EndpointError;
+use hedgerow_endpoint::{ConnectionIds, Error as EndpointError};
 use hedgerow_exchange::{Error as ExchangeError, RequestError};
 use hedgerow_net::{
     KeyLogFile, Node, NodeConfig, RequestFailure, RequestMessage, ResponseMessage, SecurityPolicy,
@@ -75,7 +75,12 @@ pub(crate) async fn run(
     let key_log = open_key_log(line.common.key_log.as_deref())?;
     // The scheme says whether there is to be security, and the user whose the key is.
     let least = security.security_mode();
-    let carrier = Carrier::open(&uri, address, line.common.limit(), least, key_log).await?;
+    let limit = line.common.limit();
+    let connection_ids = match line.common.connection_id {
+        true => ConnectionIds::SendOnly,
+        false => ConnectionIds::Off,
+    };
+    let carrier = Carrier::open(&uri, address, limit, least, connection_ids, key_log).await?;
     let target = Target {
         address,
         credentials: security.credentials(),
@@ -145,6 +150,7 @@ impl Carrier {
         address: SocketAddr,
         limit: Duration,
         least: SecurityMode,
+        connection_ids: ConnectionIds,
         key_log: Option<KeyLogFile>,
     ) -> Result<Self, Failure> {
         let policy = SecurityPolicy::new(least);
@@ -159,10 +165,11 @@ impl Carrier {
             SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
             SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
         };
-        let config = NodeConfig {
+        let mut config = NodeConfig {
             key_log,
             ..hedgerow::presets::client(limit).with_security(policy)
         };
+        config.endpoint.connection_ids = connection_ids;
         let node = Node::bind_client(local, config).await;
         let node = node.map_err(|error| Failure::new(Class::Local, format!("no socket: {error}")));
         node.map(Self::Datagrams)
