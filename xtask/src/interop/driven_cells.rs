@@ -10,7 +10,7 @@ use hedgerow_record::{CipherSuite, KeyExchange};
 
 use super::cell::{enter, limitation, suite_text};
 use super::driven::{Begun, Carrier, Driven, Job, Role, SAYS};
-use super::dtls_end::{Dialogue, Identity, Losses, Report, run_client, run_server};
+use super::dtls_end::{Dialogue, Identity, Losses, Report, run_moving_client, run_server_for};
 use super::peers::free_address;
 use super::tls_end;
 use crate::table::Table;
@@ -189,6 +189,18 @@ pub(super) fn associate(
     template: &Job<'_>,
     ours: Identity<'_>,
 ) -> Result<(Report, Begun), String> {
+    associate_with(peer, template, ours, 1, |settings| settings)
+}
+
+/// Does the same with further settings, and until all has been said so many times, the client's address
+/// being another one each time.
+pub(super) fn associate_with(
+    peer: &mut Driven,
+    template: &Job<'_>,
+    ours: Identity<'_>,
+    rounds: u32,
+    further: impl FnOnce(Settings) -> Settings,
+) -> Result<(Report, Begun), String> {
     let address = free_address()?;
     let job = Job {
         port: address.port(),
@@ -200,6 +212,7 @@ pub(super) fn associate(
             deadline: DEADLINE,
             ..Timers::default()
         });
+    let settings = further(settings);
     let dialogue = Dialogue {
         says: FROM_US.to_vec(),
         expects: SAYS.to_vec(),
@@ -208,14 +221,15 @@ pub(super) fn associate(
         (Role::Server, Carrier::Dtls) => {
             let begun = peer.begin(&job)?;
             let losses = Losses::default();
-            let report = run_client(address, ours, settings, &dialogue, losses, LIMIT)?;
+            let report =
+                run_moving_client(address, ours, settings, &dialogue, losses, LIMIT, rounds)?;
             Ok((report, begun))
         }
         (Role::Client, Carrier::Dtls) => {
             let socket = UdpSocket::bind(address).map_err(|error| error.to_string())?;
             let begun = peer.begin(&job)?;
             let losses = Losses::default();
-            let report = run_server(&socket, ours, settings, &dialogue, losses, LIMIT)?;
+            let report = run_server_for(&socket, ours, settings, &dialogue, losses, LIMIT, rounds)?;
             Ok((report, begun))
         }
         (Role::Server, Carrier::Tls) => {

@@ -43,6 +43,8 @@ pub(super) struct Report {
     pub(super) max_plaintext_len: usize,
     /// The most plaintext that came in one record.
     pub(super) longest_received: usize,
+    /// Whether the peer went on from another address, which its records' connection ID stands for.
+    pub(super) has_peer_moved: bool,
     /// `Ok` once the dialogue is through.
     pub(super) outcome: Result<(), String>,
     /// Datagrams that this end sent.
@@ -86,6 +88,19 @@ pub(super) fn run_client(
     losses: Losses,
     limit: Duration,
 ) -> Result<Report, String> {
+    run_moving_client(server, identity, settings, dialogue, losses, limit, 1)
+}
+
+/// Does the same, and once all is said says it again from another port, so that there are `rounds`.
+pub(super) fn run_moving_client(
+    server: SocketAddr,
+    identity: Identity<'_>,
+    settings: Settings,
+    dialogue: &Dialogue,
+    losses: Losses,
+    limit: Duration,
+    rounds: u32,
+) -> Result<Report, String> {
     let socket = UdpSocket::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
     let psk = Psk::new(identity.psk).map_err(|error| error.to_string())?;
     let credentials = Credentials {
@@ -104,7 +119,8 @@ pub(super) fn run_client(
     )
     .map_err(|error| error.to_string())?;
     let end = End {
-        socket: &socket,
+        socket,
+        rounds,
         peer: Some(server),
         phase: Phase::Client(Box::new(client)),
         clock,
@@ -125,13 +141,27 @@ pub(super) fn run_server(
     losses: Losses,
     limit: Duration,
 ) -> Result<Report, String> {
+    run_server_for(socket, identity, settings, dialogue, losses, limit, 1)
+}
+
+/// Does the same until all has been said so many times.
+pub(super) fn run_server_for(
+    socket: &UdpSocket,
+    identity: Identity<'_>,
+    settings: Settings,
+    dialogue: &Dialogue,
+    losses: Losses,
+    limit: Duration,
+    rounds: u32,
+) -> Result<Report, String> {
     let psk = Psk::new(identity.psk).map_err(|error| error.to_string())?;
     let store = (identity.psk_identity, psk, PeerId(0));
     let clock = Clock::start();
     let mut rng = UnwrapErr(SysRng);
     let acceptor = Acceptor::new(RingCrypto, settings, &mut Env::new(clock.now(), &mut rng));
     let end = End {
-        socket,
+        socket: socket.try_clone().map_err(|error| error.to_string())?,
+        rounds,
         peer: None,
         phase: Phase::Listening,
         clock,
@@ -149,6 +179,7 @@ impl Report {
             suite: None,
             max_plaintext_len: 0,
             longest_received: 0,
+            has_peer_moved: false,
             outcome: Ok(()),
             sent: 0,
             received: 0,
@@ -160,7 +191,9 @@ impl Report {
 type Accepting<'s> = (&'s Acceptor<RingCrypto>, &'s (&'s [u8], Psk, PeerId));
 
 struct End<'s> {
-    socket: &'s UdpSocket,
+    socket: UdpSocket,
+    /// How often all is to be said.
+    rounds: u32,
     peer: Option<SocketAddr>,
     phase: Phase<'s>,
     clock: Clock,
@@ -206,6 +239,16 @@ impl<'s> End<'s> {
                     self.has_spoken = true;
                     self.send(record.get(..len).unwrap_or_default())?;
                 }
+            }
+            if has_heard && self.has_spoken && self.rounds > 1 {
+                self.rounds -= 1;
+                self.has_spoken = false;
+                heard.clear();
+                if is_client {
+                    let socket = UdpSocket::bind("127.0.0.1:0");
+                    self.socket = socket.map_err(|error| error.to_string())?;
+                }
+                continue;
             }
             if has_heard && self.has_spoken {
                 if let Phase::Session(session) = &mut self.phase {
@@ -292,6 +335,15 @@ impl<'s> End<'s> {
                     return Err(error.to_string());
                 }
             };
+            let has_moved = received.newest && self.peer != Some(from);
+            if has_moved
+                && let Phase::Session(session) = &self.phase
+                && !session.receive_connection_id().is_empty()
+            {
+                // Here a verified record is enough; the endpoint also asks for an answer from there.
+                self.peer = Some(from);
+                self.report.has_peer_moved = true;
+            }
             match received.event {
                 Some(Event::Plaintext(text)) => {
                     self.report.longest_received = text.len().max(self.report.longest_received);

@@ -5,11 +5,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use hedgerow_core::NamedGroup;
-use hedgerow_record::CipherSuite;
+use hedgerow_record::{CipherSuite, ConnectionId};
 
 use super::cell::enter;
 use super::driven::{Carrier, Driven, Job, Role};
-use super::driven_cells::{self, IDENTITY, Offer, associate};
+use super::driven_cells::{self, IDENTITY, Offer, associate, associate_with};
 use super::peers::free_address;
 use crate::child::{self, Echo};
 use crate::table::Table;
@@ -28,6 +28,10 @@ const OFFER: Offer = Offer {
 /// Each end's own connection ID, of different lengths.
 const SERVER_CID: &str = "0102030405";
 const CLIENT_CID: &str = "aabb";
+
+/// Ours, of the usual length and of the greatest.
+const OUR_CID: &str = "0700000a0b0c0d0e";
+const LONGEST_CID: &str = "1f0000030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
 /// Builds the program. Cargo fetches what it needs, so that this comes before the namespace.
 ///
@@ -69,6 +73,26 @@ pub(super) fn run(table: &mut Table) {
     enter(table, "Mbed TLS <- Mbed TLS connection IDs, a move", || {
         with_itself(&mut peer)
     });
+    for role in [Role::Server, Role::Client] {
+        for (ours, cid) in [
+            ("", "empty"),
+            (OUR_CID, "8 octets"),
+            (LONGEST_CID, "32 octets"),
+        ] {
+            for moves in [false, true] {
+                let whose = match role {
+                    Role::Server => "client -> Mbed TLS",
+                    Role::Client => "server <- Mbed TLS",
+                };
+                let then = if moves { ", the client moves" } else { "" };
+                let name = format!("{whose} connection IDs, ours {cid}{then}");
+                // Whose address changes has to be known by an ID at the other end.
+                if !(moves && role == Role::Client && ours.is_empty()) {
+                    enter(table, &name, || taken(&mut peer, role, ours, moves));
+                }
+            }
+        }
+    }
     for role in [Role::Server, Role::Client] {
         let name = match role {
             Role::Server => "client -> Mbed TLS with connection IDs: not offered",
@@ -121,6 +145,50 @@ fn with_itself(peer: &mut Driven) -> Result<String, String> {
         }
         _ => Err(format!("{after:?}")),
     }
+}
+
+/// Both ends have one of the other's, and records carry them; where the client moves, it goes on from another
+/// port without a handshake.
+fn taken(peer: &mut Driven, role: Role, ours: &str, moves: bool) -> Result<String, String> {
+    let theirs = match role {
+        Role::Server => SERVER_CID,
+        Role::Client => CLIENT_CID,
+    };
+    let more = match (role, moves) {
+        (Role::Client, true) => format!("{theirs} move"),
+        _ => theirs.to_owned(),
+    };
+    let rounds = if moves { 2 } else { 1 };
+    let octets: Vec<u8> = (0..ours.len())
+        .step_by(2)
+        .filter_map(|at| u8::from_str_radix(ours.get(at..at + 2)?, 16).ok())
+        .collect();
+    let cid = ConnectionId::new(&octets).map_err(|error| error.to_string())?;
+    let (report, begun) =
+        associate_with(peer, &job(role, 0, &more), IDENTITY, rounds, |settings| {
+            settings.with_connection_id(Some(cid))
+        })?;
+    report
+        .outcome
+        .map_err(|error| format!("{error}; peer: {:?}", peer.lines(begun)))?;
+    let said = peer.wait_for(begun, "established ")?;
+    let expected = format!("cid={theirs}/{ours}");
+    if !said.ends_with(&expected) {
+        return Err(format!("{said} where {expected} was expected"));
+    }
+    if moves && role == Role::Client && !report.has_peer_moved {
+        return Err("nothing came from another port".to_owned());
+    }
+    peer.wait_for(begun, "done")?;
+    let lines = peer.lines(begun);
+    let heard = lines
+        .iter()
+        .filter(|line| line.starts_with("heard "))
+        .count();
+    if heard != if moves { 2 } else { 1 } {
+        return Err(format!("{lines:?}"));
+    }
+    Ok(format!("{said}, {heard} times data both ways"))
 }
 
 /// An end without connection IDs and one that wants them agree on having none.
