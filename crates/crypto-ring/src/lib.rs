@@ -29,7 +29,7 @@
 //! # Features
 //!
 //! - `curves`: key agreement and signing, whose randomness ring would draw from the operating system
-//!   itself, from `hedgerow-crypto-soft`. Verification is ring's, with or without it.
+//!   itself, from `hedgerow-crypto-soft` with its tables. Verification is ring's, with or without it.
 //!
 //! [`CryptoProvider`]: hedgerow_core::CryptoProvider
 #![no_std]

@@ -37,8 +37,9 @@
 //!   (ECDSA on P-256, Ed25519).
 //! - `precomputed-tables`: with `curves`, faster X25519 and Ed25519 at the price of some tens of
 //!   kilobytes of code.
+//! - `std-tables`: those, and P-256's for its public keys and signing, made on the first use.
 //!
-//! The crate never needs an allocator.
+//! But for `std-tables`, which needs std, the crate never needs an allocator.
 //!
 //! [`CryptoProvider`]: hedgerow_core::CryptoProvider
 //! [`KeyAgreement`]: hedgerow_core::KeyAgreement
