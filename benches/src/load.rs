@@ -39,6 +39,9 @@ fn config(nstart: u8) -> NodeConfig {
     let mut config = NodeConfig::default();
     config.endpoint.handshake = Settings::new(&[SUITE]);
     config.endpoint.max_associations = 20_000;
+    // All of them come from this host.
+    config.endpoint.max_associations_per_source = 20_000;
+    config.endpoint.max_handshakes_per_source = 256;
     config.endpoint.exchange = Arc::new(hedgerow_exchange::Config {
         max_seen: 65_536,
         max_seen_bytes: 64 << 20,

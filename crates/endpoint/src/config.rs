@@ -63,6 +63,10 @@ pub struct Config {
     /// delays none, and the deadline in `handshake` frees its place. A quarter is kept for those
     /// that this end begins.
     pub max_handshakes: usize,
+    /// Associations that peers from one [`Source`](crate::Source) have begun.
+    pub max_associations_per_source: usize,
+    /// Handshakes under way that peers from one source have begun.
+    pub max_handshakes_per_source: usize,
     /// Events waiting to be fetched. What happens beyond that is counted, and lost.
     pub max_events: usize,
     /// How long an association without a message is kept. Answers to the pings of
@@ -94,6 +98,8 @@ impl Default for Config {
             max_associations: 10_000,
             max_unproved_associations: 0,
             max_handshakes: 256,
+            max_associations_per_source: 2_500,
+            max_handshakes_per_source: 64,
             max_events: 4_096,
             idle_timeout: Duration::from_secs(3_600),
             ping_idle_after: None,

@@ -20,7 +20,7 @@ use crate::handshaking::{Entry, Handshaking};
 use crate::moving::Owner;
 use crate::peek::{first_epoch, first_record_len};
 use crate::resumption::{ClientSessions, ServerSessions};
-use crate::{Address, AssociationId, Config, Error, Event};
+use crate::{Address, AssociationId, Config, Error, Event, Source};
 
 /// A CoAP node: every peer, every handshake, every exchange, and no socket.
 ///
@@ -59,6 +59,8 @@ pub struct Endpoint<A: Address, P: CryptoProvider, S, K> {
     pub(crate) drops: Vec<u64>,
     pub(crate) touched: Option<AssociationId>,
     pub(crate) last_association: u64,
+    /// How many associations each source has begun.
+    pub(crate) by_source: BTreeMap<Source, usize>,
     /// How many associations are with addresses that have proved nothing.
     pub(crate) unproved: usize,
     pub(crate) scratch: Vec<u8>,
@@ -126,6 +128,7 @@ where
             drops: vec![0; DropReason::ALL.len()],
             touched: None,
             last_association: 0,
+            by_source: BTreeMap::new(),
             unproved: 0,
             scratch,
         }

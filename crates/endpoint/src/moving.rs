@@ -112,11 +112,16 @@ where
             return;
         };
         let from = core::mem::replace(&mut found.address, to);
+        let is_server = matches!(found.role, Role::Server);
         found.candidate = None;
         if from != to {
             // Nothing is known of the way there.
             found.path_len = None;
             found.limit_messages();
+        }
+        if is_server {
+            self.count_source(&Role::Server, from, -1);
+            self.count_source(&Role::Server, to, 1);
         }
         if self.by_address.get(&from) == Some(&id) {
             self.by_address.remove(&from);

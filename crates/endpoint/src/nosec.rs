@@ -75,6 +75,9 @@ where
             {
                 return self.drop_all(from, consumed, DropReason::PeerTableFull);
             }
+            EchoAcceptance::Accept(_) if !self.has_association_share(from) => {
+                return self.drop_all(from, consumed, DropReason::RateLimited);
+            }
             EchoAcceptance::Accept(echoed) => (Standing::Proved, Some(echoed)),
         };
         let id = AssociationId(self.last_association.saturating_add(1));

@@ -68,6 +68,11 @@ where
             return self.drop_all(from, consumed, DropReason::HandshakePoolFull);
         }
         let known = self.by_address.get(&from);
+        if is_new && !self.has_handshake_share(from)
+            || known.is_none() && !self.has_association_share(from)
+        {
+            return self.drop_all(from, consumed, DropReason::RateLimited);
+        }
         let role = known.and_then(|id| self.associations.get(id));
         if role.is_some_and(|found| matches!(found.role, Role::Client(_))) {
             // This end trusts the session there because of the server's key. Whoever comes as a

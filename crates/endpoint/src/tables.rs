@@ -126,6 +126,7 @@ where
         };
         association.limit_messages();
         self.claim_connection_id(association.connection_id(), Owner::Association(id));
+        self.count_source(&association.role, address, 1);
         self.associations.insert(id, Box::new(association));
         self.by_address.insert(address, id);
         self.touch(id);
@@ -151,6 +152,7 @@ where
     /// Takes an association out, with its timer, its handshake and its connection ID.
     pub(crate) fn forget(&mut self, id: AssociationId) -> Option<Box<Association<A, P::Aead, K>>> {
         let found = self.associations.remove(&id)?;
+        self.count_source(&found.role, found.address, -1);
         if found.is_unproved() {
             self.unproved = self.unproved.saturating_sub(1);
         }
@@ -169,6 +171,37 @@ where
             self.take_handshake(found.address);
         }
         Some(found)
+    }
+
+    /// Counts an association that a peer began, by where it is.
+    pub(crate) fn count_source(&mut self, role: &Role<K>, address: A, change: isize) {
+        let (Role::Server, Some(source)) = (role, address.source()) else {
+            return;
+        };
+        let counted = self.by_source.entry(source).or_default();
+        *counted = counted.saturating_add_signed(change);
+        if *counted == 0 {
+            self.by_source.remove(&source);
+        }
+    }
+
+    /// Says whether a peer at `address` may begin one more association.
+    pub(crate) fn has_association_share(&self, address: A) -> bool {
+        let counted = address
+            .source()
+            .and_then(|source| self.by_source.get(&source));
+        counted.is_none_or(|counted| *counted < self.config.max_associations_per_source)
+    }
+
+    /// Says whether a peer at `address` may begin one more handshake. The table is short.
+    pub(crate) fn has_handshake_share(&self, address: A) -> bool {
+        let Some(source) = address.source() else {
+            return true;
+        };
+        let from_there = self.handshakes.iter().filter(|(other, entry)| {
+            entry.handshake.association().is_none() && other.source() == Some(source)
+        });
+        from_there.count() < self.config.max_handshakes_per_source
     }
 
     pub(crate) fn fail_association(&mut self, association: AssociationId, error: ChannelError) {

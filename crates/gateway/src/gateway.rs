@@ -7,8 +7,8 @@ use std::sync::Arc;
 use hedgerow_core::{PeerId, Psk, SecurityMode};
 use hedgerow_exchange::ConnectionConfig;
 use hedgerow_net::{
-    KeyStore, Node, NodeConfig, Resumption, SecurityPolicy, Statistics, StreamClient, StreamConfig,
-    StreamStatistics,
+    KeyStore, Node, NodeConfig, Resumption, SecurityPolicy, Shares, Statistics, StreamClient,
+    StreamConfig, StreamStatistics,
 };
 use hedgerow_proxy::HcProxy;
 use tokio::net::TcpListener;
@@ -17,7 +17,6 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
-use crate::clients::Clients;
 use crate::config::{Config, ConfigError, Http, HttpsPsk, unchecked};
 use crate::registry::{Carriers, Registry, peer_id};
 use crate::server::{Protection, Server};
@@ -87,7 +86,7 @@ impl Gateway {
             timeouts: config.timeouts,
             places: Arc::new(Semaphore::new(config.limits.requests)),
             bodies: Semaphore::new(config.limits.requests),
-            clients: Arc::new(Clients::new(config.limits.requests_per_client)),
+            clients: Arc::new(Shares::new(config.limits.requests_per_client)),
         });
         service.registry.locate_all().await;
         let (stop, stopped) = watch::channel(false);

@@ -68,7 +68,6 @@
 //! None. The crate needs an operating system and a tokio runtime.
 
 mod access_log;
-mod clients;
 mod config;
 mod failure;
 mod gateway;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hedgerow_coap::{Code, MessageOption};
-use hedgerow_net::ResponseMessage;
+use hedgerow_net::{ResponseMessage, Shares};
 use hedgerow_proxy::{
     CoapResponse, Failure, HcProxy, HttpRequest, MappedRequest, ReasonPhrase, TargetError,
 };
@@ -16,7 +16,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::access_log::AccessRecord;
-use crate::clients::Clients;
 use crate::config::Timeouts;
 use crate::failure::TOO_MANY;
 use crate::page::page;
@@ -35,7 +34,7 @@ pub(crate) struct Service {
     /// so whoever is slow with them keeps none from the others.
     pub(crate) bodies: Semaphore,
     /// What each client may still begin.
-    pub(crate) clients: Arc<Clients>,
+    pub(crate) clients: Arc<Shares>,
 }
 
 /// What a listener's own requests have in common.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-use hedgerow_endpoint::Address;
+use hedgerow_endpoint::{Address, Source};
 
 /// A remote address, and the local one that the peer uses.
 ///
@@ -41,6 +41,10 @@ impl Address for Path {
         bytes.extend_from_slice(&scope.to_be_bytes());
         bytes.extend_from_slice(&local);
         lend(&bytes)
+    }
+
+    fn source(&self) -> Option<Source> {
+        Some(Source::of(self.remote.ip()))
     }
 }
 

@@ -685,3 +685,31 @@ fn short_hold_off_delays_the_next_connection() {
         assert!(serving.await.unwrap() >= Duration::from_millis(900));
     });
 }
+
+/// Whoever takes all of his share leaves the others theirs.
+#[test]
+fn connections_of_one_source_are_bounded() {
+    run(async {
+        let config = StreamConfig {
+            max_connections_per_source: 1,
+            ..StreamConfig::default()
+        };
+        let server = clear_server(config, echo).await;
+        let local = server.local_addr();
+        let first = TcpStream::connect(local).unwrap();
+        until(|| server.statistics().connections == 1).await;
+        // It is closed without a word.
+        let mut second = TcpStream::connect(local).unwrap();
+        let read = tokio::task::spawn_blocking(move || {
+            let mut bytes = Vec::new();
+            second.read_to_end(&mut bytes).map(|_| bytes)
+        });
+        let read = read.await.unwrap();
+        assert!(read.is_err() || read.is_ok_and(|bytes| bytes.is_empty()));
+        assert_eq!(server.statistics().refused_connections, 1);
+        assert_eq!(server.statistics().connections, 1);
+        drop(first);
+        until(|| server.statistics().connections == 0).await;
+        client().request(&in_clear(local), get("/")).await.unwrap();
+    });
+}

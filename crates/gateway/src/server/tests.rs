@@ -10,7 +10,6 @@ use tokio::task::{JoinHandle, yield_now};
 use tokio::time::Instant;
 
 use super::*;
-use crate::clients::Clients;
 use crate::config::{Config, Device, Security};
 use crate::registry::Registry;
 use crate::site::HostNames;
@@ -52,7 +51,7 @@ impl Gateway {
                 timeouts: config.timeouts,
                 places: Arc::new(Semaphore::new(limits.requests)),
                 bodies: Semaphore::new(limits.requests),
-                clients: Arc::new(Clients::new(limits.requests_per_client)),
+                clients: Arc::new(hedgerow_net::Shares::new(limits.requests_per_client)),
             }),
             stop: watch::Sender::new(false),
         }

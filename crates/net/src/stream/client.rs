@@ -341,6 +341,7 @@ impl Opening {
             side: Side::Client,
             admission: Admission {
                 handshake: None,
+                _share: None,
                 held: Some(place),
                 places: Arc::clone(&shared.connections),
             },

@@ -23,6 +23,11 @@ pub struct StreamConfig {
     /// Connections of a server that aren't established yet, beside those that are. One that stalls
     /// delays none, and the deadline of the handshake or of the CSM frees its place.
     pub max_handshakes: usize,
+    /// Connections of a server from one [`Source`](hedgerow_endpoint::Source). What comes beyond is closed
+    /// at once.
+    pub max_connections_per_source: usize,
+    /// The same of those that aren't established yet.
+    pub max_handshakes_per_source: usize,
     /// Requests of a client under way or queued, on all connections together.
     pub max_requests: usize,
     /// Handlers running at the same time, on all connections together. What comes beyond is answered
@@ -77,7 +82,8 @@ impl ProtocolName {
 }
 
 impl Default for StreamConfig {
-    /// The endpoint's defaults; 1,024 connections, 256 handshakes, 1,024 requests and handlers; 10 s to
+    /// The endpoint's defaults; 1,024 connections, 256 handshakes, a quarter of
+    /// either for one source, 1,024 requests and handlers; 10 s to
     /// connect, ten minutes of idleness, 30 s of unread bytes, a second for the end.
     fn default() -> Self {
         Self {
@@ -85,6 +91,8 @@ impl Default for StreamConfig {
             protocol_name: ProtocolName::default(),
             max_connections: 1_024,
             max_handshakes: 256,
+            max_connections_per_source: 256,
+            max_handshakes_per_source: 64,
             max_requests: 1_024,
             max_handlers: 1_024,
             connect_timeout: Duration::from_secs(10),

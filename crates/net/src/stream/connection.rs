@@ -27,7 +27,7 @@ use crate::stream::requests::Queued;
 use crate::stream::sessions::Sessions;
 use crate::stream::statistics::StreamCounters;
 use crate::stream::transfer::MAX_BACKLOG;
-use crate::{Handler, RequestMessage, Requester, ServerRequest};
+use crate::{Handler, RequestMessage, Requester, ServerRequest, Share};
 
 /// A connection's machine.
 pub(crate) type Machine<S> = StreamConnection<crate::provider::NodeCrypto, S, SharedCredentials>;
@@ -51,8 +51,10 @@ pub(crate) enum Side {
 
 /// The places that a connection takes among all of its kind.
 pub(crate) struct Admission {
-    /// Until it is established.
-    pub(crate) handshake: Option<OwnedSemaphorePermit>,
+    /// Until it is established; with the share of its source.
+    pub(crate) handshake: Option<(OwnedSemaphorePermit, Share)>,
+    /// The share of its source, which is held to the end.
+    pub(crate) _share: Option<Share>,
     /// From then on.
     pub(crate) held: Option<OwnedSemaphorePermit>,
     pub(crate) places: Arc<Semaphore>,

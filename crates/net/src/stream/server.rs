@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hedgerow_core::ServerCredentials;
+use hedgerow_core::{DropReason, ServerCredentials};
 use hedgerow_endpoint::ServerSessions;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,11 +19,12 @@ use crate::clock::{Clock, os_random};
 use crate::handlers::{Handlers, handler_places};
 use crate::path::canonical;
 use crate::shared::Signals;
+use crate::statistics::count;
 use crate::stream::connection::{Admission, Connection, Link, Machine, Parts, Side};
 use crate::stream::sessions::{self, OfServer, Sessions};
 use crate::stream::statistics::StreamCounters;
 use crate::stream::{StreamConfig, StreamStatistics};
-use crate::{Handler, KeyStore};
+use crate::{Handler, KeyStore, Shares};
 
 /// A CoAP server over TCP (`coap+tcp`) or TLS (`coaps+tcp`), RFC 8323: one listener, and a task for
 /// each connection.
@@ -118,6 +119,8 @@ impl StreamServer {
             handler: Arc::new(handler),
             handshakes: places(config.max_handshakes),
             connections: places(config.max_connections),
+            handshake_shares: Arc::new(Shares::new(config.max_handshakes_per_source)),
+            connection_shares: Arc::new(Shares::new(config.max_connections_per_source)),
             handlers: handler_places(config.max_handlers),
             config: Arc::new(config),
             signals: Arc::clone(&signals),
@@ -168,6 +171,8 @@ struct Acceptor<S, H> {
     handler: Arc<H>,
     handshakes: Arc<Semaphore>,
     connections: Arc<Semaphore>,
+    handshake_shares: Arc<Shares>,
+    connection_shares: Arc<Shares>,
     handlers: Arc<Semaphore>,
     config: Arc<StreamConfig>,
     signals: Arc<Signals>,
@@ -222,6 +227,12 @@ where
     fn start(&mut self, place: OwnedSemaphorePermit, stream: TcpStream, remote: SocketAddr) {
         let mut rng = os_random();
         let mut env = self.clock.env(&mut rng);
+        let shares = [&self.handshake_shares, &self.connection_shares];
+        let [Some(handshake), Some(share)] = shares.map(|shares| shares.enter(remote.ip())) else {
+            count(&self.counters.refused_connections);
+            let reason = DropReason::RateLimited.label();
+            return debug!(%remote, reason, "connection refused: too many from there");
+        };
         let _ = stream.set_nodelay(true);
         let store = self.store.clone();
         let (provider, config) = (self.config.provider(), &self.config.endpoint);
@@ -243,7 +254,8 @@ where
             machine,
             side: Side::Server,
             admission: Admission {
-                handshake: Some(place),
+                handshake: Some((place, handshake)),
+                _share: Some(share),
                 held: None,
                 places: Arc::clone(&self.connections),
             },

@@ -18,7 +18,7 @@ pub struct StreamStatistics {
     pub failed: u64,
     /// Requests answered with 5.03 because too many handlers ran.
     pub refused_requests: u64,
-    /// Connections that a server refused because too many were open.
+    /// Connections that a server refused because too many were open, from that source or at all.
     pub refused_connections: u64,
 }
 
