@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use getrandom::SysRng;
 use hedgerow_core::{
-    ChannelError, Credentials, Env, Event, Instant, PeerId, Psk, Received, SecureChannel,
+    ChannelError, ClientCredentials, Credentials, Event, Instant, PeerId, Psk, Received,
+    SecureChannel, ServerCredentials,
 };
 use hedgerow_crypto_ring::{RingAead, RingCrypto};
 use hedgerow_handshake::{
@@ -62,20 +63,23 @@ pub(super) struct Identity<'a> {
     pub(super) psk: &'a [u8],
 }
 
-type Client<'c> = ClientHandshake<RingCrypto, Credentials<'c>, [u8; 1024]>;
-type Server<'s> = ServerHandshake<RingCrypto, &'s (&'s [u8], Psk, PeerId), [u8; 1024]>;
+type Bytes = Box<[u8]>;
+/// A server's store with one key.
+pub(super) type OneKey<'s> = &'s (&'s [u8], Psk, PeerId);
 
-enum Phase<'c> {
+enum Phase<C: ClientCredentials, S: ServerCredentials> {
     Listening,
-    Client(Box<Client<'c>>),
-    Server(Box<Server<'c>>),
+    Client(Box<ClientHandshake<RingCrypto, C, Bytes>>),
+    Server(Box<ServerHandshake<RingCrypto, S, Bytes>>),
     Session(Box<Session<RingAead>>),
 }
 
-const fn buffers() -> Buffers<[u8; 1024]> {
+/// Peers send more than what this end needs at least.
+fn buffers(needed: usize) -> Buffers<Bytes> {
+    let len = needed.max(1_024);
     Buffers {
-        incoming: [0; 1024],
-        outgoing: [0; 1024],
+        incoming: vec![0; len].into(),
+        outgoing: vec![0; len].into(),
     }
 }
 
@@ -101,24 +105,46 @@ pub(super) fn run_moving_client(
     limit: Duration,
     rounds: u32,
 ) -> Result<Report, String> {
-    let socket = UdpSocket::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
     let psk = Psk::new(identity.psk).map_err(|error| error.to_string())?;
     let credentials = Credentials {
         psk_identity: identity.psk_identity,
         psk: &psk,
         peer: PeerId(0),
     };
+    run_client_with(
+        server,
+        credentials,
+        settings,
+        dialogue,
+        losses,
+        limit,
+        rounds,
+    )
+}
+
+/// Does the same with any credentials.
+pub(super) fn run_client_with<C: ClientCredentials>(
+    server: SocketAddr,
+    credentials: C,
+    settings: Settings,
+    dialogue: &Dialogue,
+    losses: Losses,
+    limit: Duration,
+    rounds: u32,
+) -> Result<Report, String> {
+    let socket = UdpSocket::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
     let clock = Clock::start();
     let mut rng = UnwrapErr(SysRng);
+    let len = Buffers::<Bytes>::client_len(&settings, &credentials);
     let client = ClientHandshake::new(
         RingCrypto,
         credentials,
         settings,
-        buffers(),
-        &mut Env::new(clock.now(), &mut rng),
+        buffers(len),
+        &mut clock.env(&mut rng),
     )
     .map_err(|error| error.to_string())?;
-    let end = End {
+    let end: End<C, OneKey<'_>> = End {
         socket,
         rounds,
         peer: Some(server),
@@ -156,10 +182,23 @@ pub(super) fn run_server_for(
 ) -> Result<Report, String> {
     let psk = Psk::new(identity.psk).map_err(|error| error.to_string())?;
     let store = (identity.psk_identity, psk, PeerId(0));
+    run_server_with(socket, &&store, settings, dialogue, losses, limit, rounds)
+}
+
+/// Does the same with any credentials.
+pub(super) fn run_server_with<S: ServerCredentials + Clone>(
+    socket: &UdpSocket,
+    store: &S,
+    settings: Settings,
+    dialogue: &Dialogue,
+    losses: Losses,
+    limit: Duration,
+    rounds: u32,
+) -> Result<Report, String> {
     let clock = Clock::start();
     let mut rng = UnwrapErr(SysRng);
-    let acceptor = Acceptor::new(RingCrypto, settings, &mut Env::new(clock.now(), &mut rng));
-    let end = End {
+    let acceptor = Acceptor::new(RingCrypto, settings, &mut clock.env(&mut rng));
+    let end: End<Credentials<'_>, S> = End {
         socket: socket.try_clone().map_err(|error| error.to_string())?,
         rounds,
         peer: None,
@@ -170,7 +209,7 @@ pub(super) fn run_server_for(
         report: Report::new(),
         has_spoken: false,
     };
-    Ok(end.run(Some((&acceptor, &store)), dialogue, limit))
+    Ok(end.run(Some((&acceptor, store)), dialogue, limit))
 }
 
 impl Report {
@@ -188,14 +227,14 @@ impl Report {
     }
 }
 
-type Accepting<'s> = (&'s Acceptor<RingCrypto>, &'s (&'s [u8], Psk, PeerId));
+type Accepting<'s, S> = (&'s Acceptor<RingCrypto>, &'s S);
 
-struct End<'s> {
+struct End<C: ClientCredentials, S: ServerCredentials> {
     socket: UdpSocket,
     /// How often all is to be said.
     rounds: u32,
     peer: Option<SocketAddr>,
-    phase: Phase<'s>,
+    phase: Phase<C, S>,
     clock: Clock,
     rng: UnwrapErr<SysRng>,
     losses: Losses,
@@ -203,10 +242,10 @@ struct End<'s> {
     has_spoken: bool,
 }
 
-impl<'s> End<'s> {
+impl<C: ClientCredentials, S: ServerCredentials + Clone> End<C, S> {
     fn run(
         mut self,
-        accepting: Option<Accepting<'s>>,
+        accepting: Option<Accepting<'_, S>>,
         dialogue: &Dialogue,
         limit: Duration,
     ) -> Report {
@@ -218,7 +257,7 @@ impl<'s> End<'s> {
 
     fn talk(
         &mut self,
-        accepting: Option<Accepting<'s>>,
+        accepting: Option<Accepting<'_, S>>,
         dialogue: &Dialogue,
         limit: Duration,
     ) -> Result<(), String> {
@@ -282,29 +321,35 @@ impl<'s> End<'s> {
 
     fn receive(
         &mut self,
-        accepting: Option<Accepting<'s>>,
+        accepting: Option<Accepting<'_, S>>,
         from: SocketAddr,
         datagram: &mut [u8],
         heard: &mut Vec<u8>,
     ) -> Result<(), String> {
-        let now = self.clock.now();
         if let (Phase::Listening, Some((acceptor, store))) = (&self.phase, accepting) {
-            let env = &mut Env::new(now, &mut self.rng);
+            let env = &mut self.clock.env(&mut self.rng);
             let mut answer = [0; 256];
             let address = from.to_string();
-            match acceptor.handle_datagram(env, address.as_bytes(), datagram, &mut answer) {
+            match acceptor.handle_datagram_with(
+                store,
+                env,
+                address.as_bytes(),
+                datagram,
+                &mut answer,
+            ) {
                 Acceptance::Answer(len) => {
                     self.peer = Some(from);
                     return self.send(answer.get(..len).unwrap_or_default());
                 }
                 Acceptance::Accept(hello) => {
                     self.peer = Some(from);
+                    let len = hello.buffer_len(acceptor.settings(), store);
                     let server = ServerHandshake::new(
                         RingCrypto,
-                        store,
+                        store.clone(),
                         *acceptor.settings(),
                         hello,
-                        buffers(),
+                        buffers(len),
                         env,
                     );
                     self.phase =
@@ -321,7 +366,7 @@ impl<'s> End<'s> {
         }
         let mut rest = datagram;
         while !rest.is_empty() {
-            let env = &mut Env::new(now, &mut self.rng);
+            let env = &mut self.clock.env(&mut self.rng);
             let received: Result<Received<'_>, ChannelError> = match &mut self.phase {
                 Phase::Client(client) => client.handle_datagram(env, rest),
                 Phase::Server(server) => server.handle_datagram(env, rest),
@@ -376,7 +421,7 @@ impl<'s> End<'s> {
     }
 
     fn handle_timeout(&mut self) -> Result<(), String> {
-        let env = &mut Env::new(self.clock.now(), &mut self.rng);
+        let env = &mut self.clock.env(&mut self.rng);
         let due = match &mut self.phase {
             Phase::Client(client) => client.handle_timeout(env),
             Phase::Server(server) => server.handle_timeout(env),
@@ -399,7 +444,7 @@ impl<'s> End<'s> {
     fn flush(&mut self) -> Result<(), String> {
         let mut buffer = [0; 1500];
         loop {
-            let env = &mut Env::new(self.clock.now(), &mut self.rng);
+            let env = &mut self.clock.env(&mut self.rng);
             let len = match &mut self.phase {
                 Phase::Client(client) => client.poll_transmit(env, &mut buffer),
                 Phase::Server(server) => server.poll_transmit(env, &mut buffer),

@@ -6,6 +6,10 @@
 mod aiocoap;
 mod bouncy_castle;
 mod cell;
+mod certificate_coap;
+mod certificate_files;
+mod certificate_peers;
+mod certificates;
 mod clock;
 mod coap;
 mod coap_tcp;
@@ -39,9 +43,10 @@ const INSIDE: &str = "--inside-namespace";
 const ONLY: &str = "--only";
 
 /// The groups of cells, each by the name that chooses it.
-const GROUPS: [Group; 12] = [
+const GROUPS: [Group; 13] = [
     Group::of("dtls", handshakes::run),
     Group::of("tls", tls_handshakes::run),
+    Group::of("certificates", certificates::run),
     Group::of("sizes", sizes::run),
     Group::of("resumption", resumption::run),
     Group::of("coap", coap::run),

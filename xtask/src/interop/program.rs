@@ -49,7 +49,7 @@ pub(super) fn run(table: &mut Table) {
     enter(table, "hedgerow get: exit codes", || exit_codes(&program));
 }
 
-fn build() -> Result<PathBuf, String> {
+pub(super) fn build() -> Result<PathBuf, String> {
     let mut command = Command::new("cargo");
     command.args(["build", "--quiet", "--locked", "--package", "hedgerow"]);
     let finished = child::run(&mut command, Duration::from_secs(900), Echo::Shown)?;

@@ -6,17 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use getrandom::SysRng;
-use hedgerow_core::{Credentials, Env, PeerId, Psk};
+use hedgerow_core::{ClientCredentials, Credentials, PeerId, Psk, ServerCredentials};
 use hedgerow_crypto_ring::RingCrypto;
 use hedgerow_endpoint::{TlsConnection, TlsEvent};
 use hedgerow_handshake::Settings;
 use rand_core::UnwrapErr;
 
 use super::clock::Clock;
-use super::dtls_end::{Dialogue, Identity, Report, contains};
+use super::dtls_end::{Dialogue, Identity, OneKey, Report, contains};
 
-type Store<'s> = &'s (&'s [u8], Psk, PeerId);
-type Connection<'c> = TlsConnection<RingCrypto, Store<'c>, Credentials<'c>>;
+type Connection<S, C> = TlsConnection<RingCrypto, S, C>;
 
 /// Connects to `server`, speaks, and closes.
 pub(super) fn run_client(
@@ -26,17 +25,29 @@ pub(super) fn run_client(
     dialogue: &Dialogue,
     limit: Duration,
 ) -> Result<Report, String> {
-    let stream = TcpStream::connect(server).map_err(|error| error.to_string())?;
     let psk = Psk::new(identity.psk).map_err(|error| error.to_string())?;
     let credentials = Credentials {
         psk_identity: identity.psk_identity,
         psk: &psk,
         peer: PeerId(0),
     };
+    run_client_with(server, credentials, settings, dialogue, limit)
+}
+
+/// Does the same with any credentials.
+pub(super) fn run_client_with<C: ClientCredentials>(
+    server: SocketAddr,
+    credentials: C,
+    settings: Settings,
+    dialogue: &Dialogue,
+    limit: Duration,
+) -> Result<Report, String> {
+    let stream = TcpStream::connect(server).map_err(|error| error.to_string())?;
     let clock = Clock::start();
     let mut rng = UnwrapErr(SysRng);
-    let env = &mut Env::new(clock.now(), &mut rng);
-    let connection = TlsConnection::client(RingCrypto, credentials, settings, &Arc::default(), env);
+    let env = &mut clock.env(&mut rng);
+    let connection: Result<Connection<OneKey<'_>, C>, _> =
+        TlsConnection::client(RingCrypto, credentials, settings, &Arc::default(), env);
     let connection = connection.map_err(|error| error.to_string())?;
     Ok(End::new(stream, connection, clock, true).run(dialogue, limit))
 }
@@ -49,20 +60,32 @@ pub(super) fn run_server(
     dialogue: &Dialogue,
     limit: Duration,
 ) -> Result<Report, String> {
-    let (stream, _) = listener.accept().map_err(|error| error.to_string())?;
     let psk = Psk::new(identity.psk).map_err(|error| error.to_string())?;
     let store = (identity.psk_identity, psk, PeerId(0));
+    run_server_with(listener, &store, settings, dialogue, limit)
+}
+
+/// Does the same with any credentials.
+pub(super) fn run_server_with<S: ServerCredentials>(
+    listener: &TcpListener,
+    store: S,
+    settings: Settings,
+    dialogue: &Dialogue,
+    limit: Duration,
+) -> Result<Report, String> {
+    let (stream, _) = listener.accept().map_err(|error| error.to_string())?;
     let clock = Clock::start();
     let mut rng = UnwrapErr(SysRng);
-    let env = &mut Env::new(clock.now(), &mut rng);
-    let connection = TlsConnection::server(RingCrypto, &store, settings, &Arc::default(), env);
+    let env = &mut clock.env(&mut rng);
+    let connection: Result<Connection<S, Credentials<'_>>, _> =
+        TlsConnection::server(RingCrypto, store, settings, &Arc::default(), env);
     let connection = connection.map_err(|error| error.to_string())?;
     Ok(End::new(stream, connection, clock, false).run(dialogue, limit))
 }
 
-struct End<'c> {
+struct End<S: ServerCredentials, C: ClientCredentials> {
     stream: TcpStream,
-    connection: Connection<'c>,
+    connection: Connection<S, C>,
     clock: Clock,
     rng: UnwrapErr<SysRng>,
     is_client: bool,
@@ -70,8 +93,8 @@ struct End<'c> {
     heard: Vec<u8>,
 }
 
-impl<'c> End<'c> {
-    fn new(stream: TcpStream, connection: Connection<'c>, clock: Clock, is_client: bool) -> Self {
+impl<S: ServerCredentials, C: ClientCredentials> End<S, C> {
+    fn new(stream: TcpStream, connection: Connection<S, C>, clock: Clock, is_client: bool) -> Self {
         Self {
             stream,
             connection,
@@ -125,7 +148,7 @@ impl<'c> End<'c> {
                     self.receive(buffer.get(..len).unwrap_or_default(), dialogue)?;
                 }
                 Err(_) => {
-                    let env = &mut Env::new(self.clock.now(), &mut self.rng);
+                    let env = &mut self.clock.env(&mut self.rng);
                     let due = self.connection.handle_timeout(env);
                     due.map_err(|error| error.to_string())?;
                 }
@@ -145,7 +168,7 @@ impl<'c> End<'c> {
             let len = self.connection.push(bytes);
             bytes = bytes.get(len..).unwrap_or_default();
             loop {
-                let env = &mut Env::new(self.clock.now(), &mut self.rng);
+                let env = &mut self.clock.env(&mut self.rng);
                 match self.connection.poll(env) {
                     Ok(Some(TlsEvent::Plaintext(text))) => {
                         let longest = &mut self.report.longest_received;
@@ -175,7 +198,7 @@ impl<'c> End<'c> {
     fn flush(&mut self) -> Result<(), String> {
         let mut buffer = [0; 512];
         loop {
-            let env = &mut Env::new(self.clock.now(), &mut self.rng);
+            let env = &mut self.clock.env(&mut self.rng);
             let written = self.connection.poll_transmit(env, &mut buffer);
             match written.map_err(|error| error.to_string())? {
                 Some(len) => self.write(buffer.get(..len).unwrap_or_default())?,
