@@ -46,6 +46,7 @@ mod handshake_fragment;
 mod handshake_machine;
 mod hellos;
 mod http_request;
+mod resumption;
 mod tls_machine;
 mod x509_chain;
 
@@ -66,6 +67,7 @@ pub use handshake_machine::{
 };
 pub use hellos::hellos;
 pub use http_request::http_request;
+pub use resumption::resumption;
 pub use tls_machine::{report_tls_reached, tls_machine, tls_machine_reached};
 pub use x509_chain::x509_chain;
 
@@ -95,6 +97,7 @@ pub const BODIES: &[Body] = &[
     body("handshake_machine", handshake_machine),
     body("hellos", hellos),
     body("http_request", http_request),
+    body("resumption", resumption),
     body("tls_machine", tls_machine),
     body("x509_chain", x509_chain),
 ];
