@@ -10,7 +10,7 @@
 //! | multiple ChangeCipherSpec; crash on CCS; CCS without handshake (CVE-2017-7243) | [`multiple_change_cipher_spec`], [`change_cipher_spec_that_is_none`], [`change_cipher_spec_without_handshake`] |
 //! | handshake restarted; ServerHello flight restart | [`handshake_restarted`], [`server_hello_flight_restart`] |
 //! | invalid handshake start | [`invalid_handshake_start`] |
-//! | invalid HelloVerifyRequest response; cookie bypass (CVE-2022-2576) | `attacks`: `cookie_that_was_not_made_here_gets_another_one`, `cookie_of_another_address_proves_nothing`, `second_hello_with_another_offer_is_not_accepted` |
+//! | invalid HelloVerifyRequest response; cookie bypass (CVE-2022-2576) | `attacks`: `cookie_that_was_not_made_here_gets_another_one`, `cookie_of_another_address_proves_nothing`, `second_hello_with_another_offer_is_not_accepted`; on the way to a resumption `resumption`: `session_to_resume_is_no_cookie` |
 //! | HelloVerifyRequest retransmission | [`hello_verify_request_retransmission`] |
 //! | insecure renegotiation; assert as input check (short renegotiation hello) | [`insecure_renegotiation`], [`short_renegotiation_hello`] |
 //! | invalid Finished accepted as retransmission | [`invalid_finished_accepted_as_retransmission`] |
@@ -36,6 +36,9 @@
 //! | endless loop; useless records | `tls`: `useless_records_are_borne_only_so_long` |
 //! | unbounded memory before authentication, amplification | `endpoint`: `spoofed_hellos_leave_the_heap_where_it_was_and_are_not_amplified`, `full_pool_of_handshakes_refuses_with_a_reason_and_keeps_sessions` |
 //! | stall by one peer | `endpoint`: `stalled_handshakes_delay_no_other` |
+//! | connection IDs lost on a resumption (Mbed TLS issue 5872) | `resumption`: `connection_ids_are_agreed_on_anew`; `endpoint`: `resumed_sessions_have_connection_ids_of_their_own` |
+//! | session resumed without its binding: other suite, no extended master secret (RFC 7627 §5.3), replaced key | `resumption`: `server_that_resumes_with_another_suite_is_refused`, `extended_master_secret_missing_on_a_resumption_aborts`, `what_has_changed_since_makes_a_full_handshake` |
+//! | NewSessionTicket out of its place | `resumption`: `new_session_ticket_elsewhere_than_promised_ends_the_handshake`; `states` |
 //! | connection ID confusion | missing until connection IDs are there |
 //! | CoAP option delta, length and number | `coap`: `reserved_delta_and_length_are_format_errors`, `options_cut_off_anywhere_are_format_errors` |
 //! | extended token length | `coap`: `token_lengths_0_and_8_decode_and_9_to_15_are_format_errors` |

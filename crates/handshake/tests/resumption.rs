@@ -18,8 +18,8 @@ use hedgerow_core::{
 };
 use hedgerow_crypto_soft::SoftCrypto;
 use hedgerow_handshake::{
-    DEFAULT_CERTIFICATE_SUITES, DEFAULT_SUITES, ExtendedMasterSecret, ResumableSession, Settings,
-    TicketKeys, Timers,
+    Acceptance, Acceptor, DEFAULT_CERTIFICATE_SUITES, DEFAULT_SUITES, ExtendedMasterSecret,
+    ResumableSession, Settings, TicketKeys, Timers,
 };
 use hedgerow_record::{CipherSuite, ConnectionId, Protocol};
 use hedgerow_sim::{Conditions, Fault, Ledger, NonceLedger, TestRng, World, for_each_seed};
@@ -843,5 +843,210 @@ fn resumed_tls_handshake_has_the_bytes_of_the_formula() {
         let lens: Vec<usize> = resumed.flights.iter().map(|(_, f)| f.len()).collect();
         assert_eq!(lens, [62 + m + t, 47 + 11 + m + 6 + 37, 6 + 37]);
         assert_eq!(lens.iter().sum::<usize>(), 206 + 2 * m + t);
+    }
+}
+
+const HANDSHAKE: u8 = 22;
+const NEW_SESSION_TICKET: u8 = 4;
+
+/// The records of a flight over TLS.
+fn split_tls(flight: &[u8]) -> Vec<Vec<u8>> {
+    let mut records = Vec::new();
+    let mut rest = flight;
+    while !rest.is_empty() {
+        let len = 5 + usize::from(u16::from_be_bytes([rest[3], rest[4]]));
+        let (record, behind) = rest.split_at(len);
+        records.push(record.to_vec());
+        rest = behind;
+    }
+    records
+}
+
+/// A NewSessionTicket with a ticket of four bytes, in a record in clear.
+fn new_session_ticket() -> Vec<u8> {
+    let body = [0, 0, 0, 60, 0, 4, 1, 2, 3, 4];
+    let mut record = vec![HANDSHAKE, 3, 3, 0, 14, NEW_SESSION_TICKET, 0, 0, 10];
+    record.extend(body);
+    record
+}
+
+fn is_new_session_ticket(record: &[u8]) -> bool {
+    record[0] == HANDSHAKE && record[5] == NEW_SESSION_TICKET
+}
+
+/// RFC 5077 §3.3: the message has one place, and only where it was promised. Each line is where it
+/// stands or lacks, and the end that must not go on; the reaction is RFC 5246 §7.2.2's.
+#[test]
+fn new_session_ticket_elsewhere_than_promised_ends_the_handshake() {
+    type Alter = fn(usize, &mut Vec<Vec<u8>>);
+    let lines: [(&str, bool, bool, Sender, Alter); 8] = [
+        (
+            "promised and left out",
+            true,
+            false,
+            Sender::Client,
+            |n, records| {
+                if n == 3 {
+                    records.retain(|it| !is_new_session_ticket(it));
+                }
+            },
+        ),
+        ("twice", true, false, Sender::Client, |n, records| {
+            if n == 3 {
+                let again = records[0].clone();
+                records.insert(1, again);
+            }
+        }),
+        (
+            "behind ChangeCipherSpec",
+            true,
+            false,
+            Sender::Client,
+            |n, records| {
+                if n == 3 {
+                    records.swap(0, 1);
+                }
+            },
+        ),
+        (
+            "not promised, full",
+            false,
+            false,
+            Sender::Client,
+            |n, records| {
+                if n == 3 {
+                    records.insert(0, new_session_ticket());
+                }
+            },
+        ),
+        (
+            "before ServerHelloDone",
+            true,
+            false,
+            Sender::Client,
+            |n, records| {
+                if n == 1 {
+                    records.insert(1, new_session_ticket());
+                }
+            },
+        ),
+        (
+            "before ServerHello",
+            true,
+            false,
+            Sender::Client,
+            |n, records| {
+                if n == 1 {
+                    records.insert(0, new_session_ticket());
+                }
+            },
+        ),
+        (
+            "not promised, abbreviated",
+            true,
+            true,
+            Sender::Client,
+            |n, records| {
+                if n == 1 {
+                    records.insert(1, new_session_ticket());
+                }
+            },
+        ),
+        ("a client's", true, true, Sender::Server, |n, records| {
+            if n == 2 {
+                records.insert(0, new_session_ticket());
+            }
+        }),
+    ];
+    for (what, by_ticket, is_abbreviated, fails, alter) in lines {
+        let mut stand = Stand::new(SoftCrypto, Protocol::Tls, by_ticket);
+        let settings = Settings::new(&[CipherSuite::TLS_PSK_WITH_AES_128_CCM]);
+        let session = match is_abbreviated {
+            true => {
+                connect(&mut stand, settings, &known(), None)
+                    .unwrap()
+                    .resumable
+            }
+            false => None,
+        };
+        let mut change = |_, n, bytes: &mut Vec<u8>| {
+            let mut records = split_tls(bytes);
+            alter(n, &mut records);
+            *bytes = records.concat();
+        };
+        let both = (settings, settings);
+        let outcome = connect_changed(&mut stand, both, &known(), session, &mut change);
+        let Err(Failure(end, error)) = outcome else {
+            panic!("{what}: established");
+        };
+        let unexpected = PeerFault::AlertSent { description: 10 };
+        assert_eq!((end, error), (fails, Some(unexpected.into())), "{what}");
+    }
+}
+
+/// RFC 5077 §3.3: a server may promise a ticket and change its mind; there is then nothing to resume.
+#[test]
+fn empty_ticket_is_no_ticket() {
+    let mut stand = Stand::new(SoftCrypto, Protocol::Tls, true);
+    let settings = Settings::new(&[CipherSuite::TLS_PSK_WITH_AES_128_CCM]);
+    let mut change = |_, n, bytes: &mut Vec<u8>| {
+        if n == 3 {
+            let mut records = split_tls(bytes);
+            records[0] = vec![
+                HANDSHAKE,
+                3,
+                3,
+                0,
+                10,
+                NEW_SESSION_TICKET,
+                0,
+                0,
+                6,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+            ];
+            *bytes = records.concat();
+        }
+    };
+    // The transcripts differ, so that the client's check of the Finished is what ends it: the message
+    // itself is in order.
+    let both = (settings, settings);
+    let outcome = connect_changed(&mut stand, both, &known(), None, &mut change);
+    let Err(Failure(Sender::Client, Some(error))) = outcome else {
+        panic!("the Finished doesn't cover the ticket");
+    };
+    assert_eq!(error, PeerFault::AlertSent { description: 51 }.into());
+}
+
+/// Californium resumed sessions for whoever had an ID, without asking for a cookie (CVE-2022-2576): a
+/// ticket or an ID, however good, proves no address.
+#[test]
+fn session_to_resume_is_no_cookie() {
+    for by_ticket in [true, false] {
+        let mut stand = Stand::new(SoftCrypto, Protocol::Dtls, by_ticket);
+        let settings = Settings::new(&[CipherSuite::TLS_PSK_WITH_AES_128_CCM]);
+        let session = connect(&mut stand, settings, &known(), None)
+            .unwrap()
+            .resumable;
+        let resumed = connect(&mut stand, settings, &known(), session).unwrap();
+        assert!(resumed.is_resumed());
+        let (first, second) = (&resumed.flights[0].1, &resumed.flights[2].1);
+        let mut rng = TestRng::new(9);
+        let env = &mut Env::new(stand.now, &mut rng);
+        // The same server after a restart of its front: none of its cookies is good.
+        let acceptor = Acceptor::new(SoftCrypto, settings, env);
+        for hello in [first, second] {
+            let mut out = [0; 64];
+            let answer = acceptor.handle_datagram(env, b"x", &mut hello.clone(), &mut out);
+            let Acceptance::Answer(len) = answer else {
+                panic!("a session was taken for a cookie");
+            };
+            // HelloVerifyRequest, and three times what came at most.
+            assert_eq!((out[13], len), (3, 44));
+        }
     }
 }
