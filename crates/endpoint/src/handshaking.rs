@@ -102,6 +102,14 @@ impl<P: CryptoProvider, S: ServerCredentials, K: ClientCredentials> Handshaking<
         }
     }
 
+    /// Takes back that the last record didn't verify.
+    pub(crate) fn forgive(&mut self) {
+        match self {
+            Self::Client { machine, .. } => machine.forgive(),
+            Self::Server(machine) => machine.forgive(),
+        }
+    }
+
     /// Takes note of what the path carries, in bytes.
     pub(crate) fn limit_datagrams(&mut self, len: usize) {
         match self {

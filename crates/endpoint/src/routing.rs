@@ -153,13 +153,17 @@ where
                     | DropReason::Malformed
                     | DropReason::Replayed
                     | DropReason::TooOld
-                    // One of them may have agreed on connection IDs and the other not.
+                    // Each has agreed on limits and connection IDs of its own.
                     | DropReason::ConnectionIdMismatch
+                    | DropReason::TooLong
+                    // Forgeries of the new key are no reason to drop what the old one may verify.
+                    | DropReason::RateLimited
             )
         ) {
             return self.conclude(from, attempt);
         }
-        self.drive_session(env, association, from, datagram)
+        let tried = (attempt.dropped == Some(DropReason::AuthenticationFailed)).then_some(from);
+        self.drive_session_after(env, association, from, datagram, tried)
     }
 
     pub(crate) fn drive_handshake<'a>(
@@ -323,6 +327,19 @@ where
         from: A,
         datagram: &'a mut [u8],
     ) -> Handled<'a, A> {
+        self.drive_session_after(env, id, from, datagram, None)
+    }
+
+    /// Gives a record to a session, after the handshake with `tried` has failed to verify it: if the session
+    /// does, that was no forgery.
+    fn drive_session_after<'a>(
+        &'a mut self,
+        env: &mut Env<'_>,
+        id: AssociationId,
+        from: A,
+        datagram: &'a mut [u8],
+        tried: Option<A>,
+    ) -> Handled<'a, A> {
         let len = datagram.len();
         let Some(found) = self.associations.get_mut(&id) else {
             return Handled {
@@ -351,6 +368,16 @@ where
             }
         };
         self.touch(id);
+        let is_verified = matches!(
+            event,
+            Some(ChannelEvent::Plaintext(_) | ChannelEvent::Closed)
+        );
+        if let (true, Some(entry)) = (
+            is_verified,
+            tried.and_then(|address| self.handshakes.get_mut(&address)),
+        ) {
+            entry.handshake.forgive();
+        }
         let moved = match &event {
             Some(ChannelEvent::Plaintext(message)) if self.is_proof(id, message) => {
                 self.move_address(id)

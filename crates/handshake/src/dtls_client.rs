@@ -175,6 +175,12 @@ where
         self.machine.poll_transmit(env.now, out)
     }
 
+    /// Takes back that the last record didn't verify: it has verified under the session that this handshake
+    /// runs beside, so that it counts as no forgery here.
+    pub fn forgive(&mut self) {
+        self.machine.forgive();
+    }
+
     /// Takes note that the path carries no datagram above `len` bytes, as a refusal to send one or a
     /// router's message has it. A flight in longer ones is there to be sent anew, fragmented as
     /// it takes (RFC 6347 §4.1.1.1); its messages keep their numbers, its records get new ones.

@@ -117,6 +117,13 @@ where
         self.outgoing.poll_transmit(now, out)
     }
 
+    pub(crate) fn forgive(&mut self) {
+        if let Phase::ExpectFinished(keyed) = &mut self.phase {
+            keyed.opener.forgive();
+            self.guard.forgive();
+        }
+    }
+
     pub(crate) fn limit_datagrams(&mut self, len: usize) {
         self.outgoing.limit_datagrams(len);
     }

@@ -73,6 +73,11 @@ impl ForgeryGuard {
         self.failures < MAX_FORGERIES_A_SECOND
     }
 
+    /// The last failure was none.
+    pub(crate) const fn forgive(&mut self) {
+        self.failures = self.failures.saturating_sub(1);
+    }
+
     pub(crate) const fn failed(&mut self) {
         self.failures = self.failures.saturating_add(1);
     }
