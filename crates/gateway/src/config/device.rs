@@ -106,8 +106,8 @@ pub enum Security {
         /// other.
         is_shared: bool,
     },
-    /// DTLS or TLS with the gateway's own certificate or raw public key ([`Config::certificate`]
-    /// (super::Config::certificate)), and the device's.
+    /// DTLS or TLS with the gateway's own certificate or raw public key,
+    /// [`Config::certificate`](super::Config::certificate), and the device's.
     Certificate {
         /// How the device is known.
         device: AcceptedServer,
