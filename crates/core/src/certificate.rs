@@ -533,6 +533,59 @@ mod tests {
         assert!(upper.is_same(&ServerName::new("lamp.EXAMPLE").unwrap()));
     }
 
+    /// A key that says nothing but its number.
+    struct Numbered(u8);
+
+    impl SigningKey for Numbered {
+        fn scheme(&self) -> crate::SignatureScheme {
+            crate::SignatureScheme::EcdsaSecp256r1Sha256
+        }
+
+        fn write_public_key(&self, out: &mut [u8]) -> Result<usize, crate::CryptoError> {
+            out[0] = self.0;
+            Ok(1)
+        }
+
+        fn sign(&self, _: &[u8], _: &mut [u8]) -> Result<usize, crate::CryptoError> {
+            Err(crate::CryptoError::NotOffered)
+        }
+
+        fn sign_digest(
+            &self,
+            _: &[u8; crate::SHA256_LEN],
+            _: &mut [u8],
+        ) -> Result<usize, crate::CryptoError> {
+            Err(crate::CryptoError::NotOffered)
+        }
+    }
+
+    #[test]
+    fn raw_public_keys_are_accepted_in_their_role_alone() {
+        let clients = [(&b"client"[..], PeerId(1))];
+        let keys = RawPublicKeys {
+            server: Some((&b"server"[..], PeerId(2))),
+            ..RawPublicKeys::server(Numbered(1), &clients)
+        };
+        let peer_of =
+            |key, owner| keys.peer_of_raw_public_key(&RawPublicKeyRequest::new(key, owner, None));
+        let (client, server) = (CertificateOwner::Client, CertificateOwner::Server);
+        assert_eq!(peer_of(b"client", client), Some(PeerId(1)));
+        assert_eq!(peer_of(b"server", server), Some(PeerId(2)));
+        assert_eq!(peer_of(b"client", server), None);
+        assert_eq!(peer_of(b"server", client), None);
+    }
+
+    #[test]
+    fn raw_public_keys_are_the_same_if_all_of_them_are() {
+        let client = |own, server, peer| RawPublicKeys::client(Numbered(own), server, PeerId(peer));
+        let one = client(1, b"server", 2);
+        assert!(one.is_same(&client(1, b"server", 2)));
+        assert!(!one.is_same(&client(3, b"server", 2)));
+        assert!(!one.is_same(&client(1, b"other", 2)));
+        assert!(!one.is_same(&client(1, b"server", 3)));
+        assert!(!one.is_same(&RawPublicKeys::server(Numbered(1), &[])));
+    }
+
     #[test]
     fn code_points_name_their_types() {
         for certificate_type in CertificateType::ALL {
