@@ -10,6 +10,7 @@ pub mod codec;
 pub mod endpoint;
 pub mod handshake;
 pub mod load;
+pub mod matrix;
 pub mod openssl_dtls;
 pub mod record;
 pub mod rounds;

@@ -1,14 +1,16 @@
 //! Prints what everything takes, ours and others' in turns in one process, as Markdown tables.
 //!
-//! `cargo run --release --bin ratios [ROUNDS]`; more rounds help on a noisy machine.
+//! `cargo run --release --bin ratios [ROUNDS [handshakes]]`; more rounds help on a noisy machine.
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use hedgerow_benches::aead::{OpenSsl, Ours, Ring, open_job, seal_job};
+use hedgerow_benches::matrix::{KINDS, Ours as Handshakes, Split, Transport};
 use hedgerow_benches::record::Records;
 use hedgerow_benches::rounds::{Contender, Section, measure};
 use hedgerow_benches::suites::{LENGTHS, SUITES};
-use hedgerow_benches::{codec, handshake, openssl_dtls, versions};
+use hedgerow_benches::{codec, matrix, openssl_dtls, versions};
 use hedgerow_crypto_ring::RingCrypto;
 use hedgerow_crypto_soft::SoftCrypto;
 
@@ -19,6 +21,10 @@ fn main() {
             .expect("the number of rounds should be a number")
     });
     versions::print();
+    let only = std::env::args().nth(2);
+    if only.as_deref() == Some("handshakes") {
+        return handshakes(rounds);
+    }
     println!("- {rounds} rounds; 10th percentile (median) in ns; ratio to the fastest reference");
     println!("  of the row, 10th percentiles both");
     codecs(rounds);
@@ -121,23 +127,66 @@ fn records(rounds: usize) {
     section.print("One DTLS 1.2 record sealed and opened");
 }
 
+/// By transport and suite, and for each both ends together, the client's share and the server's.
 fn handshakes(rounds: usize) {
-    let mut section = Section::default();
-    for suite in SUITES {
-        let mut soft = handshake::Ends::new(SoftCrypto, suite.suite);
-        let mut ring = handshake::Ends::new(RingCrypto, suite.suite);
-        let openssl = openssl_dtls::Ends::new(suite.openssl);
-        let run = vec![
-            Contender::ours(SOFT, || soft.run()),
-            Contender::ours(RING, || ring.run()),
-            Contender::reference(DTLS, || openssl.run()),
-        ];
-        section.row(format!("PSK {}", suite.name), measure(run, rounds));
+    for transport in [Transport::Dtls, Transport::Tls] {
+        let mut section = Section::default();
+        for kind in KINDS {
+            for resumes in [false, true] {
+                for role in Role::ALL {
+                    let mut soft = Handshakes::new(SoftCrypto, transport, kind.suite, resumes);
+                    let mut ring = Handshakes::new(RingCrypto, transport, kind.suite, resumes);
+                    let mut run = vec![
+                        Contender::timed(SOFT, true, move || role.of(soft.run())),
+                        Contender::timed(RING, true, move || role.of(ring.run())),
+                    ];
+                    // The openssl crate can't set a session without unsafe code.
+                    if let Some(suite) = kind.openssl.filter(|_| !resumes) {
+                        let openssl = matrix::OpenSsl::new(transport, suite);
+                        run.push(Contender::timed(OPENSSL, false, move || {
+                            role.of(openssl.run())
+                        }));
+                    }
+                    let resumed = if resumes { " resumed" } else { "" };
+                    let what = format!("{}{resumed}, {}", kind.name, role.name());
+                    section.row(what, measure(run, rounds));
+                }
+            }
+        }
+        section.print(&format!("{transport:?} handshakes, both ends in memory"));
     }
-    section.print("DTLS 1.2 PSK handshake with cookie, both ends in memory");
+}
+
+/// Whose time counts.
+#[derive(Clone, Copy)]
+enum Role {
+    Both,
+    Client,
+    Server,
+}
+
+impl Role {
+    const ALL: [Self; 3] = [Self::Both, Self::Client, Self::Server];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Both => "both ends",
+            Self::Client => "client",
+            Self::Server => "server",
+        }
+    }
+
+    fn of(self, [client, server]: Split) -> Duration {
+        match self {
+            Self::Both => client + server,
+            Self::Client => client,
+            Self::Server => server,
+        }
+    }
 }
 
 const SOFT: &str = "crypto-soft";
 const RING: &str = "crypto-ring";
 const EVP: &str = "OpenSSL EVP";
 const DTLS: &str = "OpenSSL DTLS";
+const OPENSSL: &str = "OpenSSL";
