@@ -374,6 +374,13 @@ where
     /// Does what has become due.
     pub fn handle_timeout(&mut self, env: &mut Env<'_>) {
         self.settle();
+        // What is over is forgotten, also where nobody comes to ask for it.
+        self.client_sessions.handle_timeout(env.now);
+        if let Some(sessions) = &mut self.server_sessions
+            && env.now >= sessions.poll_timeout()
+        {
+            sessions.handle_timeout(env);
+        }
         // Each timer at most once a call: one that is due again at once waits for the next.
         for _ in 0..self.timers.len() {
             let Some(&(at, timer)) = self.timers.first().filter(|&&(at, _)| at <= env.now) else {
@@ -390,7 +397,15 @@ where
     /// Returns when [`Self::handle_timeout`] is due, if ever.
     pub fn poll_timeout(&mut self) -> Option<Instant> {
         self.settle();
-        self.timers.first().map(|&(at, _)| at)
+        let server_sessions = self.server_sessions.as_ref();
+        [
+            self.timers.first().map(|&(at, _)| at),
+            self.client_sessions.poll_timeout(),
+            server_sessions.map(ServerSessions::poll_timeout),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Writes the next datagram and returns where it goes and its length.
@@ -446,6 +461,11 @@ where
     /// under an ID.
     pub fn resumable_tickets(&self) -> impl Iterator<Item = usize> {
         self.client_sessions.tickets()
+    }
+
+    /// Returns the number of sessions that this end keeps as a server, for clients that ask by an ID.
+    pub fn cached_sessions(&self) -> usize {
+        self.server_sessions.as_ref().map_or(0, ServerSessions::len)
     }
 
     /// Returns the number of handshakes under way.

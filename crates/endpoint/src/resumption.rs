@@ -57,6 +57,8 @@ impl Default for Resumption {
 pub struct ServerSessions {
     keys: TicketKeys,
     table: Option<SessionTable<Box<[SessionSlot]>>>,
+    /// No session in the table is over before.
+    first_end: Option<Instant>,
 }
 
 impl ServerSessions {
@@ -75,7 +77,36 @@ impl ServerSessions {
                 keys.without_tickets()
             },
             table: has_table.then(|| SessionTable::new(slots.collect())),
+            first_end: None,
         })
+    }
+
+    /// Returns when [`Self::handle_timeout`] is due. It has to be called then also where no client comes:
+    /// keys and sessions that outlive their time undo the forward secrecy of what is long over.
+    pub fn poll_timeout(&self) -> Instant {
+        let rotate_at = self.keys.poll_timeout();
+        self.first_end.map_or(rotate_at, |end| end.min(rotate_at))
+    }
+
+    /// Forgets the ticket keys and the sessions whose time is over.
+    pub fn handle_timeout(&mut self, env: &mut Env<'_>) {
+        self.keys.rotate(env);
+        if self.first_end.is_some_and(|end| env.now >= end)
+            && let Some(table) = &mut self.table
+        {
+            table.remove_expired(env.now);
+            self.first_end = table.poll_timeout();
+        }
+    }
+
+    /// Returns how many sessions are kept under an ID.
+    pub fn len(&self) -> usize {
+        self.table.as_ref().map_or(0, SessionTable::len)
+    }
+
+    /// Says whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Makes what one handshake needs. `wanted` is the session ID of its ClientHello, if that has come.
@@ -96,6 +127,7 @@ impl ServerSessions {
     /// Keeps a session that has got an ID.
     pub fn keep(&mut self, session: CachedSession) {
         if let Some(table) = &mut self.table {
+            self.first_end = earlier(self.first_end, session.expires_at());
             table.insert(session);
         }
     }
@@ -112,6 +144,8 @@ impl core::fmt::Debug for ServerSessions {
 pub struct ClientSessions<A, K> {
     sessions: BTreeMap<A, Kept<K>>,
     max: usize,
+    /// No session is over before.
+    first_end: Option<Instant>,
 }
 
 struct Kept<K> {
@@ -125,6 +159,7 @@ impl<A: Ord + Copy, K: ClientCredentials> ClientSessions<A, K> {
         Self {
             sessions: BTreeMap::new(),
             max,
+            first_end: None,
         }
     }
 
@@ -161,12 +196,28 @@ impl<A: Ord + Copy, K: ClientCredentials> ClientSessions<A, K> {
                 self.sessions.remove(&first);
             }
         }
+        self.first_end = earlier(self.first_end, session.expires_at());
         let session = Box::new(session);
         let kept = Kept {
             credentials,
             session,
         };
         self.sessions.insert(address, kept);
+    }
+
+    /// Returns when [`Self::handle_timeout`] is due: `Some` from the first session that is kept until a
+    /// call which leaves none.
+    pub const fn poll_timeout(&self) -> Option<Instant> {
+        self.first_end
+    }
+
+    /// Forgets the sessions whose time is over at `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.first_end.is_some_and(|end| now >= end) {
+            let ends = |kept: &Kept<K>| kept.session.expires_at();
+            self.sessions.retain(|_, kept| now < ends(kept));
+            self.first_end = self.sessions.values().map(ends).min();
+        }
     }
 
     /// Forgets the session with the server at `address`.
@@ -197,4 +248,8 @@ impl<A, K> core::fmt::Debug for ClientSessions<A, K> {
             .field("max", &self.max)
             .finish_non_exhaustive()
     }
+}
+
+fn earlier(known: Option<Instant>, other: Instant) -> Option<Instant> {
+    Some(known.map_or(other, |known| known.min(other)))
 }

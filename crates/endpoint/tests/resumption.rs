@@ -9,9 +9,11 @@ use common::{
     CLIENT, Host, IDENTITY, Known, PSK, Pair, Place, SERVER, Shown, defaults, pair, shown,
 };
 use hedgerow_coap::Code;
-use hedgerow_core::{Env, PeerFault};
+use hedgerow_core::{Env, Instant, PeerFault};
 use hedgerow_crypto_soft::SoftCrypto;
-use hedgerow_endpoint::{Config, ConnectionIdFormat, ConnectionIds, Endpoint, Resumption};
+use hedgerow_endpoint::{
+    Config, ConnectionIdFormat, ConnectionIds, Endpoint, Resumption, ServerSessions,
+};
 use hedgerow_sim::{Conditions, Fault, TestRng, World, for_each_seed};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -256,5 +258,41 @@ fn requests_over_resumed_sessions_are_answered_under_loss() {
             let server = world.node(pair.server);
             assert!((0..3).all(|n: u8| server.handled[&vec![n]] == 1));
         });
+    }
+}
+
+/// Neither end keeps anything longer than it is good for, also where nothing happens any more: what is
+/// kept is what a recording can be read with.
+#[test]
+fn sessions_are_forgotten_at_their_end() {
+    for way in WAYS {
+        let mut world = World::new(1);
+        let pair = pair(&mut world, &SoftCrypto, &with(way));
+        ask(&mut world, &pair, &shown(), b"1");
+        close(&mut world, &pair);
+        assert_eq!(world.node(pair.client).endpoint.resumable_sessions(), 1);
+        let cached = usize::from(!way.has_tickets);
+        assert_eq!(world.node(pair.server).endpoint.cached_sessions(), cached);
+        world.run_for(way.lifetime).unwrap();
+        assert_eq!(world.node(pair.server).endpoint.cached_sessions(), 0);
+        // A client learns how long with a ticket alone.
+        if !way.has_tickets {
+            world.run_for(24 * 3_600 * SECOND - way.lifetime).unwrap();
+        }
+        assert_eq!(world.node(pair.client).endpoint.resumable_sessions(), 0);
+    }
+}
+
+/// A ticket key is gone at its time without any ClientHello that asks for one.
+#[test]
+fn ticket_keys_change_without_clients() {
+    let mut rng = TestRng::new(1);
+    let mut env = Env::new(Instant::ZERO, &mut rng);
+    let mut sessions = ServerSessions::draw(&Resumption::ON, &mut env).unwrap();
+    for _ in 0..3 {
+        let due = sessions.poll_timeout();
+        assert_eq!(due, env.now + Resumption::ON.lifetime);
+        env.now = due;
+        sessions.handle_timeout(&mut env);
     }
 }

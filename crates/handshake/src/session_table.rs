@@ -35,6 +35,11 @@ impl CachedSession {
     pub const fn id(&self) -> &SessionId {
         &self.id
     }
+
+    /// Returns when the session can no longer be resumed.
+    pub const fn expires_at(&self) -> Instant {
+        self.state.expires_at()
+    }
 }
 
 impl<S: AsRef<[SessionSlot]> + AsMut<[SessionSlot]>> SessionTable<S> {
@@ -74,6 +79,11 @@ impl<S: AsRef<[SessionSlot]> + AsMut<[SessionSlot]>> SessionTable<S> {
     /// Forgets the sessions whose time is over.
     pub fn remove_expired(&mut self, now: Instant) {
         self.forget_if(|kept| kept.state.is_expired(now));
+    }
+
+    /// Returns when [`Self::remove_expired`] has something to do, if ever.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.kept().map(CachedSession::expires_at).min()
     }
 
     /// Returns how many sessions are kept.

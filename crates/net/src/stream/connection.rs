@@ -312,7 +312,7 @@ where
             return;
         }
         self.is_established = true;
-        parts.sessions.keep(&mut parts.machine);
+        parts.sessions.keep(&mut parts.machine, parts.clock);
         parts.admission.handshake = None;
         let (remote, peer) = (parts.remote, parts.machine.peer());
         if parts.admission.held.is_none() {

@@ -112,7 +112,11 @@ impl StreamServer {
         let places = |max: usize| Arc::new(Semaphore::new(max.clamp(1, Semaphore::MAX_PERMITS)));
         let clock = Clock::start();
         let mut rng = os_random();
-        let sessions = ServerSessions::draw(&config.resumption, &mut clock.env(&mut rng));
+        let sessions = ServerSessions::draw(&config.resumption, &mut clock.env(&mut rng))
+            .map(|sessions| Arc::new(Mutex::new(sessions)));
+        if let Some(sessions) = &sessions {
+            sessions::forget_in_time_of_server(sessions, clock);
+        }
         let acceptor = Acceptor {
             listener,
             store,
@@ -126,7 +130,7 @@ impl StreamServer {
             signals: Arc::clone(&signals),
             counters: Arc::clone(&counters),
             clock,
-            sessions: sessions.map(|sessions| Arc::new(Mutex::new(sessions))),
+            sessions,
             tasks: JoinSet::new(),
             links: HashMap::new(),
         };

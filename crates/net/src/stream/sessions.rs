@@ -2,11 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use hedgerow_core::{Env, ServerCredentials};
+use hedgerow_core::{Env, Instant, ServerCredentials};
 use hedgerow_endpoint::{ClientSessions, ServerSessions};
 use hedgerow_handshake::{ResumableSession, ServerResumption};
+use tokio::time::sleep_until;
 
+use crate::clock::{Clock, os_random};
 use crate::credentials::SharedCredentials;
 use crate::stream::connection::Machine;
 
@@ -38,8 +41,8 @@ impl Sessions {
         }
     }
 
-    /// Keeps what the established session leaves to be resumed by.
-    pub(crate) fn keep<S: ServerCredentials>(&self, machine: &mut Machine<S>) {
+    /// Keeps what the established session leaves to be resumed by. It has to run within a runtime.
+    pub(crate) fn keep<S: ServerCredentials>(&self, machine: &mut Machine<S>, clock: Clock) {
         match self {
             Self::None => {}
             Self::Client {
@@ -48,7 +51,16 @@ impl Sessions {
                 address,
             } => {
                 if let Some(session) = machine.take_resumable() {
-                    lock(sessions).keep(*address, credentials.clone(), session);
+                    let mut kept = lock(sessions);
+                    let is_first = kept.poll_timeout().is_none();
+                    kept.keep(*address, credentials.clone(), session);
+                    drop(kept);
+                    if is_first {
+                        forget_in_time(sessions, clock, |sessions, clock| {
+                            sessions.handle_timeout(clock.now());
+                            sessions.poll_timeout()
+                        });
+                    }
                 }
             }
             Self::Server(sessions) => {
@@ -86,7 +98,67 @@ pub(crate) fn lease(sessions: &OfServer, env: &mut Env<'_>) -> ServerResumption 
     lock(sessions).lease(None, env)
 }
 
+/// Has a server's keys and sessions forgotten at their time, whether or not anybody connects.
+pub(crate) fn forget_in_time_of_server(sessions: &OfServer, clock: Clock) {
+    forget_in_time(sessions, clock, |sessions, clock| {
+        let mut rng = os_random();
+        sessions.handle_timeout(&mut clock.env(&mut rng));
+        Some(sessions.poll_timeout())
+    });
+}
+
+/// Runs `handle_timeout` when it is due, as long as there are sessions and it says when that is next.
+fn forget_in_time<T: Send + 'static>(
+    sessions: &Arc<Mutex<T>>,
+    clock: Clock,
+    handle_timeout: impl Fn(&mut T, Clock) -> Option<Instant> + Send + 'static,
+) {
+    let sessions = Arc::downgrade(sessions);
+    tokio::spawn(async move {
+        loop {
+            let Some(due) = sessions
+                .upgrade()
+                .and_then(|sessions| handle_timeout(&mut lock(&sessions), clock))
+            else {
+                return;
+            };
+            // What is kept later may be due earlier.
+            let latest = clock.now() + TICK;
+            sleep_until(clock.wake_at(due.min(latest))).await;
+        }
+    });
+}
+
+/// How much longer than its time a session may be kept.
+const TICK: Duration = Duration::from_secs(60);
+
 /// Whoever panicked with the lock has changed nothing by halves.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_due_is_done_until_nothing_is_left() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let left = Arc::new(Mutex::new(3_u8));
+            forget_in_time(&left, Clock::start(), |left, clock| {
+                *left -= 1;
+                (*left > 0).then(|| clock.now())
+            });
+            let all = async {
+                while *lock(&left) > 0 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(TICK, all).await.unwrap();
+        });
+    }
 }
