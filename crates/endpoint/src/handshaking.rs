@@ -94,10 +94,12 @@ impl<P: CryptoProvider, S: ServerCredentials, K: ClientCredentials> Handshaking<
     /// (RFC 6347 §4.2.8).
     pub(crate) const fn is_committing(&self) -> bool {
         match self {
-            Self::Client { machine, .. } => matches!(
-                machine.state(),
-                ClientState::ExpectChangeCipherSpec | ClientState::ExpectFinished
-            ),
+            Self::Client { machine, .. } => match machine.state() {
+                ClientState::ExpectChangeCipherSpec | ClientState::ExpectFinished => true,
+                // Behind the own Finished, unless the server's comes first.
+                ClientState::ExpectNewSessionTicket => !machine.is_resuming(),
+                _ => false,
+            },
             Self::Server(_) => false,
         }
     }
@@ -126,6 +128,14 @@ impl<P: CryptoProvider, S: ServerCredentials, K: ClientCredentials> Handshaking<
                 machine.is_resuming() && matches!(machine.state(), ClientState::ExpectFinished)
             }
             Self::Server(_) => false,
+        }
+    }
+
+    /// Returns the session that a client's handshake has offered, where nothing has answered that.
+    pub(crate) fn into_unanswered(self) -> Option<ResumableSession> {
+        match self {
+            Self::Client { machine, .. } => machine.into_unanswered(),
+            Self::Server(_) => None,
         }
     }
 

@@ -398,7 +398,7 @@ where
                         && (entry.held_until.is_some() || !entry.handshake.is_committing())
                 });
                 if is_needless {
-                    self.take_handshake(address);
+                    self.give_up_handshake(address);
                     if let Some(found) = self.associations.get_mut(&id) {
                         found.exchange.report_silence_again();
                     }

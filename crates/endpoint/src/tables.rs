@@ -95,6 +95,24 @@ where
         Some(entry.handshake)
     }
 
+    /// Ends a handshake that isn't wanted any more, and keeps the session that it has offered to nobody
+    /// who answered.
+    pub(crate) fn give_up_handshake(&mut self, address: A) {
+        let Some(handshake) = self.take_handshake(address) else {
+            return;
+        };
+        let role = handshake
+            .association()
+            .and_then(|id| self.associations.get(&id))
+            .map(|found| &found.role);
+        if let Some(Role::Client(Some(credentials))) = role {
+            let credentials = credentials.clone();
+            if let Some(session) = handshake.into_unanswered() {
+                self.client_sessions.keep(address, credentials, session);
+            }
+        }
+    }
+
     pub(crate) fn add_association(
         &mut self,
         env: &mut Env<'_>,

@@ -232,6 +232,56 @@ fn lost_transmissions_do_not_replace_a_living_session_by_a_resumed_one() {
     }
 }
 
+/// What nobody has answered is still there to be resumed.
+#[test]
+fn handshake_given_up_before_its_server_hello_keeps_the_session() {
+    let mut world = World::new(1);
+    let pair = pair(&mut world, &SoftCrypto, &with(Resumption::ON));
+    ask(&mut world, &pair, &shown(), b"1");
+    // Five seconds in which nothing arrives at the server.
+    let from = world.now();
+    world.partition(CLIENT, SERVER, from..from + 5 * SECOND);
+    world.act(pair.client, |host, env, out| {
+        host.ask(env, out, &shown(), Code::POST, b"once");
+    });
+    world
+        .run_until(|world| world.node(pair.client).endpoint.handshakes() == 1)
+        .unwrap();
+    assert_eq!(world.node(pair.client).endpoint.resumable_sessions(), 0);
+    world
+        .run_until(|world| world.node(pair.client).endpoint.handshakes() == 0)
+        .unwrap();
+    let client = world.node(pair.client);
+    assert_eq!(client.established.len(), 1);
+    assert_eq!(client.endpoint.resumable_sessions(), 1);
+}
+
+/// A handshake that is held sends no Finished, also where a ticket is to come behind it.
+#[test]
+fn ticket_to_come_does_not_end_the_hold() {
+    for way in WAYS {
+        let mut world = World::new(1);
+        let config = with(way);
+        let pair = pair(&mut world, &SoftCrypto, &config);
+        ask(&mut world, &pair, &shown(), b"1");
+        // The server loses its memory, so that the handshake beside the session is a full one.
+        restart(&mut world, &pair, &Known::new(&[(IDENTITY, PSK)]), &config);
+        world.act(pair.client, |host, env, out| {
+            host.ask(env, out, &shown(), Code::GET, b"2");
+        });
+        world
+            .run_until(|world| world.node(pair.server).endpoint.handshakes() == 1)
+            .unwrap();
+        let begun = world.now();
+        world
+            .run_until(|world| world.node(pair.client).established.len() == 2)
+            .unwrap();
+        let hold = config.exchange.transmission.longest_timeout();
+        let took = world.now().saturating_since(begun);
+        assert!(took + SECOND >= hold, "{took:?} of {hold:?}");
+    }
+}
+
 #[test]
 fn requests_over_resumed_sessions_are_answered_under_loss() {
     for way in WAYS {

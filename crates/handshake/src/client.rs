@@ -229,6 +229,11 @@ impl<P: CryptoProvider, C: ClientCredentials> Client<P, C> {
         self.resumption?.into_resumable(session)
     }
 
+    /// Gives back the session on offer.
+    pub(crate) fn into_offered(self) -> Option<ResumableSession> {
+        self.resumption?.into_offered()
+    }
+
     /// Says whether the ClientHello carries a cookie.
     pub(crate) const fn has_cookie(&self) -> bool {
         self.cookies > 0

@@ -220,6 +220,15 @@ where
         self.machine.phase().is_established()
     }
 
+    /// Gives back the session on offer where the handshake is given up before its ServerHello: the
+    /// server may still resume it. `None` from then on.
+    pub fn into_unanswered(self) -> Option<ResumableSession> {
+        match self.state() {
+            ClientState::ExpectServerHello { .. } => self.machine.role.into_offered(),
+            _ => None,
+        }
+    }
+
     /// Returns the session and the buffers once the handshake is over; `None` before.
     pub fn into_session(self) -> Option<Established<P, B>> {
         let (mut established, client, _, session) = self.machine.into_session()?;

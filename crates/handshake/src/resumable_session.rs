@@ -193,6 +193,11 @@ impl ClientResumption {
             .map(|session| &session.state)
     }
 
+    /// Gives back the session on offer.
+    pub(crate) fn into_offered(self) -> Option<ResumableSession> {
+        self.offered
+    }
+
     /// Takes in a NewSessionTicket (RFC 5077 §3.3).
     pub(crate) fn handle_new_session_ticket(
         &mut self,
