@@ -233,6 +233,14 @@ where
             .association()
             .or_else(|| self.by_address.get(&from).copied());
         let is_server = handshake.association().is_none();
+        let is_own_client = known
+            .and_then(|id| self.associations.get(&id))
+            .is_some_and(|found| matches!(found.role, Role::Client(_)));
+        if is_server && is_own_client {
+            // As when a hello comes: the server that this end called may have moved here since. Numbers
+            // of clients and of servers are apart, so that equal ones say nothing.
+            return Some(self.count_drop(from, DropReason::NotAcceptable));
+        }
         let Over {
             session,
             ticket,
@@ -249,9 +257,9 @@ where
             Some(datagram_len).filter(|&len| len < self.config.handshake.max_datagram_len());
         let suite = session.suite();
         let stranger = known.filter(|id| {
-            self.associations
-                .get(id)
-                .is_some_and(|found| found.is_open() && found.peer != peer)
+            self.associations.get(id).is_some_and(|found| {
+                found.is_open() && (found.peer != peer || is_server && !is_one_peer(peer))
+            })
         });
         // A place among the associations is kept for the one that is to stay.
         let has_room = self.proved_associations() < self.config.max_associations;
@@ -463,5 +471,15 @@ where
             }
             _ => None,
         }
+    }
+}
+
+/// Says whether whoever is known so now is who was known so before: not where many can be.
+const fn is_one_peer(peer: Peer) -> bool {
+    match peer {
+        Peer::Anonymous | Peer::SharedPsk(_) => false,
+        Peer::Psk(_) | Peer::RawPublicKey(_) | Peer::Certificate(_) => true,
+        // A kind that is new here proves nothing yet.
+        _ => false,
     }
 }

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use hedgerow_coap::{Code, MessageOption, OptionNumber};
 use hedgerow_core::{
-    ChannelError, CryptoProvider, DropReason, Env, Instant, Peer, PeerId, Psk, PskCredentials,
-    PskEntry, PskRequest, PskStore,
+    ChannelError, CryptoProvider, DropReason, Env, Instant, KeyScope, Peer, PeerId, Psk,
+    PskCredentials, PskEntry, PskRequest, PskStore,
 };
 use hedgerow_endpoint::{Address as _, AssociationId, Config, Endpoint, Event};
 use hedgerow_exchange::{OutgoingRequest, Request, RequestError, Response, TransmissionParameters};
@@ -68,6 +68,15 @@ impl Known {
         let entries = entries
             .iter()
             .map(|(identity, psk)| (identity.to_vec(), Psk::new(psk).unwrap()));
+        Self(Arc::new(entries.collect()), Arc::default())
+    }
+
+    /// The same keys, of which each has many holders.
+    pub fn shared(entries: &[(&[u8], &[u8])]) -> Self {
+        let entries = entries.iter().map(|(identity, psk)| {
+            let psk = Psk::new(psk).unwrap().with_scope(KeyScope::Shared);
+            (identity.to_vec(), psk)
+        });
         Self(Arc::new(entries.collect()), Arc::default())
     }
 
