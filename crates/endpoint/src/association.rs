@@ -27,8 +27,9 @@ pub(crate) enum Channel<A> {
 /// What a peer in clear has shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// That it receives at its address, or this end called it there.
-    Proved,
+    /// That it receives at its address, or this end called it there. What it asks anew is taken as far
+    /// as `until`.
+    Proved { until: Instant },
     /// Nothing: so many bytes more may go there.
     Unproved { allowance: usize },
 }

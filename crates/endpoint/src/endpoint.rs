@@ -166,16 +166,27 @@ where
         self.settle();
         self.config.security.check_credentials(credentials)?;
         if let Some(&id) = self.by_address.get(&address) {
-            let role = self.associations.get(&id).map(|found| &found.role);
-            return match (role, credentials) {
-                (Some(Role::Client(Some(known))), Some(credentials))
+            let found = self.associations.get(&id);
+            match (
+                found.map(|found| (&found.role, &found.channel)),
+                credentials,
+            ) {
+                (Some((Role::Client(Some(known)), _)), Some(credentials))
                     if known.is_same(credentials) =>
                 {
-                    Ok(id)
+                    return Ok(id);
                 }
-                (Some(Role::Client(None)), None) => Ok(id),
-                _ => Err(Error::AddressInUse),
-            };
+                (Some((Role::Client(None), _)), None)
+                | (Some((Role::Server, Channel::NoSec(Standing::Proved { .. }))), None) => {
+                    return Ok(id);
+                }
+                // Whoever came in clear has no claim on the address.
+                (Some((Role::Server, Channel::NoSec(_))), _) => {
+                    self.forget(id);
+                    self.push_event(Event::Closed { association: id });
+                }
+                _ => return Err(Error::AddressInUse),
+            }
         }
         if self.proved_associations() >= self.config.max_associations {
             return Err(Error::TooManyAssociations {
@@ -184,7 +195,8 @@ where
         }
         let id = AssociationId(self.last_association.saturating_add(1));
         let channel = match credentials {
-            None => Channel::NoSec(Standing::Proved),
+            // What this end asks needs no proof; what is asked of it does.
+            None => Channel::NoSec(Standing::Proved { until: env.now }),
             Some(credentials) => {
                 self.start_handshake(env, address, id, credentials)?;
                 Channel::Expected

@@ -78,7 +78,7 @@ where
             EchoAcceptance::Accept(_) if !self.has_association_share(from) => {
                 return self.drop_all(from, consumed, DropReason::RateLimited);
             }
-            EchoAcceptance::Accept(echoed) => (Standing::Proved, Some(echoed)),
+            EchoAcceptance::Accept(echoed) => (self.proved(env.now), Some(echoed)),
         };
         let id = AssociationId(self.last_association.saturating_add(1));
         self.last_association = id.0;
@@ -116,7 +116,7 @@ where
             from.with_bytes(|address| acceptor.check(env.now, address, &message))
         });
         if let Some(echoed) = echoed {
-            self.prove(id);
+            self.prove(env.now, id);
             self.note_challenged(env, id, echoed);
         }
         if let Some(Channel::NoSec(Standing::Unproved { allowance })) = self.channel_mut(id) {
@@ -133,8 +133,34 @@ where
                 return handled;
             }
         }
+        if let Some(Channel::NoSec(Standing::Proved { until })) = self.channel_mut(id)
+            && *until <= env.now
+            && self.asks_anew(env.now, id, datagram)
+            && let Some(acceptor) = &self.echo_acceptor
+        {
+            // Somebody else may have the address by now, or speak for it. Nor does this keep the
+            // association from ending when nobody uses it.
+            let acceptance =
+                from.with_bytes(|address| acceptor.handle_message(env.now, address, datagram, out));
+            if let EchoAcceptance::Answer(answer) = acceptance {
+                handled.answer = answer;
+            }
+            return handled;
+        }
         handled.event = self.handle_message(env, id, datagram);
         handled
+    }
+
+    /// Says whether a datagram is a request that didn't come before. What comes again gets what it was
+    /// answered with then: challenged, a POST would come once more under another message ID.
+    fn asks_anew(&mut self, now: Instant, id: AssociationId, datagram: &[u8]) -> bool {
+        let Ok(message) = Message::decode(datagram) else {
+            return false;
+        };
+        let found = self.associations.get_mut(&id);
+        let is_known =
+            found.is_some_and(|found| found.exchange.has_seen(now, message.message_id()));
+        message.code().is_request() && !is_known
     }
 
     /// Holds a datagram to what an unproved address may get, and puts the challenge in the place of an
@@ -176,14 +202,26 @@ where
     }
 
     /// Notes that a peer receives at its address, as far as there is room for it among those that do.
-    fn prove(&mut self, id: AssociationId) {
+    fn prove(&mut self, now: Instant, id: AssociationId) {
         let has_room = self.proved_associations() < self.config.max_associations;
-        let Some(channel) = self.channel_mut(id).filter(|_| has_room) else {
-            return;
-        };
-        if matches!(channel, Channel::NoSec(Standing::Unproved { .. })) {
-            *channel = Channel::NoSec(Standing::Proved);
+        let proved = self.proved(now);
+        let mut was_unproved = false;
+        if let Some(Channel::NoSec(standing)) = self.channel_mut(id) {
+            was_unproved = matches!(standing, Standing::Unproved { .. });
+            if has_room || !was_unproved {
+                *standing = proved;
+            }
+        }
+        if was_unproved && has_room {
             self.unproved = self.unproved.saturating_sub(1);
+        }
+    }
+
+    /// Returns what a proof is worth that came now: as long as a request with it may be repeated.
+    fn proved(&self, now: Instant) -> Standing {
+        let lifetime = self.config.exchange.transmission.exchange_lifetime();
+        Standing::Proved {
+            until: now.saturating_add(lifetime),
         }
     }
 

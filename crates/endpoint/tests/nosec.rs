@@ -396,3 +396,70 @@ fn bytes_for_an_unproved_address_stay_within_three_times_its_own() {
         assert!(bytes_out > 0);
     });
 }
+
+/// An address changes hands, and datagrams in its name cost nothing to make: a proof is good for as
+/// long as a request that came with it may be repeated, whatever comes in between.
+#[test]
+fn proof_of_an_address_ends() {
+    let mut played = Played::new(Config::default());
+    let lifetime = Config::default().exchange.transmission.exchange_lifetime();
+    let answered = |played: &mut Played| {
+        let challenge = played.ask(1, &get(1, None), 1_000).remove(0);
+        let challenge = Message::decode(&challenge).unwrap();
+        assert_eq!(challenge.code(), Code::UNAUTHORIZED);
+        let echo = challenge.option(OptionNumber::ECHO).unwrap().value();
+        code(&played.ask(1, &get(2, Some(echo)), 1_000)[0])
+    };
+    assert_eq!(answered(&mut played), Code::CONTENT);
+    played.now = played.now + (lifetime - Duration::from_secs(1));
+    let last = get(3, None);
+    assert_eq!(code(&played.ask(1, &last, 1_000)[0]), Code::CONTENT);
+    played.now = played.now + Duration::from_secs(2);
+    // The same request again gets the same answer: challenged, it would come as another one.
+    let carried_out = played.carried_out;
+    assert_eq!(code(&played.ask(1, &last, 1_000)[0]), Code::CONTENT);
+    assert_eq!(played.carried_out, carried_out);
+    let (mut bytes_in, mut bytes_out) = (0, 0);
+    for id in 10..100 {
+        let request = get(id, None);
+        let sent = played.ask(1, &request, 1_000);
+        bytes_in += request.len();
+        bytes_out += sent.iter().map(Vec::len).sum::<usize>();
+        assert_eq!(code(&sent[0]), Code::UNAUTHORIZED);
+        played.now = played.now + Duration::from_secs(30);
+    }
+    assert!(bytes_out <= 3 * bytes_in);
+    assert_eq!(played.carried_out, carried_out);
+    // Another proof goes on where the first one ended.
+    assert_eq!(answered(&mut played), Code::CONTENT);
+    let next = played.ask(1, &get(200, None), 1_000);
+    assert_eq!(code(&next[0]), Code::CONTENT);
+    assert_eq!(played.server.associations(), 1);
+    // Requests that are only challenged don't keep an association.
+    for id in 300..400 {
+        played.now = played.now + Duration::from_secs(300);
+        let mut env = Env::new(played.now, &mut played.rng);
+        played.server.handle_timeout(&mut env);
+        while played.server.poll_event().is_some() {}
+        played.ask(1, &get(id, None), 1_000);
+    }
+    assert_eq!(played.server.associations(), 0);
+}
+
+/// Whoever comes in clear has no claim on an address that this end wants to call.
+#[test]
+fn peer_in_clear_does_not_keep_this_end_from_calling_its_address() {
+    let mut played = Played::new(Config::default());
+    played.prove(1);
+    let place = Place(hedgerow_sim::Address::new(9, 1));
+    let mut env = Env::new(played.now, &mut played.rng);
+    // In clear it is one association, whoever asks.
+    played.server.connect(&mut env, place, None).unwrap();
+    assert_eq!(played.server.associations(), 1);
+    let shown = common::shown();
+    let called = played.server.connect(&mut env, place, Some(&shown));
+    let called = called.unwrap();
+    assert_eq!(played.server.associations(), 1);
+    let closed = played.server.poll_event();
+    assert!(matches!(closed, Some(Event::Closed { association }) if association != called));
+}

@@ -106,6 +106,12 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         }
     }
 
+    /// Says whether a message with this ID came from the peer before, and is remembered.
+    pub fn has_seen(&mut self, now: Instant, id: MessageId) -> bool {
+        self.seen.expire(now);
+        self.seen.answer(id).is_some()
+    }
+
     /// Remembers the request that a challenge had answered: a duplicate of it that the network
     /// delivers late isn't a new request, since it went out once more as another message.
     ///
