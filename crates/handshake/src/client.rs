@@ -544,12 +544,17 @@ impl<P: CryptoProvider, C: ClientCredentials> Client<P, C> {
             .map_err(internal)?;
         let can_be_resumed = self.resumption.is_some() && parameters.has_extended_master_secret;
         let session = can_be_resumed.then(|| {
+            // What `is_same_server` asks for again: the own identity, or the server's key.
+            let identity = match parameters.key_exchange {
+                KeyExchange::EcdheEcdsa => None,
+                _ => self.credentials.pre_shared_key(),
+            };
             let facts = SessionFacts {
                 protocol: O::PROTOCOL,
                 suite: parameters.suite,
                 expires_at: env.now + TicketKeys::MAX_LIFETIME,
                 peer,
-                credential: public_key,
+                credential: identity.map_or(public_key, |psk| psk.psk_identity),
                 binding: bind(
                     &self.provider,
                     &self.credentials,

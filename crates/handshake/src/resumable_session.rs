@@ -243,9 +243,10 @@ fn is_same_server<C: ClientCredentials>(credentials: &C, state: &SessionState) -
         return false;
     }
     match state.peer {
-        Peer::Psk(_) | Peer::SharedPsk(_) => credentials
-            .pre_shared_key()
-            .is_some_and(|psk| Peer::of_psk(psk.psk, psk.peer) == state.peer),
+        // Two identities may have one key and one server: each has sessions of its own.
+        Peer::Psk(_) | Peer::SharedPsk(_) => credentials.pre_shared_key().is_some_and(|psk| {
+            psk.psk_identity == state.credential() && Peer::of_psk(psk.psk, psk.peer) == state.peer
+        }),
         Peer::RawPublicKey(peer) => {
             let key = <&[u8; P256_PUBLIC_KEY_LEN]>::try_from(state.credential());
             let (Some(certificates), Ok(key)) = (credentials.certificates(), key) else {

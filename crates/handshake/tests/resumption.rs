@@ -40,6 +40,8 @@ fn untouched() -> impl FnMut(Sender, usize, &mut Vec<u8>) {
 struct Store {
     identity: Vec<u8>,
     psk: Vec<u8>,
+    /// Another identity with the same key.
+    alias: Option<Vec<u8>>,
     peer: PeerId,
     forbids: Option<hedgerow_core::AeadAlgorithm>,
     entry: std::rc::Rc<Psk>,
@@ -50,6 +52,7 @@ impl Store {
         Self {
             identity: identity.to_vec(),
             psk: psk.to_vec(),
+            alias: None,
             peer: PeerId(peer),
             forbids: None,
             entry: Psk::new(psk).unwrap().into(),
@@ -59,7 +62,8 @@ impl Store {
 
 impl PskStore for Store {
     fn lookup(&self, request: &PskRequest<'_>) -> Option<PskEntry<'_>> {
-        let is_known = self.identity == request.psk_identity;
+        let is_alias = self.alias.as_deref() == Some(request.psk_identity);
+        let is_known = is_alias || self.identity == request.psk_identity;
         (is_known && self.forbids != Some(request.algorithm)).then_some(PskEntry {
             psk: &self.entry,
             peer: self.peer,
@@ -310,6 +314,20 @@ fn what_has_changed_since_makes_a_full_handshake() {
         // The key of the identity was replaced, at both ends.
         let kept = session(&mut stand);
         let outcome = connect(&mut stand, settings, &other_key, kept).unwrap();
+        assert!(!outcome.is_resumed());
+        // The client is somebody else now, under the same key.
+        let kept = session(&mut stand);
+        let psk = Psk::new(PSK).unwrap();
+        let shown = Credentials {
+            psk_identity: b"another",
+            psk: &psk,
+            peer: PeerId(2),
+        };
+        let mut both = known();
+        both.alias = Some(b"another".to_vec());
+        let changed = &mut untouched();
+        let outcome = stand.connect(shown, &both, (settings, settings), kept, changed);
+        let outcome = outcome.unwrap();
         assert!(!outcome.is_resumed());
         // It was replaced at the server alone: the client offers the session and shows the old key.
         let kept = session(&mut stand);
