@@ -7,7 +7,7 @@ use core::time::Duration;
 use hedgerow_coap::Header;
 use hedgerow_core::{Aead, ChannelError, Env, Instant, Peer, SecureChannel};
 use hedgerow_exchange::HeapExchange;
-use hedgerow_handshake::{SentTicket, Session};
+use hedgerow_handshake::{SentTicket, Session, SessionId};
 use hedgerow_record::ConnectionId;
 
 use crate::Address;
@@ -49,6 +49,8 @@ pub(crate) struct Association<A, C, K> {
     pub(crate) channel: Channel<C>,
     /// What the last flight of the session's handshake carries, as long as it may be sent again.
     pub(crate) ticket: Option<Box<SentTicket>>,
+    /// Under which ID this end may have the session to be resumed, if it is the server.
+    pub(crate) session_id: Option<Box<SessionId>>,
     pub(crate) peer: Peer,
     pub(crate) exchange: HeapExchange<Arc<hedgerow_exchange::Config>>,
     pub(crate) last_used: Instant,

@@ -8,7 +8,7 @@ use hedgerow_core::{
 };
 use hedgerow_handshake::{
     Buffers, CachedSession, ClientHandshake, ClientState, ResumableSession, SentTicket,
-    ServerHandshake, Session,
+    ServerHandshake, Session, SessionId,
 };
 use hedgerow_record::ConnectionId;
 
@@ -150,6 +150,7 @@ impl<P: CryptoProvider, S: ServerCredentials, K: ClientCredentials> Handshaking<
             ticket: established.ticket.map(Box::new),
             resumable: established.resumable,
             cacheable: established.cacheable,
+            session_id: established.session_id,
             is_resumed: established.is_resumed,
             datagram_len: established.datagram_len,
         })
@@ -165,6 +166,8 @@ pub(crate) struct Over<A> {
     pub(crate) resumable: Option<ResumableSession>,
     /// What a server keeps of it.
     pub(crate) cacheable: Option<CachedSession>,
+    /// Under which ID a server may have it; empty for none.
+    pub(crate) session_id: SessionId,
     pub(crate) is_resumed: bool,
     /// What the flights were packed into, in bytes.
     pub(crate) datagram_len: usize,

@@ -124,6 +124,13 @@ impl ServerSessions {
         self.table.as_ref()?.find(id, now)
     }
 
+    /// Forgets the session under an ID.
+    pub fn forget(&mut self, id: &SessionId) {
+        if let Some(table) = &mut self.table {
+            table.remove(id);
+        }
+    }
+
     /// Keeps a session that has got an ID.
     pub fn keep(&mut self, session: CachedSession) {
         if let Some(table) = &mut self.table {

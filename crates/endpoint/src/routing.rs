@@ -246,6 +246,7 @@ where
             ticket,
             resumable,
             cacheable,
+            session_id,
             is_resumed,
             datagram_len,
         } = handshake.into_session()?;
@@ -313,6 +314,9 @@ where
                 id
             }
         };
+        if let Some(found) = self.associations.get_mut(&id) {
+            found.session_id = (!session_id.is_empty()).then(|| Box::new(session_id));
+        }
         let role = self.associations.get(&id).map(|found| &found.role);
         if let (Some(Role::Client(Some(credentials))), Some(resumable)) = (role, resumable) {
             let credentials = credentials.clone();

@@ -188,6 +188,12 @@ where
         self.tls.as_mut()?.take_resumable()
     }
 
+    /// Returns the ID under which a server may have the session; see [`TlsConnection::session_id`].
+    pub fn session_id(&self) -> SessionId {
+        let tls = self.tls.as_ref();
+        tls.map_or(SessionId::EMPTY, |tls| *tls.session_id())
+    }
+
     /// Takes out what a server is to keep of the session, once TLS is established.
     pub fn take_cacheable(&mut self) -> Option<CachedSession> {
         self.tls.as_mut()?.take_cacheable()

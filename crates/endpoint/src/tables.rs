@@ -131,6 +131,7 @@ where
             role,
             channel,
             ticket: None,
+            session_id: None,
             peer,
             exchange: HeapExchange::new(exchange, env),
             last_used: env.now,
@@ -226,6 +227,12 @@ where
         if let Some(found) = self.forget(association) {
             // MUST (RFC 5246 §7.2): what has ended in a fatal alert isn't resumed.
             self.client_sessions.forget(&found.address);
+            // MUST (RFC 5246 §7.2.2): the server forgets its ID too. Silence isn't an alert.
+            if let (Some(sessions), Some(id)) = (&mut self.server_sessions, &found.session_id)
+                && error != PeerFault::Unresponsive.into()
+            {
+                sessions.forget(id);
+            }
             self.push_event(Event::Failed {
                 association,
                 address: found.address,

@@ -34,6 +34,7 @@ pub struct TlsConnection<P: CryptoProvider, S, K> {
     is_resumed: bool,
     resumable: Option<Box<ResumableSession>>,
     cacheable: Option<Box<CachedSession>>,
+    session_id: SessionId,
 }
 
 enum Stage<P: CryptoProvider, S, K> {
@@ -156,6 +157,12 @@ where
         self.resumable.take().map(|session| *session)
     }
 
+    /// Returns the ID under which a server may have the session, new or resumed; empty for none. When the
+    /// connection ends in a fault, it is to be forgotten (RFC 5246 §7.2.2).
+    pub const fn session_id(&self) -> &SessionId {
+        &self.session_id
+    }
+
     /// Takes out what a server is to keep of the session, once it is established.
     pub fn take_cacheable(&mut self) -> Option<CachedSession> {
         self.cacheable.take().map(|session| *session)
@@ -187,6 +194,7 @@ where
             is_resumed: false,
             resumable: None,
             cacheable: None,
+            session_id: SessionId::EMPTY,
         }
     }
 
@@ -389,6 +397,7 @@ where
             self.is_resumed = established.is_resumed;
             self.resumable = established.resumable.map(Box::new);
             self.cacheable = established.cacheable.map(Box::new);
+            self.session_id = established.session_id;
             self.stage = Stage::Session(Box::new(established.session));
         }
     }

@@ -166,6 +166,7 @@ where
             is_resumed: done.is_resumed,
             resumable: None,
             cacheable: None,
+            session_id: crate::SessionId::EMPTY,
         };
         Some((established, self.role, done.session_id, done.session))
     }

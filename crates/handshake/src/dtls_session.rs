@@ -100,6 +100,9 @@ pub struct Established<P: CryptoProvider, B> {
     pub resumable: Option<ResumableSession>,
     /// What a server is to keep under the session's ID, if it has given one.
     pub cacheable: Option<CachedSession>,
+    /// As a server, what the session has in place of an ID in the caller's table, new or resumed; empty for
+    /// none. When the session ends in a fatal alert, the table forgets it (RFC 5246 §7.2.2).
+    pub session_id: crate::SessionId,
     /// What this end's flights were packed into in the end, in bytes: as configured, or less where the
     /// path seems to carry no longer datagrams. Records of application data do well to keep to it.
     pub datagram_len: usize,

@@ -182,6 +182,7 @@ where
     pub fn into_session(self) -> Option<TlsEstablished<P, B>> {
         let (mut established, _, session_id, session) = self.machine.into_session()?;
         established.cacheable = CachedSession::of(session_id, session);
+        established.session_id = session_id;
         Some(established)
     }
 }

@@ -57,6 +57,9 @@ pub struct TlsEstablished<P: CryptoProvider, B> {
     pub resumable: Option<ResumableSession>,
     /// What a server is to keep under the session's ID, if it has given one.
     pub cacheable: Option<CachedSession>,
+    /// As a server, what the session has in place of an ID in the caller's table, new or resumed; empty for
+    /// none. When the session ends in a fatal alert, the table forgets it (RFC 5246 §7.2.2).
+    pub session_id: crate::SessionId,
 }
 
 impl<A: Aead> TlsSession<A> {

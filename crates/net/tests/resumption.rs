@@ -9,11 +9,18 @@
 
 mod support;
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use hedgerow_core::{Peer, PeerId};
 use hedgerow_net::{
     Node, NodeConfig, Requester, Resumption, ServerRequest, StreamClient, StreamConfig,
     StreamServer,
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
 use support::{KEY, address, echo, get, keys, run, target, until};
 
 const LOCAL: &str = "127.0.0.1:0";
@@ -109,5 +116,73 @@ fn node_resumes_with_a_server_that_it_has_left() {
                 assert_eq!(client.statistics().resumed, n);
             }
         }
+    });
+}
+
+/// Passes streams on to `server`. Once told to, it changes a byte of what the client sends and keeps what the
+/// server says to that from the client.
+async fn relay(server: SocketAddr, changes: Arc<AtomicBool>) -> SocketAddr {
+    let listener = TcpListener::bind(LOCAL).await.unwrap();
+    let at = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = TcpStream::connect(server).await.unwrap();
+            tokio::spawn(pass(client, server, Arc::clone(&changes)));
+        }
+    });
+    at
+}
+
+async fn pass(mut client: TcpStream, mut server: TcpStream, changes: Arc<AtomicBool>) {
+    let (mut up, mut down) = ([0; 4_096], [0; 4_096]);
+    loop {
+        tokio::select! {
+            read = client.read(&mut up) => {
+                let len = read.unwrap_or(0);
+                if len == 0 {
+                    return;
+                }
+                let is_last = changes.swap(false, Ordering::Relaxed);
+                up[len - 1] ^= u8::from(is_last);
+                server.write_all(&up[..len]).await.unwrap();
+                if is_last {
+                    while server.read(&mut down).await.is_ok_and(|len| len > 0) {}
+                    return;
+                }
+            }
+            read = server.read(&mut down) => {
+                let len = read.unwrap_or(0);
+                if len == 0 {
+                    return;
+                }
+                client.write_all(&down[..len]).await.unwrap();
+            }
+        }
+    }
+}
+
+/// The client never hears the alert and offers the session again.
+#[test]
+fn session_id_is_forgotten_after_a_fatal_alert() {
+    run(async {
+        let config = StreamConfig {
+            resumption: WAYS[1],
+            ..StreamConfig::default()
+        };
+        let server = StreamServer::bind(address(LOCAL), config.clone(), keys(), answer)
+            .await
+            .unwrap();
+        let changes = Arc::new(AtomicBool::new(false));
+        let through = relay(server.local_addr(), Arc::clone(&changes)).await;
+        let client = StreamClient::new(config);
+        let target = target(through, KEY);
+        client.request(&target, get("/")).await.unwrap();
+        changes.store(true, Ordering::Relaxed);
+        client.request(&target, get("/")).await.unwrap_err();
+        until(|| client.statistics().connections == 0).await;
+        until(|| server.statistics().connections == 0).await;
+        client.request(&target, get("/")).await.unwrap();
+        assert_eq!(client.statistics().established, 2);
+        assert_eq!(server.statistics().resumed, 0);
     });
 }

@@ -214,7 +214,7 @@ where
                 Ok(Some(_)) => continue,
                 Ok(None) => return,
                 Err(error) => {
-                    parts.sessions.forget();
+                    parts.sessions.forget(&parts.machine.session_id());
                     self.ending.error = Some(error);
                     return;
                 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hedgerow_core::{Env, Instant, ServerCredentials};
 use hedgerow_endpoint::{ClientSessions, ServerSessions};
-use hedgerow_handshake::{ResumableSession, ServerResumption};
+use hedgerow_handshake::{ResumableSession, ServerResumption, SessionId};
 use tokio::time::sleep_until;
 
 use crate::clock::{Clock, os_random};
@@ -71,13 +71,16 @@ impl Sessions {
         }
     }
 
-    /// Forgets the session of a connection that was ended by a fault (RFC 5246 §7.2).
-    pub(crate) fn forget(&self) {
-        if let Self::Client {
-            sessions, address, ..
-        } = self
-        {
-            lock(sessions).forget(address);
+    /// Forgets the session of a connection that was ended by a fault. `id` is what a server may have it
+    /// under.
+    pub(crate) fn forget(&self, id: &SessionId) {
+        match self {
+            Self::None => {}
+            Self::Client {
+                sessions, address, ..
+            } => lock(sessions).forget(address),
+            // MUST (RFC 5246 §7.2.2): after a fatal alert, the server forgets the session's ID.
+            Self::Server(sessions) => lock(sessions).forget(id),
         }
     }
 }
