@@ -8,7 +8,7 @@ use hedgerow_core::{
 };
 use hedgerow_handshake::{
     Buffers, CachedSession, ClientHandshake, ClientState, ResumableSession, SentTicket,
-    ServerHandshake, Session, SessionId,
+    ServerHandshake, Session, SessionId, Settings,
 };
 use hedgerow_record::ConnectionId;
 
@@ -180,3 +180,17 @@ pub(crate) fn buffers(len: usize) -> Buffers<Buffer> {
         outgoing: vec![0; len].into(),
     }
 }
+
+/// Makes the buffers of a client that may resume: with room for the ticket that it offers, and for a
+/// server's that is longer than those that are kept. A handshake with a message above that fails.
+pub(crate) fn resuming_buffers<K: ClientCredentials>(
+    settings: &Settings,
+    credentials: &K,
+    session: Option<&ResumableSession>,
+) -> Buffers<Buffer> {
+    let ticket_len = session.map_or(0, |session| session.ticket().len());
+    let len = Buffers::<Buffer>::client_len(settings, credentials).saturating_add(ticket_len);
+    buffers(len.max(ROOM_FOR_A_TICKET))
+}
+
+const ROOM_FOR_A_TICKET: usize = 2_048;

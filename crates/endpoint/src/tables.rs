@@ -13,7 +13,7 @@ use hedgerow_record::ConnectionId;
 
 use crate::association::{Association, Channel, Role};
 use crate::endpoint::{Handled, Speaker, Timer};
-use crate::handshaking::{Buffer, Entry, Handshaking, buffers};
+use crate::handshaking::{Buffer, Entry, Handshaking, buffers, resuming_buffers};
 use crate::liveness::Liveness;
 use crate::moving::Owner;
 use crate::security_policy::Permitted;
@@ -45,13 +45,12 @@ where
         let settings = self.config.handshake.with_connection_id(connection_id);
         let session = self.client_sessions.take(address, credentials);
         let credentials = Permitted::new(credentials.clone(), &self.config.security);
-        let len = Buffers::<Buffer>::client_len(&settings, &credentials);
         let provider = self.provider.clone();
         let machine = if self.client_sessions.is_on() {
-            let ticket_len = session.as_ref().map_or(0, |session| session.ticket().len());
-            let buffers = buffers(len.saturating_add(ticket_len));
+            let buffers = resuming_buffers(&settings, &credentials, session.as_ref());
             ClientHandshake::resuming(provider, credentials, settings, session, buffers, env)
         } else {
+            let len = Buffers::<Buffer>::client_len(&settings, &credentials);
             ClientHandshake::new(provider, credentials, settings, buffers(len), env)
         }?;
         self.add_handshake(

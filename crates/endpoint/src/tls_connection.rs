@@ -15,7 +15,7 @@ use hedgerow_handshake::{
 use hedgerow_record::{CipherSuite, MAX_TLS_RECORD_LEN};
 
 use crate::SecurityPolicy;
-use crate::handshaking::{Buffer, buffers};
+use crate::handshaking::{Buffer, buffers, resuming_buffers};
 use crate::security_policy::Permitted;
 
 /// What an idle connection keeps room for, in bytes.
@@ -101,9 +101,7 @@ where
     ) -> Result<Self, Misuse> {
         policy.check_credentials(Some(&credentials))?;
         let credentials = Permitted::new(credentials, policy);
-        let ticket_len = session.as_ref().map_or(0, |session| session.ticket().len());
-        let len = Buffers::<Buffer>::client_len(&settings, &credentials);
-        let buffers = buffers(len.saturating_add(ticket_len));
+        let buffers = resuming_buffers(&settings, &credentials, session.as_ref());
         let machine =
             TlsClientHandshake::resuming(provider, credentials, settings, session, buffers, env)?;
         Ok(Self::at(Stage::Client(Box::new(machine))))
