@@ -60,7 +60,7 @@ impl<A: Aead> TlsSealer<A> {
     ///
     /// # Errors
     ///
-    /// [`Limit::PlaintextTooLong`] above [`MAX_PLAINTEXT_LEN`],
+    /// [`Limit::PlaintextTooLong`] above [`MAX_PLAINTEXT_LEN`](crate::MAX_PLAINTEXT_LEN),
     /// [`Misuse::BufferTooSmall`](hedgerow_core::Misuse::BufferTooSmall) if `out` is shorter than
     /// the record, [`Limit::SequenceNumbersExhausted`] once 2^64 numbers are used. Nothing is
     /// sealed then.
