@@ -127,11 +127,17 @@ impl Server {
 
     /// Returns the memory that it occupies, in bytes.
     pub fn resident(&self) -> f64 {
-        let text = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = text.lines().find(|line| line.starts_with("VmRSS:"));
-        let kilobytes = line.and_then(|line| line.split_whitespace().nth(1));
-        1_024.0 * kilobytes.unwrap().parse::<f64>().unwrap()
+        resident(&self.child.id().to_string())
     }
+}
+
+/// Returns the memory that a process occupies, by its ID or `self`, in bytes: every page of it, which
+/// `status` and `statm` count in batches.
+pub fn resident(process: &str) -> f64 {
+    let text = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).unwrap();
+    let line = text.lines().find(|line| line.starts_with("Rss:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().nth(1));
+    1_024.0 * kilobytes.unwrap().parse::<f64>().unwrap()
 }
 
 impl Drop for Server {

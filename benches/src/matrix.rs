@@ -5,21 +5,19 @@
 //! hasn't, OpenSSL's by a self-signed certificate that the other end trusts, so that neither verifies a
 //! chain.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Read, Write};
-use std::rc::Rc;
 use std::time::{Duration, Instant as Clock};
 
 use getrandom::SysRng;
 use hedgerow_core::{
-    CertificateCredentials, CertificateType, Credentials, CryptoProvider, Env, Identity,
-    IdentityRequest, Instant, P256_PUBLIC_KEY_LEN, PeerId, Psk, PskAndCertificates,
-    RawPublicKeyRequest, SecureStream as _, SignatureScheme, SigningKey, UnixTime,
+    Aead, CertificateCredentials, CertificateType, Credentials, CryptoProvider, Env, Event,
+    Identity, IdentityRequest, Instant, P256_PUBLIC_KEY_LEN, PeerId, Psk, PskAndCertificates,
+    RawPublicKeyRequest, SecureChannel as _, SecureStream as _, SignatureScheme, SigningKey,
+    UnixTime,
 };
 use hedgerow_handshake::{
     Acceptance, Acceptor, Buffers, ClientHandshake, ResumableSession, ServerHandshake,
-    ServerResumption, Settings, TicketKeys, TlsClientHandshake, TlsServerHandshake,
+    ServerResumption, Session, Settings, TicketKeys, TlsClientHandshake, TlsServerHandshake,
+    TlsSession,
 };
 use hedgerow_record::{CipherSuite, encode_p256_spki};
 use openssl::asn1::Asn1Time;
@@ -28,13 +26,14 @@ use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::ssl::{
-    HandshakeError, MidHandshakeSslStream, Ssl, SslContext, SslMethod, SslOptions, SslStream,
-    SslVerifyMode, SslVersion,
+    Ssl, SslContext, SslMethod, SslMode, SslOptions, SslSessionCacheMode, SslStream, SslVerifyMode,
+    SslVersion,
 };
 use openssl::x509::{X509, X509Name};
 use rand_core::UnwrapErr;
 
 use crate::handshake::{IDENTITY, PSK};
+use crate::openssl_dtls::{Pipe, Queue, Step};
 
 /// What records travel in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,7 +157,7 @@ impl CertificateCredentials for LongTerm<'_> {
 /// Hands over what both ends of a handshake have to say. The end that is established first has its
 /// last flight from its session.
 macro_rules! pump_until_established {
-    ($handle:ident, $last:ident, $client:ident, $server:ident, $env:ident, $spent:ident, $served:ident, $up:ident, $down:ident, $self:ident) => {
+    ($handle:ident, $last:ident, $client:ident, $server:ident, $env:ident, $spent:ident, $served:ident, $up:ident, $down:ident, $self:ident, $resumes:ident) => {{
         while !($client.is_established() || $server.is_established()) {
             while let Some(len) = timed($spent, || $client.poll_transmit($env, &mut $up)).unwrap() {
                 timed($served, || $handle!($server, $env, &mut $up[..len]));
@@ -182,8 +181,11 @@ macro_rules! pump_until_established {
             while let Some(len) = timed($served, || $last!(end, $env, &mut $down)).unwrap() {
                 timed($spent, || $handle!($client, $env, &mut $down[..len]));
             }
-            let end = timed($spent, || $client.into_session());
-            $self.session = end.expect("the client is established too").resumable;
+            let client = timed($spent, || $client.into_session());
+            let client = client.expect("the client is established too");
+            assert_eq!([client.is_resumed, end.is_resumed], [$resumes; 2]);
+            $self.session = client.resumable;
+            [client.session, end.session]
         } else {
             let end = timed($spent, || $client.into_session());
             let mut end = end.expect("the client is established");
@@ -191,10 +193,12 @@ macro_rules! pump_until_established {
                 timed($served, || $handle!($server, $env, &mut $up[..len]));
             }
             $self.session = end.resumable;
-            let end = timed($served, || $server.into_session().map(drop));
-            end.expect("the server is established too");
+            let server = timed($served, || $server.into_session());
+            let server = server.expect("the server is established too");
+            assert_eq!([end.is_resumed, server.is_resumed], [$resumes; 2]);
+            [end.session, server.session]
         }
-    };
+    }};
 }
 
 macro_rules! last_of_stream {
@@ -276,6 +280,22 @@ impl<P: CryptoProvider + Copy> Ours<P> {
 
     /// Runs a handshake and returns what each end took.
     pub fn run(&mut self) -> Split {
+        let ([mut spent, mut served], sessions) = self.sessions();
+        match sessions {
+            Sessions::Dtls([client, server]) => {
+                timed(&mut spent, || drop(client));
+                timed(&mut served, || drop(server));
+            }
+            Sessions::Tls([client, server]) => {
+                timed(&mut spent, || drop(client));
+                timed(&mut served, || drop(server));
+            }
+        }
+        [spent, served]
+    }
+
+    /// Runs a handshake and keeps both ends' sessions.
+    pub fn sessions(&mut self) -> (Split, Sessions<P::Aead>) {
         let mut split = Split::default();
         let [spent, served] = &mut split;
         let mut rng = UnwrapErr(SysRng);
@@ -309,6 +329,7 @@ impl<P: CryptoProvider + Copy> Ours<P> {
             outgoing: &mut d[..],
         };
         let (provider, settings, session) = (self.provider, self.settings, self.session.take());
+        let resumes = session.is_some();
         let lease = self.tickets.as_mut().map(|tickets| tickets.lease(env));
         let (mut up, mut down) = ([0; 1_200], [0; 1_200]);
         if self.transport == Transport::Tls {
@@ -327,7 +348,7 @@ impl<P: CryptoProvider + Copy> Ours<P> {
                 None => TlsServerHandshake::new(provider, known, settings, far, env),
             })
             .unwrap();
-            pump_until_established!(
+            let sessions = pump_until_established!(
                 handle_bytes_of,
                 last_of_stream,
                 client,
@@ -337,9 +358,10 @@ impl<P: CryptoProvider + Copy> Ours<P> {
                 served,
                 up,
                 down,
-                self
+                self,
+                resumes
             );
-            return split;
+            return (split, Sessions::Tls(sessions));
         }
         let mut client = timed(spent, || match &lease {
             Some(_) => ClientHandshake::resuming(provider, shown, settings, session, near, env),
@@ -378,7 +400,7 @@ impl<P: CryptoProvider + Copy> Ours<P> {
             None => ServerHandshake::new(provider, known, settings, hello, far, env),
         })
         .unwrap();
-        pump_until_established!(
+        let sessions = pump_until_established!(
             handle_datagram_of,
             last_of_datagrams,
             client,
@@ -388,11 +410,47 @@ impl<P: CryptoProvider + Copy> Ours<P> {
             served,
             up,
             down,
-            self
+            self,
+            resumes
         );
-        split
+        (split, Sessions::Dtls(sessions))
     }
 }
+
+/// The client's session and the server's.
+pub enum Sessions<A> {
+    /// Over DTLS.
+    Dtls([Session<A>; 2]),
+    /// Over TLS.
+    Tls([TlsSession<A>; 2]),
+}
+
+impl<A: Aead> Sessions<A> {
+    /// Sends a record of 64 bytes each way, as a request and its response would.
+    pub fn exchange(&mut self) {
+        let mut rng = UnwrapErr(SysRng);
+        let env = &mut environment(&mut rng);
+        let mut out = [0; 128];
+        for (from, to) in [(0, 1), (1, 0)] {
+            let event = match self {
+                Self::Dtls(ends) => {
+                    let len = ends[from].seal(&TEXT, &mut out).unwrap();
+                    let received = ends[to].handle_datagram(env, &mut out[..len]);
+                    received.unwrap().event
+                }
+                Self::Tls(ends) => {
+                    let len = ends[from].seal(&TEXT, &mut out).unwrap();
+                    let received = ends[to].handle_bytes(env, &mut out[..len]);
+                    received.unwrap().unwrap().event
+                }
+            };
+            assert!(matches!(event, Some(Event::Plaintext(text)) if *text == TEXT));
+        }
+    }
+}
+
+/// What [`Sessions::exchange`] and [`OpenSsl::idle_server`] send.
+const TEXT: [u8; 64] = [9; 64];
 
 /// The store of one key, lent.
 struct Known<'k>(&'k Psk);
@@ -420,11 +478,17 @@ pub struct OpenSsl {
     client: SslContext,
     server: SslContext,
     transport: Transport,
+    nowhere: Queue,
 }
 
 impl OpenSsl {
     /// Sets both ends up for a suite by OpenSSL's name.
     pub fn new(transport: Transport, suite: &str) -> Self {
+        Self::with_mode(transport, suite, SslMode::empty())
+    }
+
+    /// Sets both ends up for a suite by OpenSSL's name, in a mode of OpenSSL's.
+    pub fn with_mode(transport: Transport, suite: &str, mode: SslMode) -> Self {
         let identities = [identity(), identity()];
         let [of_client, of_server] = &identities;
         let context = |method, own: &(PKey<Private>, X509), other: &(PKey<Private>, X509)| {
@@ -437,6 +501,9 @@ impl OpenSsl {
             context.set_max_proto_version(Some(version)).unwrap();
             context.set_cipher_list(suite).unwrap();
             context.set_security_level(0);
+            context.set_mode(mode);
+            // Nor is anything kept by ours.
+            context.set_session_cache_mode(SslSessionCacheMode::OFF);
             context.set_options(SslOptions::NO_QUERY_MTU | SslOptions::NO_TICKET);
             context.set_groups_list("X25519:P-256").unwrap();
             if suite.contains("ECDSA") {
@@ -475,20 +542,22 @@ impl OpenSsl {
             client: client.build(),
             server: server.build(),
             transport,
+            nowhere: Queue::default(),
         }
     }
 
     /// Runs a handshake and returns what each end took.
     pub fn run(&self) -> Split {
-        let (mut split, server) = self.server();
-        timed(&mut split[1], || drop(server));
-        split
+        let ([mut spent, mut served], [client, server]) = self.streams();
+        timed(&mut spent, || drop(client));
+        timed(&mut served, || drop(server));
+        [spent, served]
     }
 
-    /// Runs a handshake and keeps the server's end.
-    pub fn server(&self) -> (Split, SslStream<Pipe>) {
+    /// Runs a handshake and keeps both ends, the client's first.
+    pub fn streams(&self) -> (Split, [SslStream<Pipe>; 2]) {
         let mut split = Split::default();
-        let (up, down) = (Way::default(), Way::default());
+        let (up, down) = (Queue::default(), Queue::default());
         let is_stream = self.transport == Transport::Tls;
         let ssl = |context| {
             let mut ssl = Ssl::new(context).unwrap();
@@ -497,30 +566,48 @@ impl OpenSsl {
             }
             ssl
         };
-        let pipe = |incoming: &Way, outgoing: &Way| Pipe {
-            incoming: incoming.clone(),
-            outgoing: outgoing.clone(),
-            is_stream,
-        };
         let [spent, served] = &mut split;
         let mut client = timed(spent, || {
-            Step::new(ssl(&self.client).connect(pipe(&down, &up)))
+            Step::new(ssl(&self.client).connect(Pipe::new(&down, &up, is_stream)))
         });
         let mut server = timed(served, || {
-            Step::new(ssl(&self.server).accept(pipe(&up, &down)))
+            Step::new(ssl(&self.server).accept(Pipe::new(&up, &down, is_stream)))
         });
         loop {
             client = timed(spent, || client.go_on());
             server = timed(served, || server.go_on());
             (client, server) = match (client, server) {
-                (Step::Done(client), Step::Done(server)) => {
-                    timed(spent, || drop(client));
-                    return (split, *server);
-                }
+                (Step::Done(client), Step::Done(server)) => return (split, [*client, *server]),
                 unfinished => unfinished,
             };
         }
     }
+
+    /// Runs a handshake, lets a record pass each way, and keeps the server's end without the memory
+    /// that it came by.
+    pub fn idle_server(&self) -> SslStream<Pipe> {
+        let (_, mut ends) = self.streams();
+        let mut out = [0; 128];
+        for (from, to) in [(0, 1), (1, 0)] {
+            assert_eq!(pass(&mut ends, from, to, &TEXT, &mut out), TEXT.len());
+            assert_eq!(out[..TEXT.len()], TEXT);
+        }
+        let [_, mut server] = ends;
+        server.get_mut().detach(&self.nowhere);
+        server
+    }
+}
+
+/// Sends `plaintext` from one end to the other and returns the length of what arrived.
+pub fn pass(
+    ends: &mut [SslStream<Pipe>; 2],
+    from: usize,
+    to: usize,
+    plaintext: &[u8],
+    out: &mut [u8],
+) -> usize {
+    ends[from].ssl_write(plaintext).unwrap();
+    ends[to].ssl_read(out).unwrap()
 }
 
 /// A key and a certificate that it has signed itself.
@@ -545,65 +632,6 @@ fn identity() -> (PKey<Private>, X509) {
     (key, certificate.build())
 }
 
-/// One end on its way.
-enum Step {
-    Waiting(Box<MidHandshakeSslStream<Pipe>>),
-    Done(Box<SslStream<Pipe>>),
-}
-
-impl Step {
-    fn new(result: Result<SslStream<Pipe>, HandshakeError<Pipe>>) -> Self {
-        match result {
-            Ok(stream) => Self::Done(Box::new(stream)),
-            Err(HandshakeError::WouldBlock(stream)) => Self::Waiting(Box::new(stream)),
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    fn go_on(self) -> Self {
-        match self {
-            Self::Waiting(stream) => Self::new(stream.handshake()),
-            done @ Self::Done(_) => done,
-        }
-    }
-}
-
-/// What is under way one way: datagrams, or pieces of a stream.
-type Way = Rc<RefCell<VecDeque<Vec<u8>>>>;
-
-/// One end's way to the other.
-#[derive(Debug)]
-pub struct Pipe {
-    incoming: Way,
-    outgoing: Way,
-    is_stream: bool,
-}
-
-impl Read for Pipe {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let mut waiting = self.incoming.borrow_mut();
-        let mut first = waiting.pop_front().ok_or(ErrorKind::WouldBlock)?;
-        let len = first.len().min(out.len());
-        out[..len].copy_from_slice(&first[..len]);
-        if self.is_stream && len < first.len() {
-            first.drain(..len);
-            waiting.push_front(first);
-        }
-        Ok(len)
-    }
-}
-
-impl Write for Pipe {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.outgoing.borrow_mut().push_back(bytes.to_vec());
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use hedgerow_crypto_ring::RingCrypto;
@@ -617,12 +645,14 @@ mod tests {
             for kind in KINDS {
                 for resumes in [false, true] {
                     for _ in 0..3 {
-                        Ours::new(SoftCrypto, transport, kind.suite, resumes).run();
-                        Ours::new(RingCrypto, transport, kind.suite, resumes).run();
+                        let mut soft = Ours::new(SoftCrypto, transport, kind.suite, resumes);
+                        soft.sessions().1.exchange();
+                        let mut ring = Ours::new(RingCrypto, transport, kind.suite, resumes);
+                        ring.sessions().1.exchange();
                     }
                 }
                 if let Some(suite) = kind.openssl {
-                    let (_, server) = OpenSsl::new(transport, suite).server();
+                    let server = OpenSsl::new(transport, suite).idle_server();
                     assert_eq!(server.ssl().current_cipher().unwrap().name(), suite);
                 }
             }

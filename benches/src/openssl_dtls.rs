@@ -83,8 +83,8 @@ impl Ends {
             ssl.set_mtu(MTU).unwrap();
             ssl
         };
-        let near = Pipe::new(&down, &up);
-        let far = Pipe::new(&up, &down);
+        let near = Pipe::new(&down, &up, false);
+        let far = Pipe::new(&up, &down, false);
         let mut client = Step::new(ssl(&self.client).connect(near));
         let mut server = Step::new(ssl(&self.server).accept(far));
         loop {
@@ -92,8 +92,8 @@ impl Ends {
                 (Step::Done(client), Step::Done(server)) => {
                     let suite = server.ssl().current_cipher().unwrap().name();
                     return Streams {
-                        client,
-                        server,
+                        client: *client,
+                        server: *server,
                         suite,
                     };
                 }
@@ -117,21 +117,21 @@ impl Streams {
 }
 
 /// One end on its way.
-enum Step {
-    Waiting(MidHandshakeSslStream<Pipe>),
-    Done(SslStream<Pipe>),
+pub(crate) enum Step {
+    Waiting(Box<MidHandshakeSslStream<Pipe>>),
+    Done(Box<SslStream<Pipe>>),
 }
 
 impl Step {
-    fn new(result: Result<SslStream<Pipe>, HandshakeError<Pipe>>) -> Self {
+    pub(crate) fn new(result: Result<SslStream<Pipe>, HandshakeError<Pipe>>) -> Self {
         match result {
-            Ok(stream) => Self::Done(stream),
-            Err(HandshakeError::WouldBlock(stream)) => Self::Waiting(stream),
+            Ok(stream) => Self::Done(Box::new(stream)),
+            Err(HandshakeError::WouldBlock(stream)) => Self::Waiting(Box::new(stream)),
             Err(error) => panic!("{error}"),
         }
     }
 
-    fn go_on(self) -> Self {
+    pub(crate) fn go_on(self) -> Self {
         match self {
             Self::Waiting(stream) => Self::new(stream.handshake()),
             done @ Self::Done(_) => done,
@@ -139,52 +139,68 @@ impl Step {
     }
 }
 
-/// Datagrams under way one way, and buffers to use again.
+/// What is under way one way, datagrams or pieces of a stream, and buffers to use again.
 #[derive(Clone, Debug, Default)]
-struct Queue(Rc<RefCell<Datagrams>>);
+pub(crate) struct Queue(Rc<RefCell<Pieces>>);
 
 #[derive(Debug, Default)]
-struct Datagrams {
+struct Pieces {
     waiting: VecDeque<Vec<u8>>,
+    /// How much of the first piece of a stream is read.
+    read: usize,
     free: Vec<Vec<u8>>,
 }
 
-/// One end's way to the other: a write is a datagram, and so is a read.
+/// One end's way to the other. Over datagrams a write is one, and so is a read.
 #[derive(Debug)]
 pub struct Pipe {
     incoming: Queue,
     outgoing: Queue,
+    is_stream: bool,
     sent: usize,
 }
 
 impl Pipe {
-    fn new(incoming: &Queue, outgoing: &Queue) -> Self {
+    pub(crate) fn new(incoming: &Queue, outgoing: &Queue, is_stream: bool) -> Self {
         Self {
             incoming: incoming.clone(),
             outgoing: outgoing.clone(),
+            is_stream,
             sent: 0,
         }
+    }
+
+    /// Lets go of both ways, and with them of their memory; `nowhere` stands in for them.
+    pub(crate) fn detach(&mut self, nowhere: &Queue) {
+        self.incoming = nowhere.clone();
+        self.outgoing = nowhere.clone();
     }
 }
 
 impl Read for Pipe {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let datagrams = &mut *self.incoming.0.borrow_mut();
-        let mut datagram = datagrams.waiting.pop_front().ok_or(ErrorKind::WouldBlock)?;
-        let len = datagram.len().min(out.len());
-        out[..len].copy_from_slice(&datagram[..len]);
-        datagram.clear();
-        datagrams.free.push(datagram);
+        let pieces = &mut *self.incoming.0.borrow_mut();
+        let piece = pieces.waiting.front().ok_or(ErrorKind::WouldBlock)?;
+        let rest = &piece[pieces.read..];
+        let len = rest.len().min(out.len());
+        out[..len].copy_from_slice(&rest[..len]);
+        if self.is_stream && len < rest.len() {
+            pieces.read += len;
+        } else if let Some(mut piece) = pieces.waiting.pop_front() {
+            pieces.read = 0;
+            piece.clear();
+            pieces.free.push(piece);
+        }
         Ok(len)
     }
 }
 
 impl Write for Pipe {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let datagrams = &mut *self.outgoing.0.borrow_mut();
-        let mut datagram = datagrams.free.pop().unwrap_or_default();
-        datagram.extend_from_slice(bytes);
-        datagrams.waiting.push_back(datagram);
+        let pieces = &mut *self.outgoing.0.borrow_mut();
+        let mut piece = pieces.free.pop().unwrap_or_default();
+        piece.extend_from_slice(bytes);
+        pieces.waiting.push_back(piece);
         self.sent += 1;
         Ok(bytes.len())
     }
