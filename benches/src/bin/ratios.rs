@@ -1,13 +1,13 @@
 //! Prints what everything takes, ours and others' in turns in one process, as Markdown tables.
 //!
-//! `cargo run --release --bin ratios [ROUNDS [handshakes]]`; more rounds help on a noisy machine.
+//! `cargo run --release --bin ratios [ROUNDS [handshakes | records]]`; more rounds help on a noisy machine.
 
 use std::hint::black_box;
 use std::time::Duration;
 
 use hedgerow_benches::aead::{OpenSsl, Ours, Ring, open_job, seal_job};
 use hedgerow_benches::matrix::{KINDS, Ours as Handshakes, Split, Transport};
-use hedgerow_benches::record::Records;
+use hedgerow_benches::record::{Records, TlsRecords};
 use hedgerow_benches::rounds::{Contender, Section, measure};
 use hedgerow_benches::suites::{LENGTHS, SUITES};
 use hedgerow_benches::{codec, matrix, openssl_dtls, versions};
@@ -22,14 +22,21 @@ fn main() {
     });
     versions::print();
     let only = std::env::args().nth(2);
-    if only.as_deref() == Some("handshakes") {
-        return handshakes(rounds);
+    match only.as_deref() {
+        Some("handshakes") => return handshakes(rounds),
+        Some("records") => {
+            records(rounds);
+            return tls_records(rounds);
+        }
+        Some(other) => panic!("{other} should be handshakes or records"),
+        None => {}
     }
     println!("- {rounds} rounds; 10th percentile (median) in ns; ratio to the fastest reference");
     println!("  of the row, 10th percentiles both");
     codecs(rounds);
     packets(rounds);
     records(rounds);
+    tls_records(rounds);
     handshakes(rounds);
 }
 
@@ -127,6 +134,26 @@ fn records(rounds: usize) {
     section.print("One DTLS 1.2 record sealed and opened");
 }
 
+fn tls_records(rounds: usize) {
+    let mut section = Section::default();
+    for suite in SUITES {
+        for len in LENGTHS {
+            let plaintext = vec![9; len];
+            let (mut a, mut b, mut c) = ([0; 1_200], [0; 1_200], [0; 1_200]);
+            let mut soft = TlsRecords::new(&SoftCrypto, suite.algorithm);
+            let mut ring = TlsRecords::new(&RingCrypto, suite.algorithm);
+            let (_, mut openssl) = matrix::OpenSsl::new(Transport::Tls, suite.openssl).streams();
+            let pass = vec![
+                Contender::ours(SOFT, || soft.pass(&plaintext, &mut a)),
+                Contender::ours(RING, || ring.pass(&plaintext, &mut b)),
+                Contender::reference(TLS, || matrix::pass(&mut openssl, 0, 1, &plaintext, &mut c)),
+            ];
+            section.row(format!("{} {len} B", suite.name), measure(pass, rounds));
+        }
+    }
+    section.print("One TLS 1.2 record sealed and opened");
+}
+
 /// By transport and suite, and for each both ends together, the client's share and the server's.
 fn handshakes(rounds: usize) {
     for transport in [Transport::Dtls, Transport::Tls] {
@@ -189,4 +216,5 @@ const SOFT: &str = "crypto-soft";
 const RING: &str = "crypto-ring";
 const EVP: &str = "OpenSSL EVP";
 const DTLS: &str = "OpenSSL DTLS";
+const TLS: &str = "OpenSSL TLS";
 const OPENSSL: &str = "OpenSSL";
