@@ -4,13 +4,13 @@
 use hedgerow_core::{
     CertificateChain, CertificateCredentials, CertificateFault, CertificateType, ChainRequest,
     ClientCertificates, Env, Identity, IdentityRequest, P256_PUBLIC_KEY_LEN, PeerId,
-    PskAndCertificates, PskStore, RawPublicKeyRequest, SecureChannel, SecureStream,
-    ServerCredentials, VerifiedChain,
+    PskAndCertificates, PskStore, RawPublicKeyRequest, SecureStream, ServerCredentials,
+    VerifiedChain,
 };
 use hedgerow_crypto_soft::{SoftAead, SoftCrypto, SoftSigningKey};
 use hedgerow_handshake::{
-    Acceptor, ClientHandshake, ClientState, ServerHandshake, ServerState, Session,
-    TlsClientHandshake, TlsServerHandshake, TlsSession,
+    Acceptor, CachedSession, ClientHandshake, ClientState, ResumableSession, SentTicket,
+    ServerHandshake, ServerState, Session, TlsClientHandshake, TlsServerHandshake, TlsSession,
 };
 use hedgerow_record::{CipherSuite, Protocol};
 
@@ -29,6 +29,15 @@ pub enum Kx {
     EcdhePsk,
     /// Both ends with raw public keys.
     EcdheEcdsa,
+    /// A full handshake with PSK whose server promises a ticket (RFC 5077 §3.1, figure 1).
+    PskTicket,
+    /// An abbreviated handshake, of a session of PSK that the server keeps under its ID (RFC 5246
+    /// §7.3, figure 2).
+    ResumedId,
+    /// The same by a ticket, with no new one.
+    ResumedTicket,
+    /// The same with a new one (RFC 5077 §3.1, figure 2): no server of this crate does that.
+    ResumedNewTicket,
 }
 
 impl Kx {
@@ -37,14 +46,35 @@ impl Kx {
             Self::Psk => "PSK",
             Self::EcdhePsk => "ECDHE_PSK",
             Self::EcdheEcdsa => "ECDHE_ECDSA",
+            Self::PskTicket => "PSK_TICKET",
+            Self::ResumedId => "RESUMED_ID",
+            Self::ResumedTicket => "RESUMED_TICKET",
+            Self::ResumedNewTicket => "RESUMED_NEW_TICKET",
         }
+    }
+
+    /// Says whether keys come from a PSK alone, be it in this handshake or an earlier one.
+    pub fn is_psk(self) -> bool {
+        !matches!(self, Self::EcdhePsk | Self::EcdheEcdsa)
+    }
+
+    pub fn is_resumed(self) -> bool {
+        matches!(
+            self,
+            Self::ResumedId | Self::ResumedTicket | Self::ResumedNewTicket
+        )
+    }
+
+    /// Says whether both ends take part in resumption.
+    pub fn has_resumption(self) -> bool {
+        self == Self::PskTicket || self.is_resumed()
     }
 
     pub fn suite(self) -> CipherSuite {
         match self {
-            Self::Psk => CipherSuite::TLS_PSK_WITH_AES_128_CCM_8,
             Self::EcdhePsk => CipherSuite::TLS_ECDHE_PSK_WITH_AES_128_GCM_SHA256,
             Self::EcdheEcdsa => CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_CCM,
+            _ => CipherSuite::TLS_PSK_WITH_AES_128_CCM_8,
         }
     }
 }
@@ -90,6 +120,38 @@ impl Kind {
                 "Certificate",
                 "ClientKeyExchange",
                 "CertificateVerify",
+                "ChangeCipherSpec",
+                "Finished",
+                "Established",
+                "Closed",
+            ],
+            (Side::Client, Kx::PskTicket) => &[
+                "ServerHello",
+                "ServerKeyExchange",
+                "ServerHelloDone",
+                "NewSessionTicket",
+                "ChangeCipherSpec",
+                "Finished",
+                "Established",
+                "Closed",
+            ],
+            (Side::Client, Kx::ResumedNewTicket) => &[
+                "ServerHello",
+                "NewSessionTicket",
+                "ChangeCipherSpec",
+                "Finished",
+                "Established",
+                "Closed",
+            ],
+            (Side::Client, Kx::ResumedId | Kx::ResumedTicket) => &[
+                "ServerHello",
+                "ChangeCipherSpec",
+                "Finished",
+                "Established",
+                "Closed",
+            ],
+            (Side::Server, Kx::ResumedId | Kx::ResumedTicket | Kx::ResumedNewTicket) => &[
+                "ClientHello",
                 "ChangeCipherSpec",
                 "Finished",
                 "Established",
@@ -197,7 +259,8 @@ pub enum Machine {
     Acceptor(Box<Acceptor<SoftCrypto>>),
     DtlsClient(Box<ClientHandshake<SoftCrypto, ShownByAll, Bytes>>),
     DtlsServer(Box<ServerHandshake<SoftCrypto, KnownByAll, Bytes>>),
-    DtlsSession(Box<Session<SoftAead>>),
+    /// With the ticket that its handshake's last flight carries.
+    DtlsSession(Box<Session<SoftAead>>, Option<Box<SentTicket>>),
     TlsClient(Box<TlsClientHandshake<SoftCrypto, ShownByAll, Bytes>>),
     TlsServer(Box<TlsServerHandshake<SoftCrypto, KnownByAll, Bytes>>),
     TlsSession(Box<TlsSession<SoftAead>>),
@@ -212,6 +275,7 @@ impl Machine {
             ClientState::ExpectServerKeyExchange => "ServerKeyExchange",
             ClientState::ExpectCertificateRequest => "CertificateRequest",
             ClientState::ExpectServerHelloDone => "ServerHelloDone",
+            ClientState::ExpectNewSessionTicket => "NewSessionTicket",
             ClientState::ExpectChangeCipherSpec => "ChangeCipherSpec",
             ClientState::ExpectFinished => "Finished",
             ClientState::Failed => "Closed",
@@ -234,7 +298,7 @@ impl Machine {
             Self::TlsClient(machine) => client(machine.state()),
             Self::DtlsServer(machine) => server(machine.state()),
             Self::TlsServer(machine) => server(machine.state()),
-            Self::DtlsSession(machine) => session(machine.is_open()),
+            Self::DtlsSession(machine, _) => session(machine.is_open()),
             Self::TlsSession(machine) => session(machine.is_open()),
             Self::Gone => "?",
         }
@@ -246,7 +310,9 @@ impl Machine {
             let written = match self {
                 Self::DtlsClient(machine) => machine.poll_transmit(env, &mut out),
                 Self::DtlsServer(machine) => machine.poll_transmit(env, &mut out),
-                Self::DtlsSession(machine) => machine.poll_transmit(env, &mut out),
+                Self::DtlsSession(machine, ticket) => {
+                    machine.poll_transmit_with(ticket.as_deref(), &mut out)
+                }
                 Self::TlsClient(machine) => machine.poll_transmit(env, &mut out),
                 Self::TlsServer(machine) => machine.poll_transmit(env, &mut out),
                 Self::TlsSession(machine) => machine.poll_transmit(env, &mut out),
@@ -259,21 +325,32 @@ impl Machine {
         }
     }
 
-    pub fn become_session(&mut self) {
+    /// Goes over to the session; what it can be resumed by is handed out.
+    pub fn become_session(&mut self) -> (Option<ResumableSession>, Option<CachedSession>) {
+        let mut left = (None, None);
         *self = match std::mem::replace(self, Self::Gone) {
             Self::DtlsClient(machine) => {
-                Self::DtlsSession(Box::new(machine.into_session().unwrap().session))
+                let done = machine.into_session().unwrap();
+                left = (done.resumable, done.cacheable);
+                Self::DtlsSession(Box::new(done.session), done.ticket.map(Box::new))
             }
             Self::DtlsServer(machine) => {
-                Self::DtlsSession(Box::new(machine.into_session().unwrap().session))
+                let done = machine.into_session().unwrap();
+                left = (done.resumable, done.cacheable);
+                Self::DtlsSession(Box::new(done.session), done.ticket.map(Box::new))
             }
             Self::TlsClient(machine) => {
-                Self::TlsSession(Box::new(machine.into_session().unwrap().session))
+                let done = machine.into_session().unwrap();
+                left = (done.resumable, done.cacheable);
+                Self::TlsSession(Box::new(done.session))
             }
             Self::TlsServer(machine) => {
-                Self::TlsSession(Box::new(machine.into_session().unwrap().session))
+                let done = machine.into_session().unwrap();
+                left = (done.resumable, done.cacheable);
+                Self::TlsSession(Box::new(done.session))
             }
             other => other,
         };
+        left
     }
 }

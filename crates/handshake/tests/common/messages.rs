@@ -5,7 +5,9 @@ use hedgerow_core::{AgreementKey, KeyAgreement, SigningKey};
 use hedgerow_crypto_soft::SoftCrypto;
 use hedgerow_record::Protocol;
 
-use super::{CERTIFICATES, COOKIE, Kx, OTHER_KIND_OF_CERTIFICATE, Side, Stand, long_term_key};
+use super::{
+    CERTIFICATES, COOKIE, Kx, OTHER_KIND_OF_CERTIFICATE, OTHER_SUITE, Side, Stand, long_term_key,
+};
 
 impl Stand {
     fn version(&self, is_other: bool) -> [u8; 2] {
@@ -46,6 +48,8 @@ impl Stand {
                 body.extend(COOKIE);
                 body
             }
+            // RFC 5077 §3.3: a server that has thought better of it sends an empty ticket.
+            "NewSessionTicket" if variant == "empty_ticket" => vec![0; 6],
             "NewSessionTicket" => vec![0, 0, 0, 60, 0, 4, 1, 2, 3, 4],
             "Certificate" if self.kind.kx == Kx::EcdheEcdsa => self.certificate(variant),
             "Certificate" => vec![0, 0, 7, 0, 0, 4, 1, 2, 3, 4],
@@ -89,7 +93,7 @@ impl Stand {
                 body.push(32);
                 body.extend([0x33; 32]);
             }
-            _ => body.push(0),
+            _ => push8(&mut body, &self.session_id_shown()),
         }
         if self.kind.is_dtls() {
             body.push(u8::try_from(self.cookie.len()).unwrap());
@@ -101,6 +105,7 @@ impl Stand {
         }
         match variant {
             "no_common_suite" => suites.extend([0x13, 0x01]),
+            "session_without_its_suite" => suites.extend(OTHER_SUITE.0.to_be_bytes()),
             _ => suites.extend(self.kind.kx.suite().0.to_be_bytes()),
         }
         if !matches!(
@@ -124,7 +129,17 @@ impl Stand {
             "renegotiation_info_not_empty" => push_extension(&mut block, 0xff01, &[2, 1, 2]),
             _ => {}
         }
-        if self.kind.kx != Kx::Psk {
+        if matches!(self.kind.kx, Kx::PskTicket | Kx::ResumedTicket) {
+            let mut ticket = match self.sessions.master {
+                Some(_) => self.sessions.ticket.clone(),
+                None => Vec::new(),
+            };
+            if variant == "ticket_forged" {
+                *ticket.last_mut().unwrap() ^= 1;
+            }
+            push_extension(&mut block, 0x23, &ticket);
+        }
+        if !self.kind.kx.is_psk() {
             let group = match variant {
                 "no_common_group" => 0x18,
                 _ => self.group.code_point(),
@@ -161,6 +176,16 @@ impl Stand {
         body
     }
 
+    /// What the peer shows as a client: the session's ID, or one of its own by whose return it knows
+    /// that the ticket was taken (RFC 5077 §3.4).
+    fn session_id_shown(&self) -> Vec<u8> {
+        match (&self.sessions.master, self.kind.kx) {
+            (Some(_), Kx::ResumedId) => self.sessions.id.clone(),
+            (Some(_), _) => vec![0x55; 8],
+            (None, _) => Vec::new(),
+        }
+    }
+
     fn server_hello(&self, variant: &str) -> Vec<u8> {
         let mut body = match variant {
             "other_version" => self.newer_version(),
@@ -169,10 +194,17 @@ impl Stand {
         }
         .to_vec();
         body.extend([0x22; 32]);
-        body.push(0);
+        let session_id = match (&self.sessions.master, variant) {
+            (Some(_), "other_session_id") => vec![0x66; 32],
+            (Some(_), _) => self.sessions.offered_id.clone(),
+            (None, _) if self.kind.kx == Kx::ResumedId => vec![0x44; 32],
+            (None, _) => Vec::new(),
+        };
+        push8(&mut body, &session_id);
         match variant {
             // RFC 8442 §3 has an alert of its own for its suites in another version.
             "suite_not_offered" | "other_version" => body.extend([0xc0, 0xa4]),
+            "resumed_with_other_suite" => body.extend(OTHER_SUITE.0.to_be_bytes()),
             "scsv_chosen" => body.extend([0, 0xff]),
             _ => body.extend(self.kind.kx.suite().0.to_be_bytes()),
         }
@@ -188,10 +220,22 @@ impl Stand {
         }
         match variant {
             "extension_twice" => push_extension(&mut block, 0x17, &[]),
+            // heartbeat, where session_ticket has been asked for.
+            "unsolicited_extension" if self.kind.kx.has_resumption() => {
+                push_extension(&mut block, 15, &[1]);
+            }
             "unsolicited_extension" => push_extension(&mut block, 0x23, &[]),
             _ => {}
         }
-        if self.kind.kx != Kx::Psk {
+        let promises_ticket = match self.kind.kx {
+            Kx::PskTicket | Kx::ResumedNewTicket => true,
+            Kx::ResumedTicket => self.sessions.master.is_none(),
+            _ => false,
+        };
+        if promises_ticket {
+            push_extension(&mut block, 0x23, &[]);
+        }
+        if !self.kind.kx.is_psk() {
             match variant {
                 "no_point_formats" => {}
                 "point_formats_without_uncompressed" => push_extension(&mut block, 11, &[1, 1]),
@@ -241,7 +285,7 @@ impl Stand {
     }
 
     fn server_key_exchange(&self, variant: &str) -> Vec<u8> {
-        if self.kind.kx == Kx::Psk {
+        if self.kind.kx.is_psk() {
             let mut body = Vec::new();
             push16(&mut body, b"hint");
             return body;
@@ -273,7 +317,7 @@ impl Stand {
             "unknown_identity" => push16(&mut body, b"somebody else"),
             _ => push16(&mut body, &self.identity),
         }
-        if self.kind.kx != Kx::Psk {
+        if !self.kind.kx.is_psk() {
             let point = match variant {
                 "point_not_on_curve" => [&[4][..], &[0xfe; 64]].concat(),
                 "x25519_shared_secret_zero" => vec![0; 32],
@@ -319,6 +363,11 @@ fn push_signature(out: &mut Vec<u8>, message: &[u8], signer: Side, variant: &str
         _ => [4, 3],
     });
     push16(out, &signature[..len]);
+}
+
+fn push8(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.push(u8::try_from(bytes.len()).unwrap());
+    out.extend(bytes);
 }
 
 fn push16(out: &mut Vec<u8>, bytes: &[u8]) {

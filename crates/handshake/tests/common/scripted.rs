@@ -19,13 +19,14 @@ use hedgerow_core::{
 };
 use hedgerow_crypto_soft::{SoftAead, SoftCrypto, SoftSigningKey};
 use hedgerow_handshake::{
-    Acceptance, Acceptor, Buffers, ClientHandshake, ServerHandshake, Settings, TlsClientHandshake,
-    TlsServerHandshake,
+    Acceptance, Acceptor, Buffers, CachedSession, ClientHandshake, ExtendedMasterSecret,
+    ResumableSession, ServerHandshake, ServerResumption, SessionId, SessionSlot, SessionTable,
+    Settings, TicketKeys, TlsClientHandshake, TlsServerHandshake,
 };
 use hedgerow_record::{
-    ContentType, DTLS_1_2, DtlsOpener, DtlsRecord, DtlsSealer, EpochNumber, Protocol, RecordNumber,
-    TLS_1_2, TlsOpener, TlsRecord, TlsSealer, TrafficKeys, decode_p256_spki, encode_p256_spki,
-    encode_record, encode_tls_record,
+    CipherSuite, ContentType, DTLS_1_2, DtlsOpener, DtlsRecord, DtlsSealer, EpochNumber, Protocol,
+    RecordNumber, TLS_1_2, TlsOpener, TlsRecord, TlsSealer, TrafficKeys, decode_p256_spki,
+    encode_p256_spki, encode_record, encode_tls_record,
 };
 use hedgerow_sim::TestRng;
 
@@ -41,6 +42,8 @@ pub use machine::{Kind, Kx, Side};
 pub use messages::type_of;
 
 pub const ADDRESS: &[u8] = b"scripted peer";
+/// The suite of which both ends are capable that no session here has.
+pub const OTHER_SUITE: CipherSuite = CipherSuite::TLS_PSK_WITH_AES_128_CCM;
 pub const COOKIE: [u8; 16] = [0xc0; 16];
 
 /// What a machine did with one record, or several.
@@ -105,6 +108,11 @@ pub struct Stand {
     server_random: [u8; 32],
     cookie: Vec<u8>,
     machine_public_key: Vec<u8>,
+    /// That of the last ServerHello.
+    suite: CipherSuite,
+    /// Whether the hellos of both have it; the machine's always does.
+    has_extended_master_secret: bool,
+    sessions: Sessions,
     keys: Option<Keys>,
     opener: Option<Opener>,
     machine_has_changed: bool,
@@ -123,6 +131,52 @@ pub struct Stand {
     pub queued: Option<String>,
     /// What the machine took, by name, with its record.
     pub history: Vec<(String, Vec<u8>)>,
+}
+
+/// What either end has of the session of an earlier handshake.
+#[derive(Default)]
+struct Sessions {
+    /// The session's master secret; `None` in the earlier handshake itself.
+    master: Option<Vec<u8>>,
+    /// What the machine has, as a client.
+    resumable: Option<ResumableSession>,
+    /// What it has as a server.
+    ticket_keys: Option<TicketKeys>,
+    table: Option<SessionTable<Vec<SessionSlot>>>,
+    /// What the peer has as a client.
+    id: Vec<u8>,
+    ticket: Vec<u8>,
+    /// The session ID in the machine's ClientHello.
+    offered_id: Vec<u8>,
+}
+
+impl Sessions {
+    fn new(kx: Kx, env: &mut Env<'_>) -> Self {
+        let keys = TicketKeys::draw(Duration::from_secs(3_600), env);
+        let by_id = kx == Kx::ResumedId;
+        let slots = || (0..4).map(|_| SessionSlot::default()).collect();
+        Self {
+            ticket_keys: Some(if by_id { keys.without_tickets() } else { keys }),
+            table: by_id.then(|| SessionTable::new(slots())),
+            ..Self::default()
+        }
+    }
+
+    /// A server's part, for a ClientHello with this session ID.
+    fn of_server(&mut self, id: Option<&SessionId>, env: &mut Env<'_>) -> ServerResumption {
+        let resumption = ServerResumption::new(self.ticket_keys.as_mut().unwrap().lease(env));
+        match &self.table {
+            None => resumption,
+            Some(table) => resumption.with_session_ids(id.and_then(|id| table.find(id, env.now))),
+        }
+    }
+
+    fn keep(&mut self, resumable: Option<ResumableSession>, cacheable: Option<CachedSession>) {
+        self.resumable = resumable;
+        if let (Some(table), Some(session)) = (&mut self.table, cacheable) {
+            table.insert(session);
+        }
+    }
 }
 
 enum Opener {
@@ -149,10 +203,28 @@ impl Stand {
     /// Brings up the machine; a DTLS client has answered one HelloVerifyRequest, a DTLS server's
     /// acceptor has given its cookie.
     pub fn new(kind: Kind, setup: &Setup<'_>) -> Self {
-        let mut rng = TestRng::new(7);
+        let rng = &mut TestRng::new(6);
+        let mut sessions = Sessions::new(kind.kx, &mut Env::new(Instant::ZERO, rng));
+        if kind.kx.is_resumed() {
+            let mut earlier = Self::begin(kind, &Setup::default(), 5, sessions);
+            assert_eq!(earlier.complete(), Ok(()), "{kind:?}");
+            sessions = earlier.sessions;
+            sessions.master = earlier.keys.map(|keys| keys.master);
+        }
+        Self::begin(kind, setup, 7, sessions)
+    }
+
+    fn begin(kind: Kind, setup: &Setup<'_>, seed: u64, mut sessions: Sessions) -> Self {
+        let mut rng = TestRng::new(seed);
         let now = Instant::ZERO;
         let env = &mut Env::new(now, &mut rng);
-        let settings = Settings::new(&[kind.kx.suite()]);
+        let mut settings = Settings::new(&[kind.kx.suite()]);
+        if kind.kx.is_resumed() {
+            settings = Settings::new(&[kind.kx.suite(), OTHER_SUITE]);
+            // RFC 7627 §5.3 binds what is resumed, also where a full handshake may go without.
+            settings.extended_master_secret = ExtendedMasterSecret::Accepted;
+        }
+        let buffers = buffers_for(kind.kx, setup.is_x509);
         let mut known = Known::new(IDENTITY, PSK);
         std::rc::Rc::get_mut(&mut known).unwrap().is_forbidden = setup.is_forbidden;
         let store = Store(known);
@@ -174,30 +246,42 @@ impl Stand {
         };
         let machine = match (kind.protocol, kind.side) {
             (Protocol::Dtls, Side::Client) => Machine::DtlsClient(Box::new(
-                ClientHandshake::new(SoftCrypto, shown, settings, buffers_for(setup.is_x509), env)
-                    .unwrap(),
+                match kind.kx.has_resumption() {
+                    true => {
+                        let session = sessions.resumable.take();
+                        ClientHandshake::resuming(
+                            SoftCrypto, shown, settings, session, buffers, env,
+                        )
+                    }
+                    false => ClientHandshake::new(SoftCrypto, shown, settings, buffers, env),
+                }
+                .unwrap(),
             )),
             (Protocol::Dtls, Side::Server) => {
                 Machine::Acceptor(Box::new(Acceptor::new(SoftCrypto, settings, env)))
             }
             (Protocol::Tls, Side::Client) => Machine::TlsClient(Box::new(
-                TlsClientHandshake::new(
-                    SoftCrypto,
-                    shown,
-                    settings,
-                    buffers_for(setup.is_x509),
-                    env,
-                )
+                match kind.kx.has_resumption() {
+                    true => {
+                        let session = sessions.resumable.take();
+                        TlsClientHandshake::resuming(
+                            SoftCrypto, shown, settings, session, buffers, env,
+                        )
+                    }
+                    false => TlsClientHandshake::new(SoftCrypto, shown, settings, buffers, env),
+                }
                 .unwrap(),
             )),
             (Protocol::Tls, Side::Server) => Machine::TlsServer(Box::new(
-                TlsServerHandshake::new(
-                    SoftCrypto,
-                    known,
-                    settings,
-                    buffers_for(setup.is_x509),
-                    env,
-                )
+                match kind.kx.has_resumption() {
+                    true => {
+                        let resumption = sessions.of_server(None, env);
+                        TlsServerHandshake::resuming(
+                            SoftCrypto, known, settings, resumption, buffers, env,
+                        )
+                    }
+                    false => TlsServerHandshake::new(SoftCrypto, known, settings, buffers, env),
+                }
                 .unwrap(),
             )),
         };
@@ -217,6 +301,9 @@ impl Stand {
             server_random: [0x22; 32],
             cookie: Vec::new(),
             machine_public_key: Vec::new(),
+            suite: kind.kx.suite(),
+            has_extended_master_secret: true,
+            sessions,
             keys: None,
             opener: None,
             machine_has_changed: false,
@@ -303,13 +390,25 @@ impl Stand {
                 self.machine_next_seq = self.next_seq;
             }
             self.commit(name);
-            if self.is_past_the_next(before)
-                && let Some(queued) = self.queued.take()
-            {
-                self.commit(&queued);
+            let queued = match self.is_past_the_next(before) {
+                true => self.queued.take(),
+                false => None,
+            };
+            match queued.as_deref() {
+                // A ticket that was kept has its turn behind the client's own flight.
+                Some("NewSessionTicket") => {
+                    outcome.sent = self.digest(&raw);
+                    self.commit("NewSessionTicket");
+                }
+                Some(queued) => {
+                    self.commit(queued);
+                    outcome.sent = self.digest(&raw);
+                }
+                None => outcome.sent = self.digest(&raw),
             }
+        } else {
+            outcome.sent = self.digest(&raw);
         }
-        outcome.sent = self.digest(&raw);
         if outcome.error.is_none() {
             self.history.push((name.to_owned(), record.to_vec()));
         }
@@ -338,6 +437,16 @@ impl Stand {
         self.next_seq += 1;
         if kind == "ClientKeyExchange" {
             self.derive_keys();
+        }
+        if matches!(kind, "ClientHello" | "ServerHello") {
+            self.has_extended_master_secret = !name.ends_with("no_extended_master_secret")
+                && !name.ends_with("no_extensions_block");
+        }
+        if kind == "ServerHello"
+            && name != "ServerHello:other_session_id"
+            && let Some(master) = self.sessions.master.clone()
+        {
+            self.set_keys(master);
         }
     }
 
@@ -369,17 +478,20 @@ impl Stand {
                     }
                     Acceptance::Accept(hello) => {
                         let settings = *acceptor.settings();
-                        self.machine = Machine::DtlsServer(Box::new(
-                            ServerHandshake::new(
-                                SoftCrypto,
-                                known,
-                                settings,
-                                hello,
-                                buffers_for(self.is_x509),
-                                env,
-                            )
-                            .unwrap(),
-                        ));
+                        let buffers = buffers_for(self.kind.kx, self.is_x509);
+                        let machine = match self.kind.kx.has_resumption() {
+                            true => {
+                                let id = Some(hello.session_id());
+                                let resumption = self.sessions.of_server(id, env);
+                                ServerHandshake::resuming(
+                                    SoftCrypto, known, settings, resumption, hello, buffers, env,
+                                )
+                            }
+                            false => ServerHandshake::new(
+                                SoftCrypto, known, settings, hello, buffers, env,
+                            ),
+                        };
+                        self.machine = Machine::DtlsServer(Box::new(machine.unwrap()));
                     }
                     Acceptance::Drop(_) => {}
                 }
@@ -392,15 +504,22 @@ impl Stand {
                 Machine::DtlsServer(machine) => machine
                     .handle_datagram(env, rest)
                     .map(|received| Some((received.event, received.rest))),
-                Machine::DtlsSession(machine) => machine
+                Machine::DtlsSession(machine, _) => machine
                     .handle_datagram(env, rest)
                     .map(|received| Some((received.event, received.rest))),
                 Machine::TlsClient(machine) => machine
                     .handle_bytes(env, rest)
                     .map(|received| received.map(|received| (received.event, received.rest))),
-                Machine::TlsServer(machine) => machine
-                    .handle_bytes(env, rest)
-                    .map(|received| received.map(|received| (received.event, received.rest))),
+                Machine::TlsServer(machine) => {
+                    if let (Some(table), Some(id)) =
+                        (&self.sessions.table, machine.peek_session_id(rest))
+                    {
+                        machine.offer_session(table.find(&id, self.now));
+                    }
+                    machine
+                        .handle_bytes(env, rest)
+                        .map(|received| received.map(|received| (received.event, received.rest)))
+                }
                 Machine::TlsSession(machine) => machine
                     .handle_bytes(env, rest)
                     .map(|received| received.map(|received| (received.event, received.rest))),
@@ -424,7 +543,8 @@ impl Stand {
             };
             if is_over {
                 self.machine.transmit(env, &mut raw);
-                self.machine.become_session();
+                let (resumable, cacheable) = self.machine.become_session();
+                self.sessions.keep(resumable, cacheable);
             }
         }
         self.machine.transmit(env, &mut raw);
@@ -459,7 +579,7 @@ impl Stand {
 
     pub fn close(&mut self) -> Outcome {
         match &mut self.machine {
-            Machine::DtlsSession(session) => session.close(),
+            Machine::DtlsSession(session, _) => session.close(),
             Machine::TlsSession(session) => session.close(),
             _ => panic!("no session"),
         }
@@ -474,7 +594,7 @@ impl Stand {
     pub fn hear(&mut self, text: &[u8]) -> Result<Vec<Sent>, ChannelError> {
         let mut out = vec![0; text.len() + 64];
         let len = match &mut self.machine {
-            Machine::DtlsSession(session) => session.seal(text, &mut out)?,
+            Machine::DtlsSession(session, _) => session.seal(text, &mut out)?,
             Machine::TlsSession(session) => session.seal(text, &mut out)?,
             _ => panic!("no session: {}", self.state()),
         };
@@ -569,8 +689,22 @@ impl Stand {
                 1 => {
                     self.transcript.clear();
                     self.client_random.copy_from_slice(&body[2..34]);
+                    self.sessions.offered_id = session_id_of(body).to_vec();
                 }
-                2 => self.server_random.copy_from_slice(&body[2..34]),
+                2 => {
+                    self.server_random.copy_from_slice(&body[2..34]);
+                    let id = session_id_of(body);
+                    let suite = &body[35 + id.len()..][..2];
+                    self.suite = CipherSuite(u16::from_be_bytes([suite[0], suite[1]]));
+                    // RFC 5246 §7.4.1.3: the session whose ID comes back is resumed.
+                    let own_id = session_id_of(&self.transcript[header_len..]);
+                    let is_resumed = !id.is_empty() && id == own_id;
+                    self.sessions.id = id.to_vec();
+                    if let (true, Some(master)) = (is_resumed, self.sessions.master.clone()) {
+                        self.set_keys(master);
+                    }
+                }
+                4 => self.sessions.ticket = body[6..].to_vec(),
                 12 if self.kind.kx == Kx::EcdheEcdsa => {
                     let group = u16::from_be_bytes([body[1], body[2]]);
                     self.group = NamedGroup::from_code_point(group).unwrap();
@@ -602,8 +736,8 @@ impl Stand {
 
     fn derive_keys(&mut self) {
         let other_secret = match self.kind.kx {
-            Kx::Psk => vec![0; PSK.len()],
-            Kx::EcdhePsk | Kx::EcdheEcdsa => {
+            kx if kx.is_psk() => vec![0; PSK.len()],
+            _ => {
                 let key = SoftCrypto.agreement_key(self.group, &[7; 32]).unwrap();
                 match key.agree(&self.machine_public_key) {
                     Ok(secret) => secret.expose().to_vec(),
@@ -620,13 +754,18 @@ impl Stand {
                 premaster.extend(secret);
             }
         }
-        let hash = sha256(&self.transcript);
-        let master = prf(&premaster, b"extended master secret", &hash, 48);
+        let master = if self.has_extended_master_secret {
+            let hash = sha256(&self.transcript);
+            prf(&premaster, b"extended master secret", &hash, 48)
+        } else {
+            let seed = [self.client_random, self.server_random].concat();
+            prf(&premaster, b"master secret", &seed, 48)
+        };
         self.set_keys(master);
     }
 
     fn set_keys(&mut self, master: Vec<u8>) {
-        let algorithm = self.kind.kx.suite().aead().unwrap();
+        let algorithm = self.suite.aead().unwrap();
         let key_len = algorithm.key_len();
         let iv_len = TrafficKeys::<SoftAead>::iv_len(algorithm);
         let seed = [self.server_random, self.client_random].concat();
@@ -756,7 +895,7 @@ impl Stand {
         let keys = match &self.keys {
             Some(keys) => keys.peer.keys(),
             None => {
-                let algorithm = self.kind.kx.suite().aead().unwrap();
+                let algorithm = self.suite.aead().unwrap();
                 TrafficKeys::new(&SoftCrypto, algorithm, &[1; 16], &[2; 4]).unwrap()
             }
         };
@@ -818,9 +957,18 @@ impl Stand {
     }
 }
 
-/// Chains need more room than raw public keys.
-fn buffers_for(is_x509: bool) -> Buffers<Bytes> {
-    let len = if is_x509 { 4_096 } else { 512 };
+/// A ServerHello's session ID, and a ClientHello's.
+fn session_id_of(hello: &[u8]) -> &[u8] {
+    &hello[35..][..usize::from(hello[34])]
+}
+
+/// Chains need more room than raw public keys, and a hello with a ticket more than one without.
+fn buffers_for(kx: Kx, is_x509: bool) -> Buffers<Bytes> {
+    let len = match (is_x509, kx.has_resumption()) {
+        (true, _) => 4_096,
+        (false, true) => 1_024,
+        (false, false) => 512,
+    };
     Buffers {
         incoming: vec![0; len].into(),
         outgoing: vec![0; len].into(),

@@ -80,7 +80,8 @@ impl Cell {
             .iter()
             .find(|row| {
                 matches_word(row.machine, self.kind.machine())
-                    && matches_word(row.kx, self.kind.kx.name())
+                    && (matches_word(row.kx, self.kind.kx.name())
+                        || row.kx == "PSK" && self.kind.kx.is_psk())
                     && matches_word(row.state, self.state)
                     && row
                         .message
@@ -161,10 +162,13 @@ pub fn state_named(state: &str) -> &'static str {
     [Side::Client, Side::Server]
         .into_iter()
         .flat_map(|side| {
-            // The key exchange with all the states that there are.
-            let (protocol, kx) = (Protocol::Tls, Kx::EcdheEcdsa);
-            Kind { protocol, side, kx }.states()
+            // The two that have all the states that there are.
+            let protocol = Protocol::Tls;
+            [Kx::EcdheEcdsa, Kx::PskTicket]
+                .into_iter()
+                .flat_map(move |kx| Kind { protocol, side, kx }.states())
         })
-        .find(|&&known| known == state)
+        .copied()
+        .find(|&known| known == state)
         .unwrap()
 }
