@@ -46,14 +46,24 @@ const NAMES: [&str; 19] = [
 
 /// Cells where the machine does what the table doesn't allow, as `machine | kx | state | message |
 /// what it does`, with their number and why that stands. Each is met, and no others.
-const DEVIATES: [(&str, usize, &str); 16] = [
+const DEVIATES: [(&str, usize, &str); 18] = [
     (
         "dtls-client | * | ChangeCipherSpec | ServerHelloDone replayed old | resend",
         3,
         EPOCH_0_HAS_NO_WINDOW,
     ),
     (
+        "dtls-client | PSK_TICKET | NewSessionTicket | ServerHelloDone replayed old | resend",
+        1,
+        EPOCH_0_HAS_NO_WINDOW,
+    ),
+    (
         "dtls-server | * | ClientKeyExchange | ClientHello replayed old | resend",
+        3,
+        EPOCH_0_HAS_NO_WINDOW,
+    ),
+    (
+        "dtls-server | * | ChangeCipherSpec | ClientHello replayed old | resend",
         2,
         EPOCH_0_HAS_NO_WINDOW,
     ),
@@ -64,47 +74,47 @@ const DEVIATES: [(&str, usize, &str); 16] = [
     ),
     (
         "dtls-server | * | ClientHello | ClientHello clear old | next *",
-        3,
+        6,
         ACCEPTOR_HAS_NO_STATE,
     ),
     (
         "dtls-server | * | ClientHello | ClientHello clear early | next *",
-        3,
+        6,
         ACCEPTOR_HAS_NO_STATE,
     ),
     (
         "dtls-server | * | ClientKeyExchange | alert_fatal clear - | drop",
-        3,
+        4,
         ANYBODYS_ALERT,
     ),
     (
         "dtls-server | * | ClientKeyExchange | close_notify clear - | drop",
-        3,
+        4,
         ANYBODYS_ALERT,
     ),
     (
         "dtls-server | * | ChangeCipherSpec | alert_fatal clear - | drop",
-        3,
+        6,
         ANYBODYS_ALERT,
     ),
     (
         "dtls-server | * | ChangeCipherSpec | close_notify clear - | drop",
-        3,
+        6,
         ANYBODYS_ALERT,
     ),
     (
         "* | * | Established | ClientHello:scsv protected * | warn 100",
-        6,
+        12,
         REFUSED_UNREAD,
     ),
     (
         "dtls-server | * | Established | ClientHello:no_renegotiation_info protected next | warn 100",
-        3,
+        6,
         REFUSED_UNREAD,
     ),
     (
         "tls-server | * | Established | ClientHello:no_renegotiation_info protected - | warn 100",
-        3,
+        6,
         REFUSED_UNREAD,
     ),
     (
@@ -145,13 +155,15 @@ const REFUSED_UNREAD: &str = "every hello is refused unread, by the no_renegotia
 /// as the table allows: each of 13 that has no place after the next one. A client ignores HelloRequest
 /// everywhere, and where a message may be left out, the next but one has a place too. Before ServerHello,
 /// which is run twice, they are 10 with PSK and else 11; before ServerKeyExchange 11 each with PSK and
-/// ECDHE_PSK. With ECDHE_ECDSA they are 11 before Certificate, 10 before ServerKeyExchange and 11 before
+/// ECDHE_PSK. A promised ticket adds as many as PSK has, 11 before ServerHelloDone, and 11 before a
+/// ServerHello that resumes and promises one; without one nothing in clear has a turn behind that. With ECDHE_ECDSA they are 11 before Certificate, 10 before ServerKeyExchange and 11 before
 /// CertificateRequest; and a server, which keeps no ClientHello, has 11 before Certificate and before
 /// ClientKeyExchange. Later there are none: what is kept is forgotten with epoch 0.
-const ENDED_IN_THEIR_TURN: usize = 2 * (10 + 11 + 11) + 2 * 11 + (11 + 10 + 11) + 2 * 11;
+const ENDED_IN_THEIR_TURN: usize =
+    2 * (10 + 11 + 11) + 2 * 11 + (11 + 10 + 11) + 2 * 11 + (2 * 10 + 11 + 11) + 2 * 11;
 
 /// Where replays in epoch 0 can't be brought about beyond those of what was taken, and why.
-const NO_WINDOW_YET: [&str; 25] = [
+const NO_WINDOW_YET: [&str; 44] = [
     "dtls-client | PSK | ServerHello",
     "dtls-client | PSK | ServerKeyExchange",
     "dtls-client | PSK | ServerHelloDone",
@@ -166,6 +178,18 @@ const NO_WINDOW_YET: [&str; 25] = [
     "dtls-client | ECDHE_ECDSA | CertificateRequest",
     "dtls-client | ECDHE_ECDSA | ServerHelloDone",
     "dtls-client | ECDHE_ECDSA | ChangeCipherSpec",
+    "dtls-client | PSK_TICKET | ServerHello",
+    "dtls-client | PSK_TICKET | ServerKeyExchange",
+    "dtls-client | PSK_TICKET | ServerHelloDone",
+    "dtls-client | PSK_TICKET | NewSessionTicket",
+    "dtls-client | PSK_TICKET | ChangeCipherSpec",
+    "dtls-client | RESUMED_ID | ServerHello",
+    "dtls-client | RESUMED_ID | ChangeCipherSpec",
+    "dtls-client | RESUMED_TICKET | ServerHello",
+    "dtls-client | RESUMED_TICKET | ChangeCipherSpec",
+    "dtls-client | RESUMED_NEW_TICKET | ServerHello",
+    "dtls-client | RESUMED_NEW_TICKET | NewSessionTicket",
+    "dtls-client | RESUMED_NEW_TICKET | ChangeCipherSpec",
     "dtls-server | PSK | ClientHello",
     "dtls-server | PSK | ClientKeyExchange",
     "dtls-server | PSK | ChangeCipherSpec",
@@ -177,6 +201,13 @@ const NO_WINDOW_YET: [&str; 25] = [
     "dtls-server | ECDHE_ECDSA | ClientKeyExchange",
     "dtls-server | ECDHE_ECDSA | CertificateVerify",
     "dtls-server | ECDHE_ECDSA | ChangeCipherSpec",
+    "dtls-server | PSK_TICKET | ClientHello",
+    "dtls-server | PSK_TICKET | ClientKeyExchange",
+    "dtls-server | PSK_TICKET | ChangeCipherSpec",
+    "dtls-server | RESUMED_ID | ClientHello",
+    "dtls-server | RESUMED_ID | ChangeCipherSpec",
+    "dtls-server | RESUMED_TICKET | ClientHello",
+    "dtls-server | RESUMED_TICKET | ChangeCipherSpec",
 ];
 
 const WHY_NO_WINDOW: &str = "replayed, beyond byte for byte copies of what was taken: no record was \
@@ -233,6 +264,8 @@ fn seen(stand: &Stand, name: &str, before: &str, flight: &[Sent], outcome: &Outc
         };
     }
     match (&outcome.plaintexts[..], sent) {
+        // A server that refuses a hello that its acceptor took is over before it is fed.
+        ([], [Sent::Alert(2, description)]) if is_over => Seen::Fatal(*description),
         ([text], []) if text == b"data" && before == "Established" => Seen::Next("Established"),
         ([], _) if after != before => Seen::Next(state_named(after)),
         ([], [Sent::Message(1, _)]) if name.starts_with("HelloVerify") => Seen::Next("ServerHello"),
@@ -401,8 +434,19 @@ fn kinds() -> Vec<Kind> {
     let mut kinds = Vec::new();
     for protocol in [Protocol::Dtls, Protocol::Tls] {
         for side in [Side::Client, Side::Server] {
-            for kx in [Kx::Psk, Kx::EcdhePsk, Kx::EcdheEcdsa] {
-                kinds.push(Kind { protocol, side, kx });
+            for kx in [
+                Kx::Psk,
+                Kx::EcdhePsk,
+                Kx::EcdheEcdsa,
+                Kx::PskTicket,
+                Kx::ResumedId,
+                Kx::ResumedTicket,
+                Kx::ResumedNewTicket,
+            ] {
+                // Servers of this crate renew no tickets.
+                if (side, kx) != (Side::Server, Kx::ResumedNewTicket) {
+                    kinds.push(Kind { protocol, side, kx });
+                }
             }
         }
     }
@@ -424,6 +468,7 @@ fn stand_in(kind: Kind, state: &str, way: usize, setup: &Setup<'_>) -> Stand {
         (0, _) => ("Established", "close_notify"),
         (1, _) => ("Established", "alert_fatal"),
         (2, Side::Client) => ("ServerHello", "ServerHello:cut_off"),
+        (2, Side::Server) if kind.kx.is_resumed() => ("Finished", "Finished:cut_off"),
         (2, Side::Server) => ("ClientKeyExchange", "ClientKeyExchange:cut_off"),
         _ => ("Finished", "Finished:wrong_verify_data"),
     };
@@ -603,6 +648,20 @@ fn variants(kind: Kind, state: &str) -> Vec<(String, String)> {
         ],
         _ => Vec::new(),
     };
+    words.extend(match (kind.side, state) {
+        (Side::Client, "ServerHello") if kind.kx.is_resumed() => &[
+            ("ServerHello:other_session_id", ""),
+            ("ServerHello:resumed_with_other_suite", ""),
+        ][..],
+        (Side::Client, "NewSessionTicket") => &[("NewSessionTicket:empty_ticket", "")],
+        (Side::Server, "ClientHello") if kind.kx.is_resumed() => {
+            &[("ClientHello:session_without_its_suite", "")]
+        }
+        _ => &[],
+    });
+    if (kind.side, kind.kx, state) == (Side::Server, Kx::ResumedTicket, "ClientHello") {
+        words.push(("ClientHello:ticket_forged", ""));
+    }
     if kind.kx == Kx::EcdhePsk {
         words.extend(match (kind.side, state) {
             (Side::Client, "ServerHello") => &[
