@@ -203,7 +203,7 @@ impl Stand {
         push8(&mut body, &session_id);
         match variant {
             // RFC 8442 §3 has an alert of its own for its suites in another version.
-            "suite_not_offered" | "other_version" => body.extend([0xc0, 0xa4]),
+            "suite_not_offered" | "other_version" => body.extend([0, 0xa8]),
             "resumed_with_other_suite" => body.extend(OTHER_SUITE.0.to_be_bytes()),
             "scsv_chosen" => body.extend([0, 0xff]),
             _ => body.extend(self.kind.kx.suite().0.to_be_bytes()),
