@@ -13,6 +13,7 @@ pub mod load;
 pub mod matrix;
 pub mod openssl_dtls;
 pub mod record;
+pub mod resumed;
 pub mod rounds;
 pub mod suites;
 pub mod versions;

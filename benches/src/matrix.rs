@@ -26,8 +26,8 @@ use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::ssl::{
-    Ssl, SslContext, SslMethod, SslMode, SslOptions, SslSessionCacheMode, SslStream, SslVerifyMode,
-    SslVersion,
+    Ssl, SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions, SslSessionCacheMode,
+    SslStream, SslVerifyMode, SslVersion,
 };
 use openssl::x509::{X509, X509Name};
 use rand_core::UnwrapErr;
@@ -130,7 +130,7 @@ const fn kind(name: &'static str, suite: CipherSuite, openssl: &'static str) -> 
 pub type Split = [Duration; 2];
 
 #[expect(clippy::disallowed_methods, reason = "measuring is reading a clock")]
-fn timed<T>(spent: &mut Duration, job: impl FnOnce() -> T) -> T {
+pub(crate) fn timed<T>(spent: &mut Duration, job: impl FnOnce() -> T) -> T {
     let start = Clock::now();
     let result = job();
     *spent += start.elapsed();
@@ -489,55 +489,19 @@ impl OpenSsl {
 
     /// Sets both ends up for a suite by OpenSSL's name, in a mode of OpenSSL's.
     pub fn with_mode(transport: Transport, suite: &str, mode: SslMode) -> Self {
-        let identities = [identity(), identity()];
-        let [of_client, of_server] = &identities;
-        let context = |method, own: &(PKey<Private>, X509), other: &(PKey<Private>, X509)| {
-            let mut context = SslContext::builder(method).unwrap();
-            let version = match transport {
-                Transport::Dtls => SslVersion::DTLS1_2,
-                Transport::Tls => SslVersion::TLS1_2,
-            };
-            context.set_min_proto_version(Some(version)).unwrap();
-            context.set_max_proto_version(Some(version)).unwrap();
-            context.set_cipher_list(suite).unwrap();
-            context.set_security_level(0);
-            context.set_mode(mode);
-            // Nor is anything kept by ours.
-            context.set_session_cache_mode(SslSessionCacheMode::OFF);
-            context.set_options(SslOptions::NO_QUERY_MTU | SslOptions::NO_TICKET);
-            context.set_groups_list("X25519:P-256").unwrap();
-            if suite.contains("ECDSA") {
-                context.set_private_key(&own.0).unwrap();
-                context.set_certificate(&own.1).unwrap();
-                context.cert_store_mut().add_cert(other.1.clone()).unwrap();
-                context.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
-            }
-            context
-        };
+        let [of_client, of_server] = &[identity(), identity()];
         let (client, server) = match transport {
             Transport::Dtls => (SslMethod::dtls_client(), SslMethod::dtls_server()),
             Transport::Tls => (SslMethod::tls_client(), SslMethod::tls_server()),
         };
-        let mut client = context(client, of_client, of_server);
-        client.set_psk_client_callback(|_, _, identity, psk| {
-            identity[..IDENTITY.len()].copy_from_slice(IDENTITY.as_bytes());
-            identity[IDENTITY.len()] = 0;
-            psk[..PSK.len()].copy_from_slice(PSK);
-            Ok(PSK.len())
-        });
-        let mut server = context(server, of_server, of_client);
-        if transport == Transport::Dtls {
-            server.set_options(SslOptions::COOKIE_EXCHANGE);
-        }
-        server.set_cookie_generate_cb(|_, cookie| {
-            cookie[..16].copy_from_slice(&[0xc0; 16]);
-            Ok(16)
-        });
-        server.set_cookie_verify_cb(|_, cookie| cookie == [0xc0; 16]);
-        server.set_psk_server_callback(|_, _, psk| {
-            psk[..PSK.len()].copy_from_slice(PSK);
-            Ok(PSK.len())
-        });
+        let mut client = SslContext::builder(client).unwrap();
+        set_up(&mut client, transport, suite, [of_client, of_server]);
+        set_up_client(&mut client);
+        client.set_mode(mode);
+        let mut server = SslContext::builder(server).unwrap();
+        set_up(&mut server, transport, suite, [of_server, of_client]);
+        set_up_server(&mut server, transport);
+        server.set_mode(mode);
         Self {
             client: client.build(),
             server: server.build(),
@@ -610,8 +574,61 @@ pub fn pass(
     ends[to].ssl_read(out).unwrap()
 }
 
+/// What both ends are told, with their own key and certificate and the other's.
+pub(crate) fn set_up(
+    context: &mut SslContextBuilder,
+    transport: Transport,
+    suite: &str,
+    [own, other]: [&(PKey<Private>, X509); 2],
+) {
+    let version = match transport {
+        Transport::Dtls => SslVersion::DTLS1_2,
+        Transport::Tls => SslVersion::TLS1_2,
+    };
+    context.set_min_proto_version(Some(version)).unwrap();
+    context.set_max_proto_version(Some(version)).unwrap();
+    context.set_cipher_list(suite).unwrap();
+    context.set_security_level(0);
+    // Nor is anything kept by ours.
+    context.set_session_cache_mode(SslSessionCacheMode::OFF);
+    context.set_options(SslOptions::NO_QUERY_MTU | SslOptions::NO_TICKET);
+    context.set_groups_list("X25519:P-256").unwrap();
+    if suite.contains("ECDSA") {
+        context.set_private_key(&own.0).unwrap();
+        context.set_certificate(&own.1).unwrap();
+        context.cert_store_mut().add_cert(other.1.clone()).unwrap();
+        context.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
+    }
+}
+
+/// What the client is told besides.
+pub(crate) fn set_up_client(client: &mut SslContextBuilder) {
+    client.set_psk_client_callback(|_, _, identity, psk| {
+        identity[..IDENTITY.len()].copy_from_slice(IDENTITY.as_bytes());
+        identity[IDENTITY.len()] = 0;
+        psk[..PSK.len()].copy_from_slice(PSK);
+        Ok(PSK.len())
+    });
+}
+
+/// What the server is told besides.
+pub(crate) fn set_up_server(server: &mut SslContextBuilder, transport: Transport) {
+    if transport == Transport::Dtls {
+        server.set_options(SslOptions::COOKIE_EXCHANGE);
+    }
+    server.set_cookie_generate_cb(|_, cookie| {
+        cookie[..16].copy_from_slice(&[0xc0; 16]);
+        Ok(16)
+    });
+    server.set_cookie_verify_cb(|_, cookie| cookie == [0xc0; 16]);
+    server.set_psk_server_callback(|_, _, psk| {
+        psk[..PSK.len()].copy_from_slice(PSK);
+        Ok(PSK.len())
+    });
+}
+
 /// A key and a certificate that it has signed itself.
-fn identity() -> (PKey<Private>, X509) {
+pub(crate) fn identity() -> (PKey<Private>, X509) {
     let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
     let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
     let mut name = X509Name::builder().unwrap();

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::fmt::Debug;
 use std::io::{self, ErrorKind, Read, Write};
 use std::rc::Rc;
 
@@ -117,13 +118,13 @@ impl Streams {
 }
 
 /// One end on its way.
-pub(crate) enum Step {
-    Waiting(Box<MidHandshakeSslStream<Pipe>>),
-    Done(Box<SslStream<Pipe>>),
+pub(crate) enum Step<W> {
+    Waiting(Box<MidHandshakeSslStream<W>>),
+    Done(Box<SslStream<W>>),
 }
 
-impl Step {
-    pub(crate) fn new(result: Result<SslStream<Pipe>, HandshakeError<Pipe>>) -> Self {
+impl<W: Read + Write + Debug> Step<W> {
+    pub(crate) fn new(result: Result<SslStream<W>, HandshakeError<W>>) -> Self {
         match result {
             Ok(stream) => Self::Done(Box::new(stream)),
             Err(HandshakeError::WouldBlock(stream)) => Self::Waiting(Box::new(stream)),
@@ -144,11 +145,47 @@ impl Step {
 pub(crate) struct Queue(Rc<RefCell<Pieces>>);
 
 #[derive(Debug, Default)]
-struct Pieces {
+pub(crate) struct Pieces {
     waiting: VecDeque<Vec<u8>>,
     /// How much of the first piece of a stream is read.
     read: usize,
     free: Vec<Vec<u8>>,
+}
+
+impl Pieces {
+    /// Hands at most `len` bytes to `take`, which takes them all: of one datagram, whose rest is lost, or of
+    /// one piece of a stream.
+    pub(crate) fn read(
+        &mut self,
+        is_stream: bool,
+        len: usize,
+        take: impl FnOnce(&[u8]),
+    ) -> Option<usize> {
+        let rest = &self.waiting.front()?[self.read..];
+        let len = rest.len().min(len);
+        take(&rest[..len]);
+        if is_stream && len < rest.len() {
+            self.read += len;
+        } else if let Some(mut piece) = self.waiting.pop_front() {
+            self.read = 0;
+            piece.clear();
+            self.free.push(piece);
+        }
+        Some(len)
+    }
+
+    /// Forgets what wasn't read.
+    pub(crate) fn clear(&mut self) {
+        self.read = 0;
+        self.waiting.clear();
+    }
+
+    /// Puts a datagram or a piece behind the others.
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        let mut piece = self.free.pop().unwrap_or_default();
+        piece.extend_from_slice(bytes);
+        self.waiting.push_back(piece);
+    }
 }
 
 /// One end's way to the other. Over datagrams a write is one, and so is a read.
@@ -179,28 +216,17 @@ impl Pipe {
 
 impl Read for Pipe {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let pieces = &mut *self.incoming.0.borrow_mut();
-        let piece = pieces.waiting.front().ok_or(ErrorKind::WouldBlock)?;
-        let rest = &piece[pieces.read..];
-        let len = rest.len().min(out.len());
-        out[..len].copy_from_slice(&rest[..len]);
-        if self.is_stream && len < rest.len() {
-            pieces.read += len;
-        } else if let Some(mut piece) = pieces.waiting.pop_front() {
-            pieces.read = 0;
-            piece.clear();
-            pieces.free.push(piece);
-        }
-        Ok(len)
+        let mut pieces = self.incoming.0.borrow_mut();
+        let read = pieces.read(self.is_stream, out.len(), |bytes| {
+            out[..bytes.len()].copy_from_slice(bytes);
+        });
+        Ok(read.ok_or(ErrorKind::WouldBlock)?)
     }
 }
 
 impl Write for Pipe {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let pieces = &mut *self.outgoing.0.borrow_mut();
-        let mut piece = pieces.free.pop().unwrap_or_default();
-        piece.extend_from_slice(bytes);
-        pieces.waiting.push_back(piece);
+        self.outgoing.0.borrow_mut().write(bytes);
         self.sent += 1;
         Ok(bytes.len())
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use hedgerow_benches::aead::{OpenSsl, Ours, Ring, open_job, seal_job};
 use hedgerow_benches::matrix::{KINDS, Ours as Handshakes, Split, Transport};
 use hedgerow_benches::record::{Records, TlsRecords};
+use hedgerow_benches::resumed::Resumed;
 use hedgerow_benches::rounds::{Contender, Section, measure};
 use hedgerow_benches::suites::{LENGTHS, SUITES};
 use hedgerow_benches::{codec, matrix, openssl_dtls, versions};
@@ -167,12 +168,15 @@ fn handshakes(rounds: usize) {
                         Contender::timed(SOFT, true, move || role.of(soft.run())),
                         Contender::timed(RING, true, move || role.of(ring.run())),
                     ];
-                    // The openssl crate can't set a session without unsafe code.
-                    if let Some(suite) = kind.openssl.filter(|_| !resumes) {
-                        let openssl = matrix::OpenSsl::new(transport, suite);
-                        run.push(Contender::timed(OPENSSL, false, move || {
-                            role.of(openssl.run())
-                        }));
+                    if let Some(suite) = kind.openssl {
+                        let mut job: Box<dyn FnMut() -> Split> = if resumes {
+                            let mut abbreviated = Resumed::new(transport, suite);
+                            Box::new(move || abbreviated.run())
+                        } else {
+                            let full = matrix::OpenSsl::new(transport, suite);
+                            Box::new(move || full.run())
+                        };
+                        run.push(Contender::timed(OPENSSL, false, move || role.of(job())));
                     }
                     let resumed = if resumes { " resumed" } else { "" };
                     let what = format!("{}{resumed}, {}", kind.name, role.name());
