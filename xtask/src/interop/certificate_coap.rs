@@ -205,7 +205,7 @@ fn in_front_of(program: &Path, build: Build, files: &Files) -> Result<String, St
     let (_server, secure) = start_server(build, files)?;
     let http = free_address()?;
     let config = format!(
-        "[http]\nlisten = \"{http}\"\n[security]\nminimum = \"certificate\"\n\
+        "[http]\nlisten = \"{http}\"\n[dtls]\ndeadline = \"5s\"\n[security]\nminimum = \"certificate\"\n\
          [certificate]\nprivate_key = \"client.key\"\nchain = \"client.pem\"\n\
          [[device]]\nname = \"real\"\nuri = \"coaps://{secure}\"\nmode = \"terminate\"\n\
          security = \"certificate\"\nauthority = \"ca.pem\"\ncertificate_name = \"{SERVER_NAME}\"\n\
@@ -229,12 +229,17 @@ fn in_front_of(program: &Path, build: Build, files: &Files) -> Result<String, St
         child::run(&mut command, LIMIT, Echo::Hidden).map(|finished| finished.output)
     };
     let (right, wrong) = (ask("real")?, ask("stream")?);
-    if (right.as_str(), wrong.as_str()) != ("200", "502") {
+    // libcoap 4.3.1 on GnuTLS refuses a type of certificate in silence where the hello comes while it
+    // still accepts the connection ("session establish returned -61"), and with an alert otherwise.
+    let is_refused = wrong == "502" || wrong == "504" && matches!(build, Build::GnuTls);
+    if right != "200" || !is_refused {
         return Err(format!("{right}, {wrong}: {}", gateway.output()));
     }
     let log = gateway.output();
     if !log.contains("security=Certificate") {
         return Err(format!("the log names no mode: {log}"));
     }
-    Ok("200; 502 for a device whose raw public key is another one".to_owned())
+    Ok(format!(
+        "200; {wrong} for a device that has no raw public key"
+    ))
 }
