@@ -110,40 +110,12 @@ where
             answer: 0,
             event: None,
         };
-        // A peer that had several requests under way was challenged for each.
-        let echoed = self.echo_acceptor.as_ref().and_then(|acceptor| {
-            let message = Message::decode(datagram).ok()?;
-            from.with_bytes(|address| acceptor.check(env.now, address, &message))
-        });
-        if let Some(echoed) = echoed {
-            self.prove(env.now, id);
-            self.note_challenged(env, id, echoed);
-        }
-        if let Some(Channel::NoSec(Standing::Unproved { allowance })) = self.channel_mut(id) {
-            let grown = consumed.saturating_mul(MAX_AMPLIFICATION);
-            *allowance = allowance.saturating_add(grown);
-            let asks = Message::decode(datagram)
-                .is_ok_and(|message| message.code().is_request() && !is_repeatable(&message));
-            if let (true, Some(acceptor)) = (asks, &self.echo_acceptor) {
-                let acceptance = from
-                    .with_bytes(|address| acceptor.handle_message(env.now, address, datagram, out));
-                if let EchoAcceptance::Answer(answer) = acceptance {
-                    handled.answer = self.take_allowance(id, answer).unwrap_or_default();
-                }
-                return handled;
-            }
-        }
-        if let Some(Channel::NoSec(Standing::Proved { until })) = self.channel_mut(id)
-            && *until <= env.now
-            && self.asks_anew(env.now, id, datagram)
-            && let Some(acceptor) = &self.echo_acceptor
-        {
-            // Somebody else may have the address by now, or speak for it. Nor does this keep the
-            // association from ending when nobody uses it.
-            let acceptance =
-                from.with_bytes(|address| acceptor.handle_message(env.now, address, datagram, out));
-            if let EchoAcceptance::Answer(answer) = acceptance {
-                handled.answer = answer;
+        if self.is_challenged(env, id, from, datagram) {
+            if let Some(acceptor) = &self.echo_acceptor
+                && let EchoAcceptance::Answer(answer) = from
+                    .with_bytes(|address| acceptor.handle_message(env.now, address, datagram, out))
+            {
+                handled.answer = self.take_allowance(id, answer).unwrap_or_default();
             }
             return handled;
         }
@@ -151,16 +123,48 @@ where
         handled
     }
 
-    /// Says whether a datagram is a request that didn't come before. What comes again gets what it was
-    /// answered with then: challenged, a POST would come once more under another message ID.
-    fn asks_anew(&mut self, now: Instant, id: AssociationId, datagram: &[u8]) -> bool {
-        let Ok(message) = Message::decode(datagram) else {
+    /// Notes what a datagram shows of the address it comes from, and says whether it is a request that a
+    /// proof has to come with first. One that is only challenged keeps no association from ending when
+    /// nobody uses it.
+    fn is_challenged(
+        &mut self,
+        env: &Env<'_>,
+        id: AssociationId,
+        from: A,
+        datagram: &[u8],
+    ) -> bool {
+        let Some(acceptor) = &self.echo_acceptor else {
             return false;
         };
-        let found = self.associations.get_mut(&id);
-        let is_known =
-            found.is_some_and(|found| found.exchange.has_seen(now, message.message_id()));
-        message.code().is_request() && !is_known
+        let message = Message::decode(datagram).ok();
+        // A peer that had several requests under way was challenged for each.
+        let echoed = message.and_then(|message| {
+            from.with_bytes(|address| acceptor.check(env.now, address, &message))
+        });
+        if let Some(echoed) = echoed {
+            self.prove(env.now, id);
+            self.note_challenged(env, id, echoed);
+        }
+        let Some(found) = self.associations.get_mut(&id) else {
+            return false;
+        };
+        let request = message.filter(|message| message.code().is_request());
+        match &mut found.channel {
+            Channel::NoSec(Standing::Unproved { allowance }) => {
+                let grown = datagram.len().saturating_mul(MAX_AMPLIFICATION);
+                *allowance = allowance.saturating_add(grown);
+                request.is_some_and(|request| !is_repeatable(&request))
+            }
+            // Somebody else may have the address by now, or speak for it. What comes again gets what it
+            // was answered with then: challenged, a POST would come once more under another message ID.
+            Channel::NoSec(Standing::Proved { until }) => {
+                *until <= env.now
+                    && request.is_some_and(|request| {
+                        !found.exchange.has_seen(env.now, request.message_id())
+                    })
+            }
+            _ => false,
+        }
     }
 
     /// Holds a datagram to what an unproved address may get, and puts the challenge in the place of an

@@ -11,9 +11,8 @@ mod common;
 
 use std::time::Duration;
 
-use common::{CLIENT, Driver, Host, Known, Place, SERVER, body, defaults, patient};
-use hedgerow_coap::{Code, Message, MessageId, MessageOption, MessageType, MessageWriter};
-use hedgerow_coap::{OptionNumber, Token};
+use common::{CLIENT, Driver, Host, Known, Place, SERVER, body, defaults, get, patient};
+use hedgerow_coap::{Code, Message, MessageId, MessageOption, OptionNumber};
 use hedgerow_core::{CryptoProvider, DropReason, Env, Instant, Misuse, Peer, SecurityMode};
 use hedgerow_crypto_soft::SoftCrypto;
 use hedgerow_endpoint::{AssociationId, Config, Endpoint, Event, SecurityPolicy};
@@ -169,18 +168,6 @@ impl Played {
 enum Came {
     Request,
     Dropped(DropReason),
-}
-
-fn get(id: u16, echo: Option<&[u8]>) -> Vec<u8> {
-    let mut out = [0; 64];
-    let (kind, token) = (MessageType::Confirmable, Token::from([5]));
-    let mut writer = MessageWriter::new(&mut out, kind, Code::GET, MessageId(id), token).unwrap();
-    writer.option(OptionNumber::URI_PATH, b"x").unwrap();
-    if let Some(echo) = echo {
-        writer.option(OptionNumber::ECHO, echo).unwrap();
-    }
-    let len = writer.finish();
-    out[..len].to_vec()
 }
 
 #[test]

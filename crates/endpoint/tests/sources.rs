@@ -11,8 +11,8 @@ mod common;
 
 use std::net::{IpAddr, SocketAddr};
 
-use common::{IDENTITY, Known, PSK, Shown, shown};
-use hedgerow_coap::{Code, Message, MessageId, MessageType, MessageWriter, OptionNumber, Token};
+use common::{IDENTITY, Known, PSK, Shown, get, shown};
+use hedgerow_coap::{Message, OptionNumber};
 use hedgerow_core::{DropReason, Env, Instant, SecurityMode};
 use hedgerow_crypto_soft::SoftCrypto;
 use hedgerow_endpoint::{Address, Config, Endpoint, Event, SecurityPolicy, Source};
@@ -88,18 +88,6 @@ fn handshakes_of_one_source_leave_the_others_theirs() {
     assert_eq!(begin("[2001:db8::3]:1"), Some(DropReason::RateLimited));
     // A hello that comes again is no new handshake.
     assert_eq!(server.handshakes(), 5);
-}
-
-fn get(id: u16, echo: Option<&[u8]>) -> Vec<u8> {
-    let mut out = [0; 64];
-    let (kind, token) = (MessageType::Confirmable, Token::from([5]));
-    let mut writer = MessageWriter::new(&mut out, kind, Code::GET, MessageId(id), token).unwrap();
-    writer.option(OptionNumber::URI_PATH, b"x").unwrap();
-    if let Some(echo) = echo {
-        writer.option(OptionNumber::ECHO, echo).unwrap();
-    }
-    let len = writer.finish();
-    out[..len].to_vec()
 }
 
 #[test]

@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hedgerow_coap::{Code, MessageOption, OptionNumber};
+use hedgerow_coap::{
+    Code, MessageId, MessageOption, MessageType, MessageWriter, OptionNumber, Token,
+};
 use hedgerow_core::{
     ChannelError, CryptoProvider, DropReason, Env, Instant, KeyScope, Peer, PeerId, Psk,
     PskCredentials, PskEntry, PskRequest, PskStore,
@@ -369,3 +371,16 @@ pub fn shown() -> Shown {
 }
 
 const _: fn(&Place) = |place| place.with_bytes(|_| ());
+
+/// A Confirmable GET with an Echo value, if one is given.
+pub fn get(id: u16, echo: Option<&[u8]>) -> Vec<u8> {
+    let mut out = [0; 64];
+    let (kind, token) = (MessageType::Confirmable, Token::from([5]));
+    let mut writer = MessageWriter::new(&mut out, kind, Code::GET, MessageId(id), token).unwrap();
+    writer.option(OptionNumber::URI_PATH, b"x").unwrap();
+    if let Some(echo) = echo {
+        writer.option(OptionNumber::ECHO, echo).unwrap();
+    }
+    let len = writer.finish();
+    out[..len].to_vec()
+}
