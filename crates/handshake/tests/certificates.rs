@@ -77,19 +77,10 @@ fn server_flight(protocol: Protocol, client: Shared, server: Shared) -> (End, En
     let mut client = End::client(protocol, client, settings);
     let mut server = End::server(protocol, server, settings);
     if protocol == Protocol::Dtls {
-        client
-            .transmit()
-            .iter()
-            .for_each(|bytes| server.receive(bytes));
-        server
-            .transmit()
-            .iter()
-            .for_each(|bytes| client.receive(bytes));
+        client.send_to(&mut server);
+        server.send_to(&mut client);
     }
-    client
-        .transmit()
-        .iter()
-        .for_each(|bytes| server.receive(bytes));
+    client.send_to(&mut server);
     let flight = take_apart(protocol, &server.transmit());
     (client, server, flight)
 }
@@ -474,19 +465,10 @@ fn signature_over_another_handshake_is_refused() {
             let mut client = End::client(protocol, raw_client().share(), settings);
             let mut server = End::server_with_seed(protocol, raw_server().share(), settings, 77);
             if protocol == Protocol::Dtls {
-                client
-                    .transmit()
-                    .iter()
-                    .for_each(|bytes| server.receive(bytes));
-                server
-                    .transmit()
-                    .iter()
-                    .for_each(|bytes| client.receive(bytes));
+                client.send_to(&mut server);
+                server.send_to(&mut client);
             }
-            client
-                .transmit()
-                .iter()
-                .for_each(|bytes| server.receive(bytes));
+            client.send_to(&mut server);
             let flight = server.transmit();
             flight.iter().for_each(|bytes| client.receive(bytes));
             (

@@ -110,10 +110,7 @@ fn path_that_says_what_it_carries_costs_no_time() {
         let (mut client, mut server) = ends(Settings::default());
         // The server exists from the second hello on.
         for _ in 0..2 {
-            client
-                .transmit()
-                .iter()
-                .for_each(|bytes| server.receive(bytes));
+            client.send_to(&mut server);
             if server.datagram_len == 0 {
                 server.limit_datagrams(max);
             }
@@ -162,18 +159,9 @@ fn parts(datagrams: &[Vec<u8>]) -> Vec<(u16, usize, usize, usize, Vec<u8>)> {
 #[test]
 fn repacked_flight_has_the_same_messages_in_new_records() {
     let (mut client, mut server) = ends(Settings::default());
-    client
-        .transmit()
-        .iter()
-        .for_each(|bytes| server.receive(bytes));
-    server
-        .transmit()
-        .iter()
-        .for_each(|bytes| client.receive(bytes));
-    client
-        .transmit()
-        .iter()
-        .for_each(|bytes| server.receive(bytes));
+    client.send_to(&mut server);
+    server.send_to(&mut client);
+    client.send_to(&mut server);
     let long = server.transmit();
     server.limit_datagrams(400);
     let short = server.transmit();
@@ -203,18 +191,9 @@ fn repacked_flight_has_the_same_messages_in_new_records() {
 fn forged_refusals_neither_shrink_below_the_least_nor_multiply_flights() {
     let settings = Settings::default();
     let (mut client, mut server) = ends(settings);
-    client
-        .transmit()
-        .iter()
-        .for_each(|bytes| server.receive(bytes));
-    server
-        .transmit()
-        .iter()
-        .for_each(|bytes| client.receive(bytes));
-    client
-        .transmit()
-        .iter()
-        .for_each(|bytes| server.receive(bytes));
+    client.send_to(&mut server);
+    server.send_to(&mut client);
+    client.send_to(&mut server);
     let mut flights = usize::from(!server.transmit().is_empty());
     for len in (0..1_200).rev() {
         server.limit_datagrams(len);

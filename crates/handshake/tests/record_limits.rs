@@ -243,10 +243,7 @@ fn server_refusal(protocol: Protocol, of_client: Settings, from: &[u8], to: &[u8
         replace(&mut hello, from, to);
         hello.iter().for_each(|bytes| server.receive(bytes));
         if server.failure.is_none() && protocol == Protocol::Dtls {
-            server
-                .transmit()
-                .iter()
-                .for_each(|bytes| client.receive(bytes));
+            server.send_to(&mut client);
         }
     }
     alert_sent(&server)

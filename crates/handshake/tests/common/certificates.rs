@@ -428,6 +428,13 @@ impl End {
         }
     }
 
+    /// Gives the peer what is there to be sent.
+    pub fn send_to(&mut self, peer: &mut Self) {
+        for bytes in self.transmit() {
+            peer.receive(&bytes);
+        }
+    }
+
     /// The path carries no datagram above `len` bytes, as somebody says.
     pub fn limit_datagrams(&mut self, len: usize) {
         match &mut self.stage {
