@@ -1,6 +1,6 @@
 //! The secure channel: what a DTLS session, a group session and no security at all have in common.
 
-use crate::{ChannelError, DropReason, Env, Instant, KeyScope, Psk, SecurityMode};
+use crate::{ChannelError, DropReason, Env, Instant, KeyPurpose, KeyScope, Psk, SecurityMode};
 
 /// The application's own number for a peer, given by its [`PskStore`](crate::PskStore)
 /// or its [`CertificateCredentials`](crate::CertificateCredentials).
@@ -18,6 +18,9 @@ pub enum Peer {
     Psk(PeerId),
     /// One of those who hold the shared key known under this number. Which one, nobody can tell.
     SharedPsk(PeerId),
+    /// Whoever holds the key known under this number, which is for end-to-end security: nobody else has
+    /// it, and no gateway between.
+    EndToEndPsk(PeerId),
     /// Whoever has the private key of the raw public key that the credentials know under this number.
     RawPublicKey(PeerId),
     /// The owner of a certificate, which was verified up to a trusted authority and belongs to whom
@@ -28,9 +31,20 @@ pub enum Peer {
 impl Peer {
     /// Who has proved to have a pre-shared key.
     pub const fn of_psk(psk: &Psk, peer: PeerId) -> Self {
-        match psk.scope() {
-            KeyScope::OnePeer => Self::Psk(peer),
-            KeyScope::Shared => Self::SharedPsk(peer),
+        match (psk.purpose(), psk.scope()) {
+            (KeyPurpose::EndToEnd, _) => Self::EndToEndPsk(peer),
+            (KeyPurpose::Hop, KeyScope::OnePeer) => Self::Psk(peer),
+            (KeyPurpose::Hop, KeyScope::Shared) => Self::SharedPsk(peer),
+        }
+    }
+
+    /// Returns what the key is for by which the peer is known; `None` without a pre-shared key. A
+    /// private key is nobody else's, so that the number alone says what its owner may do.
+    pub const fn key_purpose(self) -> Option<KeyPurpose> {
+        match self {
+            Self::Psk(_) | Self::SharedPsk(_) => Some(KeyPurpose::Hop),
+            Self::EndToEndPsk(_) => Some(KeyPurpose::EndToEnd),
+            Self::Anonymous | Self::RawPublicKey(_) | Self::Certificate(_) => None,
         }
     }
 
@@ -40,6 +54,7 @@ impl Peer {
             Self::Anonymous => None,
             Self::Psk(peer)
             | Self::SharedPsk(peer)
+            | Self::EndToEndPsk(peer)
             | Self::RawPublicKey(peer)
             | Self::Certificate(peer) => Some(peer),
         }
@@ -50,7 +65,7 @@ impl Peer {
         match self {
             Self::Anonymous => SecurityMode::NoSec,
             Self::SharedPsk(_) => SecurityMode::SharedKey,
-            Self::Psk(_) => SecurityMode::MultiKey,
+            Self::Psk(_) | Self::EndToEndPsk(_) => SecurityMode::MultiKey,
             Self::RawPublicKey(_) | Self::Certificate(_) => SecurityMode::Certificate,
         }
     }

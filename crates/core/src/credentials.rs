@@ -2,7 +2,7 @@
 //!
 //! Whoever has pre-shared keys alone implements [`PskCredentials`] or [`PskStore`] and nothing here.
 
-use crate::{CertificateCredentials, Credentials, Peer, PskCredentials, PskStore};
+use crate::{CertificateCredentials, Credentials, KeyPurpose, Peer, PskCredentials, PskStore};
 
 /// What a client has for one server. What it doesn't have it doesn't offer.
 pub trait ClientCredentials {
@@ -11,6 +11,12 @@ pub trait ClientCredentials {
 
     /// Returns how the client proves itself by signing and whom it accepts, if it does.
     fn certificates(&self) -> Option<&dyn CertificateCredentials>;
+
+    /// Returns what [`Self::certificates`] are for: a hop's security, if nothing else is said. Whoever is
+    /// accepted as a hop's server may be the gateway.
+    fn certificate_purpose(&self) -> KeyPurpose {
+        KeyPurpose::Hop
+    }
 
     /// Says whether policy permits a session with a server that is known so: any, if nothing else is
     /// said. A pre-shared key that isn't permitted is not offered.

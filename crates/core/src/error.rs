@@ -1,7 +1,7 @@
 //! The three groups of channel errors. Noise is in none of them: see
 //! [`DropReason`](crate::DropReason).
 
-use crate::SecurityMode;
+use crate::{KeyPurpose, SecurityMode};
 
 /// Why a channel refused a call or came to an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -140,6 +140,32 @@ pub enum Misuse {
         /// The least that is permitted.
         least: SecurityMode,
     },
+    /// A key for end-to-end security is too short to be worth trying a dictionary in vain.
+    #[error("end-to-end key of {len} bytes: {min} random ones or more needed")]
+    EndToEndKeyLength {
+        /// Length given, in bytes.
+        len: usize,
+        /// Shortest length, in bytes.
+        min: usize,
+    },
+    /// A key that many have was given for end-to-end security: any of them could play an end.
+    #[error("a key that others have too can't be used end to end")]
+    SharedEndToEndKey,
+    /// Credentials for one purpose were given for the other. What a gateway has must not secure
+    /// anything against it, and what it must not have must not be shown on a hop.
+    #[error("{given} credentials given for {wanted} security: a key is for one of them")]
+    KeyPurpose {
+        /// What the credentials are for.
+        given: KeyPurpose,
+        /// What the association is for.
+        wanted: KeyPurpose,
+    },
+    /// An end-to-end key is also one by which this end's own clients come in: whoever is between
+    /// could lead this end to itself.
+    #[error(
+        "end-to-end key is used as a client and as a server: expected one key for each direction"
+    )]
+    KeyInBothRoles,
     /// The provider doesn't offer what the configuration asks for.
     #[error("the crypto provider does not offer what the configuration asks for")]
     NotOffered,

@@ -72,8 +72,8 @@ pub use key_agreement::{
 };
 pub use key_log::{KeyLog, KeyLogging};
 pub use psk::{
-    Credentials, KeyScope, MAX_PSK_IDENTITY_LEN, MAX_PSK_LEN, Psk, PskCredentials, PskEntry,
-    PskRequest, PskStore,
+    Credentials, KeyPurpose, KeyScope, MAX_PSK_IDENTITY_LEN, MAX_PSK_LEN, MIN_END_TO_END_PSK_LEN,
+    Psk, PskCredentials, PskEntry, PskRequest, PskStore,
 };
 pub use rand_core::CryptoRng;
 pub use secret::Secret;

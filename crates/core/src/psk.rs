@@ -1,4 +1,4 @@
-//! Pre-shared keys and where they come from.
+//! Pre-shared keys, what they are for, and where they come from.
 
 use core::fmt;
 
@@ -10,11 +10,22 @@ pub const MAX_PSK_LEN: usize = 64;
 /// The longest PSK identity, in bytes: what RFC 4279 §5.3 asks every implementation to support.
 pub const MAX_PSK_IDENTITY_LEN: usize = 128;
 
+/// The shortest pre-shared key for end-to-end security, in bytes. Whoever is between the ends sees
+/// every handshake and may try a dictionary on it (RFC 4279 §7.2); 128 random bits have none.
+pub const MIN_END_TO_END_PSK_LEN: usize = 16;
+
 /// A pre-shared key of 1 to [`MAX_PSK_LEN`] bytes: zeroed on drop, printed as `Psk(..)`.
 pub struct Psk {
     bytes: Secret<MAX_PSK_LEN>,
     len: usize,
-    scope: KeyScope,
+    holders: Holders,
+}
+
+/// Who has a key. No key is for end-to-end security and shared.
+#[derive(Clone, Copy)]
+enum Holders {
+    Hop(KeyScope),
+    Ends,
 }
 
 /// How many peers have a pre-shared key, which decides between the modes
@@ -26,6 +37,32 @@ pub enum KeyScope {
     OnePeer,
     /// Many have it, and each can play any other.
     Shared,
+}
+
+/// What a key is for, and so who has none of it: `docs/specs/end-to-end-keys.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum KeyPurpose {
+    /// The security of one hop, such as between a gateway and a device.
+    #[default]
+    Hop,
+    /// Security between two ends through a gateway, which has nothing of the key.
+    EndToEnd,
+}
+
+impl KeyPurpose {
+    /// Returns the purpose as people and logs have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hop => "hop",
+            Self::EndToEnd => "end-to-end",
+        }
+    }
+}
+
+impl fmt::Display for KeyPurpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 impl Psk {
@@ -48,20 +85,61 @@ impl Psk {
         Ok(Self {
             bytes,
             len: key.len(),
-            scope: KeyScope::OnePeer,
+            holders: Holders::Hop(KeyScope::OnePeer),
         })
     }
 
-    /// Says how many have the key.
+    /// Says how many have the key. To say [`KeyScope::Shared`] of one for end-to-end security takes
+    /// that back: it is a hop's key then.
     #[must_use]
     pub const fn with_scope(mut self, scope: KeyScope) -> Self {
-        self.scope = scope;
+        self.holders = match (self.holders, scope) {
+            (Holders::Ends, KeyScope::OnePeer) => Holders::Ends,
+            (_, scope) => Holders::Hop(scope),
+        };
         self
+    }
+
+    /// Says that the key is for end-to-end security: two ends have it, and nobody between them. It has
+    /// to be as good as 128 random bits; that its length allows for them is all that is checked.
+    ///
+    /// # Errors
+    ///
+    /// [`Misuse::SharedEndToEndKey`] if many have the key, and [`Misuse::EndToEndKeyLength`] if it is
+    /// shorter than [`MIN_END_TO_END_PSK_LEN`].
+    pub fn into_end_to_end(mut self) -> Result<Self, Misuse> {
+        if self.scope() == KeyScope::Shared {
+            return Err(Misuse::SharedEndToEndKey);
+        }
+        if self.len < MIN_END_TO_END_PSK_LEN {
+            return Err(Misuse::EndToEndKeyLength {
+                len: self.len,
+                min: MIN_END_TO_END_PSK_LEN,
+            });
+        }
+        self.holders = Holders::Ends;
+        Ok(self)
     }
 
     /// Returns how many have the key.
     pub const fn scope(&self) -> KeyScope {
-        self.scope
+        match self.holders {
+            Holders::Hop(scope) => scope,
+            Holders::Ends => KeyScope::OnePeer,
+        }
+    }
+
+    /// Returns what the key is for.
+    pub const fn purpose(&self) -> KeyPurpose {
+        match self.holders {
+            Holders::Hop(_) => KeyPurpose::Hop,
+            Holders::Ends => KeyPurpose::EndToEnd,
+        }
+    }
+
+    /// Says whether another key has the same bytes, without a hint of where they differ.
+    pub fn has_same_bytes(&self, other: &Self) -> bool {
+        ct_eq(self.expose(), other.expose())
     }
 
     /// Lends the key's bytes.
@@ -119,7 +197,8 @@ impl Credentials<'_> {
         self.psk_identity == other.psk_identity
             && self.peer == other.peer
             && self.psk.scope() == other.psk.scope()
-            && ct_eq(self.psk.expose(), other.psk.expose())
+            && self.psk.purpose() == other.psk.purpose()
+            && self.psk.has_same_bytes(other.psk)
     }
 }
 
@@ -180,11 +259,23 @@ pub trait PskStore {
     fn usual_psk_len(&self) -> usize {
         16
     }
+
+    /// Says whether a key of the store has the same bytes as `psk`, whatever its identity. An end
+    /// that calls with an end-to-end key asks its own store so: a gateway could reflect the call
+    /// to it. A store that can't tell, as if nothing else is said, leaves that to the application.
+    fn has_key(&self, psk: &Psk) -> bool {
+        let _ = psk;
+        false
+    }
 }
 
 impl<S: PskStore + ?Sized> PskStore for &S {
     fn lookup(&self, request: &PskRequest<'_>) -> Option<PskEntry<'_>> {
         (**self).lookup(request)
+    }
+
+    fn has_key(&self, psk: &Psk) -> bool {
+        (**self).has_key(psk)
     }
 
     fn usual_psk_len(&self) -> usize {
@@ -204,6 +295,10 @@ impl PskStore for (&[u8], Psk, PeerId) {
     fn usual_psk_len(&self) -> usize {
         self.1.expose().len()
     }
+
+    fn has_key(&self, psk: &Psk) -> bool {
+        self.1.has_same_bytes(psk)
+    }
 }
 
 #[cfg(test)]
@@ -222,6 +317,51 @@ mod tests {
                 Misuse::PskLength { len, max: 64 }
             );
         }
+    }
+
+    #[test]
+    fn end_to_end_key_is_long_enough_and_not_shared() {
+        let of = |len: usize| Psk::new(&[7; 64][..len]).unwrap();
+        for len in [16, 64] {
+            let psk = of(len).into_end_to_end().unwrap();
+            assert_eq!(psk.purpose(), KeyPurpose::EndToEnd);
+            assert_eq!(psk.scope(), KeyScope::OnePeer);
+        }
+        for len in [1, 15] {
+            let refused = of(len).into_end_to_end().map(|_| ());
+            assert_eq!(refused, Err(Misuse::EndToEndKeyLength { len, min: 16 }));
+        }
+        let shared = of(16).with_scope(KeyScope::Shared);
+        let refused = shared.into_end_to_end().map(|_| ());
+        assert_eq!(refused, Err(Misuse::SharedEndToEndKey));
+    }
+
+    #[test]
+    fn key_that_is_said_to_be_shared_is_no_end_to_end_key_any_more() {
+        let end_to_end = || Psk::new(&[7; 16]).unwrap().into_end_to_end().unwrap();
+        let shared = end_to_end().with_scope(KeyScope::Shared);
+        assert_eq!(
+            (shared.purpose(), shared.scope()),
+            (KeyPurpose::Hop, KeyScope::Shared)
+        );
+        let still = end_to_end().with_scope(KeyScope::OnePeer);
+        assert_eq!(still.purpose(), KeyPurpose::EndToEnd);
+    }
+
+    #[test]
+    fn keys_of_two_purposes_are_not_the_same_credentials() {
+        let (hop, end_to_end) = (
+            Psk::new(&[7; 16]).unwrap(),
+            Psk::new(&[7; 16]).unwrap().into_end_to_end().unwrap(),
+        );
+        let with = |psk| Credentials {
+            psk_identity: b"id",
+            psk,
+            peer: PeerId(1),
+        };
+        assert!(with(&hop).is_same(&with(&hop)));
+        assert!(!with(&hop).is_same(&with(&end_to_end)));
+        assert!(hop.has_same_bytes(&end_to_end));
     }
 
     #[test]

@@ -66,10 +66,12 @@ mod tests {
         let id = PeerId(3);
         let own = Psk::new(b"key").unwrap();
         let shared = Psk::new(b"key").unwrap().with_scope(KeyScope::Shared);
+        let end_to_end = Psk::new(&[7; 16]).unwrap().into_end_to_end().unwrap();
         for (peer, mode) in [
             (Peer::Anonymous, SecurityMode::NoSec),
             (Peer::of_psk(&shared, id), SecurityMode::SharedKey),
             (Peer::of_psk(&own, id), SecurityMode::MultiKey),
+            (Peer::of_psk(&end_to_end, id), SecurityMode::MultiKey),
             (Peer::RawPublicKey(id), SecurityMode::Certificate),
             (Peer::Certificate(id), SecurityMode::Certificate),
         ] {

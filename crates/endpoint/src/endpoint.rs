@@ -20,6 +20,7 @@ use crate::handshaking::{Entry, Handshaking};
 use crate::moving::Owner;
 use crate::peek::{first_epoch, first_record_len};
 use crate::resumption::{ClientSessions, ServerSessions};
+use crate::security_policy::check_roles;
 use crate::{Address, AssociationId, Config, Error, Event, Source};
 
 /// A CoAP node: every peer, every handshake, every exchange, and no socket.
@@ -155,8 +156,8 @@ where
     /// [`Error::AddressInUse`] if the association there is of another kind or stands on other
     /// credentials: whoever can't show the key doesn't ride on the session of somebody who can,
     /// [`Error::TooManyAssociations`], [`Error::TooManyHandshakes`], [`Error::NoConnectionId`], or
-    /// [`Error::Channel`] if the credentials can't be used, or are of a security mode that
-    /// [`Config::security`] forbids: nothing is sent then.
+    /// [`Error::Channel`] if the credentials can't be used, or are of a security mode or for a purpose
+    /// that [`Config::security`] forbids: nothing is sent then.
     pub fn connect(
         &mut self,
         env: &mut Env<'_>,
@@ -165,6 +166,7 @@ where
     ) -> Result<AssociationId, Error> {
         self.settle();
         self.config.security.check_credentials(credentials)?;
+        check_roles(&self.store, credentials)?;
         if let Some(&id) = self.by_address.get(&address) {
             let found = self.associations.get(&id);
             match (

@@ -130,7 +130,7 @@ pub use endpoint::{Endpoint, Handled};
 pub use error::Error;
 pub use event::{AssociationId, Event};
 pub use resumption::{ClientSessions, Resumption, ServerSessions};
-pub use security_policy::SecurityPolicy;
+pub use security_policy::{ForwardSecrecy, SecurityPolicy};
 pub use source::Source;
 pub use stream_connection::{StreamConfig, StreamConnection, StreamEvent};
 pub use tls_connection::{TlsConnection, TlsEvent};

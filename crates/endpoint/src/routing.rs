@@ -482,7 +482,7 @@ where
 const fn is_one_peer(peer: Peer) -> bool {
     match peer {
         Peer::Anonymous | Peer::SharedPsk(_) => false,
-        Peer::Psk(_) | Peer::RawPublicKey(_) | Peer::Certificate(_) => true,
+        Peer::Psk(_) | Peer::EndToEndPsk(_) | Peer::RawPublicKey(_) | Peer::Certificate(_) => true,
         // A kind that is new here proves nothing yet.
         _ => false,
     }

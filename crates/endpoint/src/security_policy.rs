@@ -1,16 +1,18 @@
-//! Which security modes may be used, and by whom.
+//! Which security modes and which keys may be used, and by whom.
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 
 use hedgerow_core::{
-    CertificateCredentials, ClientCredentials, Credentials, Misuse, Peer, PeerId, PskStore,
-    SecurityMode, ServerCredentials,
+    CertificateCredentials, ClientCredentials, Credentials, KeyPurpose, Misuse, Peer, PeerId,
+    PskStore, SecurityMode, ServerCredentials,
 };
+use hedgerow_handshake::Settings;
 
-/// The least security mode (RFC 7252 §9), for everybody and for single peers.
+/// The least security mode (RFC 7252 §9), for everybody and for single peers; and what the keys
+/// are for, a hop or end-to-end security (`docs/specs/end-to-end-keys.md`).
 ///
-/// Below it nothing is established: a client refuses credentials before it sends anything and a
+/// Below the least mode nothing is established: a client refuses credentials before it sends anything and a
 /// server before it believes them, and at a server what is forbidden looks like an identity that it
 /// doesn't know. Nothing is ever established in a weaker mode instead of another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +20,21 @@ pub struct SecurityPolicy {
     least: SecurityMode,
     clients: BTreeMap<PeerId, SecurityMode>,
     servers: BTreeMap<PeerId, SecurityMode>,
+    purpose: KeyPurpose,
+    /// What the keys of clients are for; `None` for whatever they say.
+    client_purpose: Option<KeyPurpose>,
+    forward_secrecy: ForwardSecrecy,
+}
+
+/// Whether end-to-end security may do without forward secrecy. A gateway between the ends sees every
+/// handshake: without it, a recording is readable once a key becomes known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ForwardSecrecy {
+    /// No suite without it is offered.
+    #[default]
+    Required,
+    /// Suites with plain pre-shared keys are offered too.
+    Optional,
 }
 
 impl Default for SecurityPolicy {
@@ -34,7 +51,33 @@ impl SecurityPolicy {
             least,
             clients: BTreeMap::new(),
             servers: BTreeMap::new(),
+            purpose: KeyPurpose::Hop,
+            client_purpose: None,
+            forward_secrecy: ForwardSecrecy::Optional,
         }
+    }
+
+    /// Says that what this end begins is secured end to end, through whatever is between: with
+    /// credentials for that alone, in mode MultiKey or above, and with forward secrecy unless that is
+    /// optional. Without this it is secured for a hop, and with a hop's credentials alone.
+    #[must_use]
+    pub const fn for_end_to_end(mut self, forward_secrecy: ForwardSecrecy) -> Self {
+        self.purpose = KeyPurpose::EndToEnd;
+        self.forward_secrecy = forward_secrecy;
+        self
+    }
+
+    /// Says what the pre-shared keys of clients have to be for. Without this both purposes are served:
+    /// where a gateway hands datagrams on, the key alone tells whether it or somebody behind it asks.
+    #[must_use]
+    pub const fn with_clients_for(mut self, purpose: KeyPurpose) -> Self {
+        self.client_purpose = Some(purpose);
+        self
+    }
+
+    /// Returns what associations are for that this end begins.
+    pub const fn purpose(&self) -> KeyPurpose {
+        self.purpose
     }
 
     /// Sets another least mode for one client, by the application's own number for it.
@@ -60,12 +103,26 @@ impl SecurityPolicy {
 
     /// Says whether a client that is known so may come in.
     pub fn permits_client(&self, peer: Peer) -> bool {
-        peer.security_mode() >= self.least_of(&self.clients, peer)
+        let is_for_it = match (self.client_purpose, peer.key_purpose()) {
+            (Some(wanted), Some(given)) => wanted == given,
+            _ => true,
+        };
+        is_for_it && peer.security_mode() >= self.least_of(&self.clients, peer)
     }
 
     /// Says whether a server that is known so may be talked to.
     pub fn permits_server(&self, peer: Peer) -> bool {
-        peer.security_mode() >= self.least_of(&self.servers, peer)
+        let is_for_it = peer.key_purpose().is_none_or(|given| given == self.purpose);
+        is_for_it && peer.security_mode() >= self.least_of_server(peer)
+    }
+
+    /// Returns the least mode of a server: an end that nobody can play but itself, if it is one.
+    fn least_of_server(&self, peer: Peer) -> SecurityMode {
+        let least = self.least_of(&self.servers, peer);
+        match self.purpose {
+            KeyPurpose::Hop => least,
+            KeyPurpose::EndToEnd => least.max(SecurityMode::MultiKey),
+        }
     }
 
     fn least_of(&self, single: &BTreeMap<PeerId, SecurityMode>, peer: Peer) -> SecurityMode {
@@ -77,17 +134,32 @@ impl SecurityPolicy {
     ///
     /// # Errors
     ///
-    /// [`Misuse::ForbiddenMode`] if nothing of it is permitted.
+    /// If nothing of it may be shown: [`Misuse::KeyPurpose`] if it is for the other purpose, and
+    /// [`Misuse::ForbiddenMode`] if its mode isn't permitted.
     pub fn check_credentials<K: ClientCredentials>(
         &self,
         credentials: Option<&K>,
     ) -> Result<(), Misuse> {
         // Who signs is known in the mode that stands above all others.
-        if credentials.is_some_and(|credentials| credentials.certificates().is_some()) {
+        let signs = credentials.is_some_and(|credentials| credentials.certificates().is_some());
+        let purpose = credentials.map(ClientCredentials::certificate_purpose);
+        if signs && purpose == Some(self.purpose) {
             return Ok(());
         }
-        let psk = credentials.and_then(ClientCredentials::pre_shared_key);
-        self.check_server(psk.map_or(Peer::Anonymous, |psk| Peer::of_psk(psk.psk, psk.peer)))
+        match credentials.and_then(ClientCredentials::pre_shared_key) {
+            Some(psk) => self.check_server(Peer::of_psk(psk.psk, psk.peer)),
+            None => match purpose.filter(|_| signs) {
+                Some(given) => Err(self.wrong_purpose(given)),
+                None => self.check_server(Peer::Anonymous),
+            },
+        }
+    }
+
+    const fn wrong_purpose(&self, given: KeyPurpose) -> Misuse {
+        Misuse::KeyPurpose {
+            given,
+            wanted: self.purpose,
+        }
     }
 
     /// Checks whether a server that will be known so may be talked to.
@@ -95,10 +167,21 @@ impl SecurityPolicy {
         if self.permits_server(peer) {
             return Ok(());
         }
-        Err(Misuse::ForbiddenMode {
-            mode: peer.security_mode(),
-            least: self.least_of(&self.servers, peer),
-        })
+        match peer.key_purpose() {
+            Some(given) if given != self.purpose => Err(self.wrong_purpose(given)),
+            _ => Err(Misuse::ForbiddenMode {
+                mode: peer.security_mode(),
+                least: self.least_of_server(peer),
+            }),
+        }
+    }
+
+    /// Leaves the suites that a client may offer.
+    pub(crate) fn restrict(&self, settings: Settings) -> Settings {
+        match (self.purpose, self.forward_secrecy) {
+            (KeyPurpose::EndToEnd, ForwardSecrecy::Required) => settings.with_forward_secrecy(),
+            _ => settings,
+        }
     }
 
     /// Checks whether clients in clear may come in.
@@ -114,6 +197,25 @@ impl SecurityPolicy {
             mode: SecurityMode::NoSec,
             least: self.least,
         })
+    }
+}
+
+/// Refuses an end-to-end key by which clients come in too: whoever is between could hand this end's
+/// own call back to it.
+///
+/// # Errors
+///
+/// [`Misuse::KeyInBothRoles`].
+pub(crate) fn check_roles<S, K>(store: &S, credentials: Option<&K>) -> Result<(), Misuse>
+where
+    S: ServerCredentials,
+    K: ClientCredentials,
+{
+    let shown = credentials.and_then(ClientCredentials::pre_shared_key);
+    let shown = shown.filter(|shown| shown.psk.purpose() == KeyPurpose::EndToEnd);
+    match (shown, store.psk_store()) {
+        (Some(shown), Some(store)) if store.has_key(shown.psk) => Err(Misuse::KeyInBothRoles),
+        _ => Ok(()),
     }
 }
 
@@ -153,7 +255,12 @@ impl<K: ClientCredentials> ClientCredentials for Permitted<K> {
     }
 
     fn certificates(&self) -> Option<&dyn CertificateCredentials> {
-        self.credentials.certificates()
+        let is_for_it = self.certificate_purpose() == self.policy.purpose;
+        self.credentials.certificates().filter(|_| is_for_it)
+    }
+
+    fn certificate_purpose(&self) -> KeyPurpose {
+        self.credentials.certificate_purpose()
     }
 
     fn permits(&self, peer: Peer) -> bool {
@@ -185,5 +292,30 @@ mod tests {
             assert_eq!(policy.permits_server(peer), as_server, "{peer:?}");
         }
         assert!(SecurityPolicy::new(SecurityMode::NoSec).permits_client(Peer::Anonymous));
+    }
+
+    #[test]
+    fn servers_are_of_the_purpose_and_clients_of_any_unless_one_is_said() {
+        let id = PeerId(1);
+        let hop = SecurityPolicy::new(SecurityMode::NoSec);
+        let end_to_end = hop.clone().for_end_to_end(ForwardSecrecy::Required);
+        for (peer, on_a_hop, end_to_end_too) in [
+            (Peer::Anonymous, true, false),
+            (Peer::SharedPsk(id), true, false),
+            (Peer::Psk(id), true, false),
+            (Peer::EndToEndPsk(id), false, true),
+            (Peer::RawPublicKey(id), true, true),
+            (Peer::Certificate(id), true, true),
+        ] {
+            assert_eq!(hop.permits_server(peer), on_a_hop, "{peer:?}");
+            assert_eq!(end_to_end.permits_server(peer), end_to_end_too, "{peer:?}");
+            assert!(hop.permits_client(peer), "{peer:?}");
+        }
+        let ends = hop.clone().with_clients_for(KeyPurpose::EndToEnd);
+        assert!(ends.permits_client(Peer::EndToEndPsk(id)));
+        assert!(!ends.permits_client(Peer::Psk(id)));
+        assert!(ends.permits_client(Peer::RawPublicKey(id)));
+        let hops = hop.with_clients_for(KeyPurpose::Hop);
+        assert!(!hops.permits_client(Peer::EndToEndPsk(id)));
     }
 }

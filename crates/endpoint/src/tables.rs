@@ -42,7 +42,8 @@ where
             });
         }
         let connection_id = self.draw_connection_id(env)?;
-        let settings = self.config.handshake.with_connection_id(connection_id);
+        let settings = self.config.security.restrict(self.config.handshake);
+        let settings = settings.with_connection_id(connection_id);
         let session = self.client_sessions.take(address, credentials);
         let credentials = Permitted::new(credentials.clone(), &self.config.security);
         let provider = self.provider.clone();

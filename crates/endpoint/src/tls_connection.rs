@@ -69,7 +69,7 @@ where
     ///
     /// # Errors
     ///
-    /// [`Misuse::ForbiddenMode`] if nothing of the credentials is permitted, and those of
+    /// Those of [`SecurityPolicy::check_credentials`], and those of
     /// [`TlsClientHandshake::new`].
     pub fn client(
         provider: P,
@@ -79,6 +79,7 @@ where
         env: &mut Env<'_>,
     ) -> Result<Self, Misuse> {
         policy.check_credentials(Some(&credentials))?;
+        let settings = policy.restrict(settings);
         let credentials = Permitted::new(credentials, policy);
         let buffers = buffers(Buffers::<Buffer>::client_len(&settings, &credentials));
         let machine = TlsClientHandshake::new(provider, credentials, settings, buffers, env)?;
@@ -100,6 +101,7 @@ where
         env: &mut Env<'_>,
     ) -> Result<Self, Misuse> {
         policy.check_credentials(Some(&credentials))?;
+        let settings = policy.restrict(settings);
         let credentials = Permitted::new(credentials, policy);
         let buffers = resuming_buffers(&settings, &credentials, session.as_ref());
         let machine =

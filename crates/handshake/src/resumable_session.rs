@@ -244,9 +244,12 @@ fn is_same_server<C: ClientCredentials>(credentials: &C, state: &SessionState) -
     }
     match state.peer {
         // Two identities may have one key and one server: each has sessions of its own.
-        Peer::Psk(_) | Peer::SharedPsk(_) => credentials.pre_shared_key().is_some_and(|psk| {
-            psk.psk_identity == state.credential() && Peer::of_psk(psk.psk, psk.peer) == state.peer
-        }),
+        Peer::Psk(_) | Peer::SharedPsk(_) | Peer::EndToEndPsk(_) => {
+            credentials.pre_shared_key().is_some_and(|psk| {
+                psk.psk_identity == state.credential()
+                    && Peer::of_psk(psk.psk, psk.peer) == state.peer
+            })
+        }
         Peer::RawPublicKey(peer) => {
             let key = <&[u8; P256_PUBLIC_KEY_LEN]>::try_from(state.credential());
             let (Some(certificates), Ok(key)) = (credentials.certificates(), key) else {

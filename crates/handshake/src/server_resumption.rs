@@ -196,7 +196,7 @@ impl ServerResumption {
                 || !credentials.permits(Peer::Anonymous)
         };
         match state.peer {
-            Peer::Psk(_) | Peer::SharedPsk(_) if !is_signed => {
+            Peer::Psk(_) | Peer::SharedPsk(_) | Peer::EndToEndPsk(_) if !is_signed => {
                 let request = PskRequest::new(state.credential(), negotiated.algorithm);
                 let store = credentials.psk_store();
                 let entry = store.and_then(|store| store.lookup(&request));

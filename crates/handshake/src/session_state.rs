@@ -103,7 +103,11 @@ impl SessionState {
     ) -> Option<Self> {
         if !matches!(
             facts.peer,
-            Peer::Anonymous | Peer::Psk(_) | Peer::SharedPsk(_) | Peer::RawPublicKey(_)
+            Peer::Anonymous
+                | Peer::Psk(_)
+                | Peer::SharedPsk(_)
+                | Peer::EndToEndPsk(_)
+                | Peer::RawPublicKey(_)
         ) {
             return None;
         }
@@ -170,6 +174,7 @@ impl SessionState {
             Peer::Psk(peer) => (1, peer),
             Peer::RawPublicKey(peer) => (2, peer),
             Peer::SharedPsk(peer) => (3, peer),
+            Peer::EndToEndPsk(peer) => (4, peer),
             _ => (0, PeerId(0)),
         };
         out.u8(FORMAT)?;
@@ -208,6 +213,7 @@ impl SessionState {
             1 => Some(Peer::Psk(number)),
             2 => Some(Peer::RawPublicKey(number)),
             3 => Some(Peer::SharedPsk(number)),
+            4 => Some(Peer::EndToEndPsk(number)),
             _ => None,
         };
         let (Some(protocol), Some(peer), FORMAT, EXTENDED_MASTER_SECRET, true) =

@@ -319,6 +319,13 @@ impl Settings {
         })
     }
 
+    /// Leaves out the suites without forward secrecy: those whose keys come from a pre-shared key alone
+    /// (RFC 4279 §7.1).
+    #[must_use]
+    pub fn with_forward_secrecy(self) -> Self {
+        self.keep_suites(|key_exchange| key_exchange != KeyExchange::Psk)
+    }
+
     /// Leaves out the suites that this end has no credentials for.
     pub(crate) fn with_credentials(self, has_psk: bool, has_certificates: bool) -> Self {
         self.keep_suites(|key_exchange| match key_exchange {
@@ -371,6 +378,17 @@ mod tests {
                 CipherSuite::TLS_PSK_WITH_AES_128_CCM
             ]
         );
+    }
+
+    #[test]
+    fn suites_of_plain_keys_are_left_out_for_forward_secrecy() {
+        let settings = Settings::default().with_forward_secrecy();
+        assert!(!settings.suites().is_empty());
+        for suite in settings.suites() {
+            assert_ne!(suite.key_exchange(), Some(KeyExchange::Psk), "{suite}");
+        }
+        let plain = Settings::new(&[CipherSuite::TLS_PSK_WITH_AES_128_CCM_8]);
+        assert!(plain.with_forward_secrecy().suites().is_empty());
     }
 
     #[test]

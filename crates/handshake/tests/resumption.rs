@@ -262,6 +262,49 @@ fn policy_of_modes_counts_for_resumptions() {
     });
 }
 
+/// A session that was made with a key for one purpose isn't resumed where the same bytes are for
+/// the other.
+#[test]
+fn purpose_of_the_key_counts_for_resumptions() {
+    for_each_way(|mut stand| {
+        let settings = Settings::default();
+        let hop = || Psk::new(&[7; 16]).unwrap();
+        let end_to_end = || hop().into_end_to_end().unwrap();
+        let mut session = None;
+        for (psk, at_server, is_resumed, peer) in [
+            (hop(), hop(), false, Peer::Psk(PeerId(1))),
+            (hop(), end_to_end(), false, Peer::EndToEndPsk(PeerId(1))),
+            (
+                end_to_end(),
+                end_to_end(),
+                false,
+                Peer::EndToEndPsk(PeerId(1)),
+            ),
+            (
+                end_to_end(),
+                end_to_end(),
+                true,
+                Peer::EndToEndPsk(PeerId(1)),
+            ),
+        ] {
+            let mut store = known();
+            store.entry = at_server.into();
+            let shown = Credentials {
+                psk_identity: IDENTITY,
+                psk: &psk,
+                peer: PeerId(2),
+            };
+            let both = (settings, settings);
+            let outcome = stand
+                .connect(shown, &store, both, session.take(), &mut untouched())
+                .unwrap();
+            assert_eq!(outcome.is_resumed(), is_resumed);
+            assert_eq!(outcome.peer_of_server, peer);
+            session = outcome.resumable;
+        }
+    });
+}
+
 #[test]
 fn either_end_that_takes_no_part_makes_a_full_handshake() {
     for_each_way(|mut stand| {

@@ -26,7 +26,7 @@ pub(crate) const TLS: Labels = [
 pub(crate) const fn label(labels: Labels, peer: Peer) -> &'static str {
     let [psk, raw_public_key, certificate, anonymous] = labels;
     match peer {
-        Peer::Psk(_) | Peer::SharedPsk(_) => psk,
+        Peer::Psk(_) | Peer::SharedPsk(_) | Peer::EndToEndPsk(_) => psk,
         Peer::RawPublicKey(_) => raw_public_key,
         Peer::Certificate(_) => certificate,
         _ => anonymous,
