@@ -63,7 +63,7 @@ pub const ROOMS: &[Room] = &[
         Imports::Only(&["core", "coap", "record"]),
         Needs::Std,
     ),
-    room("leg", Imports::Only(&["core"]), Needs::Alloc),
+    room("leg", Imports::Only(&["core"]), Needs::Nothing),
     room("endpoint", Imports::Only(FLOORS_0_TO_2), Needs::Alloc),
     room("net", Imports::AllAboveBut(&[]), Needs::Std),
     room(
