@@ -53,6 +53,9 @@ drop_reasons! {
     InvalidCookie = "invalid_cookie",
     /// Nothing in the offer is acceptable, and the address isn't proved, so no alert may answer.
     NotAcceptable = "not_acceptable",
+    /// A record whose explicit nonce isn't its number, where the number travels in the nonce alone
+    /// (mode `translate`).
+    NonceNotRecordNumber = "nonce_not_record_number",
     /// No association with this address, and the bytes don't start one.
     UnknownPeer = "unknown_peer",
     /// No room for the answer within what an unproved address may get.

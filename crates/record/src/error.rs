@@ -44,6 +44,27 @@ pub enum Error {
         /// The version as received.
         version: u16,
     },
+    /// A record on a translated stream in a class that there isn't (mode `translate`).
+    #[error("class {class:#06x} of a record is not one of the form in use")]
+    UnknownClass {
+        /// What stands in place of the version.
+        class: u16,
+    },
+    /// A notice in a place or of a length that none has (mode `translate`).
+    #[error("notice of {len} bytes where none can be")]
+    MisplacedNotice {
+        /// Its length, in bytes.
+        len: usize,
+    },
+    /// Bytes that don't begin a connection of mode `translate`.
+    #[error("no preface")]
+    NotPreface,
+    /// A device name that isn't 1 to 63 bytes long (mode `translate`).
+    #[error("device name of {len} bytes, not 1 to 63")]
+    DeviceNameLength {
+        /// Its length, in bytes.
+        len: usize,
+    },
     /// A fragment reaches past the end of its message (RFC 6347 §4.2.2).
     #[error("fragment {offset}+{len} reaches past the message's end at {total}")]
     FragmentOutOfBounds {

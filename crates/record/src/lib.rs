@@ -2,7 +2,8 @@
 //! connection IDs (RFC 9146), limits of a record's size (RFC 8449, RFC 6066 §4), the replay window (RFC 6347 §4.1.2.6), handshake framing (§4.2.2, RFC 5246 §7.4),
 //! HelloVerifyRequest (RFC 6347 §4.2.1) and views of the hellos (RFC 5246 §7.4.1) and of the
 //! messages about certificates and raw public keys (§7.4.2, RFC 7250), alerts (§7.2) and the cipher
-//! suites' record parameters.
+//! suites' record parameters; DTLS records in the framing of a stream, and the preface of such a
+//! connection (mode `translate`, docs/specs/translate.md).
 //!
 //! It holds no handshake state, no timer and no algorithm: sealing and opening take a cipher from
 //! a [`CryptoProvider`](hedgerow_core::CryptoProvider). The group record belongs here and is not
@@ -59,6 +60,7 @@ mod tls_handshake_message;
 mod tls_protection;
 mod tls_record;
 mod traffic_keys;
+mod translate;
 mod usage_limits;
 
 pub use alert::{Alert, AlertDescription, AlertLevel};
@@ -99,6 +101,11 @@ pub use tls_handshake_message::{
 pub use tls_protection::{TlsOpener, TlsSealer};
 pub use tls_record::{MAX_TLS_RECORD_LEN, TLS_RECORD_HEADER_LEN, TlsRecord, encode_tls_record};
 pub use traffic_keys::TrafficKeys;
+pub use translate::{
+    ANSWER_LEN, DroppedFromDatagram, FromStream, MAX_DEVICE_NAME_LEN, MAX_NOTICE_LEN,
+    MAX_PREFACE_LEN, RequestedForm, StreamToDatagrams, TranslateAnswer, TranslateForm,
+    TranslateNotice, TranslatePreface, TranslateStatus, datagram_to_stream,
+};
 pub use usage_limits::UsageLimits;
 
 /// The fixed 32 bytes that each hello carries (RFC 5246 §7.4.1.2).
