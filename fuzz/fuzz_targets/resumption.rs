@@ -1,2 +1,5 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| hedgerow_fuzz_bodies::resumption(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    hedgerow_fuzz_bodies::resumption(data);
+    hedgerow_fuzz_bodies::report_resumption_reached();
+});

@@ -183,7 +183,7 @@ fn statistic(output: &str, name: &str) -> Option<u64> {
 }
 
 /// Targets that report how often they came into each state, and fail if they never came into one.
-const COUNTING: &[&str] = &["handshake_machine", "tls_machine"];
+const COUNTING: &[&str] = &["handshake_machine", "resumption", "tls_machine"];
 /// A target's shortest run, in seconds.
 const SHORTEST: u64 = 10;
 /// What a run may take beyond its share: cargo looks for changes first, libFuzzer reads the corpus.

@@ -67,7 +67,7 @@ pub use handshake_machine::{
 };
 pub use hellos::hellos;
 pub use http_request::http_request;
-pub use resumption::resumption;
+pub use resumption::{report_resumption_reached, resumption, resumption_reached};
 pub use tls_machine::{report_tls_reached, tls_machine, tls_machine_reached};
 pub use x509_chain::x509_chain;
 

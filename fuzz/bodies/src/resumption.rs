@@ -2,7 +2,8 @@
 //! somebody on the path changes bytes; and any bytes as a ticket.
 //!
 //! ```text
-//! config(1)   by session ID instead of a ticket (bit 0), an expired session (bit 1), other keys (bit 2)
+//! config(1)   by session ID instead of a ticket (bit 0), an expired session (bit 1), other keys (bit 2),
+//!             the rest is bits to flip in the ticket that was issued (bit 3)
 //! changes(1)  how many, up to 15; then each: flight(1) place(2) bits to flip(1)
 //! the rest    shown to the server as a ticket, and to a client as a NewSessionTicket
 //! ```
@@ -20,11 +21,26 @@ use hedgerow_handshake::{
 use hedgerow_record::{CipherSuite, NewSessionTicket};
 use hedgerow_sim::TestRng;
 
+use crate::counts::Counts;
+
 const IDENTITY: &[u8] = b"lamp";
 const PSK: &[u8] = b"sixteen byte key";
 const LIFETIME: Duration = Duration::from_secs(3_600);
 const CLIENT: Peer = Peer::Psk(PeerId(1));
 const SERVER: Peer = Peer::Psk(PeerId(2));
+
+/// What is counted.
+const NAMES: [&str; 8] = [
+    "resumed_by_ticket",
+    "resumed_by_session_id",
+    "full_after_expiry",
+    "full_after_restart",
+    "failed_after_change",
+    "own_ticket_opened",
+    "foreign_ticket_refused",
+    "new_session_ticket_decoded",
+];
+static COUNTS: Counts<{ NAMES.len() }> = Counts::new();
 
 type Change<'c> = &'c mut dyn FnMut(usize, &mut [u8]);
 type Sessions = SessionTable<[SessionSlot; 2]>;
@@ -40,11 +56,12 @@ struct Ends {
 /// that nobody has touched resumes at both ends.
 pub fn resumption(input: &[u8]) {
     let mut script = Reader::new(input);
-    let (Ok(config), Ok(count)) = (script.u8(), script.u8()) else {
+    let (Ok(config), Ok(change_count)) = (script.u8(), script.u8()) else {
         return;
     };
+    COUNTS.count_run();
     let mut changes = Vec::new();
-    for _ in 0..count % 16 {
+    for _ in 0..change_count % 16 {
         let change = (|| Some((script.u8().ok()?, script.u16().ok()?, script.u8().ok()?)))();
         let Some(change) = change else {
             return;
@@ -64,14 +81,24 @@ pub fn resumption(input: &[u8]) {
     let session = session.expect("something to resume by");
     let ticket = session.ticket().to_vec();
 
-    let rest = script.rest();
+    let mut shown = script.rest().to_vec();
+    if config & 8 != 0 {
+        let changes = shown.into_iter().chain(std::iter::repeat(0));
+        shown = ticket.iter().zip(changes).map(|(a, b)| a ^ b).collect();
+    }
+    let rest = shown.as_slice();
     let opens = keys.lease(&mut env).opens(&SoftCrypto, rest);
     assert!(!opens || rest == ticket, "a ticket that nobody has issued");
+    count(match opens {
+        true => "own_ticket_opened",
+        false => "foreign_ticket_refused",
+    });
     if let Ok(message) = NewSessionTicket::decode_exact(rest) {
         let mut out = vec![0; rest.len()];
         let mut writer = Writer::new(&mut out);
         message.encode(&mut writer).expect("it was as long before");
         assert_eq!(writer.written(), rest);
+        count("new_session_ticket_decoded");
     }
 
     if config & 2 != 0 {
@@ -105,17 +132,43 @@ pub fn resumption(input: &[u8]) {
     } = ends
     else {
         assert!(has_changed, "an untouched handshake failed");
+        count("failed_after_change");
         return;
     };
     assert_eq!(client_resumed, server_resumed);
-    assert!(may_resume || !client_resumed, "what is over was resumed");
-    assert!(has_changed || client_resumed == may_resume);
+    // Every message of a handshake is under its Finished: what was changed and holds was no message.
+    assert_eq!(
+        client_resumed, may_resume,
+        "resumed what is over, or not what isn't"
+    );
+    count(match (client_resumed, config & 7) {
+        (true, by) if by & 1 == 0 => "resumed_by_ticket",
+        (true, _) => "resumed_by_session_id",
+        (false, over) if over & 2 != 0 => "full_after_expiry",
+        (false, _) => "full_after_restart",
+    });
     assert_eq!((client.peer(), server.peer()), (SERVER, CLIENT));
     let mut record = [0; 64];
     let len = client.seal(b"there", &mut record).expect("it fits");
     let received = server.handle_bytes(&mut env, &mut record[..len]);
     let event = received.expect("the same keys").and_then(|it| it.event);
     assert!(matches!(event, Some(Event::Plaintext(text)) if text == b"there"));
+}
+
+fn count(name: &str) {
+    let at = NAMES.iter().position(|&known| known == name);
+    assert!(at.is_some(), "{name} isn't counted");
+    COUNTS.count(at);
+}
+
+/// Returns how often everything was reached by [`resumption`] in this process.
+pub fn resumption_reached() -> Vec<(&'static str, u64)> {
+    COUNTS.named(NAMES)
+}
+
+/// Writes the counts to stderr in one line, now and then.
+pub fn report_resumption_reached() {
+    COUNTS.report(NAMES);
 }
 
 fn buffers() -> Buffers<[u8; 1024]> {

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use hedgerow_fuzz_bodies::{
-    handshake_machine, handshake_machine_reached, tls_machine, tls_machine_reached,
+    handshake_machine, handshake_machine_reached, resumption, resumption_reached, tls_machine,
+    tls_machine_reached,
 };
 
 #[test]
@@ -16,6 +17,7 @@ fn seeds_reach_every_state() {
         handshake_machine,
         handshake_machine_reached,
     );
+    check("resumption", resumption, resumption_reached);
     check("tls_machine", tls_machine, tls_machine_reached);
 }
 
