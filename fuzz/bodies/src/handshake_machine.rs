@@ -7,6 +7,8 @@
 //! ```text
 //! config(1)  suite (2 bits), EMS not required (bit 2), small datagrams (bit 3), wrong key (bit 4),
 //!            unknown identity (bit 5), no suite in common (bit 6), connection IDs (bit 7)
+//! resumption(1)  by ticket (1) or by session ID (2) in the lowest 2 bits; the pair meets again after a
+//!            first session (bit 2), the server has restarted since (bit 3)
 //! then steps, each with what it takes:
 //! op(1)      what to do (4 bits), pair (bit 4), way: 0 to the server, 1 to the client (bit 5)
 //! ```
@@ -44,10 +46,10 @@ use self::script::World;
 /// Runs the script.
 pub fn handshake_machine(input: &[u8]) {
     let mut script = Reader::new(input);
-    let Ok(config) = script.u8() else {
+    let (Ok(config), Ok(resumption)) = (script.u8(), script.u8()) else {
         return;
     };
-    let mut world = World::new(config);
+    let mut world = World::new(config, resumption);
     // A script is as long as the attacker likes, but an input should not take long.
     for _ in 0..MAX_STEPS {
         if world.step(&mut script).is_none() {

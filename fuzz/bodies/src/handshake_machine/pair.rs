@@ -1,6 +1,7 @@
 //! A client, a server and the two ways between them.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
 
 use hedgerow_core::{
     ChannelError, Credentials, DropReason, Env, Event, Instant, PeerFault, PeerId, Psk,
@@ -8,8 +9,9 @@ use hedgerow_core::{
 };
 use hedgerow_crypto_soft::{SoftAead, SoftCrypto};
 use hedgerow_handshake::{
-    Acceptance, Acceptor, Buffers, ClientHandshake, ClientState, ServerHandshake, ServerState,
-    Session, Settings, peek_client_random,
+    Acceptance, Acceptor, Buffers, ClientHandshake, ClientState, ResumableSession, SentTicket,
+    ServerHandshake, ServerResumption, ServerState, Session, SessionSlot, SessionTable, Settings,
+    TicketKeys, peek_client_random,
 };
 use hedgerow_record::{AlertDescription, RECORD_HEADER_LEN};
 use hedgerow_sim::{LedgerAead, NonceLedger};
@@ -58,6 +60,34 @@ pub(super) struct Setup {
     pub(super) known_psk: &'static [u8],
     pub(super) client: Settings,
     pub(super) server: Settings,
+    pub(super) resumes: Resumes,
+}
+
+/// Which part a pair takes in resumption.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Resumes {
+    No,
+    ByTicket,
+    BySessionId,
+}
+
+/// What a server resumes sessions from.
+struct ServerSessions {
+    keys: TicketKeys,
+    table: SessionTable<[SessionSlot; 2]>,
+}
+
+impl ServerSessions {
+    fn new(resumes: Resumes, env: &mut Env<'_>) -> Self {
+        let keys = TicketKeys::draw(LIFETIME, env);
+        Self {
+            keys: match resumes {
+                Resumes::BySessionId => keys.without_tickets(),
+                Resumes::ByTicket | Resumes::No => keys,
+            },
+            table: SessionTable::new([SessionSlot::default(), SessionSlot::default()]),
+        }
+    }
 }
 
 pub(super) struct Pair {
@@ -68,6 +98,13 @@ pub(super) struct Pair {
     pub(super) server: Phase<Server>,
     client_state: Option<ClientState>,
     server_state: Option<ServerState>,
+    server_sessions: ServerSessions,
+    /// What the server's last flight carries.
+    sent_ticket: Option<SentTicket>,
+    /// What the client could resume its session by.
+    resumable: Option<ResumableSession>,
+    /// Which end has resumed a session; the ends agree where both are established.
+    was_resumed: [Option<bool>; 2],
     pub(super) ways: [VecDeque<Vec<u8>>; 2],
     /// What each end has sealed and the other has not yet delivered.
     said: [BTreeSet<Vec<u8>>; 2],
@@ -77,6 +114,8 @@ pub(super) struct Pair {
     answered: usize,
     has_proved: bool,
     is_closing: bool,
+    /// Whether one end has ended a handshake with an alert.
+    has_broken_off: bool,
     /// The ClientHellos that the client sent, and the one that the server goes on with.
     hellos: Vec<Vec<u8>>,
     accepted_hello: Vec<u8>,
@@ -84,15 +123,37 @@ pub(super) struct Pair {
 
 impl Pair {
     pub(super) fn new(setup: Setup, providers: [Crypto; 2], env: &mut Env<'_>) -> Self {
+        let server_sessions = ServerSessions::new(setup.resumes, env);
+        Self::with(setup, providers, server_sessions, None, env)
+    }
+
+    /// The same two ends later: what they may resume is there, unless the server `has_restarted`.
+    pub(super) fn meet_again(self, has_restarted: bool, env: &mut Env<'_>) -> Self {
+        let server_sessions = match has_restarted {
+            true => ServerSessions::new(self.setup.resumes, env),
+            false => self.server_sessions,
+        };
+        let session = self.resumable;
+        Self::with(self.setup, self.providers, server_sessions, session, env)
+    }
+
+    fn with(
+        setup: Setup,
+        providers: [Crypto; 2],
+        server_sessions: ServerSessions,
+        session: Option<ResumableSession>,
+        env: &mut Env<'_>,
+    ) -> Self {
         let [client_provider, server_provider] = &providers;
         let acceptor = Acceptor::new(server_provider.clone(), setup.server, env);
-        let client = ClientHandshake::new(
-            client_provider.clone(),
-            setup.credentials,
-            setup.client,
-            buffers(),
-            env,
-        );
+        let provider = client_provider.clone();
+        let buffers = buffers(setup.resumes);
+        let client = if setup.resumes == Resumes::No {
+            ClientHandshake::new(provider, setup.credentials, setup.client, buffers, env)
+        } else {
+            let (shown, settings) = (setup.credentials, setup.client);
+            ClientHandshake::resuming(provider, shown, settings, session, buffers, env)
+        };
         Self {
             setup,
             providers,
@@ -101,6 +162,10 @@ impl Pair {
             server: Phase::Idle,
             client_state: None,
             server_state: None,
+            server_sessions,
+            sent_ticket: None,
+            resumable: None,
+            was_resumed: [None, None],
             ways: [VecDeque::new(), VecDeque::new()],
             said: [BTreeSet::new(), BTreeSet::new()],
             next_text: 0,
@@ -108,6 +173,7 @@ impl Pair {
             answered: 0,
             has_proved: false,
             is_closing: false,
+            has_broken_off: false,
             hellos: Vec::new(),
             accepted_hello: Vec::new(),
         }
@@ -152,6 +218,11 @@ impl Pair {
                 let phase = std::mem::replace(&mut self.client, Phase::Failed);
                 if let Phase::Handshaking(handshake) = phase {
                     let established = handshake.into_session().expect("it said so");
+                    if established.is_resumed {
+                        Reached::ClientResumed.count();
+                    }
+                    self.was_resumed[CLIENT] = Some(established.is_resumed);
+                    self.resumable = established.resumable;
                     self.client = Phase::Session(Box::new(established.session));
                 }
             } else {
@@ -176,6 +247,7 @@ impl Pair {
         if is_for_acceptor {
             self.accept(datagram, env);
             self.flush_server(env);
+            self.forget_refused();
             return;
         }
         let mut rest = datagram;
@@ -210,6 +282,14 @@ impl Pair {
                 let phase = std::mem::replace(&mut self.server, Phase::Failed);
                 if let Phase::Handshaking(handshake) = phase {
                     let established = handshake.into_session().expect("it said so");
+                    if established.is_resumed {
+                        Reached::ServerResumed.count();
+                    }
+                    self.was_resumed[SERVER] = Some(established.is_resumed);
+                    if let Some(session) = established.cacheable {
+                        self.server_sessions.table.insert(session);
+                    }
+                    self.sent_ticket = established.ticket;
                     self.server = Phase::Session(Box::new(established.session));
                 }
             } else {
@@ -245,9 +325,21 @@ impl Pair {
                 let store = (self.setup.known_identity, psk, PeerId(1));
                 let provider = self.providers[SERVER].clone();
                 let settings = self.setup.server;
-                let handshake =
-                    ServerHandshake::new(provider, store, settings, hello, buffers(), env)
-                        .expect("there are buffers");
+                let buffers = buffers(self.setup.resumes);
+                let handshake = if self.setup.resumes == Resumes::No {
+                    ServerHandshake::new(provider, store, settings, hello, buffers, env)
+                } else {
+                    let ServerSessions { keys, table } = &mut self.server_sessions;
+                    let found = table.find(hello.session_id(), env.now);
+                    let mut resumption = ServerResumption::new(keys.lease(env));
+                    if self.setup.resumes == Resumes::BySessionId {
+                        resumption = resumption.with_session_ids(found);
+                    }
+                    ServerHandshake::resuming(
+                        provider, store, settings, resumption, hello, buffers, env,
+                    )
+                };
+                let handshake = handshake.expect("there are buffers");
                 self.accepted_hello = first.get(RECORD_HEADER_LEN..).unwrap_or_default().to_vec();
                 self.server_state = None;
                 note_server(&mut self.server_state, handshake.state());
@@ -335,13 +427,25 @@ impl Pair {
     pub(super) fn conclude(&mut self, mut deliver_all: impl FnMut(&mut Self)) {
         assert!(!self.client.is_handshaking(), "the client hangs");
         assert!(!self.server.is_handshaking(), "the server hangs");
-        // The server alone can't know whether its last flight arrived; the client always does.
+        // Whoever sends the last flight can't know whether it arrived; the other end always does.
         let is_client_established = self.client.session().is_some();
         let is_server_established = self.server.session().is_some();
-        assert!(
-            is_server_established || !is_client_established,
-            "established alone"
-        );
+        match self.was_resumed {
+            [Some(true), _] | [None, Some(true)] => assert!(
+                is_client_established || !is_server_established,
+                "established alone"
+            ),
+            _ => assert!(
+                is_server_established || !is_client_established,
+                "established alone"
+            ),
+        }
+        if let [Some(client), Some(server)] = self.was_resumed
+            && is_client_established
+            && is_server_established
+        {
+            assert_eq!(client, server, "only one end has resumed");
+        }
         let are_open = [self.client.session(), self.server.session()]
             .into_iter()
             .all(|session| session.is_some_and(|session| session.is_open()));
@@ -358,7 +462,7 @@ impl Pair {
                     "what one end sealed, the other didn't open"
                 );
             }
-        } else if is_client_established {
+        } else if is_client_established && is_server_established {
             assert!(self.is_closing, "a session ended by itself");
         }
     }
@@ -394,13 +498,45 @@ impl Pair {
         let mut out = [0; 1200];
         while let Some(len) = match &mut self.server {
             Phase::Handshaking(handshake) => handshake.poll_transmit(env, &mut out),
-            Phase::Session(session) => session.poll_transmit(env, &mut out),
+            Phase::Session(session) => {
+                session.poll_transmit_with(self.sent_ticket.as_ref(), &mut out)
+            }
             Phase::Idle | Phase::Failed => Ok(None),
         }
         .expect("there is room")
         {
             self.send_to_client(out.get(..len).unwrap_or_default());
         }
+    }
+
+    /// Forgets a handshake that was over with its first flight, an alert (RFC 7627 §5.3).
+    fn forget_refused(&mut self) {
+        if matches!(&self.server, Phase::Handshaking(machine) if machine.state() == ServerState::Failed)
+        {
+            Reached::ServerRefusedResumption.count();
+            self.server = Phase::Idle;
+            self.server_state = None;
+        }
+    }
+
+    /// Nobody without the keys can make an honest end of a session seal a fatal alert, and nothing else
+    /// ends a session but its close. The end of a handshake can be made to: where a ticket is awaited,
+    /// and where a session is resumed, it has keys while it still takes messages in clear, and its peer
+    /// may be established by then.
+    fn session_failed(&mut self, fault: PeerFault) {
+        let is_of_handshake = matches!(
+            fault,
+            PeerFault::AlertReceived {
+                authenticated: true,
+                ..
+            }
+        ) && self.has_broken_off;
+        assert!(
+            self.setup.resumes != Resumes::No && is_of_handshake,
+            "{fault} ended a session"
+        );
+        self.is_closing = true;
+        Reached::SessionEndedByHandshake.count();
     }
 
     fn send_to_client(&mut self, datagram: &[u8]) {
@@ -420,8 +556,11 @@ impl Pair {
         };
         let is_session = self.client.session().is_some();
         match (is_session, fault) {
-            (true, fault) => session_failed(fault),
-            (false, PeerFault::AlertSent { .. }) => Reached::ClientAlertSent.count(),
+            (true, fault) => self.session_failed(fault),
+            (false, PeerFault::AlertSent { .. }) => {
+                self.has_broken_off = true;
+                Reached::ClientAlertSent.count();
+            }
             (false, PeerFault::AlertReceived { authenticated, .. }) => match authenticated {
                 true => Reached::ClientAlertVerified.count(),
                 false => Reached::ClientAlertInClear.count(),
@@ -441,12 +580,24 @@ impl Pair {
         };
         let is_session = self.server.session().is_some();
         match (is_session, fault) {
-            (true, fault) => session_failed(fault),
+            (true, fault) => self.session_failed(fault),
             (false, PeerFault::AlertSent { description }) if by_timeout => {
                 assert_eq!(description, AlertDescription::DECRYPT_ERROR.0);
+                self.has_broken_off = true;
                 Reached::ServerCredentialsRefused.count();
             }
-            (false, PeerFault::AlertSent { .. }) => Reached::ServerAlertSent.count(),
+            (false, PeerFault::AlertSent { .. }) => {
+                self.has_broken_off = true;
+                Reached::ServerAlertSent.count();
+            }
+            // Alerts in clear a server ignores; a client has keys first where it resumes a session.
+            (
+                false,
+                PeerFault::AlertReceived {
+                    authenticated: true,
+                    ..
+                },
+            ) if self.setup.resumes != Resumes::No => Reached::ServerAlertVerified.count(),
             (false, PeerFault::HandshakeTimeout) => Reached::ServerHandshakeTimeout.count(),
             (false, other) => unreachable!("{other}"),
         }
@@ -456,12 +607,6 @@ impl Pair {
             self.server_state = None;
         }
     }
-}
-
-/// Nobody without the keys can make an honest end seal a fatal alert, and nothing else ends a
-/// session but its close.
-fn session_failed(fault: PeerFault) -> ! {
-    unreachable!("{fault} ended a session")
 }
 
 /// Checks what came up from a channel against what the other end `said`.
@@ -480,9 +625,17 @@ fn note_event(event: Option<Event<'_>>, is_session: bool, said: &mut BTreeSet<Ve
     }
 }
 
-fn buffers() -> Buffers<Vec<u8>> {
+/// How long what a server issues is good for: longer than any script takes.
+const LIFETIME: Duration = Duration::from_secs(3_600);
+
+/// As long as they must be, with a ticket and without.
+fn buffers(resumes: Resumes) -> Buffers<Vec<u8>> {
+    let len = match resumes {
+        Resumes::No => Buffers::<Vec<u8>>::MIN_LEN,
+        Resumes::ByTicket | Resumes::BySessionId => 1024,
+    };
     Buffers {
-        incoming: vec![0; Buffers::<Vec<u8>>::MIN_LEN],
-        outgoing: vec![0; Buffers::<Vec<u8>>::MIN_LEN],
+        incoming: vec![0; len],
+        outgoing: vec![0; len],
     }
 }

@@ -37,12 +37,16 @@ reached! {
     ClientExpectServerKeyExchange = "client_expect_server_key_exchange",
     /// The client waits for ServerHelloDone behind a ServerKeyExchange.
     ClientExpectServerHelloDone = "client_expect_server_hello_done",
+    /// The client waits for the ticket that the server has promised.
+    ClientExpectNewSessionTicket = "client_expect_new_session_ticket",
     /// The client waits for ChangeCipherSpec.
     ClientExpectChangeCipherSpec = "client_expect_change_cipher_spec",
     /// The client waits for Finished.
     ClientExpectFinished = "client_expect_finished",
     /// The client is established.
     ClientEstablished = "client_established",
+    /// The client has resumed a session.
+    ClientResumed = "client_resumed",
     /// The client broke off and sent an alert.
     ClientAlertSent = "client_alert_sent",
     /// An alert in clear ended the client's handshake.
@@ -69,8 +73,14 @@ reached! {
     ServerExpectFinished = "server_expect_finished",
     /// The server is established.
     ServerEstablished = "server_established",
+    /// The server has resumed a session.
+    ServerResumed = "server_resumed",
+    /// The server refused a hello that doesn't fit the session it names.
+    ServerRefusedResumption = "server_refused_resumption",
     /// The server broke off before its deadline and sent an alert.
     ServerAlertSent = "server_alert_sent",
+    /// A verified alert ended the server's handshake.
+    ServerAlertVerified = "server_alert_verified",
     /// The server's deadline passed before the client used credentials.
     ServerHandshakeTimeout = "server_handshake_timeout",
     /// The server's deadline passed and the client's credentials hadn't verified.
@@ -83,6 +93,8 @@ reached! {
     SessionReplay = "session_replay",
     /// A server's session was asked for its last flight again.
     SessionFinalFlightAgain = "session_final_flight_again",
+    /// A session was ended by its peer, whose handshake somebody broke.
+    SessionEndedByHandshake = "session_ended_by_handshake",
     /// A session was closed by its peer.
     SessionClosed = "session_closed",
 }
@@ -126,6 +138,7 @@ pub(super) fn note_client(before: &mut Option<ClientState>, now: ClientState) {
         }
         ClientState::ExpectServerKeyExchange => Reached::ClientExpectServerKeyExchange.count(),
         ClientState::ExpectServerHelloDone => Reached::ClientExpectServerHelloDone.count(),
+        ClientState::ExpectNewSessionTicket => Reached::ClientExpectNewSessionTicket.count(),
         ClientState::ExpectChangeCipherSpec => Reached::ClientExpectChangeCipherSpec.count(),
         ClientState::ExpectFinished => Reached::ClientExpectFinished.count(),
         ClientState::Established => Reached::ClientEstablished.count(),

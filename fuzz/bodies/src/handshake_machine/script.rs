@@ -12,7 +12,7 @@ use hedgerow_record::{
 };
 use hedgerow_sim::{Ledger, NonceLedger, TestRng};
 
-use super::pair::{CLIENT, Pair, SERVER, Setup};
+use super::pair::{CLIENT, Pair, Resumes, SERVER, Setup};
 
 /// Two pairs, their time and their randomness, and everything that was ever sent.
 pub(super) struct World {
@@ -25,16 +25,22 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(config: u8) -> Self {
-        let ledger = Ledger::new(u64::from(config));
+    pub(super) fn new(config: u8, resumption: u8) -> Self {
+        let ledger = Ledger::new(u64::from(config) << 8 | u64::from(resumption));
         let mut rng = TestRng::new(1);
         let mut env = Env::new(Instant::ZERO, &mut rng);
         let mut pair = |name: &'static [u8], known_psk: &'static [u8]| {
-            Pair::new(
-                setup(config, name, known_psk),
+            let mut pair = Pair::new(
+                setup(config, resumption, name, known_psk),
                 ["client", "server"].map(|node| NonceLedger::new(SoftCrypto, &ledger, node)),
                 &mut env,
-            )
+            );
+            if resumption & 4 != 0 {
+                pair.flush_client(&mut env);
+                deliver_all(&mut pair, &mut env);
+                pair = pair.meet_again(resumption & 8 != 0, &mut env);
+            }
+            pair
         };
         let mut pairs = [pair(b"thermometer", PSK), pair(b"lamp", OTHER_PSK)];
         for pair in &mut pairs {
@@ -261,7 +267,7 @@ fn deliver_all(pair: &mut Pair, env: &mut Env<'_>) {
     unreachable!("datagrams without an end");
 }
 
-fn setup(config: u8, name: &'static [u8], known_psk: &'static [u8]) -> Setup {
+fn setup(config: u8, resumption: u8, name: &'static [u8], known_psk: &'static [u8]) -> Setup {
     let has = |bit: u8| config >> bit & 1 == 1;
     let suite = match config & 3 {
         0 => CipherSuite::TLS_PSK_WITH_AES_128_CCM_8,
@@ -311,6 +317,11 @@ fn setup(config: u8, name: &'static [u8], known_psk: &'static [u8]) -> Setup {
         known_psk,
         client,
         server,
+        resumes: match resumption & 3 {
+            0 | 3 => Resumes::No,
+            1 => Resumes::ByTicket,
+            _ => Resumes::BySessionId,
+        },
     }
 }
 
