@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use authority::{Authority, Purpose, Time};
+use hedgerow_core::Psk;
 use hedgerow_endpoint::{ConnectionIdFormat, ConnectionIds};
 use hedgerow_gateway::{Config, ConfigError, Device, Https, Security};
 use hedgerow_proxy::Methods;
@@ -512,6 +513,41 @@ fn key_without_a_word_on_security_is_one_device_s_alone() {
     let both = device(&["security = \"multikey\"", "shared_key = true"]);
     let expected = "another thing than `security` says";
     expect_mistake(&both, 3, "device.shared_key", expected);
+}
+
+/// Whatever the device, and of HTTPS clients too.
+#[test]
+fn end_to_end_key_is_refused_with_the_reason() {
+    let end_to_end = "end_to_end = true";
+    let reason = "the gateway must not have, since it could play either end";
+    let in_clear = "[[device]]\nname = \"lamp\"\nuri = \"coap://h\"\nmode = \"terminate\"\n\
+                    security = \"none\"\nend_to_end = true\n";
+    let client = format!(
+        "[https_psk]\nlisten = \"127.0.0.1:0\"\n[[https_psk.client]]\npsk_identity = \"me\"\n\
+         psk = \"0x00112233445566778899aabbccddeeff\"\n{end_to_end}\n"
+    );
+    for (text, line, key) in [
+        (device(&[end_to_end]), 2, "device.end_to_end"),
+        (in_clear.to_owned(), 6, "device.end_to_end"),
+        (client, 6, "client.end_to_end"),
+    ] {
+        expect_mistake(&text, line, key, reason);
+        assert_eq!(parse(&text).unwrap_err().mistakes().len(), 1);
+    }
+    assert!(parse(&device(&["end_to_end = false"])).is_ok());
+
+    let key = Psk::new(b"sixteen byte key").unwrap();
+    let security = Security::Psk {
+        identity: b"gateway".to_vec(),
+        key: key.into_end_to_end().unwrap(),
+        is_shared: false,
+    };
+    let config = Config::default().with_device(Device::new("lamp", "coaps://[::1]:1", security));
+    let shown = config.check().unwrap_err().to_string();
+    assert!(
+        shown.contains("device.psk") && shown.contains(reason),
+        "{shown}"
+    );
 }
 
 #[test]

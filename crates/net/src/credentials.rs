@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hedgerow_core::{
-    CertificateCredentials, ClientCredentials, Credentials as PskOf, MAX_PSK_IDENTITY_LEN, Misuse,
-    Peer, PeerId, Psk,
+    CertificateCredentials, ClientCredentials, Credentials as PskOf, KeyPurpose,
+    MAX_PSK_IDENTITY_LEN, Misuse, Peer, PeerId, Psk,
 };
 
 use crate::certificates::ClientSide;
@@ -17,6 +17,7 @@ use crate::{AcceptedServer, Identity, IdentityError};
 pub struct Credentials {
     psk: Option<OwnPsk>,
     certificates: Option<ClientSide>,
+    certificate_purpose: KeyPurpose,
 }
 
 struct OwnPsk {
@@ -42,6 +43,7 @@ impl Credentials {
                 peer,
             }),
             certificates: None,
+            certificate_purpose: KeyPurpose::Hop,
         })
     }
 
@@ -60,7 +62,17 @@ impl Credentials {
         Ok(Self {
             psk: None,
             certificates: Some(ClientSide::new(identity, server, peer)?),
+            certificate_purpose: KeyPurpose::Hop,
         })
+    }
+
+    /// Says that the raw public key or certificate is for end-to-end security, and so is whom this end
+    /// accepts: a device, and by no name or authority the gateway before it. A pre-shared key says
+    /// so of itself ([`Psk::into_end_to_end`]).
+    #[must_use]
+    pub const fn with_certificates_end_to_end(mut self) -> Self {
+        self.certificate_purpose = KeyPurpose::EndToEnd;
+        self
     }
 
     /// Adds a pre-shared key for a server that may not take certificates. A node whose
@@ -104,6 +116,10 @@ impl ClientCredentials for Credentials {
         Some(certificates)
     }
 
+    fn certificate_purpose(&self) -> KeyPurpose {
+        self.certificate_purpose
+    }
+
     fn is_same(&self, other: &Self) -> bool {
         let is_same_psk = match (self.pre_shared_key(), other.pre_shared_key()) {
             (Some(one), Some(other)) => one.is_same(&other),
@@ -115,7 +131,7 @@ impl ClientCredentials for Credentials {
             (None, None) => true,
             _ => false,
         };
-        is_same_psk && is_same_side
+        is_same_psk && is_same_side && self.certificate_purpose == other.certificate_purpose
     }
 }
 
@@ -154,6 +170,10 @@ impl ClientCredentials for SharedCredentials {
 
     fn certificates(&self) -> Option<&dyn CertificateCredentials> {
         ClientCredentials::certificates(&*self.0)
+    }
+
+    fn certificate_purpose(&self) -> KeyPurpose {
+        self.0.certificate_purpose()
     }
 
     fn is_same(&self, other: &Self) -> bool {

@@ -4,7 +4,7 @@ use core::fmt;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use hedgerow_core::{Misuse, PeerId, Psk, PskEntry, PskRequest, PskStore};
+use hedgerow_core::{KeyPurpose, Misuse, PeerId, Psk, PskEntry, PskRequest, PskStore};
 
 use crate::credentials::check_identity;
 
@@ -34,19 +34,16 @@ impl KeyStore {
     ///
     /// # Errors
     ///
-    /// [`Misuse::PskIdentityLength`] if the identity is longer than 128 bytes.
+    /// [`Misuse::PskIdentityLength`] if the identity is longer than 128 bytes, and
+    /// [`KeyStoreError::TwoPurposes`] or [`KeyStoreError::TwoPeers`] if another entry has the same key and
+    /// one of them is for end-to-end security. The store stays as it was then.
     pub fn insert(
         &self,
         psk_identity: impl Into<Vec<u8>>,
         psk: Psk,
         peer: PeerId,
-    ) -> Result<(), Misuse> {
-        let psk_identity = psk_identity.into();
-        check_identity(&psk_identity)?;
-        self.change(|entries| {
-            entries.insert(psk_identity, Arc::new(Entry { psk, peer }));
-        });
-        Ok(())
+    ) -> Result<(), KeyStoreError> {
+        self.change(|entries| add(entries, psk_identity.into(), Entry { psk, peer }))
     }
 
     /// Takes an identity out; it says whether there was one.
@@ -58,16 +55,14 @@ impl KeyStore {
     ///
     /// # Errors
     ///
-    /// [`Misuse::PskIdentityLength`] if an identity is longer than 128 bytes; the store stays as it
-    /// was.
+    /// Those of [`Self::insert`]; the store stays as it was.
     pub fn replace(
         &self,
         entries: impl IntoIterator<Item = (Vec<u8>, Psk, PeerId)>,
-    ) -> Result<(), Misuse> {
+    ) -> Result<(), KeyStoreError> {
         let mut replacement = Entries::new();
         for (psk_identity, psk, peer) in entries {
-            check_identity(&psk_identity)?;
-            replacement.insert(psk_identity, Arc::new(Entry { psk, peer }));
+            add(&mut replacement, psk_identity, Entry { psk, peer })?;
         }
         self.change(|entries| *entries = replacement);
         Ok(())
@@ -109,6 +104,16 @@ impl PskStore for KeyStore {
         let lens = self.seen.values().map(|entry| entry.psk.expose().len());
         lens.max().unwrap_or(16)
     }
+
+    /// Asks the keys of now, not those of when this clone was made.
+    fn has_key(&self, psk: &Psk) -> bool {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        // All of them are compared, wherever the first one stands.
+        let same = current
+            .values()
+            .filter(|entry| entry.psk.has_same_bytes(psk));
+        same.count() > 0
+    }
 }
 
 /// The number of keys, and no more.
@@ -128,6 +133,65 @@ type Entries = HashMap<Vec<u8>, Arc<Entry>>;
 struct Entry {
     psk: Psk,
     peer: PeerId,
+}
+
+/// Why a key can't be in a store. None of these errors holds a part of a key; identities are escaped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyStoreError {
+    /// The entry alone is wrong.
+    #[error(transparent)]
+    Misuse(#[from] Misuse),
+    /// Two entries have one key, which is said to be for a hop at one and for end-to-end security at the
+    /// other.
+    #[error(
+        "identities \"{one}\" and \"{other}\" have one key, for a hop and end to end: expected two keys"
+    )]
+    TwoPurposes {
+        /// The identity that was to be added.
+        one: String,
+        /// The one that is there.
+        other: String,
+    },
+    /// Two peers have one end-to-end key, which belongs to one pair.
+    #[error(
+        "identities \"{one}\" and \"{other}\" are two peers with one end-to-end key: expected one key for each"
+    )]
+    TwoPeers {
+        /// The identity that was to be added.
+        one: String,
+        /// The one that is there.
+        other: String,
+    },
+}
+
+/// Adds an entry, or replaces the one of its identity, as far as it goes with the others.
+fn add(entries: &mut Entries, psk_identity: Vec<u8>, entry: Entry) -> Result<(), KeyStoreError> {
+    check_identity(&psk_identity)?;
+    let is_end_to_end = |entry: &Entry| entry.psk.purpose() == KeyPurpose::EndToEnd;
+    for (other_identity, other) in entries.iter() {
+        let is_apart = *other_identity != psk_identity;
+        let concerns = is_end_to_end(&entry) || is_end_to_end(other);
+        if !(is_apart && concerns && entry.psk.has_same_bytes(&other.psk)) {
+            continue;
+        }
+        let one = psk_identity.escape_ascii().to_string();
+        let other_identity = other_identity.escape_ascii().to_string();
+        if entry.psk.purpose() != other.psk.purpose() {
+            return Err(KeyStoreError::TwoPurposes {
+                one,
+                other: other_identity,
+            });
+        }
+        if entry.peer != other.peer {
+            return Err(KeyStoreError::TwoPeers {
+                one,
+                other: other_identity,
+            });
+        }
+    }
+    entries.insert(psk_identity, Arc::new(entry));
+    Ok(())
 }
 
 #[cfg(test)]
@@ -168,7 +232,7 @@ mod tests {
         let refused = store.replace(replacement);
         assert_eq!(
             refused,
-            Err(Misuse::PskIdentityLength { len: 129, max: 128 })
+            Err(Misuse::PskIdentityLength { len: 129, max: 128 }.into())
         );
         assert_eq!(peer_of(&store.clone(), b"lamp"), Some(PeerId(1)));
         assert_eq!(peer_of(&store.clone(), b"meter"), None);
@@ -176,6 +240,60 @@ mod tests {
             .replace([(b"meter".to_vec(), psk(), PeerId(2))])
             .unwrap();
         assert_eq!(peer_of(&store.clone(), b"lamp"), None);
+    }
+
+    #[test]
+    fn end_to_end_key_is_no_other_entry_s() {
+        let hop = || Psk::new(b"sixteen byte key").unwrap();
+        let end_to_end = || hop().into_end_to_end().unwrap();
+        let store = KeyStore::new();
+        store.insert("gateway", hop(), PeerId(1)).unwrap();
+        // Of a hop's keys nothing is said here: SharedKey is many with one of them.
+        store.insert("neighbour", hop(), PeerId(2)).unwrap();
+        let refused = store.insert("reader", end_to_end(), PeerId(3)).unwrap_err();
+        assert!(matches!(refused, KeyStoreError::TwoPurposes { .. }));
+        let text = refused.to_string();
+        assert!(
+            text.contains("\"reader\"") && !text.contains("sixteen"),
+            "{text}"
+        );
+        assert_eq!(peer_of(&store.clone(), b"reader"), None);
+
+        let store = KeyStore::new();
+        store.insert("reader", end_to_end(), PeerId(3)).unwrap();
+        assert_eq!(
+            store.insert("writer", end_to_end(), PeerId(4)),
+            Err(KeyStoreError::TwoPeers {
+                one: "writer".to_owned(),
+                other: "reader".to_owned()
+            })
+        );
+        let refused = store.insert("gateway", hop(), PeerId(1)).unwrap_err();
+        assert!(matches!(refused, KeyStoreError::TwoPurposes { .. }));
+        // The same peer under another identity, and another key in the place of this one.
+        store.insert("alias", end_to_end(), PeerId(3)).unwrap();
+        assert!(store.remove(b"alias"));
+        store.insert("reader", hop(), PeerId(3)).unwrap();
+        let refused = store.replace([
+            (b"gateway".to_vec(), hop(), PeerId(1)),
+            (b"reader".to_vec(), end_to_end(), PeerId(3)),
+        ]);
+        assert!(matches!(refused, Err(KeyStoreError::TwoPurposes { .. })));
+        assert_eq!(peer_of(&store.clone(), b"gateway"), None);
+    }
+
+    #[test]
+    fn store_is_asked_for_a_key_as_it_is_now() {
+        let store = KeyStore::new();
+        let before = store.clone();
+        let psk = || Psk::new(b"sixteen byte key").unwrap();
+        assert!(!before.has_key(&psk()));
+        store.insert("lamp", psk(), PeerId(1)).unwrap();
+        store
+            .insert("meter", Psk::new(b"another one").unwrap(), PeerId(2))
+            .unwrap();
+        assert!(before.has_key(&psk()));
+        assert!(!before.has_key(&Psk::new(b"sixteen byte kez").unwrap()));
     }
 
     #[test]

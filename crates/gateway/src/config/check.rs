@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hedgerow_coap::Scheme;
 use hedgerow_core::{
-    CertificateFault, CertificateOwner, MAX_PSK_IDENTITY_LEN, Psk, SecurityMode, ct_eq,
+    CertificateFault, CertificateOwner, KeyPurpose, MAX_PSK_IDENTITY_LEN, Psk, SecurityMode, ct_eq,
 };
 use hedgerow_net::AcceptedServer;
 use hedgerow_proxy::{ConfigError as ProxyError, Destination, HcProxy, Methods};
@@ -101,6 +101,9 @@ impl Config {
                 .any(|other| other.psk_identity == client.psk_identity)
             {
                 fault("psk_identity", "stands here twice");
+            }
+            if client.psk.purpose() == KeyPurpose::EndToEnd {
+                fault("psk", super::END_TO_END);
             }
             // Who has it could be either, and a device of the same key could play the client.
             let is_shared = before.iter().any(|other| same_key(&other.psk, &client.psk))
@@ -336,9 +339,12 @@ impl Config {
 }
 
 fn check_identity(device: &Device, fault: &mut impl FnMut(&'static str, String)) {
-    let Security::Psk { identity, .. } = &device.security else {
+    let Security::Psk { identity, key, .. } = &device.security else {
         return;
     };
+    if key.purpose() == KeyPurpose::EndToEnd {
+        fault("psk", super::END_TO_END.to_owned());
+    }
     if !(1..=MAX_PSK_IDENTITY_LEN).contains(&identity.len()) {
         let len = identity.len();
         let message = format!("{len} bytes found, expected 1 to {MAX_PSK_IDENTITY_LEN}");

@@ -608,6 +608,9 @@ impl Reader<'_, '_> {
 
     /// Reads where a key stands: in the table itself, or in a file.
     fn key_texts<'a>(&mut self, table: &mut Table<'a>) -> KeyTexts<'a> {
+        if table.boolean(self.findings, "end_to_end") == Some(true) {
+            table.wrong(self.findings, "end_to_end", super::END_TO_END.to_owned());
+        }
         KeyTexts {
             inline: table.text(self.findings, "psk", "a text: the key, or 0x and digits"),
             file: table.text(self.findings, "psk_file", "the path of a file with the key"),

@@ -346,3 +346,7 @@ pub(crate) struct EndpointSettings {
     pub(crate) handshake: Settings,
     pub(crate) exchange: hedgerow_exchange::Config,
 }
+
+/// What is said of a key for end-to-end security that the gateway is given.
+const END_TO_END: &str = "an end-to-end key, which the gateway must not have, since it could play either end with it: \
+     it belongs to the device and to whoever calls that, and the gateway needs a key of its own";

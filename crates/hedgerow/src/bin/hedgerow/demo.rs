@@ -71,7 +71,7 @@ impl Simulated {
             let psk = Psk::new(key.as_bytes()).map_err(|error| misuse(&error))?;
             store
                 .insert(identity, psk, PeerId(peer))
-                .map_err(|error| misuse(&error))?;
+                .map_err(|error| Failure::new(Class::Local, error.to_string()))?;
         }
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let server = Arc::new(DeviceServer::new(device));

@@ -2,14 +2,15 @@
 //!
 //! It is TOML: one `[[key]]` table a server, with `uri` (`coaps://HOST:PORT` or
 //! `coaps+tcp://HOST:PORT`), `identity` and `key` (text, or hexadecimal digits behind `0x`), or
-//! files for certificate mode, relative to the file's own folder.
+//! files for certificate mode, relative to the file's own folder. With `end_to_end = true` they are
+//! for a server behind a gateway, which has nothing of them.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use hedgerow_coap::CoapUri;
-use hedgerow_core::Psk;
+use hedgerow_core::{KeyPurpose, Psk};
 use hedgerow_gateway::parse_key;
 use serde::Deserialize;
 use zeroize::Zeroizing;
@@ -23,10 +24,24 @@ use crate::private_file;
 pub(crate) enum Entry {
     Psk {
         identity: String,
+        /// It says what it is for.
         psk: Psk,
         is_shared: bool,
     },
-    Certificates(Files),
+    Certificates {
+        files: Files,
+        purpose: KeyPurpose,
+    },
+}
+
+impl Entry {
+    /// Returns what it is for.
+    pub(crate) const fn purpose(&self) -> KeyPurpose {
+        match self {
+            Self::Psk { psk, .. } => psk.purpose(),
+            Self::Certificates { purpose, .. } => *purpose,
+        }
+    }
 }
 
 /// Reads `path` and returns the entry for the server of `uri`.
@@ -58,8 +73,8 @@ fn find_in(text: &str, folder: &Path, uri: &CoapUri<'_>) -> Result<Entry, String
             line.saturating_add(1)
         )
     })?;
-    let mut others = Vec::new();
-    for table in tables.key {
+    let mut servers = Vec::new();
+    for table in &tables.key {
         let server =
             CoapUri::parse(&table.uri).map_err(|error| format!("{}: {error}", table.uri))?;
         if !server.scheme().is_secure() {
@@ -68,19 +83,56 @@ fn find_in(text: &str, folder: &Path, uri: &CoapUri<'_>) -> Result<Entry, String
                 table.uri
             ));
         }
-        if authority(&server) == authority(uri) {
-            let uri = table.uri.clone();
-            return table
-                .entry(folder)
-                .map_err(|error| format!("{uri}: {error}"));
-        }
-        others.push(authority(&server));
+        servers.push(server);
+    }
+    check_apart(&tables.key, &servers)?;
+    let others: Vec<_> = servers.iter().map(authority).collect();
+    let found = others.iter().position(|other| *other == authority(uri));
+    if let Some(table) = found.and_then(|at| tables.key.into_iter().nth(at)) {
+        let uri = table.uri.clone();
+        return table
+            .entry(folder)
+            .map_err(|error| format!("{uri}: {error}"));
     }
     let others = match others.as_slice() {
         [] => "it is empty".to_owned(),
         others => format!("it has {}", others.join(", ")),
     };
     Err(format!("no key for {}: {others}", authority(uri)))
+}
+
+/// Refuses an end-to-end key that stands in another entry too: for a hop, or for another server.
+fn check_apart(tables: &[Table], servers: &[CoapUri<'_>]) -> Result<(), String> {
+    // What is no key says so when it is asked for.
+    let keys: Vec<_> = tables
+        .iter()
+        .zip(servers)
+        .filter_map(|(table, server)| {
+            let key = parse_key(table.key.as_ref()?.as_bytes()).ok()?;
+            Some((table, server, key))
+        })
+        .collect();
+    for (index, (one, at, key)) in keys.iter().enumerate() {
+        for (other, other_at, other_key) in keys.get(..index).unwrap_or_default() {
+            if !(one.end_to_end || other.end_to_end) || !key.has_same_bytes(other_key) {
+                continue;
+            }
+            let (one_name, other_name) = (authority(at), authority(other_at));
+            if one.end_to_end != other.end_to_end {
+                return Err(format!(
+                    "{one_name} and {other_name} have one key, end to end and not: what is used \
+                     without end_to_end = true a gateway may have, so expected two keys"
+                ));
+            }
+            if at.host() != other_at.host() {
+                return Err(format!(
+                    "{one_name} and {other_name} have one end-to-end key: each could play the \
+                     other, so expected two keys"
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Scheme, host and port in normal form, which is what a key belongs to.
@@ -103,6 +155,8 @@ struct Table {
     key: Option<Zeroizing<String>>,
     #[serde(default)]
     shared: bool,
+    #[serde(default)]
+    end_to_end: bool,
     certificate: Option<PathBuf>,
     private_key: Option<PathBuf>,
     authority: Option<PathBuf>,
@@ -121,12 +175,28 @@ impl Table {
             server_name: self.server_name,
         };
         match (self.identity, self.key) {
-            (Some(identity), Some(key)) if !files.is_any() => Ok(Entry::Psk {
-                identity,
-                psk: parse_key(key.as_bytes()).map_err(|error| error.to_string())?,
-                is_shared: self.shared,
+            (Some(_), Some(_)) if self.shared && self.end_to_end => Err(
+                "shared and end_to_end: a key that others have can't be for two ends".to_owned(),
+            ),
+            (Some(identity), Some(key)) if !files.is_any() => {
+                let psk = parse_key(key.as_bytes()).map_err(|error| error.to_string())?;
+                let psk = match self.end_to_end {
+                    true => psk.into_end_to_end().map_err(|error| error.to_string())?,
+                    false => psk,
+                };
+                Ok(Entry::Psk {
+                    identity,
+                    psk,
+                    is_shared: self.shared,
+                })
+            }
+            (None, None) if files.is_any() && !self.shared => Ok(Entry::Certificates {
+                files,
+                purpose: match self.end_to_end {
+                    true => KeyPurpose::EndToEnd,
+                    false => KeyPurpose::Hop,
+                },
             }),
-            (None, None) if files.is_any() && !self.shared => Ok(Entry::Certificates(files)),
             _ => Err("expected identity and key, or the files of certificate mode".to_owned()),
         }
     }
@@ -147,7 +217,7 @@ mod tests {
                 psk,
                 is_shared,
             } => (identity, psk.expose().to_vec(), is_shared),
-            Entry::Certificates(files) => panic!("{files:?}"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -157,7 +227,7 @@ mod tests {
                     authority = \"ca.pem\"\nserver_name = \"lamp\"\n\
                     [[key]]\nuri = \"coaps://b\"\nidentity = \"i\"\nkey = \"k\"\nshared = true\n\
                     [[key]]\nuri = \"coaps://c\"\nkey = \"k\"\nauthority = \"ca.pem\"\n";
-        let Entry::Certificates(files) = find_for(text, "coaps://a/x").unwrap() else {
+        let Entry::Certificates { files, .. } = find_for(text, "coaps://a/x").unwrap() else {
             panic!("a key");
         };
         assert_eq!(
@@ -173,6 +243,63 @@ mod tests {
             error.contains("expected identity and key, or the files"),
             "{error}"
         );
+    }
+
+    fn entry(uri: &str, key: &str, rest: &str) -> String {
+        format!("[[key]]\nuri = \"{uri}\"\nidentity = \"i\"\nkey = \"{key}\"\n{rest}\n")
+    }
+
+    const KEY: &str = "0x00112233445566778899aabbccddeeff";
+
+    #[test]
+    fn entry_says_what_it_is_for() {
+        let purpose_of = |text: &str| match find_for(text, "coaps://a").unwrap() {
+            Entry::Psk { psk, .. } => psk.purpose(),
+            Entry::Certificates { purpose, .. } => purpose,
+        };
+        let certificates = "[[key]]\nuri = \"coaps://a\"\nauthority = \"ca.pem\"\n";
+        assert_eq!(purpose_of(&entry("coaps://a", KEY, "")), KeyPurpose::Hop);
+        assert_eq!(purpose_of(certificates), KeyPurpose::Hop);
+        let end_to_end = "end_to_end = true\n";
+        let with_key = entry("coaps://a", KEY, end_to_end);
+        assert_eq!(purpose_of(&with_key), KeyPurpose::EndToEnd);
+        let with_files = format!("{certificates}{end_to_end}");
+        assert_eq!(purpose_of(&with_files), KeyPurpose::EndToEnd);
+    }
+
+    #[test]
+    fn end_to_end_key_is_long_enough_unshared_and_no_other_entry_s() {
+        let end_to_end = "end_to_end = true";
+        let refused = |text: String| {
+            let error = find_for(&text, "coaps://a").unwrap_err();
+            assert!(
+                !error.contains("0011") && !error.contains("short"),
+                "{error}"
+            );
+            error
+        };
+        let short = refused(entry("coaps://a", "0x00112233", end_to_end));
+        assert!(short.contains("4 bytes: 16 random ones or more"), "{short}");
+        let shared = format!("shared = true\n{end_to_end}");
+        let shared = refused(entry("coaps://a", KEY, &shared));
+        assert!(shared.contains("others have"), "{shared}");
+        // In another spelling of the same bytes, and wherever it stands.
+        let again = KEY.replace("aabb", "AABB");
+        for (one, other) in [("", end_to_end), (end_to_end, "")] {
+            let both = entry("coaps://a", KEY, one) + &entry("coaps://b", &again, other);
+            let both = refused(both);
+            assert!(
+                both.contains("coaps://a:5684") && both.contains("coaps://b:5684 have one key")
+                    || both.contains("coaps://b:5684 and coaps://a:5684 have one key"),
+                "{both}"
+            );
+        }
+        let two = entry("coaps://a", KEY, end_to_end) + &entry("coaps://b", KEY, end_to_end);
+        let two = refused(two);
+        assert!(two.contains("have one end-to-end key"), "{two}");
+        // The same server over UDP and over TCP.
+        let same = entry("coaps://a", KEY, end_to_end) + &entry("coaps+tcp://a", KEY, end_to_end);
+        assert!(find_for(&same, "coaps://a").is_ok());
     }
 
     fn written() -> String {

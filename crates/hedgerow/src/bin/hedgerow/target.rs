@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hedgerow_coap::{CoapUri, UriHost};
-use hedgerow_core::{KeyScope, PeerId, SecurityMode};
+use hedgerow_core::{KeyPurpose, KeyScope, PeerId, SecurityMode};
 use hedgerow_net::{AcceptedServer, Credentials};
 
 use crate::arguments::RequestArguments;
@@ -76,9 +76,10 @@ impl Security {
                 is_shared: arguments.shared_key,
             },
             (None, None, Some(path)) => key_file::find(path, uri)?,
-            _ if arguments.certificates.files().is_any() => {
-                Entry::Certificates(arguments.certificates.files())
-            }
+            _ if arguments.certificates.files().is_any() => Entry::Certificates {
+                files: arguments.certificates.files(),
+                purpose: KeyPurpose::Hop,
+            },
             _ => {
                 return Err(Failure::usage(format!(
                     "a {} URI needs credentials: -u IDENTITY -k KEY, or --keys FILE, or -c FILE \
@@ -87,6 +88,12 @@ impl Security {
                 )));
             }
         };
+        if entry.purpose() == KeyPurpose::EndToEnd {
+            return Err(Failure::usage(format!(
+                "what {uri} is shown is for end-to-end security through a gateway \
+                 (end_to_end = true), and this request goes straight to it: expected a key for that"
+            )));
+        }
         let is_tls = uri.scheme().is_tcp();
         match entry {
             Entry::Psk {
@@ -108,7 +115,7 @@ impl Security {
                     credentials: Arc::new(credentials),
                 })
             }
-            Entry::Certificates(files) => {
+            Entry::Certificates { files, .. } => {
                 let server = files.server(uri)?;
                 let name = match &server {
                     AcceptedServer::Certificate { name, .. } => Some(name.clone()),
