@@ -1,5 +1,5 @@
-//! The decisions of a proxy between HTTP and CoAP: RFC 8075, RFC 7252 §10.2, and the problems of
-//! RFC 7807 for what goes wrong between them.
+//! The decisions of a proxy between HTTP and CoAP: RFC 8075, RFC 7252 §10.2, UDP tunnels by RFC 9298,
+//! and the problems of RFC 7807 for what goes wrong between them.
 //!
 //! Four questions are answered, each by a plain function of its arguments and the configuration:
 //!
@@ -19,6 +19,10 @@
 //! Entity tags of CoAP become strong HTTP tags of lower-case hexadecimal digits. Problems have the
 //! types that [`Failure::problem_type`] lists; `about:blank` says that the device itself gave the
 //! status.
+//!
+//! Beside the mapping stand the decisions of the mode `tunnel` (RFC 9297, RFC 9298 and
+//! `docs/specs/tunnel.md`): [`TunnelDecoder`] and [`encode_udp_capsule`] turn a tunnel's stream into
+//! UDP payloads and back.
 //!
 //! It leaves out all that acts: sockets, names' resolution, sessions, retransmission, block-wise
 //! transfer, caching and the number of requests under way. It follows no redirects, since CoAP has
@@ -67,6 +71,7 @@
 //! None. The crate needs the standard library, because the `http` crate does.
 
 mod accept;
+mod capsule;
 mod coap_request;
 mod coap_response;
 mod destination;
@@ -82,7 +87,10 @@ mod request;
 mod response;
 mod target;
 mod target_error;
+mod udp_tunnel;
+mod varint;
 
+pub use capsule::{Capsule, CapsuleDecoder, CapsuleEncodeError, CapsuleType, TruncatedCapsule};
 pub use coap_request::{CoapRequest, IfMatch};
 pub use coap_response::CoapResponse;
 pub use destination::{Destination, Host};
@@ -95,5 +103,9 @@ pub use request::{HttpRequest, MappedRequest};
 pub use response::{ReasonPhrase, ResponseContext};
 pub use target::{DEVICES_PREFIX, HC_PREFIX, Target};
 pub use target_error::TargetError;
+pub use udp_tunnel::{
+    ContextId, MAX_UDP_CAPSULE_OVERHEAD, MAX_UDP_PAYLOAD_LEN, TunnelDecoder, TunnelDrop,
+    TunnelEvent, TunnelFault, encode_datagram_capsule, encode_udp_capsule,
+};
 
 use response::guard;

@@ -48,6 +48,7 @@ mod hellos;
 mod http_request;
 mod resumption;
 mod tls_machine;
+mod tunnel_stream;
 mod x509_chain;
 
 pub use acceptor::acceptor;
@@ -69,6 +70,7 @@ pub use hellos::hellos;
 pub use http_request::http_request;
 pub use resumption::{report_resumption_reached, resumption, resumption_reached};
 pub use tls_machine::{report_tls_reached, tls_machine, tls_machine_reached};
+pub use tunnel_stream::tunnel_stream;
 pub use x509_chain::x509_chain;
 
 /// A target: its name and what it does with one input.
@@ -99,6 +101,7 @@ pub const BODIES: &[Body] = &[
     body("http_request", http_request),
     body("resumption", resumption),
     body("tls_machine", tls_machine),
+    body("tunnel_stream", tunnel_stream),
     body("x509_chain", x509_chain),
 ];
 
