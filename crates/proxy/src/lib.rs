@@ -21,8 +21,9 @@
 //! status.
 //!
 //! Beside the mapping stand the decisions of the mode `tunnel` (RFC 9297, RFC 9298 and
-//! `docs/specs/tunnel.md`): [`TunnelDecoder`] and [`encode_udp_capsule`] turn a tunnel's stream into
-//! UDP payloads and back.
+//! `docs/specs/tunnel.md`): [`ConnectUdpRequest::decide`] says which tunnel is asked for,
+//! [`TunnelForm::to_response`] and [`TunnelRefusal::to_response`] what the client gets, and
+//! [`TunnelDecoder`] and [`encode_udp_capsule`] turn its stream into UDP payloads and back.
 //!
 //! It leaves out all that acts: sockets, names' resolution, sessions, retransmission, block-wise
 //! transfer, caching and the number of requests under way. It follows no redirects, since CoAP has
@@ -74,6 +75,7 @@ mod accept;
 mod capsule;
 mod coap_request;
 mod coap_response;
+mod connect_udp;
 mod destination;
 mod entity_tag;
 mod failure;
@@ -87,12 +89,17 @@ mod request;
 mod response;
 mod target;
 mod target_error;
+mod tunnel_refusal;
 mod udp_tunnel;
 mod varint;
 
 pub use capsule::{Capsule, CapsuleDecoder, CapsuleEncodeError, CapsuleType, TruncatedCapsule};
 pub use coap_request::{CoapRequest, IfMatch};
 pub use coap_response::CoapResponse;
+pub use connect_udp::{
+    CAPSULE_PROTOCOL, CONNECT_UDP, ConnectUdp, ConnectUdpError, ConnectUdpRequest,
+    MASQUE_UDP_PREFIX, TunnelForm, UdpTarget,
+};
 pub use destination::{Destination, Host};
 pub use entity_tag::EntityTag;
 pub use failure::{Body, Failure};
@@ -103,6 +110,7 @@ pub use request::{HttpRequest, MappedRequest};
 pub use response::{ReasonPhrase, ResponseContext};
 pub use target::{DEVICES_PREFIX, HC_PREFIX, Target};
 pub use target_error::TargetError;
+pub use tunnel_refusal::TunnelRefusal;
 pub use udp_tunnel::{
     ContextId, MAX_UDP_CAPSULE_OVERHEAD, MAX_UDP_PAYLOAD_LEN, TunnelDecoder, TunnelDrop,
     TunnelEvent, TunnelFault, encode_datagram_capsule, encode_udp_capsule,
