@@ -1,14 +1,14 @@
 //! Who waits for what: associations, and the requests under way on them.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use hedgerow_core::Peer;
 use hedgerow_endpoint::AssociationId;
 use hedgerow_exchange::OutgoingRequest;
 use hedgerow_record::CipherSuite;
 
-use crate::path::Path;
+use crate::path::{Path, Remote};
 use crate::shared::{RequestKey, Waiting};
 use crate::{RequestFailure, Requester};
 
@@ -44,7 +44,7 @@ pub(crate) struct Found {
 impl Desk {
     /// Returns the path of a datagram. What comes from a peer that this end called belongs to the
     /// association with it, whichever address of this end the system had chosen.
-    pub(crate) fn path(&self, remote: SocketAddr, local: Option<IpAddr>) -> Path {
+    pub(crate) fn path(&self, remote: Remote, local: Option<IpAddr>) -> Path {
         let called = Path {
             remote,
             local: None,
@@ -56,7 +56,7 @@ impl Desk {
     }
 
     /// Finds an association with a peer, on whatever path.
-    pub(crate) fn find(&self, remote: SocketAddr) -> Option<Found> {
+    pub(crate) fn find(&self, remote: Remote) -> Option<Found> {
         let lowest = Path {
             remote,
             local: None,
@@ -148,7 +148,7 @@ impl Desk {
     }
 
     /// Returns the suite of the session with a peer and who it is, if there is one.
-    pub(crate) fn session(&self, remote: SocketAddr) -> Option<(CipherSuite, Peer)> {
+    pub(crate) fn session(&self, remote: Remote) -> Option<(CipherSuite, Peer)> {
         let found = self.find(remote)?;
         self.associations.get(&found.association)?.session
     }
@@ -167,7 +167,7 @@ impl Desk {
     }
 
     /// Returns where the peer of an association is.
-    pub(crate) fn remote(&self, association: AssociationId) -> Option<SocketAddr> {
+    pub(crate) fn remote(&self, association: AssociationId) -> Option<Remote> {
         let known = self.associations.get(&association)?;
         Some(known.path.remote)
     }

@@ -1,4 +1,4 @@
-//! The task that owns a node's socket and endpoint.
+//! The task that owns a node's carrier and endpoint.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,25 +8,27 @@ use hedgerow_core::ServerCredentials;
 use hedgerow_endpoint::{AssociationId, Endpoint};
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
-use tracing::{debug, error};
+use tracing::{debug, error, info};
 
+use crate::carrier::{Carrier, ReceiveError, Received, Sent};
 use crate::clock::{Clock, os_random};
 use crate::credentials::SharedCredentials;
 use crate::desk::Desk;
 use crate::handlers::{Asked, Handlers, handler_places};
-use crate::path::{Path, canonical};
+use crate::link::CarrierFailure;
+use crate::path::{Path, Remote};
 use crate::provider::NodeCrypto;
 use crate::shared::{Command, Shared};
-use crate::socket::{NodeSocket, ReceiveBuffers, is_too_long};
+use crate::socket::ReceiveBuffers;
 use crate::statistics::count;
 use crate::{Handler, NodeConfig, RequestFailure};
 
 /// The endpoint of a node.
 pub(crate) type NodeEndpoint<S> = Endpoint<Path, NodeCrypto, S, SharedCredentials>;
 
-/// Moves datagrams between the socket and the endpoint, and events to whoever waits for them.
+/// Moves datagrams between the carrier and the endpoint, and events to whoever waits for them.
 pub(crate) struct Driver<S, H> {
-    pub(crate) socket: NodeSocket,
+    pub(crate) carrier: Carrier,
     pub(crate) endpoint: NodeEndpoint<S>,
     pub(crate) clock: Clock,
     pub(crate) desk: Desk,
@@ -42,7 +44,7 @@ where
     H: Handler,
 {
     pub(crate) fn new(
-        socket: NodeSocket,
+        carrier: Carrier,
         endpoint: NodeEndpoint<S>,
         clock: Clock,
         config: &NodeConfig,
@@ -53,7 +55,7 @@ where
         let max_flight_len = config.endpoint.handshake.max_datagram_len();
         let max_sent_len = max_message_len.saturating_add(MAX_RECORD_OVERHEAD);
         Self {
-            socket,
+            carrier,
             endpoint,
             clock,
             desk: Desk::default(),
@@ -68,23 +70,35 @@ where
     pub(crate) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut buffers = ReceiveBuffers::new();
         let mut errors_in_a_row = 0_u32;
+        let mut is_carried = true;
         loop {
             self.flush().await;
             let due = self.endpoint.poll_timeout();
             let wake_at = self.clock.wake_at(due.unwrap_or_default());
             tokio::select! {
-                received = self.socket.receive(&mut buffers) => match received {
-                    Ok(()) => {
+                received = self.carrier.receive(&mut buffers), if is_carried => match received {
+                    Ok(Received::Batch) => {
                         errors_in_a_row = 0;
                         for (meta, datagram) in buffers.datagrams() {
-                            let (remote, local) = self.socket.origin(meta);
-                            let path = self.desk.path(remote, local);
+                            let Carrier::Socket(socket) = &self.carrier else {
+                                continue;
+                            };
+                            let (remote, local) = socket.origin(meta);
+                            let path = self.desk.path(Remote::At(remote), local);
                             self.handle_datagram(path, datagram).await;
                         }
                     }
+                    Ok(Received::Linked(mut datagram)) => {
+                        self.handle_datagram(Path::to(Remote::Linked), &mut datagram).await;
+                    }
+                    Err(ReceiveError::Ended(failure)) => {
+                        info!(%failure, "carrier has ended");
+                        is_carried = false;
+                        self.give_up(failure);
+                    }
                     // Where the system reports what came of an earlier datagram, it says nothing
                     // about this one, and nothing that anybody could not forge.
-                    Err(error) => {
+                    Err(ReceiveError::Socket(error)) => {
                         debug!(%error, "receiving failed");
                         errors_in_a_row = errors_in_a_row.saturating_add(1);
                         if errors_in_a_row >= MAX_ERRORS_IN_A_ROW {
@@ -101,7 +115,7 @@ where
                         let _ = done.send(is_closed);
                     }
                     Some(Command::Session { remote, answer }) => {
-                        let _ = answer.send(self.desk.session(canonical(remote)));
+                        let _ = answer.send(self.desk.session(remote));
                     }
                     None => break,
                 },
@@ -141,7 +155,7 @@ where
             let (consumed, answer_len) = self.handle_record(path, rest, &mut answer);
             let answer = answer.get(..answer_len).unwrap_or_default();
             if !answer.is_empty() {
-                send(&self.socket, &self.shared, &path, answer).await;
+                send(&self.carrier, &self.shared, &path, answer).await;
             }
             self.flush().await;
             if consumed == 0 || consumed >= rest.len() {
@@ -173,10 +187,10 @@ where
         loop {
             while let Some((path, len)) = self.poll_transmit() {
                 let datagram = self.out.get(..len).unwrap_or_default();
-                let sent = send(&self.socket, &self.shared, &path, datagram).await;
+                let is_too_long = send(&self.carrier, &self.shared, &path, datagram).await;
                 // MUST (RFC 6347 §4.1.1.1): who sees that a datagram is too long for the path tells the
                 // layers above.
-                if sent == Sent::TooLong {
+                if is_too_long {
                     self.endpoint.datagram_refused(path, len);
                 }
             }
@@ -218,6 +232,15 @@ where
         let _ = self.endpoint.close(&mut env, association);
     }
 
+    /// Ends every association once nothing carries it any more.
+    fn give_up(&mut self, failure: CarrierFailure) {
+        for association in self.desk.associations() {
+            self.close(association);
+            self.desk
+                .remove(association, RequestFailure::Carrier(failure));
+        }
+    }
+
     /// Closes every association in order.
     async fn close_all(&mut self) {
         for association in self.desk.associations() {
@@ -229,34 +252,19 @@ where
     }
 }
 
-/// Sends a datagram. An error is the same as a datagram lost on its way: whatever an ICMP message
-/// says, anybody can have sent it.
-///
-/// One thing is the system's own word: that the datagram is longer than its interface sends.
-async fn send(socket: &NodeSocket, shared: &Shared, path: &Path, datagram: &[u8]) -> Sent {
-    match socket.send(path, datagram).await {
-        Ok(()) => {
+/// Sends a datagram, and says whether it is longer than the carrier takes at once.
+async fn send(carrier: &Carrier, shared: &Shared, path: &Path, datagram: &[u8]) -> bool {
+    let (error, is_too_long) = match carrier.send(path, datagram).await {
+        Sent::Away => {
             count(&shared.counters.datagrams_sent);
-            Sent::Away
+            return false;
         }
-        Err(error) => {
-            count(&shared.counters.send_errors);
-            debug!(remote = %path.remote, len = datagram.len(), %error, "sending failed");
-            match is_too_long(&error) {
-                true => Sent::TooLong,
-                false => Sent::Away,
-            }
-        }
-    }
-}
-
-/// What became of a datagram, as far as this system knows.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Sent {
-    /// It left, or was lost like one on its way.
-    Away,
-    /// It is longer than the system sends at once: quinn-udp has IP not fragment it.
-    TooLong,
+        Sent::Lost(error) => (error, false),
+        Sent::TooLong(error) => (error, true),
+    };
+    count(&shared.counters.send_errors);
+    debug!(remote = %path.remote, len = datagram.len(), %error, "sending failed");
+    is_too_long
 }
 
 /// The longest answer that needs no association, in bytes.

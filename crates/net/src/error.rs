@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use hedgerow_core::ChannelError;
 use hedgerow_exchange::RequestError;
 
+use crate::CarrierFailure;
+
 /// Why a request got no response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -56,6 +58,9 @@ pub enum RequestFailure {
         /// The configured number.
         max: usize,
     },
+    /// What carries the datagrams didn't come about, or ended before the response came.
+    #[error(transparent)]
+    Carrier(#[from] CarrierFailure),
     /// The node was closed.
     #[error("node is closed")]
     NodeStopped,

@@ -7,7 +7,7 @@ use tracing::{debug, info, trace};
 use crate::desk::Desk;
 use crate::handlers::{Asked, Handlers};
 use crate::mode_label::{DTLS, label};
-use crate::path::Path;
+use crate::path::{Path, Remote};
 use crate::statistics::{Counters, count};
 use crate::{Handler, RequestFailure, RequestMessage, ResponseMessage, ServerRequest};
 
@@ -52,7 +52,8 @@ impl Desk {
                 if self.meet(association, address) {
                     info!(remote = %address.remote, mode = "nosec", "association accepted");
                 }
-                let found = self.remote(association).zip(handlers.reserve());
+                let from = self.remote(association).and_then(Remote::address);
+                let found = from.zip(handlers.reserve());
                 let Some(((from, place), requester)) = found.zip(self.requester(association, peer))
                 else {
                     return Some(asked);

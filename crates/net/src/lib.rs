@@ -12,6 +12,10 @@
 //! ([`CertificateStore`], [`Identity`]). Keys that many share, and no security at all, have to be
 //! permitted by a [`SecurityPolicy`].
 //!
+//! A peer without an address here, such as a device behind a gateway that hands datagrams on, is
+//! spoken to by a [`LinkedNode`] over a [`DatagramLink`]; what carries it ends in typed ways that
+//! reach whoever waits for a response.
+//!
 //! Over TCP, in clear or under TLS (RFC 8323), there are [`StreamClient`] and [`StreamServer`],
 //! with the same messages, keys, targets and [`Handler`]s, and a task for each connection. NoSec is
 //! spoken where it is asked for, and never instead of anything else.
@@ -72,6 +76,7 @@
 //!
 //! None. The crate needs an operating system and a tokio runtime with I/O and time.
 
+mod carrier;
 mod certificates;
 mod clock;
 mod config;
@@ -85,6 +90,8 @@ mod handlers;
 mod identity;
 mod key_log;
 mod key_store;
+mod link;
+mod linked_node;
 mod message;
 mod mode_label;
 mod node;
@@ -108,6 +115,10 @@ pub use hedgerow_endpoint::{ForwardSecrecy, Resumption, SecurityPolicy};
 pub use identity::{Authorities, Identity, IdentityError, RawPublicKey};
 pub use key_log::KeyLogFile;
 pub use key_store::{KeyStore, KeyStoreError};
+pub use link::{
+    CarrierFailure, CertificateReason, DatagramLink, LinkCarrier, LinkDrops, datagram_link,
+};
+pub use linked_node::LinkedNode;
 pub use message::{OwnedOption, RequestMessage, ResponseMessage};
 pub use node::Node;
 pub use resolve::resolve;

@@ -1,7 +1,7 @@
 //! The handle of a node.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,15 +12,18 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::warn;
 
+use crate::carrier::Carrier;
 use crate::clock::{Clock, os_random};
 use crate::driver::{Driver, NodeEndpoint};
 use crate::handler::NoResources;
+use crate::link::DatagramLink;
+use crate::path::Remote;
 use crate::provider::with_key_log;
 use crate::shared::{AbandonOnDrop, Command, QueuedRequest, RequestKey, Shared, Waiting};
 use crate::socket::NodeSocket;
 use crate::{
-    Handler, KeyStore, NodeConfig, RequestFailure, RequestMessage, ResponseMessage, Statistics,
-    Target,
+    Credentials, Handler, KeyStore, NodeConfig, RequestFailure, RequestMessage, ResponseMessage,
+    Statistics, Target,
 };
 
 /// A CoAP node: one UDP socket, and a task that drives everything behind it.
@@ -59,13 +62,25 @@ impl Node {
             KeyStore::new(),
             own_events(&config),
         );
+        let carrier = Carrier::Socket(socket);
         Ok(Self::start(
-            socket,
+            carrier,
             endpoint,
             Clock::start(),
             config,
             NoResources,
         ))
+    }
+
+    /// Makes a node whose datagrams a link carries.
+    pub(crate) fn over(link: DatagramLink, config: NodeConfig) -> Self {
+        let endpoint = Endpoint::client(
+            with_key_log(config.key_log.clone()),
+            KeyStore::new(),
+            own_events(&config),
+        );
+        let carrier = Carrier::Link(link);
+        Self::start(carrier, endpoint, Clock::start(), config, NoResources)
     }
 
     /// Binds a node that accepts peers whose keys `store` has, gives their requests to `handler`,
@@ -96,7 +111,8 @@ impl Node {
             own_events(&config),
             &mut env,
         );
-        Ok(Self::start(socket, endpoint, clock, config, handler))
+        let carrier = Carrier::Socket(socket);
+        Ok(Self::start(carrier, endpoint, clock, config, handler))
     }
 
     /// Binds a node that gives the requests of **whoever asks, in clear**, to `handler`: nobody proves who
@@ -130,11 +146,12 @@ impl Node {
         )
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         warn!(address = %socket.local_addr(), mode = "nosec", "serving in clear: nothing is kept secret");
-        Ok(Self::start(socket, endpoint, clock, config, handler))
+        let carrier = Carrier::Socket(socket);
+        Ok(Self::start(carrier, endpoint, clock, config, handler))
     }
 
     fn start<S, H>(
-        socket: NodeSocket,
+        carrier: Carrier,
         endpoint: NodeEndpoint<S>,
         clock: Clock,
         config: NodeConfig,
@@ -147,8 +164,12 @@ impl Node {
         let max_requests = config.max_requests.clamp(1, Semaphore::MAX_PERMITS / 2);
         let (sender, commands) = mpsc::channel(max_requests.saturating_add(SPARE_COMMANDS));
         let shared = Arc::new(Shared::default());
-        let local = socket.local_addr();
-        let driver = Driver::new(socket, endpoint, clock, &config, handler, shared.clone());
+        let local = match &carrier {
+            Carrier::Socket(socket) => socket.local_addr(),
+            // Nobody asks: its handle has no such method.
+            Carrier::Link(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        };
+        let driver = Driver::new(carrier, endpoint, clock, &config, handler, shared.clone());
         tokio::spawn(driver.run(commands));
         Self {
             inner: Arc::new(Inner {
@@ -176,6 +197,17 @@ impl Node {
         target: &Target,
         request: RequestMessage,
     ) -> Result<ResponseMessage, RequestFailure> {
+        let remote = Remote::to(target.address);
+        self.request_to(remote, target.credentials.clone(), request)
+            .await
+    }
+
+    pub(crate) async fn request_to(
+        &self,
+        remote: Remote,
+        credentials: Option<Arc<Credentials>>,
+        request: RequestMessage,
+    ) -> Result<ResponseMessage, RequestFailure> {
         let inner = &*self.inner;
         let too_many = RequestFailure::TooManyRequests {
             max: inner.max_requests,
@@ -186,7 +218,8 @@ impl Node {
         let (answer, response) = oneshot::channel();
         let waiting = Waiting { key, answer, place };
         let command = Command::Request(Box::new(QueuedRequest {
-            target: target.clone(),
+            remote,
+            credentials,
             message: request,
             waiting,
         }));
@@ -213,7 +246,7 @@ impl Node {
     pub async fn disconnect(&self, address: SocketAddr) -> bool {
         let (done, outcome) = oneshot::channel();
         let command = Command::Disconnect {
-            target: address,
+            target: Remote::to(address),
             done,
         };
         if self.inner.commands.send(command).await.is_err() {
@@ -225,21 +258,20 @@ impl Node {
     /// Returns the suite that protects the session with the peer at `address`: `None` if there is
     /// no session, or nothing protects it.
     pub async fn suite(&self, address: SocketAddr) -> Option<CipherSuite> {
-        self.session(address).await.map(|(suite, _)| suite)
+        let session = self.session(Remote::to(address)).await;
+        session.map(|(suite, _)| suite)
     }
 
     /// Returns who is at the other end of the session with `address`, as it has proved: `None` if there
     /// is no session.
     pub async fn peer(&self, address: SocketAddr) -> Option<Peer> {
-        self.session(address).await.map(|(_, peer)| peer)
+        let session = self.session(Remote::to(address)).await;
+        session.map(|(_, peer)| peer)
     }
 
-    async fn session(&self, address: SocketAddr) -> Option<(CipherSuite, Peer)> {
+    pub(crate) async fn session(&self, remote: Remote) -> Option<(CipherSuite, Peer)> {
         let (answer, session) = oneshot::channel();
-        let command = Command::Session {
-            remote: address,
-            answer,
-        };
+        let command = Command::Session { remote, answer };
         self.inner.commands.send(command).await.ok()?;
         session.await.ok().flatten()
     }

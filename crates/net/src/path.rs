@@ -1,16 +1,49 @@
 //! Where a peer is, and from which address of this end it is answered.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use hedgerow_endpoint::{Address, Source};
 
-/// A remote address, and the local one that the peer uses.
+/// Where a peer is.
 ///
 /// Addresses are canonical: no IPv4-mapped IPv6 address, no flow label, a scope only where it says
 /// something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Remote {
+    /// At an address of the socket's network.
+    At(SocketAddr),
+    /// At the other end of the node's link. There is one, and where it is the carrier knows.
+    Linked,
+}
+
+impl Remote {
+    /// Where an address leads to.
+    pub(crate) fn to(address: SocketAddr) -> Self {
+        Self::At(canonical(address))
+    }
+
+    pub(crate) const fn address(self) -> Option<SocketAddr> {
+        match self {
+            Self::At(address) => Some(address),
+            Self::Linked => None,
+        }
+    }
+}
+
+impl fmt::Display for Remote {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(address) => address.fmt(formatter),
+            Self::Linked => formatter.write_str("link"),
+        }
+    }
+}
+
+/// Where a peer is, and the local address that it uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Path {
-    pub(crate) remote: SocketAddr,
+    pub(crate) remote: Remote,
     /// `None` where the system chooses: for peers that this end called, and where the socket has
     /// one address only.
     pub(crate) local: Option<IpAddr>,
@@ -18,9 +51,9 @@ pub(crate) struct Path {
 
 impl Path {
     /// The path to a peer that this end calls.
-    pub(crate) fn to(remote: SocketAddr) -> Self {
+    pub(crate) const fn to(remote: Remote) -> Self {
         Self {
-            remote: canonical(remote),
+            remote,
             local: None,
         }
     }
@@ -28,7 +61,10 @@ impl Path {
 
 impl Address for Path {
     fn with_bytes<R>(&self, lend: impl FnOnce(&[u8]) -> R) -> R {
-        let scope = match self.remote {
+        let Remote::At(remote) = self.remote else {
+            return lend(b"link");
+        };
+        let scope = match remote {
             SocketAddr::V4(_) => 0,
             SocketAddr::V6(remote) => remote.scope_id(),
         };
@@ -36,15 +72,15 @@ impl Address for Path {
             .local
             .map_or(Ipv6Addr::UNSPECIFIED.octets(), wide_octets);
         let mut bytes = Vec::with_capacity(38);
-        bytes.extend_from_slice(&wide_octets(self.remote.ip()));
-        bytes.extend_from_slice(&self.remote.port().to_be_bytes());
+        bytes.extend_from_slice(&wide_octets(remote.ip()));
+        bytes.extend_from_slice(&remote.port().to_be_bytes());
         bytes.extend_from_slice(&scope.to_be_bytes());
         bytes.extend_from_slice(&local);
         lend(&bytes)
     }
 
     fn source(&self) -> Option<Source> {
-        Some(Source::of(self.remote.ip()))
+        self.remote.address().map(|remote| Source::of(remote.ip()))
     }
 }
 
@@ -103,7 +139,7 @@ mod tests {
     fn each_part_of_a_path_is_bound_into_the_cookie() {
         let bytes = |remote: &str, local: Option<&str>| {
             let path = Path {
-                remote: remote.parse().unwrap(),
+                remote: Remote::At(remote.parse().unwrap()),
                 local: local.map(|local| local.parse().unwrap()),
             };
             path.with_bytes(<[u8]>::to_vec)

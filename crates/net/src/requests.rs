@@ -1,6 +1,5 @@
 //! What the handles of a node ask for, and what its handlers answer.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hedgerow_coap::Code;
@@ -15,10 +14,10 @@ use crate::driver::Driver;
 use crate::handlers::Asked;
 use crate::message::borrowed;
 use crate::mode_label::{DTLS, intended};
-use crate::path::{Path, canonical};
+use crate::path::{Path, Remote};
 use crate::shared::QueuedRequest;
 use crate::statistics::count;
-use crate::{Credentials, Handler, RequestFailure, RequestMessage, ResponseMessage, Target};
+use crate::{Credentials, Handler, RequestFailure, RequestMessage, ResponseMessage};
 
 impl<S, H> Driver<S, H>
 where
@@ -28,14 +27,15 @@ where
     /// Sends a request, unless nobody waits for it any more.
     pub(crate) fn request(&mut self, queued: QueuedRequest) {
         let QueuedRequest {
-            target,
+            remote,
+            credentials,
             message,
             waiting,
         } = queued;
         if waiting.answer.is_closed() {
             return;
         }
-        match self.submit(&target, &message) {
+        match self.submit(remote, credentials.as_ref(), &message) {
             Ok((association, request)) => self.desk.wait(association, request, waiting),
             Err(failure) => waiting.end(Err(failure)),
         }
@@ -43,16 +43,12 @@ where
 
     fn submit(
         &mut self,
-        target: &Target,
+        remote: Remote,
+        credentials: Option<&Arc<Credentials>>,
         message: &RequestMessage,
     ) -> Result<(AssociationId, OutgoingRequest), RequestFailure> {
-        let path = Path::to(target.address);
-        if !self.socket.can_reach(path.remote) {
-            return Err(RequestFailure::UnusableAddress {
-                address: target.address,
-            });
-        }
-        let association = self.connect(path, target.credentials.as_ref())?;
+        self.carrier.check(remote)?;
+        let association = self.connect(Path::to(remote), credentials)?;
         let options = borrowed(&message.options);
         let mut request = Request::new(message.method)
             .options(&options)
@@ -111,8 +107,8 @@ where
     }
 
     /// Closes the association with a server; it says whether there was one.
-    pub(crate) fn disconnect(&mut self, address: SocketAddr) -> bool {
-        let found = self.desk.find(canonical(address));
+    pub(crate) fn disconnect(&mut self, remote: Remote) -> bool {
+        let found = self.desk.find(remote);
         let Some(found) = found.filter(|found| found.is_own) else {
             return false;
         };

@@ -1,14 +1,15 @@
 //! What the handles of a node and its task share, beside the queue of requests.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use hedgerow_core::Peer;
 use hedgerow_record::CipherSuite;
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 
+use crate::path::Remote;
 use crate::statistics::Counters;
-use crate::{RequestFailure, RequestMessage, ResponseMessage, Target};
+use crate::{Credentials, RequestFailure, RequestMessage, ResponseMessage};
 
 /// A request's own number, never given twice by one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,18 +86,19 @@ impl Drop for AbandonOnDrop<'_> {
 pub(crate) enum Command {
     Request(Box<QueuedRequest>),
     Disconnect {
-        target: std::net::SocketAddr,
+        target: Remote,
         done: oneshot::Sender<bool>,
     },
     Session {
-        remote: std::net::SocketAddr,
+        remote: Remote,
         answer: oneshot::Sender<Option<(CipherSuite, Peer)>>,
     },
 }
 
 /// A request on its way to the task.
 pub(crate) struct QueuedRequest {
-    pub(crate) target: Target,
+    pub(crate) remote: Remote,
+    pub(crate) credentials: Option<Arc<Credentials>>,
     pub(crate) message: RequestMessage,
     pub(crate) waiting: Waiting,
 }

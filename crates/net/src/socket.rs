@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
-use crate::path::{Path, canonical, mapped};
+use crate::path::{Path, Remote, canonical, mapped};
 
 /// A UDP socket that knows to which of its addresses a datagram came, and can answer from there.
 #[derive(Debug)]
@@ -93,10 +93,11 @@ impl NodeSocket {
         let is_ipv6 = self.local.is_ipv6();
         let on_socket = |ip: IpAddr| if is_ipv6 { mapped(ip) } else { ip };
         let destination = match path.remote {
-            SocketAddr::V4(remote) => {
+            Remote::At(SocketAddr::V4(remote)) => {
                 SocketAddr::new(on_socket(IpAddr::V4(*remote.ip())), remote.port())
             }
-            SocketAddr::V6(_) => path.remote,
+            Remote::At(remote @ SocketAddr::V6(_)) => remote,
+            Remote::Linked => return Err(io::ErrorKind::AddrNotAvailable.into()),
         };
         let transmit = Transmit {
             destination,
@@ -175,7 +176,7 @@ mod tests {
     #[tokio::test]
     async fn system_says_when_a_datagram_is_too_long() {
         let socket = NodeSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let path = Path::to(socket.local_addr());
+        let path = Path::to(Remote::At(socket.local_addr()));
         let error = socket.send(&path, &[0; 65_508]).await.unwrap_err();
         assert!(is_too_long(&error), "{error:?}");
         socket.send(&path, &[0; 1_200]).await.unwrap();

@@ -1,0 +1,85 @@
+//! The handle of a node that speaks with one peer, over a link.
+
+use std::sync::Arc;
+
+use hedgerow_core::Peer;
+use hedgerow_record::CipherSuite;
+
+use crate::link::{DatagramLink, LinkDrops, LinkShared};
+use crate::path::Remote;
+use crate::{
+    Credentials, Node, NodeConfig, RequestFailure, RequestMessage, ResponseMessage, Statistics,
+};
+
+/// A CoAP client of one peer that is behind a [`DatagramLink`], such as a tunnel, and has no address
+/// here.
+///
+/// This is a handle; clones of it are the same node. What it begins is for one hop or end to end, as
+/// the configuration's [`SecurityPolicy`](crate::SecurityPolicy) says; what is behind a gateway
+/// that isn't trusted wants one made by
+/// [`for_end_to_end`](crate::SecurityPolicy::for_end_to_end). What the peer asks of it is refused.
+#[derive(Clone, Debug)]
+pub struct LinkedNode {
+    node: Node,
+    link: Arc<LinkShared>,
+}
+
+impl LinkedNode {
+    /// Makes a node over a link. It has to run within a tokio runtime with time. No datagram of a
+    /// handshake is longer than the link takes.
+    pub fn new(link: DatagramLink, mut config: NodeConfig) -> Self {
+        let shared = link.shared();
+        let handshake = config.endpoint.handshake;
+        let len = handshake.max_datagram_len().min(link.max_datagram_len());
+        config.endpoint.handshake = handshake.with_max_datagram_len(len);
+        Self {
+            node: Node::over(link, config),
+            link: shared,
+        }
+    }
+
+    /// Sends a request and waits for the whole response, as [`Node::request`] does; `None` for
+    /// credentials speaks in clear.
+    ///
+    /// # Errors
+    ///
+    /// Each [`RequestFailure`] has its condition; [`RequestFailure::Carrier`] once the link has ended,
+    /// also for what is under way then.
+    pub async fn request(
+        &self,
+        credentials: Option<&Arc<Credentials>>,
+        request: RequestMessage,
+    ) -> Result<ResponseMessage, RequestFailure> {
+        self.node
+            .request_to(Remote::Linked, credentials.cloned(), request)
+            .await
+    }
+
+    /// Returns the suite of the session with the peer: `None` if there is none, or nothing protects
+    /// it.
+    pub async fn suite(&self) -> Option<CipherSuite> {
+        let (suite, _) = self.node.session(Remote::Linked).await?;
+        Some(suite)
+    }
+
+    /// Returns who the peer has proved to be, if there is a session with it.
+    pub async fn peer(&self) -> Option<Peer> {
+        let (_, peer) = self.node.session(Remote::Linked).await?;
+        Some(peer)
+    }
+
+    /// Returns the node's counters.
+    pub fn statistics(&self) -> Statistics {
+        self.node.statistics()
+    }
+
+    /// Returns what the link has dropped.
+    pub fn link_drops(&self) -> LinkDrops {
+        self.link.drops()
+    }
+
+    /// Closes the session in order, as [`Node::close`] does, and lets go of the link.
+    pub async fn close(&self) {
+        self.node.close().await;
+    }
+}
