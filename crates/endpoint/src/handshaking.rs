@@ -125,7 +125,12 @@ impl<P: CryptoProvider, S: ServerCredentials, K: ClientCredentials> Handshaking<
     pub(crate) const fn is_resuming(&self) -> bool {
         match self {
             Self::Client { machine, .. } => {
-                machine.is_resuming() && matches!(machine.state(), ClientState::ExpectFinished)
+                // Ahead of a new ticket it would be held, and count with the ticket.
+                let takes_finished = matches!(
+                    machine.state(),
+                    ClientState::ExpectNewSessionTicket | ClientState::ExpectFinished
+                );
+                machine.is_resuming() && takes_finished
             }
             Self::Server(_) => false,
         }

@@ -11,6 +11,7 @@ use hedgerow_record::{
 use crate::dtls_incoming::DtlsIncoming;
 use crate::dtls_outgoing::DtlsOutgoing;
 use crate::dtls_session::{FINAL_FLIGHT_LIFETIME, FinalFlight, ForgeryGuard};
+use crate::early_finished::EarlyFinished;
 use crate::flight_timer::Due;
 use crate::key_schedule::ConnectionEnd;
 use crate::outgoing::Outgoing;
@@ -23,6 +24,7 @@ pub(crate) struct DtlsMachine<P: CryptoProvider, R, E, B> {
     incoming: DtlsIncoming<B>,
     outgoing: DtlsOutgoing<B, P::Aead>,
     phase: Phase<P, E, DtlsOpener<P::Aead>>,
+    early_finished: EarlyFinished,
     final_flight: Option<(FinalFlight, Option<SentTicket>)>,
     guard: ForgeryGuard,
     connection_id_len: usize,
@@ -54,6 +56,7 @@ where
             incoming,
             outgoing,
             phase,
+            early_finished: EarlyFinished::NEW,
             final_flight: None,
             guard: ForgeryGuard::NEW,
             connection_id_len,
@@ -74,7 +77,11 @@ where
             return Ok(Received::dropped(DropReason::AfterClose, rest));
         }
         let (dropped, newest) = match record.number.epoch() {
-            EpochNumber(0) => (self.handle_plain(env, &record)?, false),
+            EpochNumber(0) => {
+                let dropped = self.handle_plain(env, &record)?;
+                self.handle_early_finished(env)?;
+                (dropped, false)
+            }
             EpochNumber(1) => self.handle_protected(env, record)?,
             _ => (Some(DropReason::UnexpectedEpoch), false),
         };
@@ -118,7 +125,8 @@ where
     }
 
     pub(crate) fn forgive(&mut self) {
-        if let Phase::ExpectFinished(keyed) = &mut self.phase {
+        if let Phase::ExpectFinished(keyed) | Phase::ExpectNewSessionTicket(keyed) = &mut self.phase
+        {
             keyed.opener.forgive();
             self.guard.forgive();
         }
@@ -195,6 +203,11 @@ where
                         self.phase = Phase::ExpectFinished(keyed);
                         Ok(None)
                     }
+                    phase @ Phase::ExpectNewSessionTicket(_) => {
+                        self.phase = phase;
+                        self.early_finished.hold_change_cipher_spec();
+                        Ok(None)
+                    }
                     // A duplicate, or one that overtook the messages before it.
                     phase => {
                         self.phase = phase;
@@ -220,8 +233,10 @@ where
         env: &mut Env<'_>,
         record: DtlsRecord<'_>,
     ) -> Result<(Option<DropReason>, bool), ChannelError> {
-        let Phase::ExpectFinished(keyed) = &mut self.phase else {
-            return Ok((Some(DropReason::UnexpectedEpoch), false));
+        let (keyed, is_early) = match &mut self.phase {
+            Phase::ExpectFinished(keyed) => (keyed, false),
+            Phase::ExpectNewSessionTicket(keyed) => (keyed, true),
+            _ => return Ok((Some(DropReason::UnexpectedEpoch), false)),
         };
         let algorithm = keyed.parameters.algorithm;
         if !self.guard.may_try(algorithm, env.now) {
@@ -240,6 +255,11 @@ where
         if keyed.peer.is_none() {
             // Nobody knows the dummy key; if a record verifies all the same, it proves nothing.
             return Ok((Some(DropReason::AuthenticationFailed), false));
+        }
+        if is_early {
+            let is_held = self.early_finished.hold(&opened);
+            let dropped = (!is_held).then_some(DropReason::UnexpectedEpoch);
+            return Ok((dropped, opened.newest));
         }
         let dropped = match opened.content_type {
             ContentType::Handshake => {
@@ -318,6 +338,22 @@ where
             self.outgoing.answer_duplicate(env.now);
         }
         Ok(taken.dropped)
+    }
+
+    /// Goes on with what came before the ticket, once that is whole.
+    fn handle_early_finished(&mut self, env: &mut Env<'_>) -> Result<(), ChannelError> {
+        if self.early_finished.has_changed_cipher_spec() {
+            self.phase = match core::mem::replace(&mut self.phase, Phase::Failed) {
+                Phase::ExpectChangeCipherSpec(keyed) => Phase::ExpectFinished(keyed),
+                phase => phase,
+            };
+        }
+        if let Phase::ExpectFinished(_) = self.phase
+            && let Some(finished) = self.early_finished.take_finished()
+        {
+            self.handle_messages(env, EpochNumber(1), &finished)?;
+        }
+        Ok(())
     }
 
     fn handle_alert(

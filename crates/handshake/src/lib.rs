@@ -111,6 +111,7 @@ mod dtls_machine;
 mod dtls_outgoing;
 mod dtls_server;
 mod dtls_session;
+mod early_finished;
 mod exporter;
 mod flight_buffer;
 mod flight_timer;
