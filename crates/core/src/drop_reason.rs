@@ -64,6 +64,10 @@ drop_reasons! {
     PeerTableFull = "peer_table_full",
     /// The pool of handshakes under way is full.
     HandshakePoolFull = "handshake_pool_full",
+    /// The table of a leg's streams is full.
+    StreamTableFull = "stream_table_full",
+    /// A segment of a stream that isn't known.
+    UnknownStream = "unknown_stream",
     /// The table of messages already seen is full, and nothing live is evicted.
     DeduplicationTableFull = "deduplication_table_full",
     /// The table of requests under way is full.

@@ -168,37 +168,57 @@ impl<'a> Segment<'a> {
     ///
     /// [`SegmentError::Encode`] if `out` is too small; another where the fields make no segment.
     pub fn encode(&self, out: &mut [u8]) -> Result<usize, SegmentError> {
-        let mut writer = Writer::new(out);
-        let flags = match &self.body {
-            Body::Reset(_) => RESET,
-            Body::Parts(parts) => parts.flags(),
-        };
-        if flags == 0 {
-            return Err(SegmentError::Empty);
-        }
-        writer.u8(PATTERN | flags)?;
-        writer.u32(self.stream.bits())?;
         match &self.body {
-            Body::Reset(reason) => writer.u8(reason.number())?,
+            Body::Reset(reason) => {
+                let mut writer = Writer::new(out);
+                writer.u8(PATTERN | RESET)?;
+                writer.u32(self.stream.bits())?;
+                writer.u8(reason.number())?;
+                Ok(writer.len())
+            }
             Body::Parts(parts) => {
-                if let Some(ack) = &parts.ack {
-                    ack.encode(&mut writer)?;
-                }
-                if let Some(open) = &parts.open {
-                    open.encode(&mut writer)?;
-                }
-                if let Some(data) = parts.data {
-                    let data = Data::new(data.offset, data.bytes, data.fin)?;
-                    writer.u32(data.offset)?;
-                    writer.bytes(data.bytes)?;
-                }
+                let bytes = parts.data.map_or([].as_slice(), |data| data.bytes);
+                parts.encode(self.stream, bytes.len(), out, |room| {
+                    for (to, from) in room.iter_mut().zip(bytes) {
+                        *to = *from;
+                    }
+                })
             }
         }
-        Ok(writer.len())
     }
 }
 
 impl Parts<'_> {
+    /// Writes a segment whose data are `len` bytes that `fill` puts in their place, whatever the bytes
+    /// in [`Self::data`].
+    pub(crate) fn encode(
+        &self,
+        stream: StreamId,
+        len: usize,
+        out: &mut [u8],
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<usize, SegmentError> {
+        let flags = self.flags();
+        if flags == 0 {
+            return Err(SegmentError::Empty);
+        }
+        let mut writer = Writer::new(out);
+        writer.u8(PATTERN | flags)?;
+        writer.u32(stream.bits())?;
+        if let Some(ack) = &self.ack {
+            ack.encode(&mut writer)?;
+        }
+        if let Some(open) = &self.open {
+            open.encode(&mut writer)?;
+        }
+        if let Some(data) = self.data {
+            check_data(data.offset, len, data.fin)?;
+            writer.u32(data.offset)?;
+            fill(writer.reserve(len)?);
+        }
+        Ok(writer.len())
+    }
+
     fn flags(&self) -> u8 {
         let data = match self.data {
             None => 0,
@@ -213,8 +233,10 @@ impl Parts<'_> {
 }
 
 impl Ack {
+    /// Length without blocks, in bytes: cumulative, window, count.
+    pub(crate) const MIN_LEN: usize = 7;
     /// Length of a block, in bytes: gap, length.
-    const BLOCK_LEN: usize = 4;
+    pub(crate) const BLOCK_LEN: usize = 4;
 
     fn decode(reader: &mut Reader<'_>) -> Result<Self, SegmentError> {
         let cumulative = reader.u32()?;
@@ -272,6 +294,18 @@ impl Ack {
 }
 
 impl<'a> Open<'a> {
+    /// Returns the length of the part, in bytes.
+    pub(crate) fn len(&self) -> usize {
+        let address = match self.address {
+            None => 0,
+            Some(SocketAddr::V4(_)) => IPV4_LEN,
+            Some(SocketAddr::V6(_)) => IPV6_LEN,
+        };
+        // Window, port, and the lengths before name and address.
+        let fixed = 2 + 2 + 1 + 1;
+        self.name.0.len().saturating_add(address) + fixed
+    }
+
     fn decode(reader: &mut Reader<'a>) -> Result<Self, SegmentError> {
         Ok(Self {
             window: reader.u16()?,
@@ -331,17 +365,7 @@ impl<'a> Data<'a> {
     /// [`SegmentError::Flags`] if there are neither; [`SegmentError::BeyondLastPosition`] if they end
     /// above 2^32 - 2, so that their end would have no position.
     pub fn new(offset: u32, bytes: &'a [u8], fin: bool) -> Result<Self, SegmentError> {
-        let is_within = u32::try_from(bytes.len())
-            .ok()
-            .and_then(|len| offset.checked_add(len))
-            .is_some_and(|end| end < u32::MAX);
-        if !is_within {
-            let len = bytes.len();
-            return Err(SegmentError::BeyondLastPosition { offset, len });
-        }
-        if bytes.is_empty() && !fin {
-            return Err(SegmentError::Flags(DATA));
-        }
+        check_data(offset, bytes.len(), fin)?;
         Ok(Self { offset, bytes, fin })
     }
 
@@ -350,6 +374,20 @@ impl<'a> Data<'a> {
         let len = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
         self.offset.saturating_add(len)
     }
+}
+
+fn check_data(offset: u32, len: usize, fin: bool) -> Result<(), SegmentError> {
+    let is_within = u32::try_from(len)
+        .ok()
+        .and_then(|len| offset.checked_add(len))
+        .is_some_and(|end| end < u32::MAX);
+    if !is_within {
+        return Err(SegmentError::BeyondLastPosition { offset, len });
+    }
+    if len == 0 && !fin {
+        return Err(SegmentError::Flags(DATA));
+    }
+    Ok(())
 }
 
 fn decode_address(octets: &[u8]) -> Result<Option<SocketAddr>, SegmentError> {
@@ -362,6 +400,11 @@ fn decode_address(octets: &[u8]) -> Result<Option<SocketAddr>, SegmentError> {
     };
     Ok(Some(SocketAddr::new(ip, reader.u16()?)))
 }
+
+/// The length of what stands before the parts, in bytes: flags, stream ID.
+pub(crate) const HEADER_LEN: usize = 5;
+/// The length of an offset, in bytes.
+pub(crate) const OFFSET_LEN: usize = 4;
 
 const PATTERN_MASK: u8 = 0xc0;
 const PATTERN: u8 = 0x80;
