@@ -80,8 +80,11 @@ impl<A: Address, C: Aead, K> Association<A, C, K> {
     }
 
     /// Has messages fit the records that the session's peer takes and the datagrams that the path
-    /// carries.
+    /// carries, and with them the last flight of the session's handshake.
     pub(crate) fn limit_messages(&mut self) {
+        if let (Channel::Session(session), Some(len)) = (&mut self.channel, self.path_len) {
+            session.limit_datagrams(len);
+        }
         let (longest, overhead) = match &self.channel {
             Channel::Session(session) => (session.max_plaintext_len(), session.overhead()),
             Channel::NoSec(_) => (usize::MAX, 0),

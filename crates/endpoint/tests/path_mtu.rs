@@ -12,7 +12,8 @@ use common::{
 use hedgerow_coap::Code;
 use hedgerow_core::{CryptoProvider, Env};
 use hedgerow_crypto_soft::SoftCrypto;
-use hedgerow_endpoint::Endpoint;
+use hedgerow_endpoint::{Config, Endpoint, Resumption};
+use hedgerow_handshake::MIN_DATAGRAM_LEN;
 use hedgerow_sim::{Address, Conditions, TestRng, Tracing, World, for_each_seed};
 
 fn longest<P: CryptoProvider + Clone>(world: &World<Host<P>>, from: Address) -> usize {
@@ -76,12 +77,17 @@ fn download_ends_well_where_the_server_is_refused() {
 const LONG_IDENTITY: [u8; 128] = [b'i'; 128];
 
 fn pair_with_a_long_identity(world: &mut World<Host<SoftCrypto>>) -> Pair {
+    pair_with_long_tickets(world, &defaults())
+}
+
+/// A ticket has its client's identity in it.
+fn pair_with_long_tickets(world: &mut World<Host<SoftCrypto>>, config: &Config) -> Pair {
     let mut rng = TestRng::stream(world.seed(), 77);
     let env = &mut Env::new(world.now(), &mut rng);
     let known = Known::new(&[(IDENTITY, PSK), (&LONG_IDENTITY, PSK)]);
     let [at_server, at_client] = ["server", "client"].map(|name| world.provider(SoftCrypto, name));
-    let server = Endpoint::server(at_server.clone(), known, defaults(), env);
-    let client = Endpoint::client(at_client.clone(), Known::new(&[]), defaults());
+    let server = Endpoint::server(at_server.clone(), known, config.clone(), env);
+    let client = Endpoint::client(at_client.clone(), Known::new(&[]), config.clone());
     Pair {
         server: world.add(Host::new(SERVER, at_server, server), &[SERVER]),
         client: world.add(Host::new(CLIENT, at_client, client), &[CLIENT]),
@@ -111,6 +117,76 @@ fn what_the_handshake_has_found_out_holds_for_the_session() {
         assert!(world.account(CLIENT, SERVER).too_long > 0);
         assert_eq!(client.failures, []);
     });
+}
+
+fn resuming() -> Config {
+    Config {
+        resumption: Resumption::ON,
+        ..defaults()
+    }
+}
+
+/// The server's last flight with this identity: NewSessionTicket, ChangeCipherSpec, Finished.
+const LONG_FLIGHT: usize = (13 + 12 + 6 + 238) + 14 + 61;
+
+/// Asks once and closes; returns how many datagrams the server has sent for that.
+fn ask_and_close(world: &mut World<Host<SoftCrypto>>, pair: &Pair, body: &[u8]) -> u64 {
+    let shown = Shown::new(&LONG_IDENTITY, PSK);
+    let before = world.account(SERVER, CLIENT).sent;
+    let asked = world.act(pair.client, |host, env, out| {
+        host.ask(env, out, &shown, Code::GET, body)
+    });
+    world.run_for(Duration::from_secs(40)).unwrap();
+    let client = world.node(pair.client);
+    assert!(client.responses.contains_key(&asked));
+    assert_eq!(client.failed, []);
+    let sent = world.account(SERVER, CLIENT).sent - before;
+    world.act(pair.client, |host, env, out| {
+        let id = host.endpoint.connect(env, Place(SERVER), Some(&shown));
+        host.endpoint.close(env, id.unwrap()).unwrap();
+        host.flush(env, out);
+    });
+    world.run_for(Duration::from_secs(1)).unwrap();
+    sent
+}
+
+/// The way to the client carries less than the flight that brings the ticket, and nobody says so, or the
+/// system does: the handshake completes, and what it has brought is good for the next one.
+#[test]
+fn ticket_gets_through_a_path_that_its_flight_is_too_long_for() {
+    for is_refused in [false, true] {
+        for max in [LONG_FLIGHT, LONG_FLIGHT - 1, 300, 225, MIN_DATAGRAM_LEN] {
+            let mut world = World::new(7);
+            world.set_tracing(Tracing::Bytes);
+            let pair = pair_with_long_tickets(&mut world, &resuming());
+            if is_refused {
+                world.act(pair.server, |host, _, _| host.sends = max);
+            } else {
+                world.direction(SERVER, CLIENT).set_conditions(Conditions {
+                    max_datagram_len: max,
+                    ..Conditions::default()
+                });
+            }
+            let name = format!("{max}, refused: {is_refused}");
+            // Cookie, first flight, last flight, response; the flight twice in vain, and two pieces.
+            let expected = match (max, is_refused) {
+                (LONG_FLIGHT, _) => 4,
+                (_, false) => 4 + 3,
+                (_, true) => 4 + 1,
+            };
+            assert_eq!(ask_and_close(&mut world, &pair, b"1"), expected, "{name}");
+            let client = &world.node(pair.client).endpoint;
+            let tickets: Vec<_> = client.resumable_tickets().collect();
+            assert_eq!(tickets, [238], "{name}");
+            // Cookie, flight, response.
+            assert_eq!(ask_and_close(&mut world, &pair, b"2"), 3, "{name}");
+            let refused = u32::from(is_refused && max < LONG_FLIGHT);
+            assert_eq!(world.node(pair.server).refused, refused, "{name}");
+            let too_long = world.account(SERVER, CLIENT).too_long;
+            assert_eq!(too_long, u64::from(expected == 7) * 2, "{name}");
+            assert_eq!(world.node(pair.server).endpoint.associations(), 0);
+        }
+    }
 }
 
 /// Refusals for whoever, as long as they please, make nothing and end nothing.

@@ -10,8 +10,9 @@ use hedgerow_record::{
 
 use crate::dtls_incoming::DtlsIncoming;
 use crate::dtls_outgoing::DtlsOutgoing;
-use crate::dtls_session::{FINAL_FLIGHT_LIFETIME, FinalFlight, ForgeryGuard};
+use crate::dtls_session::ForgeryGuard;
 use crate::early_finished::EarlyFinished;
+use crate::final_flight::FinalFlight;
 use crate::flight_timer::Due;
 use crate::key_schedule::ConnectionEnd;
 use crate::outgoing::Outgoing;
@@ -151,7 +152,10 @@ where
         let datagram_len = outgoing.datagram_len();
         let (next_plain_number, outgoing) = outgoing.into_parts();
         let (final_flight, ticket) = match self.final_flight {
-            Some((flight, ticket)) => (Some(flight), ticket),
+            Some((mut flight, ticket)) => {
+                flight.limit(datagram_len);
+                (Some(flight), ticket)
+            }
             None => (None, None),
         };
         let established = Established {
@@ -303,14 +307,7 @@ where
                         let mut done = keyed.handle_finished(role, outgoing, message)?;
                         Outgoing::<P>::stop_retransmission(outgoing);
                         *final_flight = done.answer.take().map(|answer| {
-                            let flight = FinalFlight {
-                                verify_data: answer.verify_data,
-                                message_seq: answer.message_seq,
-                                has_ticket: answer.ticket.is_some(),
-                                peer_message_seq: message.message_seq,
-                                until: env.now + FINAL_FLIGHT_LIFETIME,
-                                is_due: true,
-                            };
+                            let flight = FinalFlight::new(&answer, message.message_seq, env.now);
                             (flight, answer.ticket)
                         });
                         Phase::Established(done)

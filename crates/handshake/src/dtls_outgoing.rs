@@ -32,7 +32,7 @@ pub fn smaller_datagram_len(len: usize) -> usize {
 }
 
 /// How often a flight is sent before smaller datagrams are tried.
-const TRIES_BEFORE_FALLBACK: u8 = 2;
+pub(crate) const TRIES_BEFORE_FALLBACK: u8 = 2;
 
 /// Sends a flight, and sends it again until it is answered.
 pub(crate) struct DtlsOutgoing<B, A> {
@@ -315,31 +315,18 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> DtlsOutgoing<B, A> {
                 message_seq,
                 body,
             } => {
-                let headers = RECORD_HEADER_LEN.saturating_add(HANDSHAKE_HEADER_LEN);
-                let rest = body.get(self.body_cursor..).unwrap_or_default();
-                let room = datagram.remaining().saturating_sub(headers);
-                // MUST (RFC 6066 §4): no fragment is longer than agreed on, a message's header
-                // included.
-                let longest = usize::from(self.limits.write.as_u16());
-                let wanted = longest.saturating_sub(HANDSHAKE_HEADER_LEN).min(rest.len());
-                let fits = datagram.remaining() >= headers && room >= wanted;
-                // Beyond that, a message is split only where it is longer than a whole datagram.
-                if !fits && (!datagram.is_empty() || room == 0) {
-                    return Ok(false);
-                }
-                let part = rest.get(..wanted.min(room)).unwrap_or_default();
-                let number = next_plain_number(&mut self.next_plain_number)?;
-                encode_message_part(
-                    number,
+                let message = Fragmented {
                     msg_type,
                     message_seq,
                     body,
-                    part,
-                    self.body_cursor,
-                    datagram,
-                )?;
-                if part.len() < rest.len() {
-                    self.body_cursor = self.body_cursor.saturating_add(part.len());
+                    max_fragment_len: usize::from(self.limits.write.as_u16()),
+                };
+                let number = &mut self.next_plain_number;
+                let Some(end) = message.write_part(self.body_cursor, number, datagram)? else {
+                    return Ok(false);
+                };
+                if end < body.len() {
+                    self.body_cursor = end;
                     return Ok(true);
                 }
             }
@@ -419,19 +406,51 @@ pub(crate) fn encode_whole_message(
         .map_err(|error| too_small(error).into())
 }
 
-/// Encodes a record with a part of a message.
-pub(crate) fn encode_message_part(
-    number: RecordNumber,
-    msg_type: HandshakeType,
-    message_seq: u16,
-    body: &[u8],
-    part: &[u8],
-    offset: usize,
-    datagram: &mut Writer<'_>,
-) -> Result<(), ChannelError> {
-    let number_of = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
-    let fragment_len = HANDSHAKE_HEADER_LEN.saturating_add(part.len());
-    (|| {
+/// A message in clear, which goes in several records where it has to.
+pub(crate) struct Fragmented<'a> {
+    pub(crate) msg_type: HandshakeType,
+    pub(crate) message_seq: u16,
+    pub(crate) body: &'a [u8],
+    /// The longest fragment that one record may carry, the message's header included, in bytes.
+    pub(crate) max_fragment_len: usize,
+}
+
+impl Fragmented<'_> {
+    /// Writes a record with the part that begins at `offset` and returns where it ends, or `None` if it
+    /// has to wait for the next datagram.
+    pub(crate) fn write_part(
+        &self,
+        offset: usize,
+        next_number: &mut u64,
+        datagram: &mut Writer<'_>,
+    ) -> Result<Option<usize>, ChannelError> {
+        let headers = RECORD_HEADER_LEN.saturating_add(HANDSHAKE_HEADER_LEN);
+        let rest = self.body.get(offset..).unwrap_or_default();
+        let room = datagram.remaining().saturating_sub(headers);
+        // MUST (RFC 6066 §4): no fragment is longer than agreed on, a message's header included.
+        let longest = self.max_fragment_len.saturating_sub(HANDSHAKE_HEADER_LEN);
+        let wanted = longest.min(rest.len());
+        let fits = datagram.remaining() >= headers && room >= wanted;
+        // Beyond that, a message is split only where it is longer than a whole datagram.
+        if !fits && (!datagram.is_empty() || room == 0) {
+            return Ok(None);
+        }
+        let part = rest.get(..wanted.min(room)).unwrap_or_default();
+        let number = next_plain_number(next_number)?;
+        self.encode_part(number, part, offset, datagram)
+            .map_err(too_small)?;
+        Ok(Some(offset.saturating_add(part.len())))
+    }
+
+    fn encode_part(
+        &self,
+        number: RecordNumber,
+        part: &[u8],
+        offset: usize,
+        datagram: &mut Writer<'_>,
+    ) -> Result<(), EncodeError> {
+        let number_of = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
+        let fragment_len = HANDSHAKE_HEADER_LEN.saturating_add(part.len());
         let mut record =
             Writer::new(datagram.reserve(RECORD_HEADER_LEN.saturating_add(fragment_len))?);
         record.u8(ContentType::Handshake.into())?;
@@ -439,14 +458,13 @@ pub(crate) fn encode_message_part(
         record.bytes(&number.to_be_bytes())?;
         record.u16(u16::try_from(fragment_len).unwrap_or(u16::MAX))?;
         encode_handshake_header(
-            msg_type,
-            number_of(body.len()),
-            message_seq,
+            self.msg_type,
+            number_of(self.body.len()),
+            self.message_seq,
             number_of(offset),
             number_of(part.len()),
             &mut record,
         )?;
         record.bytes(part)
-    })()
-    .map_err(|error| too_small(error).into())
+    }
 }

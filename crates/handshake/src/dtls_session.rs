@@ -1,27 +1,17 @@
 //! An established DTLS association: what is left once the handshake is over.
 
-use core::time::Duration;
-
 use hedgerow_core::{
     Aead, AeadAlgorithm, ChannelError, CryptoProvider, DropReason, Env, Event, Instant, Limit,
-    Misuse, Peer, PeerFault, Reader, Received, SecureChannel, Writer,
+    Misuse, Peer, PeerFault, Reader, Received, SecureChannel,
 };
 use hedgerow_record::{
     Alert, AlertDescription, AlertLevel, CipherSuite, ConnectionId, ContentType, DtlsOpener,
-    DtlsRecord, DtlsSealer, EpochNumber, HANDSHAKE_HEADER_LEN, HandshakeFragment, HandshakeType,
-    Opened, RECORD_HEADER_LEN, UsageLimits,
+    DtlsRecord, DtlsSealer, EpochNumber, HandshakeFragment, HandshakeType, Opened, UsageLimits,
 };
 
-use crate::dtls_outgoing::{
-    encode_message_part, encode_plain, encode_whole_message, next_plain_number,
-};
-use crate::flight_buffer::CHANGE_CIPHER_SPEC_BODY;
-use crate::key_schedule::{ConnectionEnd, VERIFY_DATA_LEN};
+use crate::final_flight::FinalFlight;
+use crate::key_schedule::ConnectionEnd;
 use crate::{CachedSession, ResumableSession, SentTicket};
-
-/// How long the final flight is kept for a peer that has not received it: twice the maximum
-/// segment lifetime of 120 s (RFC 6347 §4.2.4, RFC 793).
-pub(crate) const FINAL_FLIGHT_LIFETIME: Duration = Duration::from_secs(240);
 
 /// How many records with tags of 8 bytes may fail to verify in a second, more than honest peers on a
 /// bad path ever come to.
@@ -108,20 +98,6 @@ pub struct Established<P: CryptoProvider, B> {
     pub datagram_len: usize,
 }
 
-/// What it takes to send the last flight of a handshake again: its bytes differ each time, since
-/// every record has a number of its own.
-#[derive(Clone, Copy)]
-pub(crate) struct FinalFlight {
-    pub(crate) verify_data: [u8; VERIFY_DATA_LEN],
-    pub(crate) message_seq: u16,
-    /// Whether there is a NewSessionTicket before it.
-    pub(crate) has_ticket: bool,
-    /// The number of the peer's Finished, whose coming again asks for this flight.
-    pub(crate) peer_message_seq: u16,
-    pub(crate) until: Instant,
-    pub(crate) is_due: bool,
-}
-
 impl<A: Aead> Session<A> {
     pub(crate) const fn new(
         sealer: DtlsSealer<A>,
@@ -200,29 +176,42 @@ impl<A: Aead> Session<A> {
     /// Says until when the last flight of the handshake may have to be sent again, and with it its
     /// ticket; `None` where it was not this end's.
     pub fn keeps_last_flight(&self) -> Option<Instant> {
-        self.final_flight.map(|flight| flight.until)
+        self.final_flight.map(|flight| flight.until())
+    }
+
+    /// Takes note that the path carries no datagram above `len` bytes; what is below
+    /// [`MIN_DATAGRAM_LEN`](crate::MIN_DATAGRAM_LEN) is taken as that. The last flight of the handshake
+    /// keeps to it, and where it was sent in a longer datagram, it is there to be sent anew: once,
+    /// however often this is said, for whoever says so proves nothing.
+    ///
+    /// Records of application data are their caller's to make shorter.
+    pub fn limit_datagrams(&mut self, len: usize) {
+        if let Some(flight) = &mut self.final_flight {
+            flight.handle_refusal(len);
+        }
     }
 
     /// Does what [`SecureChannel::poll_transmit`] does for a session whose handshake came with a
     /// ticket, which the last flight carries.
     ///
+    /// The flight is split over several datagrams where it is longer than `out`, than what the handshake
+    /// has found out about the path, or than what the peer takes in a record; and where it was lost
+    /// repeatedly, since the path may drop what is long without a word (RFC 6347 §4.1.1.1).
+    ///
     /// # Errors
     ///
-    /// Those of [`SecureChannel::poll_transmit`]; `out` needs room for a record of the ticket more.
+    /// Those of [`SecureChannel::poll_transmit`]. [`MIN_DATAGRAM_LEN`](crate::MIN_DATAGRAM_LEN) bytes of
+    /// `out` are always enough.
     pub fn poll_transmit_with(
         &mut self,
         ticket: Option<&SentTicket>,
         out: &mut [u8],
     ) -> Result<Option<usize>, ChannelError> {
-        let due = self
-            .final_flight
-            .filter(|flight| flight.is_due && flight.has_ticket == ticket.is_some());
-        if let Some(flight) = due {
-            let len = self.write_final_flight(flight, ticket, out)?;
-            if let Some(flight) = self.final_flight.as_mut() {
-                flight.is_due = false;
-            }
-            return Ok(Some(len));
+        if let Some(flight) = &mut self.final_flight
+            && flight.is_due(ticket)
+        {
+            let (number, sealer) = (&mut self.next_plain_number, &mut self.sealer);
+            return flight.write_datagram(ticket, number, sealer, out).map(Some);
         }
         let Some(alert) = self.alert else {
             return Ok(None);
@@ -262,16 +251,9 @@ impl<A: Aead> Session<A> {
             return DropReason::Malformed;
         };
         match part.msg_type {
-            HandshakeType::Finished => match self.final_flight.as_mut() {
-                // MUST (RFC 6347 §4.2.4): the peer sends its Finished again because this end's last
-                // flight didn't arrive. The record is new and verified, so no replay asks for it.
-                Some(flight)
-                    if flight.peer_message_seq == part.message_seq && now < flight.until =>
-                {
-                    flight.is_due = true;
-                    DropReason::Duplicate
-                }
-                _ => DropReason::UnexpectedMessage,
+            HandshakeType::Finished => match &mut self.final_flight {
+                Some(flight) => flight.handle_repeat(part.message_seq, now),
+                None => DropReason::UnexpectedMessage,
             },
             // RFC 6347 §4.2.2: a handshake's first message has the number 0.
             request if request == self.end.renegotiation_request() && part.message_seq == 0 => {
@@ -281,63 +263,6 @@ impl<A: Aead> Session<A> {
             }
             _ => DropReason::UnexpectedMessage,
         }
-    }
-
-    fn write_final_flight(
-        &mut self,
-        flight: FinalFlight,
-        ticket: Option<&SentTicket>,
-        out: &mut [u8],
-    ) -> Result<usize, ChannelError> {
-        const MESSAGE_LEN: usize = HANDSHAKE_HEADER_LEN + VERIFY_DATA_LEN;
-        let finished_len = MESSAGE_LEN.saturating_add(self.sealer.overhead());
-        let ticket_len = ticket.map_or(0, |ticket| {
-            RECORD_HEADER_LEN
-                .saturating_add(HANDSHAKE_HEADER_LEN)
-                .saturating_add(ticket.len())
-        });
-        let needed = RECORD_HEADER_LEN
-            .saturating_add(CHANGE_CIPHER_SPEC_BODY.len())
-            .saturating_add(finished_len)
-            .saturating_add(ticket_len);
-        let available = out.len();
-        if available < needed {
-            return Err(Misuse::BufferTooSmall { needed, available }.into());
-        }
-        let mut datagram = Writer::new(out);
-        if let Some(ticket) = ticket {
-            let number = next_plain_number(&mut self.next_plain_number)?;
-            encode_message_part(
-                number,
-                HandshakeType::NewSessionTicket,
-                flight.message_seq.saturating_sub(1),
-                ticket.body(),
-                ticket.body(),
-                0,
-                &mut datagram,
-            )?;
-        }
-        let number = next_plain_number(&mut self.next_plain_number)?;
-        encode_plain(
-            ContentType::ChangeCipherSpec,
-            number,
-            &CHANGE_CIPHER_SPEC_BODY,
-            &mut datagram,
-        )?;
-        let mut message = [0; MESSAGE_LEN];
-        let mut writer = Writer::new(&mut message);
-        encode_whole_message(
-            HandshakeType::Finished,
-            flight.message_seq,
-            &flight.verify_data,
-            &mut writer,
-        )?;
-        let room = datagram
-            .reserve(finished_len)
-            .map_err(crate::outgoing::too_small)?;
-        self.sealer
-            .seal(ContentType::Handshake, writer.written(), room)?;
-        Ok(datagram.len())
     }
 }
 

@@ -113,6 +113,7 @@ mod dtls_server;
 mod dtls_session;
 mod early_finished;
 mod exporter;
+mod final_flight;
 mod flight_buffer;
 mod flight_timer;
 mod handshake_state;

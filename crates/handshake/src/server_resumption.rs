@@ -240,7 +240,8 @@ impl ServerResumption {
         if !negotiated.has_extended_master_secret {
             return Promise::NONE;
         }
-        // The last flight of DTLS is one datagram, also when it is sent again without its buffer.
+        // The ClientHello that shows the ticket has to be whole in a datagram, and it is longer than the flight
+        // that brings the ticket. An ID takes no such room.
         let has_room = protocol == Protocol::Tls || max_datagram_len >= LAST_FLIGHT_LEN;
         if offer.takes_ticket() && self.lease.has_number() && has_room {
             // SHOULD (RFC 5077 §3.4): no session ID beside a ticket.
@@ -327,7 +328,7 @@ pub(crate) struct Authenticated<'a> {
 
 /// The longest last flight with a ticket: its record, ChangeCipherSpec's, and a Finished's with a
 /// connection ID of 32 bytes.
-const LAST_FLIGHT_LEN: usize = (13 + 12 + MAX_BODY_LEN) + 14 + 94;
+pub(crate) const LAST_FLIGHT_LEN: usize = (13 + 12 + MAX_BODY_LEN) + 14 + 94;
 
 const MAX_BODY_LEN: usize = NewSessionTicket::MIN_LEN + MAX_SEALED_TICKET_LEN;
 
@@ -342,11 +343,6 @@ pub struct SentTicket {
 impl SentTicket {
     /// The longest message's body, in bytes.
     pub const MAX_LEN: usize = MAX_BODY_LEN;
-
-    /// Returns the body's length, in bytes.
-    pub(crate) const fn len(&self) -> usize {
-        self.len
-    }
 
     /// Lends the message's body.
     pub(crate) fn body(&self) -> &[u8] {
