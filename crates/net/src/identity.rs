@@ -254,6 +254,10 @@ impl Authorities {
         self
     }
 
+    pub(crate) fn certificates(&self) -> impl Iterator<Item = CertificateDer<'static>> + '_ {
+        self.0.iter().cloned()
+    }
+
     /// Returns credentials that trust these, and nobody by name yet.
     pub(crate) fn credentials(&self) -> Result<X509Credentials<RingCrypto>, IdentityError> {
         X509Credentials::new(RingCrypto, self.0.iter().map(|der| &**der))

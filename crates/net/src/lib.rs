@@ -105,6 +105,7 @@ mod socket;
 mod statistics;
 mod stream;
 mod tls_stream;
+mod tunnel;
 
 pub use certificates::{AcceptedServer, CertificateStore, ServerCertificates};
 pub use config::NodeConfig;
@@ -116,7 +117,8 @@ pub use identity::{Authorities, Identity, IdentityError, RawPublicKey};
 pub use key_log::KeyLogFile;
 pub use key_store::{KeyStore, KeyStoreError};
 pub use link::{
-    CarrierFailure, CertificateReason, DatagramLink, LinkCarrier, LinkDrops, datagram_link,
+    CarrierFailure, CertificateReason, DatagramLink, LinkCarrier, LinkDrops, LinkIncoming,
+    LinkOutgoing, datagram_link,
 };
 pub use linked_node::LinkedNode;
 pub use message::{OwnedOption, RequestMessage, ResponseMessage};
@@ -126,3 +128,7 @@ pub use shares::{Share, Shares};
 pub use statistics::Statistics;
 pub use stream::{ProtocolName, StreamClient, StreamConfig, StreamServer, StreamStatistics};
 pub use tls_stream::TlsStream;
+pub use tunnel::{
+    GatewayTls, GatewayTlsError, GatewayUri, GatewayUriError, GatewayUser, GatewayUserError,
+    Tunnel, TunnelConfig, TunnelHttp, TunnelTarget, TunnelTargetError,
+};

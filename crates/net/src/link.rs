@@ -25,7 +25,17 @@ pub struct DatagramLink {
 /// was said by [`Self::end`].
 #[derive(Debug)]
 pub struct LinkCarrier {
-    outgoing: mpsc::Receiver<Vec<u8>>,
+    outgoing: LinkOutgoing,
+    incoming: LinkIncoming,
+}
+
+/// Where a carrier gets the node's datagrams.
+#[derive(Debug)]
+pub struct LinkOutgoing(mpsc::Receiver<Vec<u8>>);
+
+/// Where a carrier puts the peer's datagrams. Dropping it ends the link.
+#[derive(Debug)]
+pub struct LinkIncoming {
     incoming: mpsc::Sender<Vec<u8>>,
     shared: Arc<LinkShared>,
 }
@@ -67,9 +77,11 @@ pub fn datagram_link(places: usize, max_datagram_len: usize) -> (DatagramLink, L
         shared: Arc::clone(&shared),
     };
     let carrier = LinkCarrier {
-        outgoing,
-        incoming: to_node,
-        shared,
+        outgoing: LinkOutgoing(outgoing),
+        incoming: LinkIncoming {
+            incoming: to_node,
+            shared,
+        },
     };
     (link, carrier)
 }
@@ -128,16 +140,40 @@ pub(crate) enum LinkRefusal {
 }
 
 impl LinkCarrier {
+    /// Takes the two directions apart.
+    pub fn split(self) -> (LinkOutgoing, LinkIncoming) {
+        (self.outgoing, self.incoming)
+    }
+
     /// Waits for a datagram of the node; `None` once the node is gone. Cancelling loses none.
     pub async fn outgoing(&mut self) -> Option<Vec<u8>> {
-        self.outgoing.recv().await
+        self.outgoing.next().await
     }
 
-    /// Returns another datagram that waits already.
-    pub fn next_outgoing(&mut self) -> Option<Vec<u8>> {
-        self.outgoing.try_recv().ok()
+    /// Hands a datagram of the peer to the node, or drops and counts it where there is no room.
+    pub fn deliver(&self, datagram: &[u8]) {
+        self.incoming.deliver(datagram);
     }
 
+    /// Ends the link and says why. The first reason counts.
+    pub fn end(self, failure: CarrierFailure) {
+        self.incoming.end(failure);
+    }
+}
+
+impl LinkOutgoing {
+    /// Waits for a datagram; `None` once the node is gone. Cancelling loses none.
+    pub async fn next(&mut self) -> Option<Vec<u8>> {
+        self.0.recv().await
+    }
+
+    /// Returns a datagram that waits already.
+    pub fn next_now(&mut self) -> Option<Vec<u8>> {
+        self.0.try_recv().ok()
+    }
+}
+
+impl LinkIncoming {
     /// Hands a datagram of the peer to the node, or drops and counts it where there is no room.
     pub fn deliver(&self, datagram: &[u8]) {
         if let Err(TrySendError::Full(_)) = self.incoming.try_send(datagram.to_vec()) {
@@ -157,7 +193,7 @@ impl LinkCarrier {
 
     /// Ends the link and says why. The first reason counts.
     pub fn end(self, failure: CarrierFailure) {
-        // Before the queues close, so that whoever sees them closed sees the reason.
+        // Before the queue closes, so that whoever sees it closed sees the reason.
         let _ = self.shared.ended.set(failure);
     }
 }
@@ -183,6 +219,12 @@ impl LinkShared {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CarrierFailure {
+    /// The gateway's name has no address.
+    #[error("the gateway's name has no address")]
+    GatewayName,
+    /// The gateway is elsewhere, and plain HTTP would show the user's credentials to whoever is on the way.
+    #[error("plain HTTP would show the user's credentials on the way to the gateway")]
+    InClear,
     /// The system couldn't connect to the gateway.
     #[error("can't connect to the gateway: {kind}")]
     Connect {
@@ -210,6 +252,9 @@ pub enum CarrierFailure {
         /// The status of HTTP.
         status: u16,
     },
+    /// What answers there speaks HTTP/2 without extended CONNECT (RFC 8441), which tunnels want.
+    #[error("what answers there speaks HTTP/2 without extended CONNECT")]
+    NoExtendedConnect,
     /// The gateway refused the user's credentials, or wants some.
     #[error("the gateway refused the user: status {status}")]
     UserRefused {
@@ -223,6 +268,12 @@ pub enum CarrierFailure {
     /// The gateway refused the request in another way.
     #[error("the gateway refused the tunnel: status {status}")]
     Refused {
+        /// The status of HTTP.
+        status: u16,
+    },
+    /// The gateway has as many tunnels as it may, for this user or for all, or is going down.
+    #[error("the gateway has no room for another tunnel: status {status}")]
+    Busy {
         /// The status of HTTP.
         status: u16,
     },
@@ -272,14 +323,15 @@ mod tests {
 
     #[test]
     fn what_finds_no_room_or_is_too_long_is_dropped_and_counted() {
-        let (link, mut carrier) = datagram_link(2, 4);
+        let (link, carrier) = datagram_link(2, 4);
+        let (mut outgoing, carrier) = carrier.split();
         assert_eq!(
             link.send(b"12345"),
             Err(LinkRefusal::TooLong { len: 5, max: 4 })
         );
         assert_eq!((link.send(b"1"), link.send(b"2")), (Ok(()), Ok(())));
         assert_eq!(link.send(b"3"), Err(LinkRefusal::Full));
-        assert_eq!(carrier.next_outgoing().as_deref(), Some(b"1".as_slice()));
+        assert_eq!(outgoing.next_now().as_deref(), Some(b"1".as_slice()));
         assert_eq!(link.send(b"4"), Ok(()));
         for datagram in [b"a", b"b", b"c"] {
             carrier.deliver(datagram);

@@ -111,7 +111,7 @@ fn request_goes_end_to_end_over_a_link() {
 #[test]
 fn hop_s_key_is_refused_before_anything_is_carried() {
     run(async {
-        let (link, mut carrier) = datagram_link(64, 1_200);
+        let (link, carrier) = datagram_link(64, 1_200);
         let node = LinkedNode::new(link, across());
         let refused = node.request(Some(&credentials(psk(KEY))), get("/")).await;
         let expected = Misuse::KeyPurpose {
@@ -119,7 +119,7 @@ fn hop_s_key_is_refused_before_anything_is_carried() {
             wanted: KeyPurpose::EndToEnd,
         };
         assert_eq!(refused, Err(RequestFailure::Refused(expected.into())));
-        assert!(carrier.next_outgoing().is_none());
+        assert!(carrier.split().0.next_now().is_none());
     });
 }
 
@@ -172,12 +172,12 @@ fn end_of_the_link_ends_an_established_session_too() {
 #[test]
 fn peer_that_does_not_answer_is_not_the_carrier_s_fault() {
     run(async {
-        let (link, mut carrier) = datagram_link(64, 1_200);
+        let (link, carrier) = datagram_link(64, 1_200);
         let node = LinkedNode::new(link, across());
         let key = credentials(end_to_end(KEY));
         let outcome = node.request(Some(&key), get("/")).await;
         let timeout = ChannelError::Peer(PeerFault::HandshakeTimeout);
         assert_eq!(outcome, Err(RequestFailure::Channel(timeout)));
-        assert!(carrier.next_outgoing().is_some());
+        assert!(carrier.split().0.next_now().is_some());
     });
 }
