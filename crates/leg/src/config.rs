@@ -25,6 +25,9 @@ pub struct Config {
     pub max_timeout: Duration,
     /// How long an acknowledgement waits for something to ride on.
     pub acknowledge_after: Duration,
+    /// After what silence on an open stream the other end is asked whether it is still there; `None`
+    /// leaves that to the application ([`Leg::ping`](crate::Leg::ping)).
+    pub ping_after: Option<Duration>,
     /// How long an ended stream is remembered, from the last repetition on, to acknowledge what the other
     /// end repeats. It should outlast the other end's tries.
     pub linger: Duration,
@@ -65,6 +68,7 @@ impl Default for Config {
             max_retransmit: 8,
             max_timeout: Duration::from_secs(60),
             acknowledge_after: Duration::from_millis(200),
+            ping_after: Some(Duration::from_secs(600)),
             linger: Duration::from_secs(247),
         }
     }

@@ -208,19 +208,23 @@ impl<S: Storage, C: Borrow<Config>> Leg<S, C> {
 
     /// Returns when [`Self::handle_timeout`] is due, if ever.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let streams = self.streams.as_slice();
-        streams.iter().filter_map(Stream::poll_timeout).min()
+        let config = self.config.borrow();
+        let streams = self.streams.as_slice().iter();
+        streams
+            .filter_map(|stream| stream.poll_timeout(config))
+            .min()
     }
 
     /// Does what has become due: acknowledges, sends again, gives up, forgets.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let (max_retransmit, max_timeout) = {
-            let config = self.config.borrow();
-            (config.max_retransmit, config.max_timeout)
-        };
         let (base, segment) = (self.timeout(), self.segment_bytes());
         let in_flight = self.in_flight();
+        let config = self.config.borrow();
+        let (max_retransmit, max_timeout) = (config.max_retransmit, config.max_timeout);
         for stream in self.streams.as_mut_slice() {
+            if stream.silent_at(config).is_some_and(|at| at <= now) {
+                stream.ping = Ping::Due;
+            }
             if stream.acknowledgement.at.is_some_and(|at| at <= now) {
                 stream.acknowledgement.at = None;
                 stream.acknowledge_now();

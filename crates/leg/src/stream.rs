@@ -218,15 +218,26 @@ impl<B: Buffer> Stream<B> {
         self.send.is_outstanding() || self.opening == Opening::Sent || self.ping == Ping::Sent
     }
 
+    /// Returns when the other end has been silent for so long that it is asked.
+    pub(crate) fn silent_at(&self, config: &Config) -> Option<Instant> {
+        let is_waiting = self.is_open()
+            && self.opening == Opening::Heard
+            && self.timer.is_none()
+            && self.ping == Ping::None;
+        let after = config.ping_after.filter(|_| is_waiting)?;
+        Some(self.last_heard.saturating_add(after))
+    }
+
     /// Returns when something becomes due.
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+    pub(crate) fn poll_timeout(&self, config: &Config) -> Option<Instant> {
         match self.phase {
             Phase::Ended => None,
             Phase::Resetting { at, .. } => Some(at),
-            Phase::Open => [self.timer, self.acknowledgement.at]
-                .into_iter()
-                .flatten()
-                .min(),
+            Phase::Open => {
+                let silent = self.silent_at(config);
+                let times = [self.timer, self.acknowledgement.at, silent];
+                times.into_iter().flatten().min()
+            }
             Phase::Lingering(until) => [Some(until), self.acknowledgement.at]
                 .into_iter()
                 .flatten()

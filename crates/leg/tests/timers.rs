@@ -95,6 +95,7 @@ fn data(offset: u32, bytes: &[u8], fin: bool) -> Parts<'_> {
 fn config(max_segment_len: usize) -> Config {
     Config {
         max_segment_len,
+        ping_after: None,
         ..Config::default()
     }
 }
@@ -271,4 +272,24 @@ fn ping_of_the_application_finds_a_silent_end() {
         sent += test.segments().len();
     }
     assert_eq!(sent, 1 + 8 + 1, "pings, and the RESET");
+}
+
+#[test]
+fn silent_end_is_asked_after_a_time_and_once_it_answers_again_after_that_time() {
+    let config = Config {
+        ping_after: Some(Duration::from_secs(300)),
+        ..config(64)
+    };
+    let (mut test, stream) = Test::opened(config, 10);
+    test.segments();
+    for _ in 0..3 {
+        test.handle(stream, ack(10, &[]));
+        assert_eq!(test.wait(), Duration::from_secs(300));
+        assert_eq!(test.segments().len(), 1);
+        assert_eq!(test.end.poll_event(), None);
+    }
+    while test.end.poll_event().is_none() {
+        test.wait();
+        test.segments();
+    }
 }

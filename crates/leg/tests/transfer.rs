@@ -21,6 +21,7 @@ fn config(max_segment_len: usize, max_retransmit: u8) -> Config {
         max_retransmit,
         send_buffer: 4_096,
         receive_buffer: 4_096,
+        ping_after: None,
         // As long as the other end may try, a minute apart.
         linger: Duration::from_secs(60) * (u32::from(max_retransmit) + 1),
         ..Config::default()

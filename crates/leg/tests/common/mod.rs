@@ -63,6 +63,8 @@ pub struct End<S: Storage> {
     pub app: App,
     own: Address,
     peer: Address,
+    /// Stands for the hop session: datagrams of an older one than the newest seen aren't taken.
+    pub session: Option<u8>,
     pub longest: usize,
 }
 
@@ -77,6 +79,7 @@ impl<S: Storage> End<S> {
             app: App::default(),
             own,
             peer,
+            session: None,
             longest: 0,
         }
     }
@@ -99,7 +102,8 @@ impl<S: Storage> End<S> {
         let mut count = 0;
         while let Some(len) = next {
             self.longest = self.longest.max(len);
-            out.send(self.own, self.peer, &segment[..len]);
+            let session = self.session.as_slice();
+            out.send(self.own, self.peer, &[session, &segment[..len]].concat());
             count += 1;
             assert!(count < 10_000, "sends without end");
             next = self.leg.poll_transmit(env, &mut segment).unwrap();
@@ -196,6 +200,13 @@ impl<S: Storage> Node for End<S> {
         datagram: &mut [u8],
         out: &mut Outbox,
     ) {
+        let mut datagram = &*datagram;
+        if let (Some(session), Some((number, rest))) = (&mut self.session, datagram.split_first()) {
+            if *number < *session {
+                return;
+            }
+            (*session, datagram) = (*number, rest);
+        }
         if let Received::Dropped(reason) = self.leg.handle_segment(env.now, datagram) {
             *self.app.drops.entry(reason.label()).or_default() += 1;
         }
