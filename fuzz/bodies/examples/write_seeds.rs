@@ -11,6 +11,8 @@ mod codecs;
 mod connections;
 #[path = "write_seeds/datagrams.rs"]
 mod datagrams;
+#[path = "write_seeds/legs.rs"]
+mod legs;
 #[path = "write_seeds/scripts.rs"]
 mod scripts;
 #[path = "write_seeds/streams.rs"]
@@ -23,7 +25,7 @@ use std::path::Path;
 type Seeds = Vec<(String, Vec<u8>)>;
 
 fn main() {
-    let targets: [(&str, Seeds); 12] = [
+    let targets: [(&str, Seeds); 13] = [
         ("acceptor", datagrams::acceptor()),
         ("cid_record", datagrams::cid_record()),
         ("coap_frame", codecs::coap_frame()),
@@ -35,6 +37,7 @@ fn main() {
         ("handshake_fragment", datagrams::handshake_fragment()),
         ("handshake_machine", scripts::handshake_machine()),
         ("hellos", datagrams::hellos()),
+        ("leg", legs::leg()),
         ("tls_machine", streams::tls_machine()),
     ];
     for (target, seeds) in targets {

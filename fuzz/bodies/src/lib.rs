@@ -46,6 +46,7 @@ mod handshake_fragment;
 mod handshake_machine;
 mod hellos;
 mod http_request;
+mod leg;
 mod resumption;
 mod tls_machine;
 mod tunnel_stream;
@@ -68,6 +69,7 @@ pub use handshake_machine::{
 };
 pub use hellos::hellos;
 pub use http_request::http_request;
+pub use leg::{CONFIG as LEG_CONFIG, leg};
 pub use resumption::{report_resumption_reached, resumption, resumption_reached};
 pub use tls_machine::{report_tls_reached, tls_machine, tls_machine_reached};
 pub use tunnel_stream::tunnel_stream;
@@ -99,6 +101,7 @@ pub const BODIES: &[Body] = &[
     body("handshake_machine", handshake_machine),
     body("hellos", hellos),
     body("http_request", http_request),
+    body("leg", leg),
     body("resumption", resumption),
     body("tls_machine", tls_machine),
     body("tunnel_stream", tunnel_stream),
