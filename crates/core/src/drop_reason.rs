@@ -56,6 +56,10 @@ drop_reasons! {
     /// A record whose explicit nonce isn't its number, where the number travels in the nonce alone
     /// (mode `translate`).
     NonceNotRecordNumber = "nonce_not_record_number",
+    /// An inner message of mode `itls` over another outer session than the one that it is bound to.
+    BindingMismatch = "binding_mismatch",
+    /// What only the other end can send, from an end of this kind: led back to its sender.
+    Reflected = "reflected",
     /// No association with this address, and the bytes don't start one.
     UnknownPeer = "unknown_peer",
     /// No room for the answer within what an unproved address may get.
