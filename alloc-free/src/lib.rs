@@ -13,6 +13,7 @@ mod counting_rng;
 mod crypto_soft;
 mod exchange;
 mod handshake;
+mod itls;
 mod leg;
 mod plants;
 mod record;
@@ -28,6 +29,7 @@ static ENTRY_POINTS: &[fn(&mut [u8]) -> usize] = &[
     crypto_soft::enter,
     exchange::enter,
     handshake::enter,
+    itls::enter,
     leg::enter,
     plants::enter,
     record::enter,
