@@ -113,10 +113,23 @@ impl GatewayTls {
         Self::new(roots)
     }
 
+    /// Trusts nobody: every gateway over HTTPS is refused. It goes with plain HTTP.
+    ///
+    /// # Errors
+    ///
+    /// None that can be: [`GatewayTlsError`] if the TLS library had no version of TLS.
+    pub fn nobody() -> Result<Self, GatewayTlsError> {
+        Self::trusting(RootCertStore::empty())
+    }
+
     fn new(roots: RootCertStore) -> Result<Self, GatewayTlsError> {
-        if roots.is_empty() {
-            return Err(GatewayTlsError);
+        match roots.is_empty() {
+            true => Err(GatewayTlsError),
+            false => Self::trusting(roots),
         }
+    }
+
+    fn trusting(roots: RootCertStore) -> Result<Self, GatewayTlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()

@@ -8,6 +8,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use hedgerow_coap::{Code, ContentFormat};
 
 use crate::certificates::Files;
+use crate::via::ViaArguments;
 use crate::{exit, media};
 
 /// Security for CoAP: a gateway from HTTP to CoAP devices over DTLS, and a client.
@@ -89,6 +90,9 @@ pub(crate) struct RequestArguments {
 
     #[command(flatten)]
     pub(crate) certificates: CertificateArguments,
+
+    #[command(flatten)]
+    pub(crate) via: ViaArguments,
 
     /// The format wanted: a number, a media type or a short name such as json
     #[arg(short = 'A', long, value_name = "TYPE", value_parser = media::parse)]
@@ -240,10 +244,13 @@ The payload of a response goes to standard output, everything else to standard e
 coaps+tcp URI needs an identity and a key (-u, -k), or certificates (-c, -j, -C) or raw public
 keys (-M, --server-key); there is no fallback to an unsecured channel.
 
+Through a gateway that can't read it (--via, --mode) a device is asked with a key that the gateway
+hasn't: one of --keys with end_to_end = true, or -u and -k with --end-to-end.
+
 Formats by short name: text, link, xml, binary, exi, json, cbor, senml-json, senml-cbor.
 
 Exit codes: 0 done, 1 local failure, 2 usage, 3 name, 4 timeout, 5 credentials refused or not
-answered, 6 other failures of the channel, 14 response 4.xx, 15 response 5.xx.";
+answered, 6 other failures of the channel, 7 denied by the gateway, 14 response 4.xx, 15 response 5.xx.";
 
 #[cfg(test)]
 mod tests {
@@ -304,6 +311,11 @@ mod tests {
             "get coaps://h -M key -c own",
             "get coaps://h --server-key key -C ca",
             "get coaps://h --shared-key",
+            "get coaps://h --via https://g",
+            "get coaps://h --mode tunnel",
+            "get coaps://h --via https://g --mode terminate",
+            "get coaps://h -u me -k secret --end-to-end",
+            "get coaps://h --token-file file",
             "get coap://h -B 0",
             "get coap://h -A unheard/of",
             "put coap://h -e payload -f file",

@@ -22,6 +22,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::arguments::RequestLine;
 use crate::exit::{Class, Failure};
 use crate::target::{self, Security};
+use crate::via::{Via, Way};
 
 /// What a request was about, as far as it got.
 #[derive(Debug, Default)]
@@ -30,8 +31,10 @@ pub(crate) struct Progress {
     pub(crate) uri: Option<String>,
     pub(crate) security: Option<Security>,
     /// The suite that was negotiated.
-    pub(crate) suite: Option<String>,
+    pub(crate) suite: Option<CipherSuite>,
     pub(crate) address: Option<SocketAddr>,
+    /// The way through a gateway, if there is one.
+    pub(crate) way: Option<Way>,
     pub(crate) resolving: Option<Duration>,
     pub(crate) requesting: Option<Duration>,
 }
@@ -50,6 +53,10 @@ pub(crate) async fn run(
 
     let started = Instant::now();
     let deadline = started + line.common.limit();
+    let via = Via::choose(&line.common.via, &uri, line.common.limit())?;
+    if let Some(via) = via {
+        return run_via(line, progress, &uri, &security, via, payload, deadline).await;
+    }
     let addresses = timeout_at(deadline, target::resolve(&uri)).await;
     progress.resolving = Some(started.elapsed());
     let addresses = addresses.unwrap_or_else(|_| {
@@ -67,7 +74,7 @@ pub(crate) async fn run(
 
     let request = RequestMessage {
         method: line.method,
-        options: options(line, &uri, address)?,
+        options: options(line, &uri, Some(address))?,
         payload,
         is_confirmable: !line.common.non_confirmable,
         answers_challenges: true,
@@ -89,12 +96,12 @@ pub(crate) async fn run(
     let outcome = timeout_at(deadline, carrier.request(&target, request)).await;
     let waited = asked.elapsed();
     progress.requesting = Some(waited);
-    progress.suite = carrier.suite(&target).await.map(|suite| suite.to_string());
+    progress.suite = carrier.suite(&target).await;
     let is_established = carrier.is_established();
     carrier.close().await;
 
     let peer = Peer {
-        address,
+        place: address.to_string(),
         others: addresses.len().saturating_sub(1),
         security: &security,
         waited,
@@ -108,10 +115,78 @@ pub(crate) async fn run(
     }
 }
 
+/// Sends the request through a gateway that hands on what it can't read.
+async fn run_via(
+    line: &RequestLine,
+    progress: &mut Progress,
+    uri: &CoapUri<'_>,
+    security: &Security,
+    mut via: Via,
+    payload: Vec<u8>,
+    deadline: Instant,
+) -> Result<ResponseMessage, Failure> {
+    progress.way = Some(via.way.clone());
+    let request = RequestMessage {
+        method: line.method,
+        // The gateway's place stands for what the URI names.
+        options: options(line, uri, None)?,
+        payload,
+        is_confirmable: !line.common.non_confirmable,
+        answers_challenges: true,
+    };
+    let mut config = NodeConfig {
+        key_log: open_key_log(line.common.key_log.as_deref())?,
+        ..hedgerow::presets::client(line.common.limit())
+    };
+    if line.common.connection_id {
+        config.endpoint.connection_ids = ConnectionIds::SendOnly;
+    }
+    let asked = Instant::now();
+    let opened = via.open(config).await;
+    progress.way = Some(via.way.clone());
+    let node = opened?;
+    let credentials = security.credentials();
+    let outcome = timeout_at(deadline, node.request(credentials.as_ref(), request)).await;
+    let waited = asked.elapsed();
+    progress.requesting = Some(waited);
+    progress.suite = node.suite().await;
+    let is_established = node.statistics().established > 0;
+    node.close().await;
+    let peer = Peer {
+        place: via.name(),
+        others: 0,
+        security,
+        waited,
+        is_established,
+    };
+    match outcome {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(RequestFailure::Carrier(failure))) => Err(via.explain(failure)),
+        Ok(Err(failure)) => Err(behind_gateway(peer.explain(failure))),
+        Err(_) if is_established => Err(peer.no_response()),
+        Err(_) => Err(behind_gateway(peer.silence())),
+    }
+}
+
+/// Says of a device's silence that it isn't the gateway's.
+fn behind_gateway(failure: Failure) -> Failure {
+    match failure.class {
+        Class::Timeout => Failure {
+            message: format!(
+                "{} The gateway answered, and opened the way; the device didn't answer.",
+                failure.message
+            ),
+            ..failure
+        },
+        _ => failure,
+    }
+}
+
 /// The other end of a request, for what is said about failures.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Peer<'a> {
-    address: SocketAddr,
+    /// Its address, or how a gateway knows it.
+    place: String,
     others: usize,
     security: &'a Security,
     waited: Duration,
@@ -209,7 +284,7 @@ impl Carrier {
 }
 
 impl Peer<'_> {
-    fn explain(self, failure: RequestFailure) -> Failure {
+    fn explain(&self, failure: RequestFailure) -> Failure {
         let name = self.name();
         match failure {
             RequestFailure::Channel(ChannelError::Peer(PeerFault::CredentialsRefused)) => {
@@ -268,7 +343,7 @@ impl Peer<'_> {
     }
 
     /// Says whether one end refused the other's certificate or raw public key.
-    fn is_about_certificates(self, fault: PeerFault) -> bool {
+    fn is_about_certificates(&self, fault: PeerFault) -> bool {
         if self.security.security_mode() != SecurityMode::Certificate {
             return false;
         }
@@ -285,7 +360,7 @@ impl Peer<'_> {
     }
 
     /// Says what came of the certificates.
-    fn told(self, fault: PeerFault) -> String {
+    fn told(&self, fault: PeerFault) -> String {
         match (fault, self.security) {
             // RFC 7925 §6: raw public keys have no alert of their own.
             (
@@ -319,7 +394,7 @@ impl Peer<'_> {
     }
 
     /// Nobody was heard at all.
-    fn silence(self) -> Failure {
+    fn silence(&self) -> Failure {
         let (name, seconds) = (self.name(), self.waited.as_secs_f64());
         let others = match self.others {
             0 => String::new(),
@@ -335,7 +410,7 @@ impl Peer<'_> {
     }
 
     /// The peer was heard, but didn't answer the request.
-    fn no_response(self) -> Failure {
+    fn no_response(&self) -> Failure {
         let (name, seconds) = (self.name(), self.waited.as_secs_f64());
         Failure::new(
             Class::Timeout,
@@ -343,8 +418,8 @@ impl Peer<'_> {
         )
     }
 
-    fn name(self) -> String {
-        format!("{} ({})", self.address, self.security.describe())
+    fn name(&self) -> String {
+        format!("{} ({})", self.place, self.security.describe())
     }
 }
 
@@ -379,7 +454,7 @@ fn read_payload(line: &RequestLine) -> Result<Vec<u8>, Failure> {
 fn options(
     line: &RequestLine,
     uri: &CoapUri<'_>,
-    address: SocketAddr,
+    destination: Option<SocketAddr>,
 ) -> Result<Vec<(OptionNumber, Vec<u8>)>, Failure> {
     let format = line
         .content_format
@@ -405,7 +480,7 @@ fn options(
         Token::EMPTY,
     )
     .and_then(|mut writer| {
-        uri.write_options(Some(address), &others, &mut writer)?;
+        uri.write_options(destination, &others, &mut writer)?;
         Ok(writer.finish())
     });
     let too_long = |_| Failure::usage("the URI is too long for a request");

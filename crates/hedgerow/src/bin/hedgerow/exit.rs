@@ -15,6 +15,8 @@ pub(crate) enum Class {
     Timeout,
     /// The credentials were refused, or the server fell silent once they were used.
     Credentials,
+    /// The gateway doesn't let this user reach the device in this way.
+    Denied,
     /// The peer ended the channel or the exchange in some other way.
     Protocol,
     /// The response was of class 4.
@@ -33,6 +35,7 @@ impl Class {
             Self::Timeout => 4,
             Self::Credentials => 5,
             Self::Protocol => 6,
+            Self::Denied => 7,
             Self::ClientError => 14,
             Self::ServerError => 15,
         }
@@ -47,6 +50,7 @@ impl Class {
             Self::Timeout => "timeout",
             Self::Credentials => "credentials",
             Self::Protocol => "protocol",
+            Self::Denied => "denied",
             Self::ClientError => "client_error",
             Self::ServerError => "server_error",
         }
@@ -94,6 +98,7 @@ Exit codes:
    4  no answer in time
    5  credentials refused or not answered
    6  the channel or the exchange failed in another way
+   7  the gateway has no such device, or not for this user or in this mode
   14  the response was a client error (4.xx)
   15  the response was a server error (5.xx)";
 
@@ -110,6 +115,7 @@ mod tests {
             Class::Timeout,
             Class::Credentials,
             Class::Protocol,
+            Class::Denied,
             Class::ClientError,
             Class::ServerError,
         ];

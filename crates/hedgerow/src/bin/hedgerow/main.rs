@@ -15,6 +15,7 @@ mod private_folder;
 mod report;
 mod shutdown;
 mod target;
+mod via;
 
 use std::io;
 use std::process::ExitCode;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use base64ct::{Base64, Encoding};
 use hedgerow_coap::{Code, ContentFormat, OptionFormat, OptionNumber, decode_uint};
 use hedgerow_net::ResponseMessage;
+use hedgerow_record::KeyExchange;
 use serde::Serialize;
 
 use crate::arguments::RequestArguments;
@@ -45,6 +46,7 @@ pub(crate) fn print_failure(as_json: bool, progress: &Progress, failure: &Failur
             uri: progress.uri.as_deref(),
             address: progress.address.map(|address| address.to_string()),
             security: SecurityReport::of(progress),
+            via: WayReport::of(progress),
             error: ErrorReport {
                 class: failure.class.name(),
                 exit_code: failure.class.code(),
@@ -89,6 +91,15 @@ fn print_text(
         .unwrap_or_default();
     if let Some(suite) = &progress.suite {
         security = format!("{security}, {suite}");
+    }
+    if let Some(way) = &progress.way {
+        let (mode, gateway) = (way.mode.name(), &way.gateway);
+        let carrier = way.carrier.unwrap_or("nothing");
+        security = format!("{security}, end to end in mode {mode} through {gateway} by {carrier}");
+    }
+    // Said without being asked: what is recorded today may be read one day.
+    if progress.way.is_some() && forward_secrecy(progress) == Some(false) {
+        tell("no forward secrecy: who records this and has the key one day can read it");
     }
     if response.payload.is_empty() {
         tell(&format!("{code} ({security})"));
@@ -166,6 +177,7 @@ fn print_json(
         uri: progress.uri.as_deref(),
         address: progress.address.map(|address| address.to_string()),
         security: SecurityReport::of(progress),
+        via: WayReport::of(progress),
         code: response.code.to_string(),
         code_name: response.code.name(),
         content_format: content_format
@@ -195,6 +207,8 @@ struct ResponseReport<'a> {
     uri: Option<&'a str>,
     address: Option<String>,
     security: Option<SecurityReport<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    via: Option<WayReport<'a>>,
     code: String,
     code_name: Option<&'static str>,
     content_format: Option<&'static str>,
@@ -209,6 +223,8 @@ struct FailureReport<'a> {
     uri: Option<&'a str>,
     address: Option<String>,
     security: Option<SecurityReport<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    via: Option<WayReport<'a>>,
     error: ErrorReport<'a>,
     timings: Timings,
 }
@@ -227,7 +243,36 @@ struct SecurityReport<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     identity: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    suite: Option<&'a str>,
+    suite: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forward_secrecy: Option<bool>,
+}
+
+/// The way through a gateway.
+#[derive(Serialize)]
+struct WayReport<'a> {
+    mode: &'static str,
+    gateway: &'a str,
+    address: Option<String>,
+    carrier: Option<&'static str>,
+}
+
+impl<'a> WayReport<'a> {
+    fn of(progress: &'a Progress) -> Option<Self> {
+        let way = progress.way.as_ref()?;
+        Some(Self {
+            mode: way.mode.name(),
+            gateway: &way.gateway,
+            address: way.address.map(|address| address.to_string()),
+            carrier: way.carrier,
+        })
+    }
+}
+
+/// Says whether what was negotiated stays secret if a key becomes known later.
+fn forward_secrecy(progress: &Progress) -> Option<bool> {
+    let key_exchange = progress.suite?.key_exchange()?;
+    Some(key_exchange != KeyExchange::Psk)
 }
 
 impl<'a> SecurityReport<'a> {
@@ -240,7 +285,8 @@ impl<'a> SecurityReport<'a> {
                 Security::NoSec | Security::Certificate { .. } => None,
                 Security::Psk { identity, .. } => Some(identity),
             },
-            suite: progress.suite.as_deref(),
+            suite: progress.suite.map(|suite| suite.to_string()),
+            forward_secrecy: forward_secrecy(progress),
         })
     }
 }

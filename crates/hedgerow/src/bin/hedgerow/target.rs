@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hedgerow_coap::{CoapUri, UriHost};
-use hedgerow_core::{KeyPurpose, KeyScope, PeerId, SecurityMode};
+use hedgerow_core::{KeyPurpose, KeyScope, PeerId, Psk, SecurityMode};
 use hedgerow_net::{AcceptedServer, Credentials};
 
 use crate::arguments::RequestArguments;
@@ -48,11 +48,15 @@ impl Security {
 
     /// Chooses what the URI's scheme and the command line ask for. There is no fallback.
     pub(crate) fn choose(uri: &CoapUri<'_>, arguments: &RequestArguments) -> Result<Self, Failure> {
+        let wanted = match arguments.via.via {
+            Some(_) => KeyPurpose::EndToEnd,
+            None => KeyPurpose::Hop,
+        };
         let has_credentials = arguments.user.is_some()
             || arguments.keys.is_some()
             || arguments.certificates.files().is_any();
         match uri.scheme() {
-            scheme if scheme.is_secure() => Self::from_arguments(uri, arguments),
+            scheme if scheme.is_secure() => Self::from_arguments(uri, arguments, wanted),
             scheme if has_credentials => {
                 let secure = if scheme.is_tcp() {
                     "coaps+tcp"
@@ -68,17 +72,25 @@ impl Security {
         }
     }
 
-    fn from_arguments(uri: &CoapUri<'_>, arguments: &RequestArguments) -> Result<Self, Failure> {
+    fn from_arguments(
+        uri: &CoapUri<'_>,
+        arguments: &RequestArguments,
+        wanted: KeyPurpose,
+    ) -> Result<Self, Failure> {
+        let said = match arguments.via.end_to_end {
+            true => KeyPurpose::EndToEnd,
+            false => KeyPurpose::Hop,
+        };
         let entry = match (&arguments.user, &arguments.key, &arguments.keys) {
             (Some(user), Some(key), None) => Entry::Psk {
                 identity: user.clone(),
-                psk: key_text::parse_argument(key)?,
+                psk: for_purpose(key_text::parse_argument(key)?, said)?,
                 is_shared: arguments.shared_key,
             },
             (None, None, Some(path)) => key_file::find(path, uri)?,
             _ if arguments.certificates.files().is_any() => Entry::Certificates {
                 files: arguments.certificates.files(),
-                purpose: KeyPurpose::Hop,
+                purpose: said,
             },
             _ => {
                 return Err(Failure::usage(format!(
@@ -88,12 +100,7 @@ impl Security {
                 )));
             }
         };
-        if entry.purpose() == KeyPurpose::EndToEnd {
-            return Err(Failure::usage(format!(
-                "what {uri} is shown is for end-to-end security through a gateway \
-                 (end_to_end = true), and this request goes straight to it: expected a key for that"
-            )));
-        }
+        check_purpose(uri, arguments, wanted, entry.purpose())?;
         let is_tls = uri.scheme().is_tcp();
         match entry {
             Entry::Psk {
@@ -115,7 +122,7 @@ impl Security {
                     credentials: Arc::new(credentials),
                 })
             }
-            Entry::Certificates { files, .. } => {
+            Entry::Certificates { files, purpose } => {
                 let server = files.server(uri)?;
                 let name = match &server {
                     AcceptedServer::Certificate { name, .. } => Some(name.clone()),
@@ -123,6 +130,10 @@ impl Security {
                 };
                 let credentials = Credentials::certificates(files.identity()?, server, SERVER)
                     .map_err(|error| Failure::usage(error.to_string()))?;
+                let credentials = match purpose {
+                    KeyPurpose::EndToEnd => credentials.with_certificates_end_to_end(),
+                    KeyPurpose::Hop => credentials,
+                };
                 Ok(Self::Certificate {
                     is_tls,
                     name,
@@ -202,6 +213,41 @@ impl Security {
             true => "TLS",
             false => "DTLS",
         }
+    }
+}
+
+fn for_purpose(psk: Psk, purpose: KeyPurpose) -> Result<Psk, Failure> {
+    match purpose {
+        KeyPurpose::Hop => Ok(psk),
+        KeyPurpose::EndToEnd => psk
+            .into_end_to_end()
+            .map_err(|error| Failure::usage(format!("-k: {error}"))),
+    }
+}
+
+/// Refuses what is for the other purpose, and says how it would be said.
+fn check_purpose(
+    uri: &CoapUri<'_>,
+    arguments: &RequestArguments,
+    wanted: KeyPurpose,
+    given: KeyPurpose,
+) -> Result<(), Failure> {
+    match (wanted, given) {
+        (KeyPurpose::Hop, KeyPurpose::EndToEnd) => Err(Failure::usage(format!(
+            "what {uri} is shown is for end-to-end security through a gateway \
+             (end_to_end = true), and this request goes straight to it: expected a key for that"
+        ))),
+        (KeyPurpose::EndToEnd, KeyPurpose::Hop) if arguments.keys.is_some() => {
+            Err(Failure::usage(format!(
+                "the gateway may have what the file has for {uri}: expected an entry with \
+                 end_to_end = true"
+            )))
+        }
+        (KeyPurpose::EndToEnd, KeyPurpose::Hop) => Err(Failure::usage(
+            "a gateway that has the key can read everything: expected --end-to-end beside it, if the \
+             gateway hasn't",
+        )),
+        _ => Ok(()),
     }
 }
 
