@@ -80,6 +80,7 @@ mod carrier;
 mod certificates;
 mod clock;
 mod config;
+mod connected_socket;
 mod credentials;
 mod desk;
 mod driver;
@@ -109,6 +110,7 @@ mod tunnel;
 
 pub use certificates::{AcceptedServer, CertificateStore, ServerCertificates};
 pub use config::NodeConfig;
+pub use connected_socket::{ConnectedSocket, ReceivedDatagrams, SocketFault};
 pub use credentials::{Credentials, Target};
 pub use error::RequestFailure;
 pub use handler::{Handler, Requester, ServerRequest};
