@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use hedgerow_coap::UriError;
-use hedgerow_proxy::{Failure, TargetError};
+use hedgerow_proxy::{Failure, TargetError, TunnelRefusal};
 use http::{Method, Request, StatusCode};
 use tracing::{info, warn};
 
-use crate::config::Device;
+use crate::config::{Device, Mode};
 use crate::problem::Refusal;
 
 /// What is noted of a request: never its query, its fields or its body.
@@ -15,6 +15,7 @@ pub(crate) struct AccessRecord {
     method: Method,
     path: String,
     device: Option<(String, &'static str, &'static str, &'static str)>,
+    user: Option<String>,
     problem: Option<String>,
     is_denied: bool,
 }
@@ -28,17 +29,22 @@ impl AccessRecord {
             method: request.method().clone(),
             path: shown.flat_map(char::escape_default).collect(),
             device: None,
+            user: None,
             problem: None,
             is_denied: false,
         }
     }
 
-    pub(crate) fn device(&mut self, device: &Device) {
+    pub(crate) fn user(&mut self, name: &str) {
+        self.user = Some(name.to_owned());
+    }
+
+    pub(crate) fn device(&mut self, device: &Device, mode: Mode) {
         self.device = Some((
             device.name.clone(),
-            device.mode.name(),
+            mode.name(),
             device.security_name,
-            device.security_mode.name(),
+            device.security_mode_name(),
         ));
     }
 
@@ -62,7 +68,15 @@ impl AccessRecord {
         self.problem = Some(refusal.to_string());
         self.is_denied = matches!(
             refusal,
-            Refusal::UnknownHost | Refusal::CrossSite | Refusal::PathDenied
+            Refusal::UnknownHost | Refusal::CrossSite | Refusal::PathDenied | Refusal::ModeDenied
+        );
+    }
+
+    pub(crate) fn tunnel_refusal(&mut self, refusal: TunnelRefusal) {
+        self.problem = Some(refusal.to_string());
+        self.is_denied = matches!(
+            refusal,
+            TunnelRefusal::HttpsNeeded | TunnelRefusal::Unauthorized | TunnelRefusal::TargetDenied
         );
     }
 
@@ -74,9 +88,9 @@ impl AccessRecord {
             None => ("-", "-", "-", "-"),
         };
         let (method, path) = (&self.method, &self.path);
-        let problem = self.problem.as_deref();
+        let (problem, user) = (self.problem.as_deref(), self.user.as_deref());
         if self.is_denied {
-            warn!(target: "hedgerow::audit", %method, path, device, problem, "request denied");
+            warn!(target: "hedgerow::audit", %method, path, device, user, problem, "request denied");
         }
         info!(
             target: "hedgerow::access",
@@ -86,6 +100,7 @@ impl AccessRecord {
             mode,
             security,
             security_mode,
+            user,
             status = status.as_u16(),
             ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             problem,

@@ -1,5 +1,6 @@
 //! Starting and stopping a gateway.
 
+use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -17,11 +18,12 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
-use crate::config::{Config, ConfigError, Http, HttpsPsk, unchecked};
+use crate::config::{Config, ConfigError, Http, HttpsPsk, Mode, unchecked};
 use crate::registry::{Carriers, Registry, peer_id};
 use crate::server::{Protection, Server};
 use crate::service::{Front, Service};
 use crate::site::HostNames;
+use crate::tunnels::{TunnelStatistics, Tunnels};
 
 /// The gateway. See [`Self::start`].
 #[derive(Debug)]
@@ -75,7 +77,9 @@ impl Gateway {
             node: bind_node(&config).await.map_err(StartError::Socket)?,
             streams: StreamClient::new(streams(&config)),
         };
+        let tunnels = Tunnels::new(config.users, config.tunnel);
         let service = Arc::new(Service {
+            tunnels: Arc::clone(&tunnels),
             registry: Arc::new(Registry::new(
                 config.devices,
                 Arc::clone(&proxy),
@@ -97,6 +101,7 @@ impl Gateway {
             stop,
             servers: JoinSet::new(),
             carriers,
+            tunnels,
         };
         let places = Arc::new(Semaphore::new(config.limits.connections));
         let start = |servers: &mut JoinSet<()>, (listener, address), security, front| {
@@ -136,7 +141,6 @@ impl Gateway {
 }
 
 /// A gateway that serves. Dropping it ends everything at once; [`Self::shutdown`] does it in order.
-#[derive(Debug)]
 pub struct Running {
     http: Option<SocketAddr>,
     https: Option<SocketAddr>,
@@ -144,6 +148,19 @@ pub struct Running {
     stop: watch::Sender<bool>,
     servers: JoinSet<()>,
     carriers: Carriers,
+    tunnels: Arc<Tunnels>,
+}
+
+impl fmt::Debug for Running {
+    /// Leaves out who may open tunnels, and the rest of what tasks share.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut running = formatter.debug_struct("Running");
+        running
+            .field("http", &self.http)
+            .field("https", &self.https)
+            .field("https_psk", &self.https_psk)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Running {
@@ -170,6 +187,11 @@ impl Running {
     /// Returns the counters of the CoAP side over TCP.
     pub fn stream_statistics(&self) -> StreamStatistics {
         self.carriers.streams.statistics()
+    }
+
+    /// Returns the counters of tunnels.
+    pub fn tunnel_statistics(&self) -> TunnelStatistics {
+        self.tunnels.statistics()
     }
 
     /// Takes no more requests, lets those under way end within the time that the configuration
@@ -239,10 +261,13 @@ const fn resumption(config: &Config) -> Resumption {
 /// Returns the policy that follows from the devices: each in the mode that it is configured with or a
 /// stronger one, and NoSec only if there is a device without security.
 fn security_policy(config: &Config) -> SecurityPolicy {
-    let modes = config.devices.iter().map(|device| device.security.mode());
-    let least = modes.clone().min().unwrap_or(SecurityMode::MultiKey);
-    let policy = SecurityPolicy::new(least);
-    modes.enumerate().fold(policy, |policy, (index, mode)| {
+    // The gateway has no session with a device that is reached end to end alone.
+    let devices = config.devices.iter().enumerate();
+    let devices = devices.filter(|(_, device)| device.has(Mode::Terminate));
+    let modes = devices.map(|(index, device)| (index, device.security.mode()));
+    let least = modes.clone().map(|(_, mode)| mode).min();
+    let policy = SecurityPolicy::new(least.unwrap_or(SecurityMode::MultiKey));
+    modes.fold(policy, |policy, (index, mode)| {
         policy.with_server(peer_id(index), mode)
     })
 }
@@ -280,11 +305,11 @@ fn streams(config: &Config) -> StreamConfig {
 }
 
 fn http_front(http: &Http, address: SocketAddr, proxy: &HcProxy) -> Front {
-    let proxy = proxy
-        .clone()
-        .with_coaps_from_http(http.passes_coaps(address));
+    let passes_coaps = http.passes_coaps(address);
+    let proxy = proxy.clone().with_coaps_from_http(passes_coaps);
     Front {
         is_https: false,
+        opens_tunnels: passes_coaps,
         proxy: Arc::new(proxy),
         host_names: HostNames::Only(
             http.host_names
@@ -299,6 +324,7 @@ fn http_front(http: &Http, address: SocketAddr, proxy: &HcProxy) -> Front {
 fn https_front(address: SocketAddr, proxy: &HcProxy) -> Front {
     Front {
         is_https: true,
+        opens_tunnels: true,
         proxy: Arc::new(proxy.clone()),
         host_names: HostNames::Any,
         base: format!("https://{}", reachable(address)),

@@ -1,5 +1,5 @@
-//! The gateway: HTTP and HTTPS in front, CoAP devices over DTLS-PSK or TLS-PSK behind (RFC 8075, mode
-//! `terminate` of the design's table). It holds configuration, the registry of devices, the HTTP
+//! The gateway: HTTP and HTTPS in front, CoAP devices over DTLS or TLS behind (RFC 8075, the mode
+//! `terminate`), and UDP tunnels to devices whose keys it doesn't have (RFC 9298, the mode `tunnel`). It holds configuration, the registry of devices, the HTTP
 //! server, the page at `/`, logs and the audit trail.
 //!
 //! - `/devices/NAME/path?query` asks a configured device, `/hc/coaps://HOST:PORT/path` one that may
@@ -18,14 +18,17 @@
 //! - A request takes its place once its body is there, and gives it back once its answer has been
 //!   read; [`Limits`] says what that takes of memory. Bodies that don't come, answers that nobody
 //!   reads and connections that ask for nothing end after the times of [`Timeouts`].
+//! - `/.well-known/masque/udp/NAME/PORT/` opens a tunnel to a device with the mode `tunnel`, for
+//!   configured users alone, by upgrade in HTTP/1.1 and extended CONNECT in HTTP/2. Datagrams pass as
+//!   they are, within [`TunnelLimits`]; `docs/specs/tunnel.md` has the whole of it.
 //! - A listener for plain HTTP answers to `localhost`, addresses and configured names only, and no
 //!   listener lets a page of another site change a device.
 //!
 //! Logs go to `tracing`: one line a request under `hedgerow::access`, with its path but never its
 //! query, fields or body; what was denied under `hedgerow::audit`; at the start one line a device
-//! with its mode and security. Keys are in no log, no message and no `Debug` output.
+//! with its modes and security, at a tunnel's end who had it, to which device, and how much it carried. Keys are in no log, no message and no `Debug` output.
 //!
-//! It leaves out the other modes, groups, caching, observation, PATCH, authentication of HTTP
+//! It leaves out the other modes, groups, caching, observation, PATCH, rights of single HTTP
 //! clients, reloading of the configuration and metrics beyond [`Running::statistics`]. Setting up a
 //! `tracing` subscriber and the runtime is the program's.
 //!
@@ -68,6 +71,7 @@
 //! None. The crate needs an operating system and a tokio runtime.
 
 mod access_log;
+mod authorization;
 mod config;
 mod failure;
 mod gateway;
@@ -79,10 +83,14 @@ mod registry;
 mod server;
 mod service;
 mod site;
+mod tunnel;
+mod tunnels;
 
 pub use config::{
     Coap, CoapsOverHttp, Config, ConfigError, Device, Dtls, Http, Https, HttpsClient, HttpsError,
     HttpsPsk, Limits, Mistake, Mode, PathPattern, PathPatternError, Position, Security, Timeouts,
+    TunnelLimits, User,
 };
 pub use gateway::{Gateway, Running, StartError};
 pub use key::{KeyError, parse_key, parse_key_file};
+pub use tunnels::{TunnelStatistics, TunnelTraffic};

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use hedgerow_proxy::{DEVICES_PREFIX, Methods};
 
-use crate::config::Device;
+use crate::config::{Device, Mode};
 
 /// Writes the page. `base` is the gateway's own scheme and authority.
 pub(crate) fn page<'d>(base: &str, devices: impl Iterator<Item = &'d Device>) -> String {
@@ -27,16 +27,17 @@ fn write_device(html: &mut String, base: &str, device: &Device) {
     let _ = write!(
         html,
         "<section>\n<h2>{name}</h2>\n<p>mode <b>{}</b>, security <b>{}</b> ({}), {}</p>\n<ul>\n",
-        device.mode.name(),
+        device.mode_names(),
         device.security_name,
-        device.security_mode,
+        device.security_mode_name(),
         methods(device.methods),
     );
     let core = device
         .permits(&[".well-known".to_owned(), "core".to_owned()])
         .then_some("/.well-known/core");
     let examples = device.examples.iter().map(String::as_str).chain(core);
-    for path in examples.filter(|_| device.methods.contains(Methods::GET)) {
+    let is_asked = device.has(Mode::Terminate) && device.methods.contains(Methods::GET);
+    for path in examples.filter(|_| is_asked) {
         let link = escape(&format!("{DEVICES_PREFIX}{}{}", device.name, encode(path)));
         let _ = writeln!(
             html,

@@ -28,6 +28,8 @@ pub(crate) enum Refusal {
     CrossSite,
     #[error("the device is configured for other paths only")]
     PathDenied,
+    #[error("the device is reached end to end alone, and not asked by this gateway")]
+    ModeDenied,
     #[error("only GET and HEAD have a meaning here")]
     OwnPageMethod,
     #[error("the request body did not arrive in time")]
@@ -45,7 +47,7 @@ impl Refusal {
         match self {
             Self::InvalidHost | Self::BodyBroken => StatusCode::BAD_REQUEST,
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
-            Self::CrossSite | Self::PathDenied => StatusCode::FORBIDDEN,
+            Self::CrossSite | Self::PathDenied | Self::ModeDenied => StatusCode::FORBIDDEN,
             Self::OwnPageMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
@@ -59,6 +61,7 @@ impl Refusal {
             Self::UnknownHost => ("/problems/unknown-host", "Unknown host name"),
             Self::CrossSite => ("/problems/cross-site", "Cross-site request denied"),
             Self::PathDenied => ("/problems/path-denied", "Path denied"),
+            Self::ModeDenied => ("/problems/mode-denied", "Mode denied"),
             Self::OwnPageMethod => ("/problems/method-denied", "Method not permitted"),
             Self::BodyTimeout => ("/problems/body-timeout", "Request body too slow"),
             Self::BodyBroken => ("/problems/body-broken", "Request body broken"),
@@ -129,6 +132,7 @@ mod tests {
             Refusal::UnknownHost,
             Refusal::CrossSite,
             Refusal::PathDenied,
+            Refusal::ModeDenied,
             Refusal::OwnPageMethod,
             Refusal::BodyTimeout,
             Refusal::BodyBroken,

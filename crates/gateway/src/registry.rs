@@ -13,12 +13,14 @@ use hedgerow_core::{ChannelError, KeyScope, PeerFault, PeerId, SecurityMode};
 use hedgerow_net::{
     Credentials, Identity, Node, RequestFailure, RequestMessage, ResponseMessage, StreamClient,
 };
-use hedgerow_proxy::{CoapRequest, Destination, Failure, HcProxy, Host, Target, TargetError};
+use hedgerow_proxy::{
+    CoapRequest, Destination, Failure, HcProxy, Host, Target, TargetError, UdpTarget,
+};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use crate::config::{ConfigError, Device, Security, unchecked};
+use crate::config::{ConfigError, Device, Mode, Security, unchecked};
 use crate::failure::map_request_failure;
 
 /// Every configured device.
@@ -79,7 +81,7 @@ type LookedUp<'n> = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + S
 
 /// A device with what changes about it.
 pub(crate) struct Entry {
-    index: usize,
+    pub(crate) index: usize,
     pub(crate) device: Device,
     destination: Destination,
     credentials: Option<Arc<Credentials>>,
@@ -145,6 +147,17 @@ impl Registry {
         self.entries.get(*index?)
     }
 
+    /// Finds the device that a tunnel may be opened to: by its name, or by the host of its URI.
+    pub(crate) fn tunnel_entry(&self, target: &UdpTarget) -> Option<&Entry> {
+        let tunnels = || {
+            let mut entries = self.entries.iter();
+            std::iter::from_fn(move || entries.find(|entry| entry.device.has(Mode::Tunnel)))
+        };
+        let is_named = |entry: &&Entry| target.is_device(&entry.device.name, &entry.destination);
+        let named = tunnels().find(is_named);
+        named.or_else(|| tunnels().find(|entry| target.is_at(&entry.destination)))
+    }
+
     /// Looks for every device, and says in the log where it is. A name that doesn't resolve now is
     /// looked up again when the device is asked.
     pub(crate) async fn locate_all(self: &Arc<Self>) {
@@ -172,11 +185,13 @@ impl Registry {
             Ok(address) => address.to_string(),
             Err(failure) => failure.to_string(),
         };
-        let (mode, security) = (device.mode.name(), device.security_name);
-        let security_mode = device.security_mode;
+        let (modes, security) = (device.mode_names(), device.security_name);
+        let mode = modes.as_str();
+        let security_mode = device.security_mode_name();
         let (name, destination) = (&device.name, &entry.destination);
         info!(device = %name, mode, security, %security_mode, %destination, %address, "device configured");
-        match security_mode {
+        match device.security_mode {
+            _ if !device.has(Mode::Terminate) => {}
             SecurityMode::NoSec => {
                 warn!(device = %name, "NoSec: device without security: whoever is on the path can read and change everything");
             }
@@ -242,7 +257,7 @@ impl Registry {
     }
 
     /// Returns where a device is, and no address that policy doesn't permit it to be at.
-    async fn locate(&self, entry: &Entry) -> Result<SocketAddr, Failure> {
+    pub(crate) async fn locate(&self, entry: &Entry) -> Result<SocketAddr, Failure> {
         let mut known = entry.address.lock().await;
         if let Some(address) = *known {
             return Ok(address);
@@ -342,7 +357,7 @@ fn take_credentials(
     certificate: Option<&Arc<Identity>>,
 ) -> Result<Option<Arc<Credentials>>, ConfigError> {
     match std::mem::replace(&mut device.security, Security::None) {
-        Security::None => Ok(None),
+        Security::None | Security::EndToEnd => Ok(None),
         Security::Psk {
             identity,
             key,

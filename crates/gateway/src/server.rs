@@ -3,7 +3,8 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,11 +12,10 @@ use hedgerow_net::{KeyStore, TlsStream};
 use http::header::CONNECTION;
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
+use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::pin;
@@ -145,9 +145,10 @@ impl Connection {
 
     async fn serve_http1<S>(&self, stream: S) -> io::Result<()>
     where
-        S: AsyncRead + AsyncWrite + Unpin + 'static,
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let activity = Arc::new(Activity::new());
+        let tunnels = TunnelTasks::default();
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.service.timeouts.head)
@@ -155,9 +156,12 @@ impl Connection {
             .max_headers(MAX_FIELDS)
             .serve_connection(
                 TokioIo::new(stream),
-                service_fn(|request| self.answer(activity.request(), request)),
-            );
-        self.drive(connection, &activity).await
+                service_fn(|request| self.answer(activity.request(), &tunnels, request)),
+            )
+            .with_upgrades();
+        self.drive(connection, &activity).await?;
+        tunnels.ended().await;
+        Ok(())
     }
 
     async fn serve_http2<S>(&self, stream: S) -> io::Result<()>
@@ -165,15 +169,24 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let activity = Arc::new(Activity::new());
-        let connection = http2::Builder::new(TokioExecutor::new())
+        let tunnels = TunnelTasks::default();
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        if self.service.tunnels.are_offered() {
+            // RFC 8441 §3: a client may ask for tunnels only where it was told so.
+            builder.enable_connect_protocol();
+        }
+        let connection = builder
             .timer(TokioTimer::new())
+            .max_send_buf_size(MAX_SEND_BUFFER_LEN)
             .max_concurrent_streams(MAX_STREAMS)
             .max_header_list_size(MAX_HEADER_LIST_LEN)
             .serve_connection(
                 TokioIo::new(stream),
-                service_fn(|request| self.answer(activity.request(), request)),
+                service_fn(|request| self.answer(activity.request(), &tunnels, request)),
             );
-        self.drive(connection, &activity).await
+        self.drive(connection, &activity).await?;
+        tunnels.ended().await;
+        Ok(())
     }
 
     /// Answers a request in a task of its own or not, as the version of HTTP has it. The body owns
@@ -181,6 +194,7 @@ impl Connection {
     fn answer(
         &self,
         guard: RequestGuard,
+        tunnels: &TunnelTasks,
         request: Request<Incoming>,
     ) -> impl Future<Output = Result<Response<Full<Bytes>>, Infallible>> + Send + use<> {
         let (front, service) = (Arc::clone(&self.front), Arc::clone(&self.service));
@@ -188,8 +202,17 @@ impl Connection {
             client: self.client,
             is_fresh: guard.is_fresh(),
         };
+        let (tunnels, stop) = (tunnels.clone(), self.stop.clone());
         async move {
-            let answer = service.answer(&front, asker, request).await;
+            let (answer, tunnel) = service.answer(&front, asker, request).await;
+            if let Some(tunnel) = tunnel {
+                // The connection is kept for the tunnel as for a request without an answer.
+                tunnels.spawn(async move {
+                    tunnel.run(stop).await;
+                    drop(guard);
+                });
+                return Ok(answer.map(Full::new));
+            }
             // HTTP/2 has no field for it, and its connection ends all the same.
             if answer.headers().contains_key(CONNECTION) {
                 guard.end_connection();
@@ -203,7 +226,7 @@ impl Connection {
     /// the gateway stops. What has been begun may end then, unless nobody reads it.
     async fn drive<C>(&self, connection: C, activity: &Activity) -> io::Result<()>
     where
-        C: GracefulConnection<Error = hyper::Error>,
+        C: Closing,
     {
         pin!(connection);
         let mut stop = self.stop.clone();
@@ -229,8 +252,60 @@ impl Connection {
     }
 }
 
+/// A connection that can be told to end once what it has begun is over.
+trait Closing: Future<Output = hyper::Result<()>> {
+    fn graceful_shutdown(self: Pin<&mut Self>);
+}
+
+impl<I, S, B> Closing for http1::UpgradeableConnection<I, S>
+where
+    S: HttpService<Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    B: Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    fn graceful_shutdown(self: Pin<&mut Self>) {
+        Self::graceful_shutdown(self);
+    }
+}
+
+impl<I, S, B, E> Closing for http2::Connection<I, S, E>
+where
+    S: HttpService<Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin,
+    B: Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    E: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
+{
+    fn graceful_shutdown(self: Pin<&mut Self>) {
+        Self::graceful_shutdown(self);
+    }
+}
+
+/// The tunnels of one connection, which end with it at the latest.
+#[derive(Clone, Default)]
+struct TunnelTasks(Arc<Mutex<JoinSet<()>>>);
+
+impl TunnelTasks {
+    fn spawn(&self, tunnel: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(tunnel);
+    }
+
+    async fn ended(self) {
+        let mut tasks = {
+            let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *tasks)
+        };
+        while tasks.join_next().await.is_some() {}
+    }
+}
+
 /// Waits until the gateway stops, in order or because nobody holds it any more.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
@@ -245,6 +320,9 @@ const MAX_FIELDS: usize = 64;
 
 /// The longest head of an HTTP/2 request, in bytes as RFC 9113 §6.5.2 counts them.
 const MAX_HEADER_LIST_LEN: u32 = 16 * 1_024;
+
+/// The most of one HTTP/2 stream that waits to be sent, in bytes.
+const MAX_SEND_BUFFER_LEN: usize = 64 << 10;
 
 /// The most requests under way on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 32;

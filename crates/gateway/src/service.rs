@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hedgerow_coap::{Code, MessageOption};
-use hedgerow_net::{ResponseMessage, Shares};
+use hedgerow_net::{ConnectedSocket, ResponseMessage, Shares};
 use hedgerow_proxy::{
-    CoapResponse, Failure, HcProxy, HttpRequest, MappedRequest, ReasonPhrase, TargetError,
+    CoapResponse, ConnectUdp, ConnectUdpError, ConnectUdpRequest, Failure, HcProxy, HttpRequest,
+    MappedRequest, ReasonPhrase, TargetError, TunnelRefusal,
 };
+use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
@@ -16,17 +18,20 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::access_log::AccessRecord;
-use crate::config::Timeouts;
+use crate::config::{Mode, Timeouts};
 use crate::failure::TOO_MANY;
 use crate::page::page;
 use crate::problem::{Answer, Refusal, own_answer};
 use crate::progress::hold;
 use crate::registry::Registry;
-use crate::site::{HostNames, check_site};
+use crate::site::{HostNames, check_site, is_cross_site};
+use crate::tunnel::Tunnel;
+use crate::tunnels::Tunnels;
 
 /// What all listeners share.
 pub(crate) struct Service {
     pub(crate) registry: Arc<Registry>,
+    pub(crate) tunnels: Arc<Tunnels>,
     pub(crate) timeouts: Timeouts,
     /// Requests that may still begin. Each keeps its place until its answer has been read.
     pub(crate) places: Arc<Semaphore>,
@@ -40,6 +45,8 @@ pub(crate) struct Service {
 /// What a listener's own requests have in common.
 pub(crate) struct Front {
     pub(crate) is_https: bool,
+    /// Whether a tunnel's credentials may come in here.
+    pub(crate) opens_tunnels: bool,
     /// The decisions for requests that come in here.
     pub(crate) proxy: Arc<HcProxy>,
     pub(crate) host_names: HostNames,
@@ -82,12 +89,28 @@ impl Service {
         &self,
         front: &Front,
         asker: Asker,
-        request: Request<Incoming>,
-    ) -> Answer {
+        mut request: Request<Incoming>,
+    ) -> (Answer, Option<Tunnel>) {
         let start = Instant::now();
         let mut record = AccessRecord::new(&request);
+        let mut tunnel = None;
         let answer = match check_site(&request, &front.host_names) {
             Err(refusal) => refuse(refusal, &mut record),
+            Ok(host) if let Some(asked) = self.tunnel_asked_for(&request) => {
+                let opened =
+                    self.open_tunnel(front, host.as_ref(), asked, &mut request, &mut record);
+                match opened.await {
+                    Ok((answer, opened)) => {
+                        tunnel = Some(opened);
+                        answer
+                    }
+                    Err(refusal) => {
+                        self.tunnels.count_refusal();
+                        record.tunnel_refusal(refusal);
+                        to_answer(refusal.to_response(request.method(), request.uri().path()))
+                    }
+                }
+            }
             Ok(host) => {
                 let host = host.map(|host| host.to_string());
                 match own_resource(&request) {
@@ -101,7 +124,67 @@ impl Service {
             }
         };
         record.write(answer.status(), start.elapsed());
-        answer
+        (answer, tunnel)
+    }
+
+    /// Returns the tunnel that a request is for, if it is for one and there are any.
+    fn tunnel_asked_for(
+        &self,
+        request: &Request<Incoming>,
+    ) -> Option<Result<ConnectUdp, ConnectUdpError>> {
+        if !self.tunnels.are_offered() {
+            return None;
+        }
+        let protocol = request.extensions().get::<hyper::ext::Protocol>();
+        let asked = ConnectUdpRequest {
+            method: request.method(),
+            uri: request.uri(),
+            version: request.version(),
+            headers: request.headers(),
+            protocol: protocol.map(hyper::ext::Protocol::as_str),
+        };
+        asked.decide()
+    }
+
+    /// Opens a tunnel in the order of `docs/specs/tunnel.md`: whoever isn't known learns nothing of
+    /// targets, and takes neither place nor socket.
+    async fn open_tunnel(
+        &self,
+        front: &Front,
+        host: Option<&Authority>,
+        asked: Result<ConnectUdp, ConnectUdpError>,
+        request: &mut Request<Incoming>,
+        record: &mut AccessRecord,
+    ) -> Result<(Answer, Tunnel), TunnelRefusal> {
+        let ConnectUdp { form, target } = asked?;
+        // GET changes nothing elsewhere, but a tunnel isn't for a stranger's page.
+        if !front.opens_tunnels || is_cross_site(request.headers(), host) {
+            return Err(TunnelRefusal::HttpsNeeded);
+        }
+        let user = self.tunnels.user(request.headers())?;
+        record.user(self.tunnels.user_name(user));
+        let entry = self.registry.tunnel_entry(&target);
+        let entry = entry.ok_or(TunnelRefusal::TargetDenied)?;
+        record.device(&entry.device, Mode::Tunnel);
+        let place = self.tunnels.enter(user)?;
+        let address = self.registry.locate(entry).await;
+        let address = address.map_err(|failure| match failure {
+            Failure::NameNotResolved => TunnelRefusal::NameNotResolved,
+            _ => TunnelRefusal::TargetDenied,
+        })?;
+        let socket = ConnectedSocket::connect(address).map_err(|_| TunnelRefusal::Unroutable)?;
+        let tunnel = Tunnel {
+            upgrade: hyper::upgrade::on(request),
+            socket,
+            place,
+            limits: self.tunnels.limits,
+            user: self.tunnels.user_name(user).to_owned(),
+            registry: Arc::clone(&self.registry),
+            device: entry.device.name().to_owned(),
+            device_index: entry.index,
+            patience: self.timeouts.head,
+        };
+        Ok((form.to_response().map(|()| Bytes::new()), tunnel))
     }
 
     fn answer_itself(
@@ -183,7 +266,10 @@ impl Service {
         })?;
         let denied = Failure::Target(TargetError::DestinationDenied);
         let entry = self.registry.entry(coap.target()).ok_or(denied)?;
-        record.device(&entry.device);
+        record.device(&entry.device, Mode::Terminate);
+        if !entry.device.has(Mode::Terminate) {
+            return Err(Refusal::ModeDenied.into());
+        }
         if !entry.device.permits(coap.target().uri_path()) {
             return Err(Refusal::PathDenied.into());
         }

@@ -79,7 +79,8 @@ fn is_host_and_port(authority: &Authority) -> bool {
     !authority.host().is_empty() && !authority.as_str().contains('@')
 }
 
-fn is_cross_site(headers: &HeaderMap, host: Option<&Authority>) -> bool {
+/// Says whether a page of another site is behind a request.
+pub(crate) fn is_cross_site(headers: &HeaderMap, host: Option<&Authority>) -> bool {
     // What a page can't set itself. `none` is the user's own doing.
     let fetch = headers.get("sec-fetch-site").map(|value| value.as_bytes());
     if !matches!(fetch, None | Some(b"same-origin" | b"none")) {

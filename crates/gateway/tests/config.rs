@@ -117,6 +117,7 @@ fn example_is_valid_and_says_the_defaults() {
     assert_eq!(config.timeouts, default.timeouts);
     assert_eq!(config.dtls, default.dtls);
     assert_eq!(config.coap, default.coap);
+    assert_eq!(config.tunnel, default.tunnel);
     assert_eq!(config.hc_devices, ["thermometer"]);
     let names: Vec<_> = config.devices.iter().map(Device::name).collect();
     assert_eq!(names, ["thermometer", "lamp", "meter"]);
@@ -139,6 +140,7 @@ fn every_commented_line_of_the_example_is_valid_too() {
     folder.write("gateway.key", &gateway.key, 0o600);
     let meter = site.owner("unused", Purpose::Server);
     folder.write("pump.pub", &meter.public_key, 0o644);
+    folder.write("operator.token", "0123456789abcdef\n", 0o600);
     let lines: Vec<_> = text
         .lines()
         .map(|line| match line.strip_prefix('#') {
@@ -149,6 +151,7 @@ fn every_commented_line_of_the_example_is_valid_too() {
     let config = Config::from_toml(&lines.join("\n"), "hedgerow.toml", &folder.0).unwrap();
     assert!(config.https.is_some() && config.https_psk.is_some());
     assert!(config.certificate.is_some());
+    assert_eq!(config.users[0].name(), "operator");
 }
 
 #[test]
@@ -480,10 +483,6 @@ fn what_a_device_can_not_do_without_is_missed() {
             "missing: expected coap://HOST:PORT or coaps://HOST:PORT",
         ),
         (
-            "mode",
-            "missing: expected \"terminate\", the only mode that there is",
-        ),
-        (
             "psk_identity",
             "missing: expected the identity that the device knows",
         ),
@@ -513,6 +512,168 @@ fn key_without_a_word_on_security_is_one_device_s_alone() {
     let both = device(&["security = \"multikey\"", "shared_key = true"]);
     let expected = "another thing than `security` says";
     expect_mistake(&both, 3, "device.shared_key", expected);
+}
+
+const USER: &str = "[[user]]\nname = \"robot\"\ntoken = \"0123456789abcdef\"\n";
+
+#[test]
+fn tunnels_need_a_user_a_secured_device_and_no_key() {
+    let lamp =
+        "[[device]]\nname = \"lamp\"\nuri = \"coaps://[2001:db8::7]\"\nmodes = [\"tunnel\"]\n";
+    let config = parse(&format!("{USER}{lamp}")).unwrap();
+    assert_eq!(config.users[0].name(), "robot");
+    assert!(!format!("{config:?}").contains("0123456789abcdef"));
+    let both =
+        device(&["modes = [\"terminate\", \"tunnel\"]"]).replace("mode = \"terminate\"\n", "");
+    parse(&format!("{USER}{both}")).unwrap();
+    parse(&device(&[]).replace("mode = \"terminate\"\n", "")).unwrap();
+    let limits = "[tunnel]\ntunnels = 2\ntunnels_per_user = 1\nidle_timeout = \"2min\"\n\
+                  queue_datagrams = 3\nqueue_bytes = \"2 KiB\"\nmax_datagram = 1200\n";
+    let limits = parse(limits).unwrap().tunnel;
+    assert_eq!((limits.tunnels, limits.tunnels_per_user), (2, 1));
+    assert_eq!((limits.queue_datagrams, limits.queue_bytes), (3, 2_048));
+    assert_eq!(
+        (limits.idle_timeout, limits.max_datagram),
+        (Duration::from_secs(120), 1_200)
+    );
+
+    for (text, line, key, message) in [
+        (
+            lamp.to_owned(),
+            4,
+            "device.modes",
+            "nobody may open a tunnel",
+        ),
+        (
+            format!("{USER}{lamp}psk_identity = \"a\"\n"),
+            8,
+            "device.psk_identity",
+            "the key of an end-to-end mode is the device's and the client's",
+        ),
+        (
+            format!("{USER}{lamp}security = \"none\"\n"),
+            8,
+            "device.security",
+            "not used without mode \"terminate\"",
+        ),
+        (
+            format!("{USER}{lamp}mode = \"terminate\"\n"),
+            7,
+            "device.modes",
+            "not used beside mode",
+        ),
+        (
+            format!("{USER}{}", lamp.replace("coaps", "coap")),
+            7,
+            "device.modes",
+            "a tunnel without DTLS inside",
+        ),
+        (
+            format!("{USER}{}", lamp.replace("coaps", "coaps+tcp")),
+            7,
+            "device.modes",
+            "a tunnel without DTLS inside",
+        ),
+        (
+            format!(
+                "{USER}{}",
+                lamp.replace("\"tunnel\"", "\"tunnel\", \"tunnel\"")
+            ),
+            7,
+            "device.modes",
+            "each once",
+        ),
+        (
+            format!("{USER}{}", lamp.replace("\"tunnel\"", "\"tunel\"")),
+            7,
+            "device.modes",
+            "did you mean \"tunnel\"?",
+        ),
+        (
+            device(&["modes = []"]).replace("mode = \"terminate\"\n", ""),
+            2,
+            "device.modes",
+            "each once",
+        ),
+        (format!("{USER}{USER}"), 5, "user.name", "stands here twice"),
+        (
+            format!("{USER}{USER}").replacen("robot", "other", 1),
+            6,
+            "user.token",
+            "another user has this token",
+        ),
+        (
+            USER.replace("robot", "ro:bot"),
+            2,
+            "user.name",
+            "visible ASCII",
+        ),
+        (
+            USER.replace("abcdef", "abcde"),
+            3,
+            "user.token",
+            "expected 16 to 256",
+        ),
+        (
+            USER.replace("abcdef", "abcd f"),
+            3,
+            "user.token",
+            "expected 16 to 256",
+        ),
+        (
+            USER.replace("token", "password")
+                .replace("0123456789abcdef", "1234567"),
+            3,
+            "user.password",
+            "expected 8 to 256 bytes",
+        ),
+        (
+            format!("{USER}password = \"12345678\"\n"),
+            3,
+            "user.token",
+            "a second way to prove",
+        ),
+        (
+            "[[user]]\nname = \"robot\"\n".to_owned(),
+            1,
+            "user.password",
+            "missing: expected password, token",
+        ),
+        (
+            "[[user]]\ntoken_file = \"no-such-file\"\nname = \"a\"\n".to_owned(),
+            2,
+            "user.token_file",
+            "can't be read",
+        ),
+        (
+            "[tunnel]\ntunnels = 0\n".to_owned(),
+            2,
+            "tunnel.tunnels",
+            "from 1 to 65536",
+        ),
+        (
+            "[tunnel]\nmax_datagram = 65528\n".to_owned(),
+            2,
+            "tunnel.max_datagram",
+            "expected 64 to 65527",
+        ),
+        (
+            "[tunnel]\nqueue_bytes = 1\n".to_owned(),
+            2,
+            "tunnel.queue_bytes",
+            "expected 1 KiB to 16 MiB",
+        ),
+        (
+            "[tunnel]\nidle_timeout = \"1ms\"\n".to_owned(),
+            2,
+            "tunnel.idle_timeout",
+            "expected 10ms",
+        ),
+    ] {
+        expect_mistake(&text, line, key, message);
+        let shown = parse(&text).unwrap_err().to_string();
+        assert!(!shown.contains("0123456789abcde"), "{shown}");
+    }
 }
 
 /// Whatever the device, and of HTTPS clients too.
@@ -801,7 +962,7 @@ fn each_mistake_about_certificates_has_its_line_and_what_was_expected() {
 
 #[test]
 fn one_run_reports_every_mistake_in_the_order_of_lines() {
-    let text = "[http]\nlisten = 1\nxyz = 2\n[timeouts]\nhead = \"\"\n[[device]]\nname = \"a\"\n";
+    let text = "[http]\nlisten = 1\nxyz = 2\n[timeouts]\nhead = \"\"\n[[device]]\nname = \"a\"\nmode = \"b\"\n";
     let error = parse(text).unwrap_err();
     let found: Vec<_> = error
         .mistakes()
@@ -815,8 +976,8 @@ fn one_run_reports_every_mistake_in_the_order_of_lines() {
             (3, "http.xyz"),
             (5, "timeouts.head"),
             (6, "device.uri"),
-            (6, "device.mode"),
             (6, "device.security"),
+            (8, "device.mode"),
         ]
     );
     let shown = error.to_string();

@@ -36,9 +36,6 @@ pub enum TunnelRefusal {
         /// When to come again, in seconds from now.
         retry_after_secs: u32,
     },
-    /// The proxy is going down: 503.
-    #[error("the gateway is shutting down")]
-    ShuttingDown,
     /// The name that the device is configured with doesn't resolve: 502.
     #[error("the device's name does not resolve to an address")]
     NameNotResolved,
@@ -56,7 +53,7 @@ impl TunnelRefusal {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::HttpsNeeded | Self::TargetDenied => StatusCode::FORBIDDEN,
             Self::TooManyOfUser { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::TooMany { .. } | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooMany { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::NameNotResolved | Self::Unroutable => StatusCode::BAD_GATEWAY,
         }
     }
@@ -69,7 +66,6 @@ impl TunnelRefusal {
             Self::TargetDenied => ("/problems/target-denied", "Target denied"),
             Self::TooManyOfUser { .. } => ("/problems/user-busy", "Too many tunnels of this user"),
             Self::TooMany { .. } => ("/problems/gateway-busy", "Gateway busy"),
-            Self::ShuttingDown => ("/problems/shutting-down", "Gateway shutting down"),
             Self::NameNotResolved => ("/problems/name-not-resolved", "Device name not resolved"),
             Self::Unroutable => ("/problems/device-unreachable", "Device unreachable"),
         }

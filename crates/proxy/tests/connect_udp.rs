@@ -404,7 +404,6 @@ fn refusals_have_their_status_and_fields() {
             Some(("retry-after", "2")),
         ),
         (busy, 503, Some(("retry-after", "2"))),
-        (TunnelRefusal::ShuttingDown, 503, None),
         (
             TunnelRefusal::NameNotResolved,
             502,

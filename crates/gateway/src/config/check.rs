@@ -8,12 +8,14 @@ use hedgerow_core::{
     CertificateFault, CertificateOwner, KeyPurpose, MAX_PSK_IDENTITY_LEN, Psk, SecurityMode, ct_eq,
 };
 use hedgerow_net::AcceptedServer;
-use hedgerow_proxy::{ConfigError as ProxyError, Destination, HcProxy, Methods};
+use hedgerow_proxy::{
+    ConfigError as ProxyError, Destination, HcProxy, MAX_UDP_PAYLOAD_LEN, Methods,
+};
 use hedgerow_record::KeyExchange;
 
 use super::mistake::{ConfigError, Mistake};
 use super::table::{Place, full_name};
-use super::{Config, Device, Security};
+use super::{Config, Device, Mode, Security, UserSecret};
 
 impl Config {
     /// Checks a configuration that was made in code.
@@ -63,6 +65,7 @@ impl Config {
         self.check_devices(&mut faults);
         self.check_shared_keys(line_of_key, &mut faults);
         self.check_modes(&mut faults);
+        self.check_tunnels(&mut faults);
         for (index, name) in self.hc_devices.iter().enumerate() {
             let is_known = self.devices.iter().any(|device| device.name == *name);
             let is_first = self.hc_devices.iter().position(|other| other == name) == Some(index);
@@ -109,7 +112,7 @@ impl Config {
             let is_shared = before.iter().any(|other| same_key(&other.psk, &client.psk))
                 || self.devices.iter().any(|device| match &device.security {
                     Security::Psk { key, .. } => same_key(key, &client.psk),
-                    Security::None | Security::Certificate { .. } => false,
+                    Security::None | Security::EndToEnd | Security::Certificate { .. } => false,
                 });
             if is_shared {
                 fault(
@@ -228,7 +231,7 @@ impl Config {
     fn check_modes(&self, faults: &mut Vec<(Place, String)>) {
         for (index, device) in self.devices.iter().enumerate() {
             let mode = device.security.mode();
-            if mode < self.minimum {
+            if mode < self.minimum && device.has(Mode::Terminate) {
                 let message = format!(
                     "mode {mode} found, expected {} or more as [security] minimum says",
                     self.minimum
@@ -289,6 +292,99 @@ impl Config {
                 let message = format!("no suite with {kind}, which a device needs: expected one");
                 faults.push((("dtls", 0, "suites"), message));
             }
+        }
+    }
+
+    /// What tunnels ask for: a device that has them, and somebody who may open them.
+    fn check_tunnels(&self, faults: &mut Vec<(Place, String)>) {
+        for (index, device) in self.devices.iter().enumerate() {
+            let mut fault = |name, message: &str| {
+                faults.push((("device", index, name), message.to_owned()));
+            };
+            let terminates = device.has(Mode::Terminate);
+            let is_end_to_end = matches!(device.security, Security::EndToEnd);
+            if terminates && is_end_to_end {
+                fault(
+                    "security",
+                    "the gateway has no key to terminate with: expected one",
+                );
+            } else if !terminates && !is_end_to_end {
+                fault(
+                    "security",
+                    "not used without mode \"terminate\": the gateway must not have the key",
+                );
+            }
+            let modes = device.modes.iter().enumerate();
+            let is_repeated = modes
+                .skip(1)
+                .any(|(place, mode)| device.modes.iter().take(place).any(|other| other == mode));
+            if device.modes.is_empty() || is_repeated {
+                fault(
+                    "modes",
+                    "expected \"terminate\", \"tunnel\" or both, each once",
+                );
+            }
+            if !device.has(Mode::Tunnel) {
+                continue;
+            }
+            // What is in clear inside isn't secured by a tunnel, and TCP isn't carried by one.
+            if !device.uri.to_ascii_lowercase().starts_with("coaps://") {
+                fault(
+                    "modes",
+                    "a tunnel without DTLS inside: expected a device at coaps://",
+                );
+            }
+            if self.users.is_empty() {
+                fault(
+                    "modes",
+                    "nobody may open a tunnel: expected one [[user]] or more",
+                );
+            }
+        }
+        for (index, user) in self.users.iter().enumerate() {
+            let mut fault = |name, message: &str| {
+                faults.push((("user", index, name), message.to_owned()));
+            };
+            if let Some((name, message)) = user.fault() {
+                fault(name, message);
+            }
+            let before = self.users.get(..index).unwrap_or_default();
+            if before.iter().any(|other| other.name == user.name) {
+                fault("name", "stands here twice");
+            }
+            if let UserSecret::Token(token) = &user.secret {
+                let is_shared = before.iter().any(|other| {
+                    matches!(&other.secret, UserSecret::Token(other) if ct_eq(other, token))
+                });
+                if is_shared {
+                    fault(
+                        "token",
+                        "another user has this token: expected one for each",
+                    );
+                }
+            }
+        }
+        let limits = self.tunnel;
+        let mut fault = |name, message: &str| {
+            faults.push((("tunnel", 0, name), message.to_owned()));
+        };
+        for (name, number) in [
+            ("tunnels", limits.tunnels),
+            ("tunnels_per_user", limits.tunnels_per_user),
+            ("queue_datagrams", limits.queue_datagrams),
+        ] {
+            if !(1..=MAX_COUNT).contains(&number) {
+                fault(name, "expected 1 to 65536");
+            }
+        }
+        if !(64..=MAX_UDP_PAYLOAD_LEN).contains(&limits.max_datagram) {
+            fault("max_datagram", "expected 64 to 65527 bytes");
+        }
+        if !(1 << 10..=1 << 24).contains(&limits.queue_bytes) {
+            fault("queue_bytes", "expected 1 KiB to 16 MiB");
+        }
+        if !(MIN_DURATION..=MAX_DURATION).contains(&limits.idle_timeout) {
+            fault("idle_timeout", "expected 10ms to 24h");
         }
     }
 

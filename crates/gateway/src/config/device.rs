@@ -9,7 +9,7 @@ use hedgerow_proxy::Methods;
 pub struct Device {
     pub(crate) name: String,
     pub(crate) uri: String,
-    pub(crate) mode: Mode,
+    pub(crate) modes: Vec<Mode>,
     pub(crate) security: Security,
     /// What the page shows, also once the key is where sessions use it.
     pub(crate) security_name: &'static str,
@@ -26,7 +26,7 @@ impl Device {
         Self {
             name: name.into(),
             uri: uri.into(),
-            mode: Mode::Terminate,
+            modes: vec![Mode::Terminate],
             security_name: security.name(),
             security_mode: security.mode(),
             security,
@@ -34,6 +34,14 @@ impl Device {
             paths: Vec::new(),
             examples: Vec::new(),
         }
+    }
+
+    /// Permits these modes and no others. Without [`Mode::Terminate`] the gateway has no key for the
+    /// device, whose security is [`Security::EndToEnd`].
+    #[must_use]
+    pub fn with_modes(mut self, modes: &[Mode]) -> Self {
+        self.modes = modes.to_vec();
+        self
     }
 
     /// Permits these methods and no others.
@@ -62,6 +70,25 @@ impl Device {
         &self.name
     }
 
+    /// Returns the name of the security mode that the gateway has with the device.
+    pub(crate) fn security_mode_name(&self) -> &'static str {
+        match self.has(Mode::Terminate) {
+            true => self.security_mode.name(),
+            false => "-",
+        }
+    }
+
+    /// Says whether the device has a mode.
+    pub(crate) fn has(&self, mode: Mode) -> bool {
+        self.modes.contains(&mode)
+    }
+
+    /// Returns the names of the modes, as logs and the page show them.
+    pub(crate) fn mode_names(&self) -> String {
+        let names: Vec<_> = self.modes.iter().map(|mode| mode.name()).collect();
+        names.join(", ")
+    }
+
     /// Says whether a path may be asked for.
     pub(crate) fn permits(&self, uri_path: &[String]) -> bool {
         self.paths.is_empty() || self.paths.iter().any(|pattern| pattern.matches(uri_path))
@@ -75,16 +102,21 @@ impl Device {
 pub enum Mode {
     /// HTTP ends at the gateway, which reads everything, and CoAP begins there (RFC 8075).
     Terminate,
+    /// The client's DTLS datagrams pass through HTTP to the gateway, and as UDP to the device
+    /// (`docs/specs/tunnel.md`). The gateway has no key of what is inside.
+    Tunnel,
 }
 
 impl Mode {
     /// Every mode with its name.
-    pub(super) const NAMED: [(&'static str, Self); 1] = [("terminate", Self::Terminate)];
+    pub(super) const NAMED: [(&'static str, Self); 2] =
+        [("terminate", Self::Terminate), ("tunnel", Self::Tunnel)];
 
     /// Returns the mode's name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Terminate => "terminate",
+            Self::Tunnel => "tunnel",
         }
     }
 }
@@ -96,6 +128,9 @@ impl Mode {
 pub enum Security {
     /// Nothing does (NoSec, RFC 7252 §9): whoever is on the path reads and changes everything.
     None,
+    /// Nothing of the gateway's: the device is reached end to end alone, with a key that the gateway
+    /// must not have.
+    EndToEnd,
     /// DTLS or TLS with a pre-shared key.
     Psk {
         /// The identity that the gateway names.
@@ -128,10 +163,11 @@ impl Security {
         })
     }
 
-    /// Returns the security mode (RFC 7252 §9).
+    /// Returns the security mode of what the gateway itself exchanges with the device (RFC 7252 §9),
+    /// which is nothing with [`Self::EndToEnd`].
     pub const fn mode(&self) -> SecurityMode {
         match self {
-            Self::None => SecurityMode::NoSec,
+            Self::None | Self::EndToEnd => SecurityMode::NoSec,
             Self::Psk {
                 is_shared: true, ..
             } => SecurityMode::SharedKey,
@@ -144,6 +180,7 @@ impl Security {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::None => "none",
+            Self::EndToEnd => "end to end",
             Self::Psk {
                 is_shared: true, ..
             } => "psk (shared)",

@@ -17,12 +17,14 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::files::{EXPOSED, MAX_FILE_LEN, has_mode, is_exposed, read, read_key, unreadable};
+use super::files::{
+    EXPOSED, MAX_FILE_LEN, has_mode, is_exposed, read, read_key, read_line, unreadable,
+};
 use super::mistake::{ConfigError, Mistake, Position};
 use super::table::{Findings, Table, full_name};
 use super::{
     Coap, CoapsOverHttp, Config, Device, Dtls, Http, Https, HttpsClient, HttpsPsk, Limits, Mode,
-    PathPattern, Security, Timeouts,
+    PathPattern, Security, Timeouts, TunnelLimits, User,
 };
 use crate::key::parse_key;
 
@@ -170,6 +172,12 @@ impl Reader<'_, '_> {
         }
         if let Some(table) = root.table(self.findings, "hc") {
             config.hc_devices = self.hc(table);
+        }
+        if let Some(table) = root.table(self.findings, "tunnel") {
+            self.tunnel(table, &mut config.tunnel);
+        }
+        for table in root.tables(self.findings, "user") {
+            config.users.extend(self.user(table));
         }
         for table in root.tables(self.findings, "device") {
             // One without what it can't do without was reported, and there is no configuration.
@@ -429,15 +437,14 @@ impl Reader<'_, '_> {
     fn device(&mut self, mut table: Table<'_>) -> Option<Device> {
         let name = self.required(&mut table, "name", "the name in /devices/NAME/");
         let uri = self.required(&mut table, "uri", "coap://HOST:PORT or coaps://HOST:PORT");
-        let mode = table.word(self.findings, "mode", &Mode::NAMED);
-        if !table.is_present("mode") {
-            table.missing(
-                self.findings,
-                "mode",
-                "\"terminate\", the only mode that there is",
-            );
-        }
-        let security = self.security(&mut table, uri.as_deref());
+        let modes = self.modes(&mut table);
+        let is_end_to_end = modes
+            .as_ref()
+            .is_some_and(|modes| !modes.is_empty() && !modes.contains(&Mode::Terminate));
+        let security = match is_end_to_end {
+            true => self.end_to_end(&mut table),
+            false => self.security(&mut table, uri.as_deref()),
+        };
         let methods = [
             ("GET", Methods::GET),
             ("POST", Methods::POST),
@@ -464,7 +471,7 @@ impl Reader<'_, '_> {
         let examples = table.texts(self.findings, "examples", expected);
         table.finish(self.findings);
         let mut device = Device::new(name?, uri?, security?);
-        set(&mut device.mode, mode);
+        set(&mut device.modes, modes);
         if let Some(methods) = methods {
             device.methods = methods
                 .into_iter()
@@ -475,6 +482,98 @@ impl Reader<'_, '_> {
             device.examples.push((*example.get_ref()).to_owned());
         }
         Some(device)
+    }
+
+    /// Reads the modes: `modes`, or `mode` from when there was one. Without either the gateway
+    /// terminates.
+    fn modes(&mut self, table: &mut Table<'_>) -> Option<Vec<Mode>> {
+        let terminate = [("terminate", Mode::Terminate)];
+        let mode = table.word(self.findings, "mode", &terminate);
+        let modes = table.words(self.findings, "modes", &Mode::NAMED);
+        if table.is_present("mode") && table.is_present("modes") {
+            let message = "not used beside mode: expected one or the other".to_owned();
+            table.wrong(self.findings, "modes", message);
+        }
+        modes.or(mode.map(|mode| vec![mode]))
+    }
+
+    /// Reads a device that the gateway has no key for, and must not have one.
+    fn end_to_end(&mut self, table: &mut Table<'_>) -> Option<Security> {
+        let names = [
+            &["security", "end_to_end"],
+            &KEY_NAMES[..],
+            &CERTIFICATE_NAMES,
+        ]
+        .concat();
+        for name in names {
+            table.know(self.findings, name);
+            if table.is_present(name) {
+                let message = "not used without mode \"terminate\": the key of an end-to-end mode is \
+                               the device's and the client's, and never the gateway's";
+                table.wrong(self.findings, name, message.to_owned());
+            }
+        }
+        Some(Security::EndToEnd)
+    }
+
+    fn tunnel(&mut self, mut table: Table<'_>, limits: &mut TunnelLimits) {
+        let findings = &mut *self.findings;
+        for (name, place) in [
+            ("tunnels", &mut limits.tunnels),
+            ("tunnels_per_user", &mut limits.tunnels_per_user),
+            ("queue_datagrams", &mut limits.queue_datagrams),
+        ] {
+            let count = table.integer(findings, name, 1..=65_536);
+            set(place, count.and_then(|count| usize::try_from(count).ok()));
+        }
+        for (name, place) in [
+            ("queue_bytes", &mut limits.queue_bytes),
+            ("max_datagram", &mut limits.max_datagram),
+        ] {
+            set(place, table.size(findings, name, 1..=1 << 24));
+        }
+        let idle = table.duration(findings, "idle_timeout", DURATIONS);
+        set(&mut limits.idle_timeout, idle);
+        table.finish(findings);
+    }
+
+    fn user(&mut self, mut table: Table<'_>) -> Option<User> {
+        let name = self.required(&mut table, "name", "the name of a user");
+        let mut secrets = Vec::new();
+        for (key, file) in [("password", "password_file"), ("token", "token_file")] {
+            let inline = table.text(self.findings, key, "a text");
+            let path = table.text(self.findings, file, "the path of a file with it alone");
+            if inline.is_some() && self.is_exposed {
+                let message = format!("{EXPOSED}; or {file} for it alone");
+                table.wrong(self.findings, key, message);
+            } else if let Some(text) = inline {
+                secrets.push((key, Zeroizing::new(text.as_bytes().to_vec())));
+            }
+            match path.map(|path| read_line(&self.folder.join(path))) {
+                Some(Ok(line)) => secrets.push((key, line)),
+                Some(Err(message)) => table.wrong(self.findings, file, message),
+                None => {}
+            }
+        }
+        let keys = ["password", "password_file", "token", "token_file"];
+        let mut present = keys.into_iter().filter(|key| table.is_present(key));
+        match (present.next(), present.next()) {
+            (None, _) => {
+                let expected = "password, token, or a file with one of them";
+                table.missing(self.findings, "password", expected);
+            }
+            (_, Some(second)) => {
+                let message = "a second way to prove who it is: expected one".to_owned();
+                table.wrong(self.findings, second, message);
+            }
+            _ => {}
+        }
+        table.finish(self.findings);
+        let (key, secret) = secrets.pop()?;
+        Some(match key {
+            "token" => User::with_token(name?, &secret),
+            _ => User::with_password(name?, &secret),
+        })
     }
 
     /// Reads what protects a device, which has to be said: the mode, or at least a key.

@@ -61,6 +61,23 @@ pub(super) fn read_key(path: &Path) -> Result<Psk, String> {
     parse_key_file(&content).map_err(|error| error.to_string())
 }
 
+/// Reads a password or a token from a file of its own: one line, whose end may be there or not.
+pub(super) fn read_line(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+    let (mut content, metadata) = read(path, MAX_LINE_FILE_LEN).map_err(unreadable)?;
+    if is_exposed(&metadata) {
+        return Err(EXPOSED.to_owned());
+    }
+    for end in [b'\n', b'\r'] {
+        if content.last() == Some(&end) {
+            content.pop();
+        }
+    }
+    if content.contains(&b'\n') {
+        return Err("there is more than one line: expected the secret alone".to_owned());
+    }
+    Ok(content)
+}
+
 /// Says why a file can't be read. The path isn't repeated: it may be the key itself, in the line of
 /// the file that should hold it.
 pub(super) fn unreadable(error: io::Error) -> String {
@@ -90,6 +107,9 @@ pub(super) const EXPOSED: &str =
 
 /// The longest file of configuration, certificates or keys for TLS, in bytes.
 pub(super) const MAX_FILE_LEN: usize = 1 << 20;
+
+/// More than the longest password or token, in bytes.
+const MAX_LINE_FILE_LEN: usize = 1_024;
 
 /// More than the longest key in hexadecimal digits, in bytes.
 const MAX_KEY_FILE_LEN: usize = 256;

@@ -10,6 +10,7 @@ mod mistake;
 mod suggestion;
 mod table;
 mod units;
+mod user;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -27,6 +28,8 @@ pub use device::{Device, Mode, PathPattern, PathPatternError, Security};
 pub use https::{Https, HttpsError};
 pub use https_psk::{HttpsClient, HttpsPsk};
 pub use mistake::{ConfigError, Mistake, Position};
+pub(crate) use user::UserSecret;
+pub use user::{TunnelLimits, User};
 
 /// The configuration of a gateway, from a file ([`Self::from_file`]), a text
 /// ([`Self::from_toml`]) or made in code.
@@ -54,6 +57,10 @@ pub struct Config {
     pub certificate: Option<Arc<Identity>>,
     /// How CoAP is spoken with devices.
     pub coap: Coap,
+    /// Who may open tunnels to the devices that have the mode; nobody if it is empty.
+    pub users: Vec<User>,
+    /// What tunnels may take.
+    pub tunnel: TunnelLimits,
     /// The names of the devices that may be asked by URI, under `/hc/`.
     pub hc_devices: Vec<String>,
     /// The devices. Nothing else is ever asked.
@@ -61,7 +68,7 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// HTTP on 127.0.0.1:8080, no HTTPS, nothing under `/hc/`, no devices, no certificate.
+    /// HTTP on 127.0.0.1:8080, no HTTPS, nothing under `/hc/`, no devices, no users, no certificate.
     fn default() -> Self {
         Self {
             http: Some(Http::default()),
@@ -73,6 +80,8 @@ impl Default for Config {
             minimum: SecurityMode::NoSec,
             certificate: None,
             coap: Coap::default(),
+            users: Vec::new(),
+            tunnel: TunnelLimits::default(),
             hc_devices: Vec::new(),
             devices: Vec::new(),
         }
@@ -84,6 +93,13 @@ impl Config {
     #[must_use]
     pub fn with_device(mut self, device: Device) -> Self {
         self.devices.push(device);
+        self
+    }
+
+    /// Adds a user.
+    #[must_use]
+    pub fn with_user(mut self, user: User) -> Self {
+        self.users.push(user);
         self
     }
 

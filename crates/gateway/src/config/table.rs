@@ -198,6 +198,11 @@ impl<'t> Table<'t> {
         self.content.keys().any(|key| key.get_ref() == name)
     }
 
+    /// Notes that a key is known, whatever its value.
+    pub(super) fn know(&mut self, findings: &mut Findings<'_>, name: &'static str) {
+        let _ = self.value(findings, name);
+    }
+
     /// Reports a value that was read and can't be used.
     pub(super) fn wrong(&self, findings: &mut Findings<'_>, name: &'static str, message: String) {
         findings.add_at((self.name, self.index, name), message);

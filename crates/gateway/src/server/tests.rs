@@ -42,11 +42,13 @@ impl Gateway {
         Self {
             front: Arc::new(Front {
                 is_https: false,
+                opens_tunnels: true,
                 proxy,
                 host_names: HostNames::Any,
                 base: "http://localhost".to_owned(),
             }),
             service: Arc::new(Service {
+                tunnels: crate::tunnels::Tunnels::new(config.users, config.tunnel),
                 registry: Arc::new(registry),
                 timeouts: config.timeouts,
                 places: Arc::new(Semaphore::new(limits.requests)),

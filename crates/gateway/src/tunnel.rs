@@ -1,0 +1,338 @@
+//! One tunnel, from the upgrade to its end (`docs/specs/tunnel.md`).
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hedgerow_net::{ConnectedSocket, ReceivedDatagrams, SocketFault};
+use hedgerow_proxy::{
+    MAX_UDP_CAPSULE_OVERHEAD, TunnelDecoder, TunnelDrop, TunnelEvent, TunnelFault,
+    encode_udp_capsule,
+};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::info;
+
+use crate::config::{Mode, TunnelLimits};
+use crate::registry::Registry;
+use crate::server::stopped;
+use crate::tunnels::{TunnelPlace, TunnelTraffic};
+
+/// A tunnel that was granted. Its stream comes once the client has been told.
+pub(crate) struct Tunnel {
+    pub(crate) upgrade: OnUpgrade,
+    pub(crate) socket: ConnectedSocket,
+    pub(crate) place: TunnelPlace,
+    pub(crate) limits: TunnelLimits,
+    pub(crate) user: String,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) device: String,
+    pub(crate) device_index: usize,
+    /// How long the upgrade, and the client at the end, may take.
+    pub(crate) patience: Duration,
+}
+
+/// Why a tunnel ended.
+#[derive(Debug)]
+enum End {
+    /// The client's stream ended between two capsules.
+    Closed,
+    /// The client's stream has a fault, a truncation among them.
+    Fault(TunnelFault),
+    /// The connection broke.
+    Broken(io::ErrorKind),
+    /// Nothing was carried for too long.
+    Idle,
+    /// The socket can't be used any more.
+    Socket(io::ErrorKind),
+    /// The gateway stops.
+    Stopping,
+    /// The client went away before there was a tunnel.
+    NotUpgraded,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => formatter.write_str("closed by the client"),
+            Self::Fault(TunnelFault::Truncated) => {
+                formatter.write_str("truncated: the stream ended within a capsule")
+            }
+            Self::Fault(fault) => write!(formatter, "malformed: {fault}"),
+            Self::Broken(kind) => write!(formatter, "connection broken: {kind}"),
+            Self::Idle => formatter.write_str("idle"),
+            Self::Socket(kind) => write!(formatter, "socket unusable: {kind}"),
+            Self::Stopping => formatter.write_str("gateway stopping"),
+            Self::NotUpgraded => formatter.write_str("never begun by the client"),
+        }
+    }
+}
+
+impl Tunnel {
+    /// Carries datagrams until something ends it, and leaves a line in the log.
+    pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let start = Instant::now();
+        self.place.open();
+        let (user, device) = (self.user.as_str(), self.device.as_str());
+        let mode = Mode::Tunnel.name();
+        info!(target: "hedgerow::audit", user, device, mode, "tunnel opened");
+        let (end, traffic) = match timeout(self.patience, &mut self.upgrade).await {
+            Ok(Ok(stream)) => self.carry(TokioIo::new(stream), &mut stop).await,
+            _ => (End::NotUpgraded, TunnelTraffic::default()),
+        };
+        // A name may lead elsewhere by now, if nobody answered.
+        if traffic.datagrams_down == 0
+            && let Some(entry) = self.registry.entries().get(self.device_index)
+        {
+            self.registry.forget(entry).await;
+        }
+        info!(
+            target: "hedgerow::audit",
+            user,
+            device,
+            mode,
+            datagrams_up = traffic.datagrams_up,
+            bytes_up = traffic.bytes_up,
+            datagrams_down = traffic.datagrams_down,
+            bytes_down = traffic.bytes_down,
+            dropped = traffic.dropped(),
+            unknown_capsule = traffic.unknown_capsule,
+            unknown_context = traffic.unknown_context,
+            too_long = traffic.too_long,
+            too_big_for_path = traffic.too_big_for_path,
+            icmp_refused = traffic.icmp_refused,
+            queue_full = traffic.queue_full,
+            foreign_source = traffic.foreign_source,
+            ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
+            %end,
+            "tunnel ended"
+        );
+    }
+
+    async fn carry(
+        &self,
+        stream: impl AsyncRead + AsyncWrite,
+        stop: &mut watch::Receiver<bool>,
+    ) -> (End, TunnelTraffic) {
+        let shared = Shared::new(self.limits, &self.place);
+        let (mut reader, mut writer) = split(stream);
+        let end = tokio::select! {
+            end = up(&mut reader, &self.socket, &shared) => end,
+            end = receive(&self.socket, &shared) => end,
+            end = down(&mut writer, &shared) => end,
+            () = shared.idle() => End::Idle,
+            () = stopped(stop) => End::Stopping,
+        };
+        // MUST (RFC 9298 §3.1): the stream is closed with the socket. Where the client broke the rules it
+        // isn't closed in order.
+        if !matches!(end, End::Fault(_) | End::Broken(_)) {
+            let _ = timeout(self.patience, writer.shutdown()).await;
+        }
+        let traffic = shared.lock().traffic;
+        (end, traffic)
+    }
+}
+
+/// What the directions of a tunnel have in common.
+struct Shared<'t> {
+    place: &'t TunnelPlace,
+    limits: TunnelLimits,
+    state: Mutex<State>,
+    queued: Notify,
+}
+
+struct State {
+    traffic: TunnelTraffic,
+    /// Datagrams that wait for the client to read.
+    queue: VecDeque<Box<[u8]>>,
+    queue_len_bytes: usize,
+    /// When a datagram was passed on last.
+    carried: Instant,
+}
+
+impl<'t> Shared<'t> {
+    fn new(limits: TunnelLimits, place: &'t TunnelPlace) -> Self {
+        let state = State {
+            traffic: TunnelTraffic::default(),
+            queue: VecDeque::new(),
+            queue_len_bytes: 0,
+            carried: Instant::now(),
+        };
+        Self {
+            place,
+            limits,
+            state: Mutex::new(state),
+            queued: Notify::new(),
+        }
+    }
+
+    /// Counts one, here and among all tunnels'.
+    fn count(&self, counter: impl Fn(&mut TunnelTraffic) -> &mut u64) {
+        self.add(|traffic| {
+            let counter = counter(traffic);
+            *counter = counter.saturating_add(1);
+        });
+    }
+
+    fn add(&self, add: impl Fn(&mut TunnelTraffic)) {
+        add(&mut self.lock().traffic);
+        self.place.count(add);
+    }
+
+    /// Queues a datagram of the device's, unless the client lags behind.
+    fn queue(&self, datagram: &[u8]) {
+        let mut state = self.lock();
+        let len_bytes = state.queue_len_bytes.saturating_add(datagram.len());
+        let is_full = state.queue.len() >= self.limits.queue_datagrams;
+        if is_full || len_bytes > self.limits.queue_bytes {
+            drop(state);
+            return self.count(|traffic| &mut traffic.queue_full);
+        }
+        state.queue_len_bytes = len_bytes;
+        state.queue.push_back(datagram.into());
+        drop(state);
+        self.queued.notify_one();
+    }
+
+    fn next(&self) -> Option<Box<[u8]>> {
+        let mut state = self.lock();
+        let datagram = state.queue.pop_front()?;
+        state.queue_len_bytes = state.queue_len_bytes.saturating_sub(datagram.len());
+        Some(datagram)
+    }
+
+    fn carried_up(&self, len: usize) {
+        self.lock().carried = Instant::now();
+        self.add(|traffic| {
+            traffic.datagrams_up = traffic.datagrams_up.saturating_add(1);
+            traffic.bytes_up = traffic.bytes_up.saturating_add(to_u64(len));
+        });
+    }
+
+    fn carried_down(&self, len: usize) {
+        self.lock().carried = Instant::now();
+        self.add(|traffic| {
+            traffic.datagrams_down = traffic.datagrams_down.saturating_add(1);
+            traffic.bytes_down = traffic.bytes_down.saturating_add(to_u64(len));
+        });
+    }
+
+    /// Waits until nothing has been carried for too long. What is dropped keeps no tunnel.
+    async fn idle(&self) {
+        loop {
+            let end = self.lock().carried + self.limits.idle_timeout;
+            if end <= Instant::now() {
+                return;
+            }
+            sleep_until(end).await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Carries the client's datagrams to the device. Nothing more is read before one is sent.
+async fn up(
+    reader: &mut (impl AsyncRead + Unpin),
+    socket: &ConnectedSocket,
+    to: &Shared<'_>,
+) -> End {
+    let mut decoder = TunnelDecoder::new(to.limits.max_datagram);
+    let mut buffer = vec![0; READ_LEN].into_boxed_slice();
+    loop {
+        let read = match reader.read(&mut buffer).await {
+            Ok(0) => return decoder.finish().map_or_else(End::Fault, |()| End::Closed),
+            Ok(read) => read,
+            Err(error) => return End::Broken(error.kind()),
+        };
+        let mut bytes = buffer.get(..read).unwrap_or_default();
+        loop {
+            let payload = match decoder.next_event(&mut bytes) {
+                Ok(None) => break,
+                Ok(Some(TunnelEvent::UdpPayload(payload))) => payload,
+                Ok(Some(TunnelEvent::Dropped(reason))) => {
+                    to.count(|traffic| match reason {
+                        TunnelDrop::UnknownContext => &mut traffic.unknown_context,
+                        TunnelDrop::TooLong => &mut traffic.too_long,
+                        _ => &mut traffic.unknown_capsule,
+                    });
+                    continue;
+                }
+                Err(fault) => return End::Fault(fault),
+            };
+            let mut sent = socket.send(payload).await;
+            if matches!(sent, Err(SocketFault::Refused(_))) {
+                // That was about an earlier datagram, and took this one's place.
+                to.count(|traffic| &mut traffic.icmp_refused);
+                sent = socket.send(payload).await;
+            }
+            match sent {
+                Ok(()) => to.carried_up(payload.len()),
+                // MUST (RFC 9298 §3.1): nothing is fragmented, what is too big is dropped.
+                Err(SocketFault::TooLong) => to.count(|traffic| &mut traffic.too_big_for_path),
+                Err(SocketFault::Refused(_)) => to.count(|traffic| &mut traffic.icmp_refused),
+                Err(SocketFault::Unusable(error)) => return End::Socket(error.kind()),
+                Err(_) => return End::Socket(io::ErrorKind::Other),
+            }
+        }
+    }
+}
+
+/// Receives the device's datagrams.
+async fn receive(socket: &ConnectedSocket, to: &Shared<'_>) -> End {
+    let mut received = ReceivedDatagrams::default();
+    loop {
+        match socket.receive(&mut received).await {
+            Ok(()) if received.is_foreign() => to.count(|traffic| &mut traffic.foreign_source),
+            Ok(()) => received.iter().for_each(|datagram| to.queue(datagram)),
+            // DEVIATES (RFC 9298 §3.1): ICMP doesn't end the tunnel. The socket stays usable, a device
+            // that restarts is deaf for a moment, and whoever can send ICMP could end any tunnel.
+            Err(SocketFault::Refused(_) | SocketFault::TooLong) => {
+                to.count(|traffic| &mut traffic.icmp_refused);
+            }
+            Err(SocketFault::Unusable(error)) => return End::Socket(error.kind()),
+            Err(_) => return End::Socket(io::ErrorKind::Other),
+        }
+    }
+}
+
+/// Writes the device's datagrams to the client, one capsule after the other.
+async fn down(writer: &mut (impl AsyncWrite + Unpin), from: &Shared<'_>) -> End {
+    let mut capsule = Vec::new();
+    loop {
+        let Some(datagram) = from.next() else {
+            from.queued.notified().await;
+            continue;
+        };
+        capsule.resize(datagram.len().saturating_add(MAX_UDP_CAPSULE_OVERHEAD), 0);
+        // There is room, and no datagram is longer than a UDP payload can be.
+        let Ok(len) = encode_udp_capsule(&datagram, &mut capsule) else {
+            from.count(|traffic| &mut traffic.too_long);
+            continue;
+        };
+        let written = async {
+            writer
+                .write_all(capsule.get(..len).unwrap_or_default())
+                .await?;
+            writer.flush().await
+        };
+        if let Err(error) = written.await {
+            return End::Broken(error.kind());
+        }
+        from.carried_down(datagram.len());
+    }
+}
+
+fn to_u64(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
+
+/// How much of a client's stream is read at once, in bytes.
+const READ_LEN: usize = 4 << 10;

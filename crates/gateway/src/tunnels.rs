@@ -1,0 +1,176 @@
+//! What all tunnels share: users, places, counters.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hedgerow_proxy::TunnelRefusal;
+use http::HeaderMap;
+
+use crate::authorization::authenticate;
+use crate::config::{TunnelLimits, User};
+use crate::failure::RETRY_AFTER_SECS;
+
+/// Who may open tunnels, and who has some.
+pub(crate) struct Tunnels {
+    users: Vec<User>,
+    pub(crate) limits: TunnelLimits,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Tunnels of each user.
+    open: Vec<usize>,
+    statistics: TunnelStatistics,
+}
+
+/// Counters of all tunnels since the gateway started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TunnelStatistics {
+    /// Tunnels that there are now.
+    pub open: u64,
+    /// Tunnels that were opened.
+    pub opened: u64,
+    /// Requests for a tunnel that were refused.
+    pub refused: u64,
+    /// What was carried and dropped by all of them.
+    pub traffic: TunnelTraffic,
+}
+
+/// What a tunnel carried, and what it dropped by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TunnelTraffic {
+    /// Datagrams to the device.
+    pub datagrams_up: u64,
+    /// Their payloads, in bytes.
+    pub bytes_up: u64,
+    /// Datagrams to the client.
+    pub datagrams_down: u64,
+    /// Their payloads, in bytes.
+    pub bytes_down: u64,
+    /// Capsules of unknown types.
+    pub unknown_capsule: u64,
+    /// Datagrams in contexts that nobody has registered.
+    pub unknown_context: u64,
+    /// Datagrams longer than is kept.
+    pub too_long: u64,
+    /// Datagrams longer than the path to the device takes.
+    pub too_big_for_path: u64,
+    /// Datagrams that ICMP came back for, or that the system refused to send.
+    pub icmp_refused: u64,
+    /// Datagrams for a client that didn't read those before.
+    pub queue_full: u64,
+    /// Datagrams from elsewhere than the device.
+    pub foreign_source: u64,
+}
+
+impl TunnelTraffic {
+    /// Returns how many were dropped, for whatever reason.
+    pub const fn dropped(&self) -> u64 {
+        self.unknown_capsule
+            .saturating_add(self.unknown_context)
+            .saturating_add(self.too_long)
+            .saturating_add(self.too_big_for_path)
+            .saturating_add(self.icmp_refused)
+            .saturating_add(self.queue_full)
+            .saturating_add(self.foreign_source)
+    }
+}
+
+impl Tunnels {
+    pub(crate) fn new(users: Vec<User>, limits: TunnelLimits) -> Arc<Self> {
+        let open = vec![0; users.len()];
+        let state = State {
+            open,
+            statistics: TunnelStatistics::default(),
+        };
+        Arc::new(Self {
+            users,
+            limits,
+            state: Mutex::new(state),
+        })
+    }
+
+    /// Says whether anybody may open a tunnel at all.
+    pub(crate) fn are_offered(&self) -> bool {
+        !self.users.is_empty()
+    }
+
+    /// Returns the user that a request comes from.
+    pub(crate) fn user(&self, headers: &HeaderMap) -> Result<usize, TunnelRefusal> {
+        authenticate(&self.users, headers).ok_or(TunnelRefusal::Unauthorized)
+    }
+
+    pub(crate) fn user_name(&self, user: usize) -> &str {
+        self.users.get(user).map_or("-", |user| user.name())
+    }
+
+    /// Takes a place for a tunnel of a user's.
+    pub(crate) fn enter(self: &Arc<Self>, user: usize) -> Result<TunnelPlace, TunnelRefusal> {
+        let retry_after_secs = RETRY_AFTER_SECS;
+        let mut state = self.lock();
+        let most = self.limits.tunnels;
+        if state.open.iter().sum::<usize>() >= most {
+            return Err(TunnelRefusal::TooMany { retry_after_secs });
+        }
+        let own = state.open.get_mut(user);
+        let own = own.filter(|own| **own < self.limits.tunnels_per_user);
+        let own = own.ok_or(TunnelRefusal::TooManyOfUser { retry_after_secs })?;
+        *own = own.saturating_add(1);
+        Ok(TunnelPlace {
+            tunnels: Arc::clone(self),
+            user,
+            is_opened: false,
+        })
+    }
+
+    pub(crate) fn count_refusal(&self) {
+        let refused = &mut self.lock().statistics.refused;
+        *refused = refused.saturating_add(1);
+    }
+
+    pub(crate) fn statistics(&self) -> TunnelStatistics {
+        self.lock().statistics
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place among the tunnels, free again once it is dropped.
+pub(crate) struct TunnelPlace {
+    tunnels: Arc<Tunnels>,
+    user: usize,
+    is_opened: bool,
+}
+
+impl TunnelPlace {
+    /// Counts something that the tunnel did, beside what it counts itself.
+    pub(crate) fn count(&self, count: impl FnOnce(&mut TunnelTraffic)) {
+        count(&mut self.tunnels.lock().statistics.traffic);
+    }
+
+    /// Counts the tunnel as opened.
+    pub(crate) fn open(&mut self) {
+        self.is_opened = true;
+        let mut state = self.tunnels.lock();
+        let statistics = &mut state.statistics;
+        statistics.open = statistics.open.saturating_add(1);
+        statistics.opened = statistics.opened.saturating_add(1);
+    }
+}
+
+impl Drop for TunnelPlace {
+    fn drop(&mut self) {
+        let mut state = self.tunnels.lock();
+        if let Some(own) = state.open.get_mut(self.user) {
+            *own = own.saturating_sub(1);
+        }
+        if self.is_opened {
+            let open = &mut state.statistics.open;
+            *open = open.saturating_sub(1);
+        }
+    }
+}
