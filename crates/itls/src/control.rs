@@ -20,7 +20,7 @@ pub enum Control<'a> {
 /// The opening of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Open<'a> {
-    /// Whether the light outer layer is asked for on this hop.
+    /// Whether the [light outer layer](crate::LightLayer) is asked for on this hop.
     pub wants_light_layer: bool,
     /// From an end whom it wants, by the gateway's name for it; from the gateway who asks, or
     /// nobody. At most [`MAX_FLOW_NAME_LEN`] bytes. It proves nothing.
