@@ -162,7 +162,11 @@ async fn run_via(
     match outcome {
         Ok(Ok(response)) => Ok(response),
         Ok(Err(RequestFailure::Carrier(failure))) => Err(via.explain(failure)),
-        Ok(Err(failure)) => Err(behind_gateway(peer.explain(failure))),
+        Ok(Err(failure)) if is_established => Err(behind_gateway(peer.explain(failure))),
+        Ok(Err(failure)) => {
+            let told = behind_gateway(peer.explain(failure));
+            Err(via.hint(told, failure))
+        }
         Err(_) if is_established => Err(peer.no_response()),
         Err(_) => Err(behind_gateway(peer.silence())),
     }

@@ -6,9 +6,11 @@ use std::{env, fs};
 
 use clap::{Args, ValueEnum};
 use hedgerow_coap::{CoapUri, Scheme};
+use hedgerow_core::{ChannelError, PeerFault};
 use hedgerow_net::{
     Authorities, CarrierFailure, CertificateReason, ForwardSecrecy, GatewayTls, GatewayUri,
-    GatewayUser, LinkedNode, NodeConfig, SecurityPolicy, Tunnel, TunnelConfig, TunnelTarget,
+    GatewayUser, LinkedNode, NodeConfig, RequestFailure, SecurityPolicy, Tunnel, TunnelConfig,
+    TunnelTarget,
 };
 use hedgerow_proxy::TunnelForm;
 use tokio::time::Duration;
@@ -212,6 +214,24 @@ impl Via {
         }
     }
 
+    /// Says what may help where the device refused the handshake for want of a common suite.
+    pub(crate) fn hint(&self, mut told: Failure, failure: RequestFailure) -> Failure {
+        let is_refused = matches!(
+            failure,
+            RequestFailure::Channel(ChannelError::Peer(PeerFault::AlertReceived {
+                description: HANDSHAKE_FAILURE,
+                ..
+            }))
+        );
+        if is_refused && self.forward_secrecy == ForwardSecrecy::Required {
+            told.message.push_str(
+                ": if the device has no suite with forward secrecy, --allow-no-forward-secrecy does \
+                 without",
+            );
+        }
+        told
+    }
+
     /// Returns how the device is called where failures are told.
     pub(crate) fn name(&self) -> String {
         format!("{} behind {}", self.target, self.way.gateway)
@@ -273,6 +293,9 @@ fn read_line(path: &Path) -> Result<Zeroizing<String>, Failure> {
         content.trim_end_matches(['\r', '\n']).to_owned(),
     ))
 }
+
+/// RFC 5246 §7.2.2: what a server sends that has no suite in common.
+const HANDSHAKE_FAILURE: u8 = 40;
 
 /// Where a token may stand that is in no file. Other processes of this user can read it.
 const TOKEN_VARIABLE: &str = "HEDGEROW_TOKEN";
