@@ -189,6 +189,48 @@ fn ticket_gets_through_a_path_that_its_flight_is_too_long_for() {
     }
 }
 
+/// Either way carries less than a ClientHello with the ticket, which can't be split: the client goes on
+/// without, and the session that it gets by an ID is resumed from then on.
+#[test]
+fn client_hello_that_is_too_long_goes_on_without_its_ticket() {
+    for is_refused in [false, true] {
+        for max in [300, MIN_DATAGRAM_LEN] {
+            let mut world = World::new(7);
+            world.set_tracing(Tracing::Bytes);
+            let pair = pair_with_long_tickets(&mut world, &resuming());
+            if is_refused {
+                for node in [pair.client, pair.server] {
+                    world.act(node, |host, _, _| host.sends = max);
+                }
+            } else {
+                world.set_conditions(Conditions {
+                    max_datagram_len: max,
+                    ..Conditions::default()
+                });
+            }
+            let name = format!("{max}, refused: {is_refused}");
+            let tickets = |world: &World<Host<SoftCrypto>>| -> Vec<usize> {
+                let client = &world.node(pair.client).endpoint;
+                client.resumable_tickets().collect()
+            };
+            ask_and_close(&mut world, &pair, b"1");
+            assert_eq!(tickets(&world), [238], "{name}");
+            let refused = world.node(pair.client).refused;
+            // Cookie, flight, last flight, response: two hellos were too long. So is the client's last flight
+            // for the shortest path, while the server repeats its own twice.
+            let is_repeated = max == MIN_DATAGRAM_LEN && !is_refused;
+            let expected = if is_repeated { 6 } else { 4 };
+            let sent = ask_and_close(&mut world, &pair, b"2");
+            assert_eq!(sent, expected, "{name}");
+            assert_eq!(tickets(&world), [0], "{name}");
+            // By the ID: cookie, flight, response.
+            assert_eq!(ask_and_close(&mut world, &pair, b"3"), 3, "{name}");
+            let more = world.node(pair.client).refused - refused;
+            assert_eq!(more, u32::from(is_refused), "{name}");
+        }
+    }
+}
+
 /// Refusals for whoever, as long as they please, make nothing and end nothing.
 #[test]
 fn refusals_prove_nothing_and_end_nothing() {

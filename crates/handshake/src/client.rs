@@ -224,6 +224,17 @@ impl<P: CryptoProvider, C: ClientCredentials> Client<P, C> {
             .map_or(0, |resumption| resumption.ticket().len())
     }
 
+    /// Puts a first ClientHello without the ticket in the place of one with it.
+    pub(crate) fn start_without_ticket<O: Outgoing<P>>(
+        &mut self,
+        outgoing: &mut O,
+    ) -> Result<Expect<P>, Misuse> {
+        if let Some(resumption) = &mut self.resumption {
+            resumption.withdraw_ticket();
+        }
+        self.start(outgoing)
+    }
+
     /// Makes the session to keep, once the server's Finished has verified.
     pub(crate) fn into_resumable(self, session: Option<SessionState>) -> Option<ResumableSession> {
         self.resumption?.into_resumable(session)
@@ -316,7 +327,9 @@ impl<P: CryptoProvider, C: ClientCredentials> Client<P, C> {
             out.u16(ExtensionType::CONNECTION_ID.0)?;
             out.nested16(|out| id.encode(out))?;
         }
-        if let Some(resumption) = &self.resumption {
+        if let Some(resumption) = &self.resumption
+            && resumption.takes_ticket()
+        {
             // MUST (RFC 5077 §3.2): without a ticket to show, an empty one says that one is wanted.
             out.u16(ExtensionType::SESSION_TICKET.0)?;
             out.vector16(resumption.ticket())?;
@@ -418,7 +431,12 @@ impl<P: CryptoProvider, C: ClientCredentials> Client<P, C> {
                     let named = named.ok_or(AlertDescription::HANDSHAKE_FAILURE)?;
                     connection_ids = ConnectionIds::agree(&self.settings, Some(named));
                 }
-                (ExtensionType::SESSION_TICKET, data) if self.resumption.is_some() => {
+                (ExtensionType::SESSION_TICKET, data)
+                    if self
+                        .resumption
+                        .as_ref()
+                        .is_some_and(ClientResumption::takes_ticket) =>
+                {
                     if !data.is_empty() {
                         return Err(AlertDescription::DECODE_ERROR);
                     }

@@ -149,7 +149,8 @@ where
         self.machine.handle_datagram(env, datagram)
     }
 
-    /// Sends the flight again, or gives the handshake up.
+    /// Sends the flight again, or gives the handshake up. A first ClientHello with a ticket that nothing has
+    /// answered twice goes on without it: the path may drop what is long without a word.
     ///
     /// # Errors
     ///
@@ -158,7 +159,21 @@ where
     /// [`PeerFault::CredentialsRefused`](hedgerow_core::PeerFault::CredentialsRefused) if it has
     /// been silent since.
     pub fn handle_timeout(&mut self, env: &mut Env<'_>) -> Result<(), ChannelError> {
-        self.machine.handle_timeout(env.now)
+        self.machine.handle_timeout(env.now)?;
+        if self.machine.outgoing().has_lost_long_client_hello() {
+            self.withdraw_ticket()?;
+        }
+        Ok(())
+    }
+
+    /// Takes the ticket out of a first ClientHello that seems to be too long for the path. Behind a
+    /// HelloVerifyRequest the server may know it already and be under way with it.
+    fn withdraw_ticket(&mut self) -> Result<(), Misuse> {
+        if self.machine.role.ticket_len() == 0 || self.machine.role.has_cookie() {
+            return Ok(());
+        }
+        self.machine
+            .start_again(|client, outgoing| client.start_without_ticket(outgoing))
     }
 
     /// Writes the next datagram to send, if any; `out` needs room for
@@ -188,8 +203,13 @@ where
     /// Nothing goes below [`MIN_DATAGRAM_LEN`](crate::MIN_DATAGRAM_LEN), and what is known stays known
     /// until the handshake is over. A handshake also finds out by itself: a flight that is lost
     /// repeatedly is packed into smaller datagrams, but for a ClientHello, which a server without
-    /// state takes only whole.
+    /// state takes only whole: it goes without its ticket.
     pub fn limit_datagrams(&mut self, len: usize) {
+        if self.machine.outgoing().has_longer_client_hello(len) {
+            // A hello that is made once more, and shorter, fits its buffer.
+            let withdrawn = self.withdraw_ticket();
+            debug_assert!(withdrawn.is_ok());
+        }
         self.machine.limit_datagrams(len);
     }
 

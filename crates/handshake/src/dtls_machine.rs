@@ -1,7 +1,7 @@
 //! A handshake over datagrams: records to messages and back, the timer, and what is dropped.
 
 use hedgerow_core::{
-    ChannelError, CryptoProvider, DropReason, Env, Event, Instant, PeerFault, Received,
+    ChannelError, CryptoProvider, DropReason, Env, Event, Instant, Misuse, PeerFault, Received,
 };
 use hedgerow_record::{
     Alert, AlertDescription, ContentType, DTLS_1_0, DTLS_1_2, DtlsOpener, DtlsRecord, EpochNumber,
@@ -131,6 +131,20 @@ where
             keyed.opener.forgive();
             self.guard.forgive();
         }
+    }
+
+    pub(crate) const fn outgoing(&self) -> &DtlsOutgoing<B, P::Aead> {
+        &self.outgoing
+    }
+
+    /// Begins the handshake anew, before anything has answered it.
+    pub(crate) fn start_again(
+        &mut self,
+        start: impl FnOnce(&mut R, &mut DtlsOutgoing<B, P::Aead>) -> Result<E, Misuse>,
+    ) -> Result<(), Misuse> {
+        self.outgoing.forget_numbers();
+        self.phase = Phase::Early(start(&mut self.role, &mut self.outgoing)?);
+        Ok(())
     }
 
     pub(crate) fn limit_datagrams(&mut self, len: usize) {

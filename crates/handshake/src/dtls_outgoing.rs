@@ -218,6 +218,23 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, A: Aead> DtlsOutgoing<B, A> {
         )
     }
 
+    /// Says whether a ClientHello that is about to be sent again may have been lost for its length.
+    pub(crate) fn has_lost_long_client_hello(&self) -> bool {
+        let is_lost = self.timer.transmissions() >= TRIES_BEFORE_FALLBACK && self.cursor == 0;
+        is_lost && self.has_longer_client_hello(MIN_DATAGRAM_LEN)
+    }
+
+    /// Says whether the flight is a ClientHello that was sent in more than `len` bytes, and more than the
+    /// least.
+    pub(crate) fn has_longer_client_hello(&self, len: usize) -> bool {
+        self.is_client_hello() && self.longest_sent > len.max(MIN_DATAGRAM_LEN)
+    }
+
+    /// The next message is the handshake's first once more (RFC 6347 §4.2.2).
+    pub(crate) const fn forget_numbers(&mut self) {
+        self.next_message_seq = 0;
+    }
+
     /// The path carries no datagram above `len` bytes; what is below the least is taken as the least.
     /// A flight that was packed into longer ones is sent again at once.
     ///

@@ -96,6 +96,8 @@ impl fmt::Debug for ResumableSession {
 pub(crate) struct ClientResumption {
     /// The session on offer, and once the server has taken it, the one that is resumed.
     offered: Option<ResumableSession>,
+    /// Whether the hello has become one without a ticket, and without asking for one.
+    is_withdrawn: bool,
     is_resumed: bool,
     /// What stands in the ClientHello.
     session_id: SessionId,
@@ -150,6 +152,7 @@ impl ClientResumption {
         };
         Self {
             offered,
+            is_withdrawn: false,
             is_resumed: false,
             session_id,
             received: None,
@@ -162,10 +165,23 @@ impl ClientResumption {
         self.session_id.as_bytes()
     }
 
+    /// Takes the ticket out of the hello. A server that keeps sessions may still give an ID, by which the
+    /// next hello is short.
+    pub(crate) const fn withdraw_ticket(&mut self) {
+        self.is_withdrawn = true;
+        self.session_id = SessionId::EMPTY;
+    }
+
+    /// Says whether the hello has a session_ticket extension.
+    pub(crate) const fn takes_ticket(&self) -> bool {
+        !self.is_withdrawn
+    }
+
     /// Returns what stands in its session_ticket extension.
     pub(crate) fn ticket(&self) -> &[u8] {
         self.offered
             .as_ref()
+            .filter(|_| !self.is_withdrawn)
             .map(ResumableSession::ticket)
             .unwrap_or_default()
     }
@@ -193,7 +209,7 @@ impl ClientResumption {
             .map(|session| &session.state)
     }
 
-    /// Gives back the session on offer.
+    /// Gives back the session on offer, also where its ticket was withdrawn.
     pub(crate) fn into_offered(self) -> Option<ResumableSession> {
         self.offered
     }

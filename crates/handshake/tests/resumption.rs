@@ -18,14 +18,16 @@ use hedgerow_core::{
 };
 use hedgerow_crypto_soft::SoftCrypto;
 use hedgerow_handshake::{
-    Acceptance, Acceptor, DEFAULT_CERTIFICATE_SUITES, DEFAULT_SUITES, ExtendedMasterSecret,
-    ResumableSession, Settings, TicketKeys, Timers,
+    Acceptance, Acceptor, ClientHandshake, DEFAULT_CERTIFICATE_SUITES, DEFAULT_SUITES,
+    ExtendedMasterSecret, ResumableSession, Settings, TicketKeys, Timers,
 };
 use hedgerow_record::{CipherSuite, ConnectionId, Protocol};
 use hedgerow_sim::{Conditions, Fault, Ledger, NonceLedger, TestRng, World, for_each_seed};
 
 use certificates::{Double, key, spki};
-use common::{CLIENT, IDENTITY, Net, PSK, SERVER, Sessions, Setup, peer, start, talk};
+use common::{
+    CLIENT, IDENTITY, Net, PSK, SERVER, Sessions, Setup, Shown, buffers, peer, start, talk,
+};
 use resuming::{Failure, Outcome, PROTOCOLS, Sender, Stand};
 
 const HANDSHAKE_FAILURE: u8 = 40;
@@ -1108,5 +1110,71 @@ fn session_to_resume_is_no_cookie() {
             // HelloVerifyRequest, and three times what came at most.
             assert_eq!((out[13], len), (3, 44));
         }
+    }
+}
+
+/// A ClientHello as it stands in a datagram: message_seq, session ID, and whether the ticket is in it.
+fn hello_of(datagram: &[u8], ticket: &[u8]) -> (u16, Vec<u8>, bool) {
+    assert_eq!((datagram[0], datagram[13]), (22, 1));
+    let seq = u16::from_be_bytes([datagram[17], datagram[18]]);
+    let id = &datagram[13 + 12 + 34..];
+    let id = id[1..=usize::from(id[0])].to_vec();
+    let has_ticket = datagram.windows(ticket.len()).any(|part| part == ticket);
+    (seq, id, has_ticket)
+}
+
+/// A first hello that nothing answers twice goes on without its ticket, as the first message of a handshake;
+/// the session isn't lost for it. One with a cookie stays: the server may be under way with it.
+#[test]
+fn hello_that_nothing_answers_goes_on_without_its_ticket() {
+    for has_cookie in [false, true] {
+        let mut stand = Stand::new(SoftCrypto, Protocol::Dtls, true);
+        let settings = Settings::default();
+        let session = connect(&mut stand, settings, &known(), None).unwrap();
+        let session = session.resumable.unwrap();
+        let ticket = session.ticket().to_vec();
+        let mut rng = TestRng::new(9);
+        let env = &mut Env::new(stand.now, &mut rng);
+        let shown = Shown::new(IDENTITY, PSK);
+        let session = Some(session);
+        let client =
+            ClientHandshake::resuming(SoftCrypto, shown, settings, session, buffers(), env);
+        let mut client = client.unwrap();
+        let mut out = [0; 1_500];
+        let mut lens = Vec::new();
+        let mut seen = Vec::new();
+        for sent in 0..4 {
+            let len = client.poll_transmit(env, &mut out).unwrap().unwrap();
+            lens.push(len);
+            seen.push(hello_of(&out[..len], &ticket));
+            assert_eq!(client.poll_transmit(env, &mut out), Ok(None));
+            if has_cookie && sent == 0 {
+                let acceptor = Acceptor::new(SoftCrypto, settings, env);
+                let mut answer = [0; 100];
+                let accepted = acceptor.handle_datagram(env, b"x", &mut out[..len], &mut answer);
+                let Acceptance::Answer(len) = accepted else {
+                    panic!("no cookie");
+                };
+                client.handle_datagram(env, &mut answer[..len]).unwrap();
+                continue;
+            }
+            env.now = client.poll_timeout().unwrap();
+            client.handle_timeout(env).unwrap();
+        }
+        let [first, _, third, fourth] = &seen[..] else {
+            panic!("not four hellos");
+        };
+        assert!(first.2 && seen[1].2 && !first.1.is_empty() && first.0 == 0);
+        if has_cookie {
+            assert_eq!(seen[1], (1, first.1.clone(), true));
+            assert_eq!((third, fourth), (&seen[1], &seen[1]));
+        } else {
+            assert_eq!(seen[1], *first);
+            assert_eq!((third, fourth), (&(0, Vec::new(), false), third));
+            // Neither the ticket nor the extension that asks for one, nor the session ID beside it.
+            assert_eq!(lens[2], lens[1] - 8 - 4 - ticket.len());
+        }
+        let given_back = client.into_unanswered().unwrap();
+        assert_eq!(given_back.ticket(), ticket);
     }
 }
