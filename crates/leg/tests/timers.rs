@@ -293,3 +293,43 @@ fn silent_end_is_asked_after_a_time_and_once_it_answers_again_after_that_time() 
         test.segments();
     }
 }
+
+#[test]
+fn longest_open_fits_the_shortest_segment_and_its_bytes_follow() {
+    for bytes in [b"first".as_slice(), b""] {
+        let mut test = Test::new(Role::Device, config(48));
+        let mut gateway = Test::new(Role::Gateway, config(48));
+        let offer = Offer {
+            port: 65_535,
+            name: hedgerow_leg::Name::new(b"fifteen-octets!").unwrap(),
+            address: Some("[2001:db8::1]:443".parse().unwrap()),
+        };
+        let stream = test.end.open(test.now, &offer).unwrap();
+        test.end.write(stream, bytes).unwrap();
+        test.end.finish(stream).unwrap();
+        let mut read = Vec::new();
+        for _ in 0..3 {
+            for segment in test.segments() {
+                assert!(segment.len() <= 48);
+                gateway.end.handle_segment(gateway.now, &segment);
+            }
+            while gateway.end.poll_event().is_some() {}
+            let mut out = [0; 10];
+            while let Ok(hedgerow_leg::Read::Bytes(len)) = gateway.end.read(stream, &mut out) {
+                read.extend_from_slice(&out[..len]);
+            }
+            assert_eq!(gateway.end.offer(stream), Ok(offer));
+            // The acknowledgement of the OPEN is a late one.
+            if let Some(at) = gateway.end.poll_timeout() {
+                gateway.now = at;
+                gateway.end.handle_timeout(at);
+            }
+            for segment in gateway.segments() {
+                test.end.handle_segment(test.now, &segment);
+            }
+        }
+        assert_eq!(read, bytes);
+        let end = gateway.end.read(stream, &mut [0; 10]);
+        assert_eq!(end, Ok(hedgerow_leg::Read::End));
+    }
+}
