@@ -8,7 +8,7 @@ use hedgerow_coap::Header;
 use hedgerow_core::{Aead, ChannelError, Env, Instant, Peer, SecureChannel};
 use hedgerow_exchange::HeapExchange;
 use hedgerow_handshake::{SentTicket, Session, SessionId};
-use hedgerow_record::ConnectionId;
+use hedgerow_record::{ConnectionId, Random};
 
 use crate::Address;
 use crate::candidate::{Candidate, Due, PROBE_PAUSE};
@@ -68,7 +68,40 @@ pub(crate) struct Association<A, C, K> {
     pub(crate) path_len: Option<usize>,
     /// When a candidate's probe may begin.
     pub(crate) next_probe_at: Instant,
+    /// The ClientHello that began the session, if the peer has begun it.
+    pub(crate) hello: Option<Hello>,
 }
+
+/// A ClientHello that has done what it was for. A copy that the network delivers late would otherwise
+/// begin a handshake that nobody finishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hello {
+    /// The end of its random bytes, of which the front may be a clock's.
+    random: [u8; 8],
+    until: Instant,
+}
+
+impl Hello {
+    pub(crate) fn new(random: &Random, now: Instant) -> Self {
+        Self {
+            random: tail(random),
+            until: now.saturating_add(COPY_LIFETIME),
+        }
+    }
+
+    /// Says whether a ClientHello with these random bytes can be a copy of it.
+    pub(crate) fn may_have_copy(&self, random: &Random, now: Instant) -> bool {
+        now < self.until && tail(random) == self.random
+    }
+}
+
+fn tail(random: &Random) -> [u8; 8] {
+    random.last_chunk().copied().unwrap_or_default()
+}
+
+/// How long the network may take with a copy: 2 x MSL, as for the last flight (RFC 6347 §4.2.4). After
+/// that a client that repeats its random bytes, against all rules, is met again.
+const COPY_LIFETIME: Duration = Duration::from_secs(240);
 
 impl<A: Address, C: Aead, K> Association<A, C, K> {
     /// Returns the connection ID that the peer's records carry; empty for none.

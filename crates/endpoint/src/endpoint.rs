@@ -339,7 +339,11 @@ where
             Some(Handshaking::Client { .. }) => true,
             None => false,
         };
-        if hello.is_some() && !is_known {
+        if let (Some(random), false) = (hello, is_known) {
+            let begun = association.and_then(|id| self.associations.get(&id)?.hello);
+            if begun.is_some_and(|begun| begun.may_have_copy(&random, env.now)) {
+                return self.drop_all(from, datagram.len(), DropReason::Duplicate);
+            }
             return self.accept(env, from, datagram, out);
         }
         match (self.handshakes.contains_key(&from), association) {

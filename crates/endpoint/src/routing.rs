@@ -10,7 +10,7 @@ use hedgerow_exchange::Received;
 use hedgerow_handshake::{Acceptance, ServerHandshake, ServerState};
 use hedgerow_record::EpochNumber;
 
-use crate::association::{Channel, Role};
+use crate::association::{Channel, Hello, Role};
 use crate::candidate::Candidate;
 use crate::endpoint::Handled;
 use crate::handshaking::{Handshaking, Over, buffers};
@@ -241,6 +241,10 @@ where
             // of clients and of servers are apart, so that equal ones say nothing.
             return Some(self.count_drop(from, DropReason::NotAcceptable));
         }
+        let hello = match &handshake {
+            Handshaking::Server(machine) => Some(Hello::new(machine.client_random(), env.now)),
+            Handshaking::Client { .. } => None,
+        };
         let Over {
             session,
             ticket,
@@ -316,6 +320,7 @@ where
         };
         if let Some(found) = self.associations.get_mut(&id) {
             found.session_id = (!session_id.is_empty()).then(|| Box::new(session_id));
+            found.hello = hello;
         }
         let role = self.associations.get(&id).map(|found| &found.role);
         if let (Some(Role::Client(Some(credentials))), Some(resumable)) = (role, resumable) {

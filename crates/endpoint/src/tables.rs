@@ -141,6 +141,7 @@ where
             is_queued: false,
             candidate: None,
             next_probe_at: Instant::ZERO,
+            hello: None,
             path_len: None,
         };
         association.limit_messages();

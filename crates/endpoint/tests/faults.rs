@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{CLIENT, Host, IDENTITY, Known, PSK, SERVER, Shown, defaults, pair, shown};
@@ -37,6 +37,40 @@ fn wrong_key_fails_the_request_with_a_clear_error() {
         server.handshakes_failed,
         [PeerFault::AlertSent { description: 51 }.into()]
     );
+}
+
+/// It would hold a place for a handshake, and a client that still waits for the server's Finished would
+/// take the answers for that to its own.
+#[test]
+fn late_copy_of_the_hello_that_began_a_session_begins_nothing() {
+    let mut world = World::new(1);
+    let pair = pair(&mut world, &SoftCrypto, &defaults());
+    let sent = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&sent);
+    world.direction(CLIENT, SERVER).rewrite(move |datagram| {
+        seen.lock().unwrap().push(datagram.clone());
+        false
+    });
+    world.act(pair.client, |host, env, out| {
+        host.ask(env, out, &shown(), Code::GET, b"1");
+    });
+    world.run_for(SECOND).unwrap();
+    let sent = sent.lock().unwrap().clone();
+    // Without a cookie, and with it.
+    let hello = &sent[1];
+    assert!(sent[0].len() < hello.len() && hello[13] == 1);
+    let answers = world.account(SERVER, CLIENT).sent;
+    world.send(CLIENT, SERVER, hello);
+    world.run_for(SECOND).unwrap();
+    let server = world.node(pair.server);
+    assert_eq!(server.endpoint.handshakes(), 0);
+    assert_eq!(server.drops, [DropReason::Duplicate]);
+    assert_eq!(world.account(SERVER, CLIENT).sent, answers);
+    // Minutes later it is no late copy any more. The cookie is of another time then.
+    world.run_for(240 * SECOND).unwrap();
+    world.send(CLIENT, SERVER, hello);
+    world.run_for(SECOND).unwrap();
+    assert_eq!(world.account(SERVER, CLIENT).sent, answers + 1);
 }
 
 #[test]
