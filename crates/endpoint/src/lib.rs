@@ -22,6 +22,9 @@
 //! Over streams there is one [`StreamConnection`] for each: TLS or nothing below, RFC 8323 above.
 //! [`TlsConnection`] is the lower half alone, for other protocols over TLS.
 //!
+//! To a device behind a gateway that isn't trusted an endpoint's datagrams go over TCP in the framing of a
+//! [`TranslatedStream`] (mode `translate`, docs/specs/translate.md).
+//!
 //! A server without security ([`Endpoint::server_without_security`]) is made on purpose and nothing falls back to
 //! it. It makes an association of an address once that has answered a challenge (RFC 9175 §2.3).
 //!
@@ -122,6 +125,7 @@ mod stream_connection;
 mod tables;
 mod timers;
 mod tls_connection;
+mod translated_stream;
 
 pub use address::Address;
 pub use config::{Config, ConnectionIds};
@@ -134,3 +138,4 @@ pub use security_policy::{ForwardSecrecy, SecurityPolicy};
 pub use source::Source;
 pub use stream_connection::{StreamConfig, StreamConnection, StreamEvent};
 pub use tls_connection::{TlsConnection, TlsEvent};
+pub use translated_stream::{TranslateError, TranslatedEvent, TranslatedStream};

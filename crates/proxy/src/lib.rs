@@ -24,6 +24,8 @@
 //! `docs/specs/tunnel.md`): [`ConnectUdpRequest::decide`] says which tunnel is asked for,
 //! [`TunnelForm::to_response`] and [`TunnelRefusal::to_response`] what the client gets, and
 //! [`TunnelDecoder`] and [`encode_udp_capsule`] turn its stream into UDP payloads and back.
+//! And one that isn't about HTTP: in the mode `translate` (docs/specs/translate.md) [`Translator`] rewrites
+//! the headers of DTLS records between an Internet end's TCP connection and a device's datagrams.
 //!
 //! It leaves out all that acts: sockets, names' resolution, sessions, retransmission, block-wise
 //! transfer, caching and the number of requests under way. It follows no redirects, since CoAP has
@@ -89,6 +91,7 @@ mod request;
 mod response;
 mod target;
 mod target_error;
+mod translator;
 mod tunnel_refusal;
 mod udp_tunnel;
 mod varint;
@@ -110,6 +113,7 @@ pub use request::{HttpRequest, MappedRequest};
 pub use response::{ReasonPhrase, ResponseContext};
 pub use target::{DEVICES_PREFIX, HC_PREFIX, Target};
 pub use target_error::TargetError;
+pub use translator::{NotPermitted, Opening, ToDevice, Translator};
 pub use tunnel_refusal::TunnelRefusal;
 pub use udp_tunnel::{
     ContextId, MAX_UDP_CAPSULE_OVERHEAD, MAX_UDP_PAYLOAD_LEN, TunnelDecoder, TunnelDrop,

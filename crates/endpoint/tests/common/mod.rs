@@ -16,8 +16,8 @@ use hedgerow_coap::{
     Code, MessageId, MessageOption, MessageType, MessageWriter, OptionNumber, Token,
 };
 use hedgerow_core::{
-    ChannelError, CryptoProvider, DropReason, Env, Instant, KeyScope, Peer, PeerId, Psk,
-    PskCredentials, PskEntry, PskRequest, PskStore,
+    ChannelError, ClientCredentials, CryptoProvider, DropReason, Env, Instant, KeyScope, Peer,
+    PeerId, Psk, PskCredentials, PskEntry, PskRequest, PskStore, ServerCredentials,
 };
 use hedgerow_endpoint::{Address as _, AssociationId, Config, Endpoint, Event};
 use hedgerow_exchange::{OutgoingRequest, Request, RequestError, Response, TransmissionParameters};
@@ -104,14 +104,14 @@ impl PskStore for Known {
     }
 }
 
-pub type Driver<P> = Endpoint<Place, P, Known, Shown>;
+pub type Driver<P, S = Known, C = Shown> = Endpoint<Place, P, S, C>;
 
 /// An endpoint with an application: as a server it answers `POST` with the length of the body and
 /// `GET` with a body of the length that the payload names, and counts each payload.
-pub struct Host<P: CryptoProvider> {
+pub struct Host<P: CryptoProvider, S = Known, C = Shown> {
     pub address: Address,
     pub provider: NonceLedger<P>,
-    pub endpoint: Driver<NonceLedger<P>>,
+    pub endpoint: Driver<NonceLedger<P>, S, C>,
     pub handled: BTreeMap<Vec<u8>, u32>,
     pub responses: BTreeMap<(AssociationId, OutgoingRequest), (Code, Vec<u8>)>,
     pub failures: Vec<RequestError>,
@@ -127,14 +127,16 @@ pub struct Host<P: CryptoProvider> {
     due: Option<Instant>,
 }
 
-impl<P> Host<P>
+impl<P, S, C> Host<P, S, C>
 where
     P: CryptoProvider + Clone,
+    S: ServerCredentials + Clone,
+    C: ClientCredentials + Clone,
 {
     pub fn new(
         address: Address,
         provider: NonceLedger<P>,
-        endpoint: Driver<NonceLedger<P>>,
+        endpoint: Driver<NonceLedger<P>, S, C>,
     ) -> Self {
         Self {
             address,
@@ -254,7 +256,7 @@ where
         &mut self,
         env: &mut Env<'_>,
         out: &mut Outbox,
-        shown: &Shown,
+        shown: &C,
         code: Code,
         payload: &[u8],
     ) -> (AssociationId, OutgoingRequest) {
@@ -268,7 +270,7 @@ where
         &mut self,
         env: &mut Env<'_>,
         out: &mut Outbox,
-        shown: &Shown,
+        shown: &C,
         request: &Request<'_>,
     ) -> (AssociationId, OutgoingRequest) {
         let association = self
@@ -281,9 +283,11 @@ where
     }
 }
 
-impl<P> Node for Host<P>
+impl<P, S, C> Node for Host<P, S, C>
 where
     P: CryptoProvider + Clone,
+    S: ServerCredentials + Clone,
+    C: ClientCredentials + Clone,
 {
     type Provider = NonceLedger<P>;
 
@@ -326,11 +330,7 @@ pub fn patient() -> Config {
         ..TransmissionParameters::default()
     };
     Config {
-        handshake: Settings::default().with_timers(Timers {
-            max_transmissions: 15,
-            deadline: Duration::from_secs(100_000),
-            ..Timers::default()
-        }),
+        handshake: Settings::default().with_timers(patient_timers()),
         exchange: Arc::new(hedgerow_exchange::Config {
             // Nothing restarts here, and a needless new session would ask idempotent requests
             // twice, as it should: what is measured is loss alone.
@@ -339,6 +339,14 @@ pub fn patient() -> Config {
         }),
         idle_timeout: Duration::from_secs(10_000_000),
         ..Config::default()
+    }
+}
+
+pub fn patient_timers() -> Timers {
+    Timers {
+        max_transmissions: 15,
+        deadline: Duration::from_secs(100_000),
+        ..Timers::default()
     }
 }
 

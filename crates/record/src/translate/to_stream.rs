@@ -63,6 +63,18 @@ pub fn datagram_to_stream(
     written
 }
 
+/// Says whether a datagram has a record of epoch 1: only who has a session sends any.
+pub fn has_protected_record(datagram: &mut [u8]) -> bool {
+    let mut rest = datagram;
+    while let Ok((record, behind)) = DtlsRecord::decode(rest) {
+        if record.number.epoch() == PROTECTED_EPOCH {
+            return true;
+        }
+        rest = behind;
+    }
+    false
+}
+
 /// What stands at the front of a datagram's rest.
 enum Front {
     Record {
