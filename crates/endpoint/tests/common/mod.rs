@@ -46,6 +46,12 @@ impl Shown {
     pub fn new(identity: &[u8], psk: &[u8]) -> Self {
         Self(Arc::new((identity.to_vec(), Psk::new(psk).unwrap())))
     }
+
+    /// The same for a key that nobody between the ends has.
+    pub fn end_to_end(identity: &[u8], psk: &[u8]) -> Self {
+        let psk = Psk::new(psk).unwrap().into_end_to_end().unwrap();
+        Self(Arc::new((identity.to_vec(), psk)))
+    }
 }
 
 impl PskCredentials for Shown {

@@ -25,6 +25,8 @@ use super::common::{CLIENT, Host, IDENTITY, Known, PSK, SERVER, Shown};
 pub const GATEWAY: Address = Address::new(3, 50_000);
 /// The device.
 pub const DEVICE: Address = Address::new(4, 5684);
+/// The key by which the gateway reaches the same device in mode `terminate`.
+pub const TERMINATE: &[u8] = b"the gateway's own";
 /// Another device, which has other keys.
 pub const OTHER: Address = Address::new(5, 5684);
 
@@ -412,7 +414,12 @@ pub fn trio(world: &mut Net, between: Between, config: &Config) -> Trio {
             ..Conditions::default()
         });
     }
-    let device = device(world, DEVICE, &[(IDENTITY, PSK)], config);
+    let device = device(
+        world,
+        DEVICE,
+        &[(IDENTITY, PSK), (b"terminate", TERMINATE)],
+        config,
+    );
     let at_client = world.provider(SoftCrypto, "client");
     let store = PskAndCertificates {
         psk: Known::new(&[]),
@@ -444,6 +451,14 @@ pub fn device(
     let server = Endpoint::server(at_device.clone(), store, config.clone(), env);
     let server = Host::new(address, at_device, server);
     world.add(Actor::End(server), &[address])
+}
+
+/// What a client shows that wants security end to end.
+pub fn end_to_end() -> Credentials {
+    PskAndCertificates {
+        psk: Shown::end_to_end(IDENTITY, PSK),
+        certificates: keys(1),
+    }
 }
 
 pub fn shown() -> Credentials {

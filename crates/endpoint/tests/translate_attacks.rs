@@ -1,0 +1,508 @@
+//! An active gateway in mode `translate`: the table of docs/specs/translate.md, cell by cell. The
+//! gateway has a `terminate` key for the same device in all of it.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod common;
+#[path = "common/translated.rs"]
+mod translated;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{CLIENT, IDENTITY, SERVER, body};
+use hedgerow_coap::Code;
+use hedgerow_core::{DropReason, Peer, PeerFault, PeerId};
+use hedgerow_endpoint::{Config, ForwardSecrecy, SecurityPolicy, TranslateError};
+use hedgerow_handshake::Settings;
+use hedgerow_proxy::NotPermitted;
+use hedgerow_record::{CipherSuite, Error, TranslateForm, TranslateStatus};
+use hedgerow_sim::World;
+use translated::{
+    Attack, Between, DEVICE, GATEWAY, Net, OTHER, TERMINATE, Trio, Way, at, defaults, device, end,
+    end_to_end, trio,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const CCM_8: CipherSuite = CipherSuite::TLS_PSK_WITH_AES_128_CCM_8;
+
+fn config() -> Config {
+    let policy = SecurityPolicy::default().for_end_to_end(ForwardSecrecy::Optional);
+    Config {
+        security: Arc::new(policy),
+        ..defaults(CCM_8)
+    }
+}
+
+fn between() -> Between {
+    Between::new(TranslateForm::Short, "a", "a")
+}
+
+fn net(between: Between) -> (Net, Trio) {
+    let mut world = World::new(11);
+    let trio = trio(&mut world, between, &config());
+    (world, trio)
+}
+
+/// Asks for a body of the length that `payload` names.
+fn ask(world: &mut Net, trio: Trio, payload: &[u8]) {
+    let shown = end_to_end();
+    at(world, trio.client, |host, env, out| {
+        host.ask(env, out, &shown, Code::GET, payload)
+    });
+}
+
+/// A world with a session in it, and one answer.
+fn session() -> (Net, Trio) {
+    let (mut world, trio) = net(between());
+    ask(&mut world, trio, b"1");
+    world.run_for(3 * SECOND).unwrap();
+    assert_eq!(
+        trio.client(&world).established,
+        [Peer::EndToEndPsk(PeerId(2))]
+    );
+    assert_eq!(trio.client(&world).responses.len(), 1);
+    assert_eq!(trio.client(&world).drops, []);
+    (world, trio)
+}
+
+fn attack(world: &mut Net, trio: Trio, attack: impl FnMut(Way, Vec<u8>) -> Vec<Vec<u8>> + 'static) {
+    let attack: Attack = Box::new(attack);
+    trio.act(world, |between, _| between.attack = Some(attack));
+}
+
+/// Whatever was done, who asked has the right answer or none, and nothing was done twice.
+fn nothing_wrong(world: &Net, trio: Trio, asked: &[u8], len: usize) {
+    for (code, answer) in trio.client(world).responses.values() {
+        assert_eq!(*code, Code::CONTENT);
+        assert!(*answer == body(1) || *answer == body(len));
+    }
+    let handled = trio.device(world).handled.get(asked);
+    assert!(handled.is_none_or(|&count| count == 1));
+    assert_eq!(trio.client(world).closed + trio.device(world).closed, 0);
+}
+
+fn is_protected(way: Way, bytes: &[u8]) -> bool {
+    match way {
+        Way::ToDevice => bytes[1..5] == [0xfe, 0xfd, 0, 1],
+        Way::ToInternetEnd => bytes[1..3] == [3, 3],
+    }
+}
+
+/// Does something once, to the first protected record of a way.
+fn once(
+    way: Way,
+    mut act: impl FnMut(Vec<u8>) -> Vec<Vec<u8>>,
+) -> impl FnMut(Way, Vec<u8>) -> Vec<Vec<u8>> {
+    let mut is_done = false;
+    move |this, bytes| {
+        if is_done || this != way || !is_protected(this, &bytes) {
+            return vec![bytes];
+        }
+        is_done = true;
+        act(bytes)
+    }
+}
+
+#[test]
+fn flipped_bit_of_a_protected_record_is_found_wherever_it_is() {
+    for (way, header_len) in [(Way::ToDevice, 13), (Way::ToInternetEnd, 5)] {
+        for at in 0.. {
+            let (mut world, trio) = session();
+            let mut is_out = false;
+            let seen = Arc::new(std::sync::Mutex::new(false));
+            let told = Arc::clone(&seen);
+            attack(
+                &mut world,
+                trio,
+                once(way, move |mut bytes| {
+                    match bytes.get_mut(at) {
+                        Some(byte) => *byte ^= 1 << (at % 8),
+                        None => *told.lock().unwrap() = true,
+                    }
+                    vec![bytes]
+                }),
+            );
+            ask(&mut world, trio, b"2");
+            world.run_for(60 * SECOND).unwrap();
+            nothing_wrong(&world, trio, b"2", 2);
+            if *seen.lock().unwrap() {
+                assert!(at > header_len + 8 + 8, "{at} bytes were tried");
+                is_out = true;
+            }
+            let between = trio.between(&world);
+            let answered = trio.client(&world).responses.len() == 2;
+            if is_out {
+                assert!(answered && trio.client(&world).drops.is_empty());
+                break;
+            }
+            match way {
+                Way::ToDevice => {
+                    assert!(!trio.device(&world).drops.is_empty(), "byte {at}");
+                    assert!(answered, "byte {at}");
+                }
+                // A length decides where the stream goes on: either nothing does, or what is left
+                // makes no sense. The stream then has ended as truncated, or not at all.
+                Way::ToInternetEnd if (3..5).contains(&at) => {
+                    let is_found =
+                        between.failed.is_some() || !trio.client(&world).drops.is_empty();
+                    let mut world = world;
+                    trio.act(&mut world, |between, _| between.cut());
+                    let failed = trio.between(&world).failed.unwrap();
+                    let is_within = TranslateError::Truncated {
+                        is_within_record: true,
+                    };
+                    assert!(is_found || failed == is_within, "byte {at}: {failed}");
+                }
+                Way::ToInternetEnd if (1..3).contains(&at) => {
+                    let failed = between.failed.unwrap();
+                    let is_class =
+                        matches!(failed, TranslateError::Framing(Error::UnknownClass { .. }));
+                    assert!(is_class, "byte {at}: {failed}");
+                }
+                Way::ToInternetEnd => {
+                    let is_dropped = !trio.client(&world).drops.is_empty();
+                    assert!(is_dropped || !between.dropped.is_empty(), "byte {at}");
+                    assert!(answered, "byte {at}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn record_in_the_other_class_is_dropped_in_a_session() {
+    let (mut world, trio) = session();
+    attack(
+        &mut world,
+        trio,
+        once(Way::ToInternetEnd, |mut bytes| {
+            bytes[1..3].copy_from_slice(&[0xfe, 0xfd]);
+            vec![bytes]
+        }),
+    );
+    ask(&mut world, trio, b"2");
+    world.run_for(10 * SECOND).unwrap();
+    nothing_wrong(&world, trio, b"2", 2);
+    assert_eq!(trio.client(&world).drops.len(), 1);
+    // A record in clear as if it were protected.
+    trio.act(&mut world, |between, now| {
+        between.inject(now, b"\x16\x03\x03\0\x0c\x14\0\0\0\0\x01\0\0\0\0\0\0");
+    });
+    world.run_for(SECOND).unwrap();
+    let dropped = &trio.between(&world).dropped;
+    assert_eq!(*dropped, [DropReason::NonceNotRecordNumber]);
+    assert_eq!(trio.client(&world).responses.len(), 2);
+}
+
+#[test]
+fn replayed_records_are_dropped_at_both_ends() {
+    let (mut world, trio) = session();
+    attack(&mut world, trio, |_, bytes| vec![bytes.clone(), bytes]);
+    ask(&mut world, trio, b"3000");
+    world.run_for(30 * SECOND).unwrap();
+    nothing_wrong(&world, trio, b"3000", 3_000);
+    assert_eq!(trio.client(&world).responses.len(), 2);
+    for end in [trio.client(&world), trio.device(&world)] {
+        assert!(end.drops.len() >= 3);
+        assert!(end.drops.iter().all(|&drop| drop == DropReason::Replayed));
+    }
+}
+
+/// Within the window a record that was held back counts, as DTLS has it; CoAP has no use for an answer
+/// that came before. Beyond the window it is too old.
+#[test]
+fn record_held_back_is_taken_within_the_window_and_is_nobody_elses_answer() {
+    for (requests, reason) in [(1, DropReason::Unmatched), (70, DropReason::TooOld)] {
+        let (mut world, trio) = session();
+        let held = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let keep = Arc::clone(&held);
+        attack(
+            &mut world,
+            trio,
+            once(Way::ToInternetEnd, move |bytes| {
+                *keep.lock().unwrap() = bytes;
+                Vec::new()
+            }),
+        );
+        for _ in 0..requests {
+            ask(&mut world, trio, b"2");
+            world.run_for(5 * SECOND).unwrap();
+        }
+        let answers = trio.client(&world).responses.len();
+        assert_eq!(answers, requests + 1);
+        let held = held.lock().unwrap().clone();
+        trio.act(&mut world, |between, now| between.inject(now, &held));
+        world.run_for(SECOND).unwrap();
+        assert_eq!(trio.client(&world).responses.len(), answers);
+        let last = trio.client(&world).drops.last();
+        assert_eq!(last, Some(&reason));
+    }
+}
+
+#[test]
+fn records_of_another_session_or_direction_are_dropped() {
+    let other = Arc::new(std::sync::Mutex::new((Vec::new(), Vec::new())));
+    let keep = Arc::clone(&other);
+    let (mut elsewhere, its) = {
+        let mut world = World::new(12);
+        let trio = trio(&mut world, between(), &config());
+        (world, trio)
+    };
+    attack(&mut elsewhere, its, move |way, bytes| {
+        if is_protected(way, &bytes) {
+            match way {
+                Way::ToDevice => keep.lock().unwrap().0.clone_from(&bytes),
+                Way::ToInternetEnd => keep.lock().unwrap().1.clone_from(&bytes),
+            }
+        }
+        vec![bytes]
+    });
+    for payload in [b"5", b"6", b"7"] {
+        ask(&mut elsewhere, its, payload);
+        elsewhere.run_for(3 * SECOND).unwrap();
+    }
+    let (to_device, to_end) = other.lock().unwrap().clone();
+    assert!(!to_device.is_empty() && !to_end.is_empty());
+
+    let (mut world, trio) = session();
+    trio.act(&mut world, |between, now| between.inject(now, &to_end));
+    world.send(GATEWAY, DEVICE, &to_device);
+    // The device's own record back to it: as it stands in a datagram.
+    let mut reflected = to_end[..1].to_vec();
+    reflected.extend([0xfe, 0xfd]);
+    reflected.extend(&to_end[5..13]);
+    reflected.extend(&to_end[3..]);
+    world.send(GATEWAY, DEVICE, &reflected);
+    world.run_for(SECOND).unwrap();
+    let failed = DropReason::AuthenticationFailed;
+    assert_eq!(trio.client(&world).drops, [failed]);
+    assert_eq!(trio.device(&world).drops, [failed, failed]);
+    ask(&mut world, trio, b"2");
+    world.run_for(3 * SECOND).unwrap();
+    assert_eq!(trio.client(&world).responses.len(), 2);
+}
+
+#[test]
+fn other_devices_and_the_gateway_itself_establish_nothing() {
+    // Another device with the same identity and a key of its own, and the gateway with its own key.
+    for psk in [&b"another device's"[..], TERMINATE] {
+        let (mut world, trio) = net(between().leading_to(OTHER));
+        let other = device(&mut world, OTHER, &[(IDENTITY, psk)], &config());
+        ask(&mut world, trio, b"2");
+        world.run_for(120 * SECOND).unwrap();
+        for end in [trio.client(&world), end(&world, other), trio.device(&world)] {
+            assert_eq!(end.established, []);
+            assert!(end.handled.is_empty() && end.responses.is_empty());
+        }
+        assert!(end(&world, other).handshakes_failed.len() == 1);
+        let failed = &trio.client(&world).failed;
+        assert_eq!(*failed, [PeerFault::CredentialsRefused.into()]);
+    }
+}
+
+#[test]
+fn other_form_and_refusals_end_the_connection_and_no_other_form_is_tried() {
+    let (mut world, trio) = net(between());
+    attack(&mut world, trio, |_, mut bytes| {
+        if bytes.starts_with(b"HGTR") {
+            bytes[5] = 2;
+        }
+        vec![bytes]
+    });
+    ask(&mut world, trio, b"2");
+    world.run_for(SECOND).unwrap();
+    assert_eq!(trio.between(&world).failed, Some(TranslateError::OtherForm));
+
+    // It says short and writes long.
+    let (mut world, trio) = net(between());
+    attack(&mut world, trio, |way, bytes| match way {
+        Way::ToInternetEnd if !bytes.starts_with(b"HGTR") => {
+            vec![[&bytes[..3], &[0; 8], &bytes[3..]].concat()]
+        }
+        _ => vec![bytes],
+    });
+    ask(&mut world, trio, b"2");
+    world.run_for(120 * SECOND).unwrap();
+    assert_eq!(trio.client(&world).established, []);
+    assert_eq!(trio.device(&world).established, []);
+
+    for (asked, why, error, status) in [
+        ("b", None, TranslateError::Refused, TranslateStatus::Refused),
+        (
+            "a",
+            Some(NotPermitted::Refused),
+            TranslateError::Refused,
+            TranslateStatus::Refused,
+        ),
+        (
+            "a",
+            Some(NotPermitted::Busy),
+            TranslateError::Busy,
+            TranslateStatus::Busy,
+        ),
+    ] {
+        let between = Between::new(TranslateForm::Short, asked, "a");
+        let between = match why {
+            Some(why) => between.refusing(why),
+            None => between,
+        };
+        let (mut world, trio) = net(between);
+        ask(&mut world, trio, b"2");
+        world.run_for(SECOND).unwrap();
+        let between = trio.between(&world);
+        assert_eq!(
+            (between.failed, between.status),
+            (Some(error), Some(status))
+        );
+        assert_eq!(world.account(GATEWAY, DEVICE).sent, 0);
+    }
+}
+
+#[test]
+fn weaker_offer_is_found_out_by_both_ends() {
+    let suites = [CipherSuite::TLS_PSK_WITH_AES_128_CCM, CCM_8];
+    let config = Config {
+        handshake: Settings::new(&suites),
+        ..config()
+    };
+    for is_attacked in [false, true] {
+        let mut world = World::new(11);
+        let trio = trio(&mut world, between(), &config);
+        if is_attacked {
+            // TLS_PSK_WITH_AES_128_CCM becomes a suite that nobody has.
+            attack(&mut world, trio, |way, mut bytes| {
+                let at = bytes
+                    .windows(4)
+                    .position(|at| at == [0xc0, 0xa4, 0xc0, 0xa8]);
+                if let (Way::ToDevice, Some(at)) = (way, at) {
+                    bytes[at..at + 2].copy_from_slice(&[0xfa, 0xfa]);
+                }
+                vec![bytes]
+            });
+        }
+        ask(&mut world, trio, b"2");
+        world.run_for(120 * SECOND).unwrap();
+        let established = usize::from(!is_attacked);
+        assert_eq!(trio.client(&world).established.len(), established);
+        assert_eq!(trio.device(&world).established.len(), established);
+        assert_eq!(trio.client(&world).responses.len(), established);
+    }
+}
+
+/// handshake_failure, and a close_notify that nobody authenticated.
+const ALERTS: [[u8; 7]; 2] = [
+    *b"\x15\xfe\xfd\0\x02\x02\x28",
+    *b"\x15\xfe\xfd\0\x02\x01\x00",
+];
+
+#[test]
+fn alert_in_clear_ends_a_handshake_at_most() {
+    for alert in ALERTS {
+        let (mut world, trio) = net(between());
+        ask(&mut world, trio, b"2");
+        world.run_for(Duration::from_millis(40)).unwrap();
+        assert!(trio.between(&world).is_accepted);
+        trio.act(&mut world, |between, now| between.inject(now, &alert));
+        world.run_for(Duration::from_millis(20)).unwrap();
+        assert_eq!(trio.client(&world).established, []);
+        assert_eq!(trio.client(&world).closed, 0);
+        assert_eq!(trio.client(&world).failed.len(), 1);
+
+        let (mut world, trio) = session();
+        trio.act(&mut world, |between, now| between.inject(now, &alert));
+        let mut datagram = alert[..3].to_vec();
+        datagram.extend([0, 0, 0, 0, 0, 0, 0, 99]);
+        datagram.extend(&alert[3..]);
+        world.send(GATEWAY, DEVICE, &datagram);
+        world.run_for(SECOND).unwrap();
+        assert_eq!(trio.client(&world).drops.len(), 1);
+        assert_eq!(trio.device(&world).drops.len(), 1);
+        ask(&mut world, trio, b"2");
+        world.run_for(3 * SECOND).unwrap();
+        nothing_wrong(&world, trio, b"2", 2);
+        assert_eq!(
+            trio.client(&world).responses.len(),
+            2,
+            "the session goes on"
+        );
+    }
+}
+
+#[test]
+fn end_of_the_connection_is_no_orderly_close() {
+    let (mut world, trio) = session();
+    trio.act(&mut world, |between, _| between.cut());
+    let failed = trio.between(&world).failed;
+    let truncated = TranslateError::Truncated {
+        is_within_record: false,
+    };
+    assert_eq!(failed, Some(truncated));
+    world.run_for(SECOND).unwrap();
+    assert_eq!(trio.client(&world).closed, 0);
+    assert_eq!(trio.device(&world).closed, 0);
+    // What is an orderly close: the device's, under the session.
+    let (mut world, trio) = session();
+    at(&mut world, trio.client, |host, env, out| {
+        let (association, _) = host.responses.keys().next().copied().unwrap();
+        host.endpoint.close(env, association).unwrap();
+        host.flush(env, out);
+    });
+    world.run_for(SECOND).unwrap();
+    assert_eq!(trio.device(&world).closed, 1);
+}
+
+#[test]
+fn forged_notices_end_a_handshake_at_most() {
+    let misnumbered = b"\0\0\0\0\x03\x01\0\x25";
+    let (mut world, trio) = net(between());
+    ask(&mut world, trio, b"2");
+    world.run_for(Duration::from_millis(40)).unwrap();
+    trio.act(&mut world, |between, now| between.inject(now, misnumbered));
+    world.run_for(SECOND).unwrap();
+    let failed = trio.between(&world).failed;
+    assert_eq!(failed, Some(TranslateError::NonceNotRecordNumber));
+
+    let (mut world, trio) = session();
+    trio.act(&mut world, |between, now| {
+        between.inject(now, misnumbered);
+        between.inject(now, b"\0\0\0\0\x03\x02\0\x01");
+    });
+    world.run_for(SECOND).unwrap();
+    let between = trio.between(&world);
+    assert_eq!(between.failed, None);
+    assert_eq!(between.dropped, [DropReason::NonceNotRecordNumber]);
+    assert_eq!(between.refused, [1]);
+    // Told that a datagram of one byte was too long, the endpoint goes no lower than its bound.
+    at(&mut world, trio.client, |host, _, _| {
+        host.endpoint.datagram_refused(common::Place(SERVER), 1);
+    });
+    ask(&mut world, trio, b"2000");
+    world.run_for(60 * SECOND).unwrap();
+    nothing_wrong(&world, trio, b"2000", 2_000);
+    assert_eq!(trio.client(&world).responses.len(), 2);
+    assert!(world.account(CLIENT, SERVER).sent < 200);
+}
+
+/// A device whose nonces are no record numbers, as OpenSSL's GCM has them, in the short form: the gateway
+/// can't carry its Finished and says so, and the end names what is wrong.
+#[test]
+fn device_with_other_nonces_is_named_as_such() {
+    let (mut world, trio) = net(between());
+    world.direction(DEVICE, GATEWAY).rewrite(|datagram| {
+        let protected = datagram.windows(4).position(|at| at == [0xfe, 0xfd, 0, 1]);
+        if let Some(at) = protected {
+            datagram[at + 12..at + 20].copy_from_slice(&[0xa5; 8]);
+        }
+        protected.is_some()
+    });
+    ask(&mut world, trio, b"2");
+    world.run_for(10 * SECOND).unwrap();
+    let between = trio.between(&world);
+    assert_eq!(between.failed, Some(TranslateError::NonceNotRecordNumber));
+    assert!(
+        between
+            .dropped_by_gateway
+            .contains(&DropReason::NonceNotRecordNumber)
+    );
+    assert_eq!(trio.client(&world).established, []);
+}
