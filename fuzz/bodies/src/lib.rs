@@ -49,6 +49,7 @@ mod http_request;
 mod leg;
 mod resumption;
 mod tls_machine;
+mod translate;
 mod tunnel_stream;
 mod x509_chain;
 
@@ -72,6 +73,7 @@ pub use http_request::http_request;
 pub use leg::{CONFIG as LEG_CONFIG, leg};
 pub use resumption::{report_resumption_reached, resumption, resumption_reached};
 pub use tls_machine::{report_tls_reached, tls_machine, tls_machine_reached};
+pub use translate::translate;
 pub use tunnel_stream::tunnel_stream;
 pub use x509_chain::x509_chain;
 
@@ -105,6 +107,7 @@ pub const BODIES: &[Body] = &[
     body("resumption", resumption),
     body("tls_machine", tls_machine),
     body("tunnel_stream", tunnel_stream),
+    body("translate", translate),
     body("x509_chain", x509_chain),
 ];
 
