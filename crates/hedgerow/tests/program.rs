@@ -101,6 +101,27 @@ fn demonstration_can_be_used_as_it_says_and_leaves_nothing_behind() {
         let uri = format!("{}/temperature", word_after("thermometer"));
         let direct = hedgerow(&["get", "--keys", keys.to_str().unwrap(), &uri]);
         assert_eq!((direct.code(), direct.stderr()), (0, ""));
+        // What the gateway saw in each mode.
+        let line = |mode: &str| {
+            let start = format!("  {mode} ");
+            said.iter().find(|line| line.starts_with(&start)).unwrap()
+        };
+        assert!(line("terminate").contains("GET /temperature, status 200"));
+        assert!(line("terminate").ends_with("all of it"));
+        assert!(line("tunnel").contains(" application_data"));
+        assert!(line("tunnel").contains("none of it found; the PSK identity was"));
+        let asked = said.iter().find(|line| line.contains("--mode tunnel"));
+        // The folder's name has a space in it, so that paths are quoted.
+        let parts = asked.unwrap().split('\'').enumerate();
+        let words: Vec<_> = parts
+            .flat_map(|(index, part)| match index % 2 {
+                0 => part.split_whitespace().collect(),
+                _ => vec![part],
+            })
+            .skip(1)
+            .collect();
+        let through = hedgerow(&words);
+        assert_eq!((through.code(), through.stderr()), (0, ""), "{words:?}");
         // What is printed ends up in scroll-back and logs: no key is in it.
         let text = fs::read_to_string(&keys).unwrap();
         let key_of = |line: &str| {
@@ -109,8 +130,8 @@ fn demonstration_can_be_used_as_it_says_and_leaves_nothing_behind() {
                 .map(str::to_owned)
         };
         let drawn: Vec<_> = text.lines().filter_map(key_of).collect();
-        // One for each device over UDP, and the same over TCP.
-        assert_eq!(drawn.len(), 6);
+        // One for each device over UDP, and the same over TCP; and one that the gateway hasn't.
+        assert_eq!(drawn.len(), 9);
         assert!(
             drawn
                 .iter()

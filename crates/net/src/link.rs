@@ -1,5 +1,6 @@
 //! A link: datagrams to and from one peer, by whatever carries them.
 
+use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -19,6 +20,18 @@ pub struct DatagramLink {
     incoming: mpsc::Receiver<Vec<u8>>,
     max_datagram_len: usize,
     shared: Arc<LinkShared>,
+    observer: Option<Observer>,
+}
+
+/// Whoever looks on.
+struct Observer(Box<Look>);
+
+type Look = dyn Fn(&[u8]) + Send + Sync;
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Observer(..)")
+    }
 }
 
 /// The carrier's end of a link. Dropping it ends the link, as [`CarrierFailure::Gone`] if nothing else
@@ -75,6 +88,7 @@ pub fn datagram_link(places: usize, max_datagram_len: usize) -> (DatagramLink, L
         incoming,
         max_datagram_len,
         shared: Arc::clone(&shared),
+        observer: None,
     };
     let carrier = LinkCarrier {
         outgoing: LinkOutgoing(outgoing),
@@ -92,6 +106,20 @@ impl DatagramLink {
         self.max_datagram_len
     }
 
+    /// Shows each datagram, in both directions, to `observer`: what whoever carries them sees. It has to
+    /// return at once.
+    #[must_use]
+    pub fn observed(mut self, observer: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Observer(Box::new(observer)));
+        self
+    }
+
+    fn show(&self, datagram: &[u8]) {
+        if let Some(Observer(observer)) = &self.observer {
+            observer(datagram);
+        }
+    }
+
     pub(crate) fn shared(&self) -> Arc<LinkShared> {
         Arc::clone(&self.shared)
     }
@@ -107,7 +135,9 @@ impl DatagramLink {
     /// Waits for a datagram; what came before the end is there before it.
     pub(crate) async fn receive(&mut self) -> Result<Vec<u8>, CarrierFailure> {
         let received = self.incoming.recv().await;
-        received.ok_or_else(|| self.shared.failure())
+        let datagram = received.ok_or_else(|| self.shared.failure())?;
+        self.show(&datagram);
+        Ok(datagram)
     }
 
     /// Hands a datagram to the carrier, which never waits.
@@ -118,6 +148,9 @@ impl DatagramLink {
             return Err(LinkRefusal::TooLong { len, max });
         }
         let sent = self.outgoing.try_send(datagram.to_vec());
+        if sent.is_ok() {
+            self.show(datagram);
+        }
         sent.map_err(|error| match error {
             TrySendError::Full(_) => {
                 count(&self.shared.full_outwards);

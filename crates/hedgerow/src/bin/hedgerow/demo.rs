@@ -1,18 +1,19 @@
 //! `hedgerow` without a command: three simulated devices and a gateway in front of them.
 
 use std::io::{self, ErrorKind, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
 use hedgerow::devices::{Device, DeviceServer, Lamp, Meter, Thermometer};
 use hedgerow::presets;
 use hedgerow_core::{PeerId, Psk};
-use hedgerow_gateway::{Config, Gateway, Running, Security, StartError};
+use hedgerow_gateway::{Config, Gateway, Mode, Running, Security, StartError, User};
 use hedgerow_net::{Handler, KeyStore, Node, StreamServer};
 use hedgerow_proxy::Methods;
 
-use crate::demo_keys::{self, IDENTITY, KeyFiles, KeyText};
+use crate::demo_keys::{self, END_TO_END_IDENTITY, IDENTITY, KeyFiles, KeyText, ServerKeys};
+use crate::demo_modes::{self, Stage};
 use crate::exit::{Class, Failure};
 use crate::gateway;
 use crate::shutdown::Shutdown;
@@ -27,14 +28,23 @@ pub(crate) async fn run(listen: SocketAddr) -> Result<(), Failure> {
         Simulated::start("lamp", lamp, Lamp::new()).await?,
         Simulated::start("meter", meter, Meter::new()).await?,
     ];
-    let gateway = start_gateway(listen, &devices).await?;
-    // Written last: whatever fails before leaves nothing behind.
-    let keys = devices
-        .each_ref()
-        .map(|it| (it.name, [it.uri(), it.tcp_uri()], &it.key));
-    let files = KeyFiles::write(&keys).map_err(|error| local(&error))?;
+    let token = demo_keys::draw().map_err(|error| local(&error))?;
+    let gateway = start_gateway(listen, &devices, &token).await?;
     let http = gateway.http_addr().unwrap_or(listen);
-    print(&invitation(http, &devices, &files));
+    let [thermometer, ..] = &devices;
+    let modes = demo_modes::show(&Stage {
+        http: reachable(http),
+        token: &token,
+        device: thermometer.name,
+        port: thermometer.node.local_addr().port(),
+        identity: END_TO_END_IDENTITY,
+        key: &thermometer.end_to_end_key,
+    })
+    .await?;
+    // Written last: whatever fails before leaves nothing behind.
+    let keys = devices.each_ref().map(Simulated::keys);
+    let files = KeyFiles::write(&keys, &token).map_err(|error| local(&error))?;
+    print(&invitation(http, &devices, &files, &modes));
     shutdown.requested().await;
     print("\nClosing.\n");
     drop(files);
@@ -55,6 +65,8 @@ struct Simulated {
     tcp: StreamServer,
     /// What people use. The gateway has a key of its own, which never leaves the process.
     key: KeyText,
+    /// What people use through the gateway, which hasn't got it.
+    end_to_end_key: KeyText,
     gateway_key: KeyText,
 }
 
@@ -65,7 +77,7 @@ impl Simulated {
         device: impl Device + Send + 'static,
     ) -> Result<Self, Failure> {
         let draw = || demo_keys::draw().map_err(|error| local(&error));
-        let (key, gateway_key) = (draw()?, draw()?);
+        let (key, end_to_end_key, gateway_key) = (draw()?, draw()?, draw()?);
         let store = KeyStore::new();
         for (identity, key, peer) in [(GATEWAY_IDENTITY, &gateway_key, 1), (IDENTITY, &key, 2)] {
             let psk = Psk::new(key.as_bytes()).map_err(|error| misuse(&error))?;
@@ -73,6 +85,12 @@ impl Simulated {
                 .insert(identity, psk, PeerId(peer))
                 .map_err(|error| Failure::new(Class::Local, error.to_string()))?;
         }
+        let psk = Psk::new(end_to_end_key.as_bytes())
+            .and_then(Psk::into_end_to_end)
+            .map_err(|error| misuse(&error))?;
+        store
+            .insert(END_TO_END_IDENTITY, psk, PeerId(3))
+            .map_err(|error| Failure::new(Class::Local, error.to_string()))?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let server = Arc::new(DeviceServer::new(device));
         let handler = move |request| {
@@ -92,8 +110,23 @@ impl Simulated {
             node,
             tcp,
             key,
+            end_to_end_key,
             gateway_key,
         })
+    }
+
+    fn keys(&self) -> ServerKeys<'_> {
+        ServerKeys {
+            name: self.name,
+            uris: vec![self.uri(), self.tcp_uri()],
+            key: &self.key,
+            behind_gateway: (self.uri_at_gateway(), &self.end_to_end_key),
+        }
+    }
+
+    /// Its name, as the gateway's configuration has it, with its port.
+    fn uri_at_gateway(&self) -> String {
+        format!("coaps://{}:{}", self.name, self.node.local_addr().port())
     }
 
     fn uri(&self) -> String {
@@ -105,13 +138,19 @@ impl Simulated {
     }
 }
 
-async fn start_gateway(listen: SocketAddr, devices: &[Simulated]) -> Result<Running, Failure> {
-    let mut config = Config::default().with_http(listen);
+async fn start_gateway(
+    listen: SocketAddr,
+    devices: &[Simulated],
+    token: &str,
+) -> Result<Running, Failure> {
+    let user = User::with_token(IDENTITY, token.as_bytes());
+    let mut config = Config::default().with_http(listen).with_user(user);
     for device in devices {
         let security = Security::psk(GATEWAY_IDENTITY, device.gateway_key.as_bytes())
             .map_err(|error| misuse(&error))?;
         let described = hedgerow_gateway::Device::new(device.name, device.uri(), security);
         let examples = examples(device.name).iter();
+        let described = described.with_modes(&[Mode::Terminate, Mode::Tunnel]);
         let described = examples.fold(described.with_methods(device.methods), |it, example| {
             it.with_example(*example)
         });
@@ -133,13 +172,16 @@ async fn start_gateway(listen: SocketAddr, devices: &[Simulated]) -> Result<Runn
 }
 
 /// Says what runs, and what to try.
-fn invitation(http: SocketAddr, devices: &[Simulated; 3], files: &KeyFiles) -> String {
+fn invitation(http: SocketAddr, devices: &[Simulated; 3], files: &KeyFiles, modes: &str) -> String {
+    let [behind, ..] = devices.each_ref().map(Simulated::uri_at_gateway);
+    let token = quoted(&files.token());
     let [thermometer, lamp, meter] = devices.each_ref().map(Simulated::uri);
     let [_, _, meter_tcp] = devices.each_ref().map(Simulated::tcp_uri);
     let program = std::env::current_exe().unwrap_or_else(|_| "hedgerow".into());
     let program = quoted(&program);
     let keys = quoted(files.all());
     let bare = quoted(&files.of("thermometer"));
+    let reachable = reachable(http);
     let authority = thermometer.trim_start_matches("coaps://");
     format!(
         r#"Hedgerow: three simulated devices, and a gateway from HTTP in front of them.
@@ -172,6 +214,13 @@ The same over TCP and TLS; each device listens there too, at a port of its own:
 
   {program} get --keys {keys} {meter_tcp}/reading
 
+Through the gateway, which has another key and reads nothing (mode tunnel):
+
+  {program} get --keys {keys} --via http://{reachable} --mode tunnel --token-file {token} {behind}/temperature
+
+What the gateway saw of one GET /temperature in each mode, asked just now:
+
+{modes}
 With other programs (whoever else uses this machine can read the key on their command lines):
 
   coap-client-openssl -m get -u {IDENTITY} -k "$(cat {bare})" {thermometer}/temperature
@@ -180,6 +229,15 @@ With other programs (whoever else uses this machine can read the key on their co
 Ctrl-C ends it.
 "#
     )
+}
+
+/// Where a gateway is reached from this host that may listen at all addresses.
+fn reachable(http: SocketAddr) -> SocketAddr {
+    match http {
+        SocketAddr::V4(at) if at.ip().is_unspecified() => (Ipv4Addr::LOCALHOST, at.port()).into(),
+        SocketAddr::V6(at) if at.ip().is_unspecified() => (Ipv6Addr::LOCALHOST, at.port()).into(),
+        other => other,
+    }
 }
 
 /// Quotes a path for a shell where it needs it.

@@ -3,13 +3,17 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use hedgerow_core::KeyPurpose;
 use zeroize::Zeroizing;
 
-use crate::key_file;
+use crate::key_file::write_entry;
 use crate::private_folder::PrivateFolder;
 
 /// The identity that people use with the simulated devices.
 pub(crate) const IDENTITY: &str = "demo";
+
+/// The identity that people use with them through the gateway, which hasn't its keys.
+pub(crate) const END_TO_END_IDENTITY: &str = "demo-end-to-end";
 
 /// A key as text: 32 hexadecimal digits, and with them 128 random bits.
 ///
@@ -35,6 +39,16 @@ pub(crate) fn draw() -> io::Result<KeyText> {
     Ok(text)
 }
 
+/// The keys that people use with one server.
+#[derive(Debug)]
+pub(crate) struct ServerKeys<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) uris: Vec<String>,
+    pub(crate) key: &'a KeyText,
+    /// Its URI at the gateway, and the key that the gateway hasn't.
+    pub(crate) behind_gateway: (String, &'a KeyText),
+}
+
 /// The files with the keys of one run. Dropping it removes them.
 #[derive(Debug)]
 pub(crate) struct KeyFiles {
@@ -43,15 +57,13 @@ pub(crate) struct KeyFiles {
 }
 
 impl KeyFiles {
-    /// Writes the keys of the servers given by name, URIs and key: one file for `--keys`, and one
-    /// file a server with the bare key for other programs.
+    /// Writes the keys of servers: one file for `--keys`, and one file a server with the bare key for
+    /// other programs; and the token for the gateway.
     ///
     /// # Errors
     ///
     /// Those of the operating system. What was written is removed then.
-    pub(crate) fn write<const URIS: usize>(
-        servers: &[(&str, [String; URIS], &KeyText)],
-    ) -> io::Result<Self> {
+    pub(crate) fn write(servers: &[ServerKeys<'_>], token: &KeyText) -> io::Result<Self> {
         let mut random = [0_u8; 8];
         getrandom::fill(&mut random)?;
         let mut folder =
@@ -60,12 +72,21 @@ impl KeyFiles {
         text.push_str(
             "# Keys of one run of hedgerow's demonstration, for `hedgerow get --keys`.\n",
         );
-        for (name, uris, key) in servers {
-            for uri in uris {
-                key_file::write_entry(&mut text, uri, IDENTITY, key);
+        for server in servers {
+            for uri in &server.uris {
+                write_entry(&mut text, uri, IDENTITY, server.key, KeyPurpose::Hop);
             }
-            folder.write(&format!("{name}.key"), key.as_bytes())?;
+            let (uri, key) = &server.behind_gateway;
+            write_entry(
+                &mut text,
+                uri,
+                END_TO_END_IDENTITY,
+                key,
+                KeyPurpose::EndToEnd,
+            );
+            folder.write(&format!("{}.key", server.name), server.key.as_bytes())?;
         }
+        folder.write("token", token.as_bytes())?;
         let all = folder.write("keys.toml", text.as_bytes())?;
         Ok(Self { folder, all })
     }
@@ -73,6 +94,11 @@ impl KeyFiles {
     /// Returns the file for `--keys`.
     pub(crate) fn all(&self) -> &Path {
         &self.all
+    }
+
+    /// Returns the file with the token for the gateway.
+    pub(crate) fn token(&self) -> PathBuf {
+        self.folder.path().join("token")
     }
 
     /// Returns the file with the bare key of one server.
@@ -86,6 +112,7 @@ mod tests {
     use hedgerow_coap::CoapUri;
 
     use super::*;
+    use crate::key_file;
 
     #[test]
     fn keys_are_drawn_anew_and_are_text_of_32_digits() {
@@ -98,7 +125,18 @@ mod tests {
     fn what_is_written_is_found_again_and_removed_in_the_end() {
         let key = draw().unwrap();
         let uri = "coaps://127.0.0.1:4000";
-        let files = KeyFiles::write(&[("lamp", [uri.to_owned()], &key)]).unwrap();
+        let (end_to_end, token) = (draw().unwrap(), draw().unwrap());
+        let server = ServerKeys {
+            name: "lamp",
+            uris: vec![uri.to_owned()],
+            key: &key,
+            behind_gateway: ("coaps://lamp:4000".to_owned(), &end_to_end),
+        };
+        let files = KeyFiles::write(&[server], &token).unwrap();
+        let behind = CoapUri::parse("coaps://lamp:4000").unwrap();
+        let found = key_file::find(files.all(), &behind).unwrap();
+        assert_eq!(found.purpose(), KeyPurpose::EndToEnd);
+        assert_eq!(std::fs::read(files.token()).unwrap(), token.as_bytes());
         let found = key_file::find(files.all(), &CoapUri::parse(uri).unwrap()).unwrap();
         let key_file::Entry::Psk { identity, psk, .. } = found else {
             panic!("{found:?}");

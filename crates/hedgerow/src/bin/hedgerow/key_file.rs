@@ -54,11 +54,21 @@ pub(crate) fn find(path: &Path, uri: &CoapUri<'_>) -> Result<Entry, Failure> {
 }
 
 /// Writes one table of the file.
-pub(crate) fn write_entry(out: &mut String, uri: &str, identity: &str, key: &str) {
+pub(crate) fn write_entry(
+    out: &mut String,
+    uri: &str,
+    identity: &str,
+    key: &str,
+    purpose: KeyPurpose,
+) {
+    let end_to_end = match purpose {
+        KeyPurpose::Hop => "",
+        KeyPurpose::EndToEnd => "end_to_end = true\n",
+    };
     // Writing to a String doesn't fail. Nothing that the demonstration writes needs escaping.
     let _ = write!(
         out,
-        "\n[[key]]\nuri = \"{uri}\"\nidentity = \"{identity}\"\nkey = \"{key}\"\n"
+        "\n[[key]]\nuri = \"{uri}\"\nidentity = \"{identity}\"\nkey = \"{key}\"\n{end_to_end}"
     );
 }
 
@@ -304,8 +314,9 @@ mod tests {
 
     fn written() -> String {
         let mut text = "# keys\n".to_owned();
-        write_entry(&mut text, "coaps://127.0.0.1:4000", "one", "key1");
-        write_entry(&mut text, "coaps://lamp.example", "two", "0x0102");
+        let hop = KeyPurpose::Hop;
+        write_entry(&mut text, "coaps://127.0.0.1:4000", "one", "key1", hop);
+        write_entry(&mut text, "coaps://lamp.example", "two", "0x0102", hop);
         text
     }
 

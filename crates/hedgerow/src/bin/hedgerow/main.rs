@@ -5,6 +5,7 @@ mod certificates;
 mod client;
 mod demo;
 mod demo_keys;
+mod demo_modes;
 mod exit;
 mod gateway;
 mod key_file;

@@ -1,0 +1,244 @@
+//! What the demonstration shows of each mode: one request, and what the gateway saw of it.
+
+use std::fmt::Write as _;
+use std::io::{Error, ErrorKind};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hedgerow::presets;
+use hedgerow_coap::Code;
+use hedgerow_core::{PeerId, Psk};
+use hedgerow_net::{
+    Credentials, ForwardSecrecy, GatewayTls, GatewayUser, LinkedNode, RequestMessage,
+    SecurityPolicy, Tunnel, TunnelConfig, TunnelTarget,
+};
+use hedgerow_record::{ContentType, DtlsRecord};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Duration, timeout};
+
+use crate::exit::{Class, Failure};
+
+/// One line of the table: a mode, and what the gateway saw in it.
+#[derive(Debug)]
+pub(crate) struct Line {
+    mode: &'static str,
+    saw: String,
+    plaintext: String,
+}
+
+/// What the modes are shown with.
+#[derive(Debug)]
+pub(crate) struct Stage<'a> {
+    /// Where the gateway listens for HTTP.
+    pub(crate) http: SocketAddr,
+    pub(crate) token: &'a str,
+    /// The device's name at the gateway, and its port there.
+    pub(crate) device: &'a str,
+    pub(crate) port: u16,
+    /// What is shown end to end.
+    pub(crate) identity: &'a str,
+    pub(crate) key: &'a str,
+}
+
+/// Asks for the same resource in each mode.
+pub(crate) async fn show(stage: &Stage<'_>) -> Result<String, Failure> {
+    let shown = async { Ok([terminate(stage).await?, tunnel(stage).await?]) };
+    let lines = timeout(LIMIT, shown).await.unwrap_or_else(|_| {
+        let message = "the demonstration's own request wasn't answered";
+        Err(Failure::new(Class::Timeout, message))
+    })?;
+    Ok(table(&lines))
+}
+
+/// Lines up the columns.
+fn table(lines: &[Line]) -> String {
+    let head = Line {
+        mode: "mode",
+        saw: "what the gateway saw".to_owned(),
+        plaintext: "plaintext".to_owned(),
+    };
+    let lines = || [&head].into_iter().chain(lines);
+    let mode_width = lines().map(|line| line.mode.len()).max().unwrap_or(0);
+    let saw_width = lines().map(|line| line.saw.len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for Line {
+        mode,
+        saw,
+        plaintext,
+    } in lines()
+    {
+        // Writing to a String doesn't fail.
+        let _ = writeln!(
+            text,
+            "  {mode:<mode_width$}  {saw:<saw_width$}  {plaintext}"
+        );
+    }
+    text
+}
+
+/// HTTP ends at the gateway, which asks the device with a key of its own.
+async fn terminate(stage: &Stage<'_>) -> Result<Line, Failure> {
+    let exchange = async {
+        let mut stream = TcpStream::connect(stage.http).await?;
+        let head = format!(
+            "GET /devices/{}{PATH} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+            stage.device
+        );
+        stream.write_all(head.as_bytes()).await?;
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await?;
+        let (head, body) = response
+            .split_once("\r\n\r\n")
+            .ok_or(Error::from(ErrorKind::UnexpectedEof))?;
+        let status = head.split(' ').nth(1).unwrap_or_default().to_owned();
+        Ok::<_, Error>((status, body.to_owned()))
+    };
+    let (status, body) = exchange.await.map_err(|error| local(&error.to_string()))?;
+    Ok(Line {
+        mode: "terminate",
+        saw: format!("GET {PATH}, status {status}, {body:?}"),
+        plaintext: "all of it".to_owned(),
+    })
+}
+
+/// The device's DTLS session is the client's, and the gateway carries its datagrams.
+async fn tunnel(stage: &Stage<'_>) -> Result<Line, Failure> {
+    let failed = |what: &dyn std::fmt::Display| local(&format!("mode tunnel: {what}"));
+    let uri = format!("http://{}", stage.http).parse();
+    let uri = uri.map_err(|error| failed(&error))?;
+    let tls = GatewayTls::nobody().map_err(|error| failed(&error))?;
+    let user = GatewayUser::with_token(stage.token).map_err(|error| failed(&error))?;
+    let config = TunnelConfig {
+        user: Some(user),
+        ..TunnelConfig::new(uri, tls)
+    };
+    let target = TunnelTarget::new(stage.device, stage.port).map_err(|error| failed(&error))?;
+    let tunnel = Tunnel::open(&config, &target).await;
+    let tunnel = tunnel.map_err(|error| failed(&error))?;
+
+    let carried: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
+    let kept = Arc::clone(&carried);
+    let link = tunnel.link.observed(move |datagram| {
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push(datagram.to_vec());
+    });
+    let policy = SecurityPolicy::default().for_end_to_end(ForwardSecrecy::Required);
+    let node = LinkedNode::new(link, presets::client(LIMIT).with_security(policy));
+    let credentials = Psk::new(stage.key.as_bytes())
+        .and_then(Psk::into_end_to_end)
+        .and_then(|psk| Credentials::new(stage.identity, psk, PeerId(0)))
+        .map_err(|error| failed(&error))?;
+    let get = RequestMessage::new(Code::GET).path(PATH);
+    let response = node.request(Some(&Arc::new(credentials)), get).await;
+    node.close().await;
+    let response = response.map_err(|error| failed(&error))?;
+
+    let carried = carried.lock().unwrap_or_else(PoisonError::into_inner);
+    let secrets = [
+        response.payload.as_slice(),
+        PATH.trim_matches('/').as_bytes(),
+    ];
+    Ok(describe(
+        &carried,
+        &target.to_string(),
+        secrets,
+        stage.identity,
+    ))
+}
+
+/// Says what is in datagrams: by their records' headers, and by a search for what was said in them.
+fn describe(carried: &[Vec<u8>], device: &str, secrets: [&[u8]; 2], identity: &str) -> Line {
+    let bytes: usize = carried.iter().map(Vec::len).sum();
+    let mut counts = [
+        (ContentType::Handshake, "handshake", 0_usize),
+        (ContentType::ChangeCipherSpec, "change_cipher_spec", 0),
+        (ContentType::Alert, "alert", 0),
+        (ContentType::ApplicationData, "application_data", 0),
+    ];
+    for datagram in carried {
+        let mut datagram = datagram.clone();
+        let mut rest = datagram.as_mut_slice();
+        while let Ok((record, behind)) = DtlsRecord::decode(rest) {
+            for (content_type, _, count) in &mut counts {
+                if *content_type == record.content_type {
+                    *count = count.saturating_add(1);
+                }
+            }
+            rest = behind;
+        }
+    }
+    let records: Vec<_> = counts
+        .iter()
+        .filter(|(_, _, count)| *count > 0)
+        .map(|(_, name, count)| format!("{count} {name}"))
+        .collect();
+    let has = |wanted: &[u8]| carried.iter().any(|datagram| contains(datagram, wanted));
+    let told = match secrets.into_iter().any(has) {
+        false => "none of it found",
+        true => "FOUND",
+    };
+    let identity = match has(identity.as_bytes()) {
+        true => "; the PSK identity was",
+        false => "",
+    };
+    Line {
+        mode: "tunnel",
+        saw: format!(
+            "{} datagrams with {device}, {bytes} bytes; {}",
+            carried.len(),
+            records.join(", ")
+        ),
+        plaintext: format!("{told}{identity}"),
+    }
+}
+
+fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
+    !wanted.is_empty() && bytes.windows(wanted.len()).any(|window| window == wanted)
+}
+
+fn local(message: &str) -> Failure {
+    Failure::new(Class::Local, message)
+}
+
+/// What is asked for.
+const PATH: &str = "/temperature";
+
+/// How long all modes together may take.
+const LIMIT: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plaintext_that_is_there_is_found() {
+        // A record of application_data in clear, and one of handshake.
+        let clear = b"\x17\xfe\xfd\0\0\0\0\0\0\0\0\0\x0421.5".to_vec();
+        let handshake = b"\x16\xfe\xfd\0\0\0\0\0\0\0\0\0\x02me".to_vec();
+        let secrets = [b"21.5".as_slice(), b"temperature"];
+        let line = describe(&[clear, handshake.clone()], "it:1", secrets, "me");
+        assert_eq!(
+            line.saw,
+            "2 datagrams with it:1, 32 bytes; 1 handshake, 1 application_data"
+        );
+        assert_eq!(line.plaintext, "FOUND; the PSK identity was");
+        let line = describe(&[handshake], "it:1", secrets, "you");
+        assert_eq!(line.plaintext, "none of it found");
+    }
+
+    #[test]
+    fn columns_stand_below_each_other() {
+        let line = |mode, saw: &str| Line {
+            mode,
+            saw: saw.to_owned(),
+            plaintext: "x".to_owned(),
+        };
+        let text = table(&[
+            line("terminate", "a"),
+            line("tunnel", "a longer text than that"),
+        ]);
+        let places: Vec<_> = text.lines().skip(1).map(|line| line.rfind('x')).collect();
+        assert_eq!(places[0], places[1]);
+    }
+}
