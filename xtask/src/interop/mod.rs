@@ -27,6 +27,7 @@ mod sizes;
 mod tls_end;
 mod tls_handshakes;
 mod tshark;
+mod tunnel;
 
 use std::env;
 use std::fs;
@@ -43,7 +44,7 @@ const INSIDE: &str = "--inside-namespace";
 const ONLY: &str = "--only";
 
 /// The groups of cells, each by the name that chooses it.
-const GROUPS: [Group; 13] = [
+const GROUPS: [Group; 14] = [
     Group::of("dtls", handshakes::run),
     Group::of("tls", tls_handshakes::run),
     Group::of("certificates", certificates::run),
@@ -53,6 +54,7 @@ const GROUPS: [Group; 13] = [
     Group::of("coap-tcp", coap_tcp::run),
     Group::of("program", program::run),
     Group::of("tshark", tshark::run),
+    Group::of("tunnel", tunnel::run),
     Group::of("bouncy-castle", bouncy_castle::run),
     Group::of("mbed-tls", mbed_tls::run).built_by(mbed_tls::build),
     Group::of("aiocoap", aiocoap::run).built_by(aiocoap::install),

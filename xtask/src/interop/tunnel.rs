@@ -1,0 +1,288 @@
+//! The mode `tunnel` (RFC 9298) with clients and devices that nobody here wrote: a libcoap server as the
+//! device, HTTP/1.1 by Python's sockets and HTTP/2 by its package h2, and inside the tunnel libcoap's client
+//! and OpenSSL, whose DTLS sessions the gateway has no key of.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use super::cell::{enter, hex};
+use super::coap::{Build, IDENTITY, PSK, start_server};
+use super::peers::{Transport, free_address, wait_for_port};
+use super::program;
+use crate::child::{self, Echo, Finished, Running};
+use crate::table::Table;
+use crate::workspace::Workspace;
+
+/// For one command.
+const LIMIT: Duration = Duration::from_secs(40);
+
+const TOKEN: &str = "interop-token-0123456789";
+
+/// Debian's own, for which Debian has the package h2.
+const PYTHON: &str = "/usr/bin/python3";
+
+/// The versions of HTTP, as the script names them.
+const VERSIONS: [(&str, &str); 2] = [("1", "HTTP/1.1"), ("2", "HTTP/2 (h2)")];
+
+/// What is written through the tunnel, in blocks.
+const BODY_LEN: usize = 5_000;
+
+/// Enters every cell.
+pub(super) fn run(table: &mut Table) {
+    enter(table, "vectors: docs/specs/tunnel.md", vectors);
+    let ready = program::build().and_then(|program| {
+        let script = Workspace::load()?.root.join("peers/masque/forward.py");
+        Ok((program, script))
+    });
+    let (program, script) = match ready {
+        Ok(ready) => ready,
+        Err(error) => {
+            enter(table, "tunnel", || Err(error));
+            return;
+        }
+    };
+    for (version, name) in VERSIONS {
+        let name = |what: &str| format!("{what} in {name} -> gateway");
+        enter(table, &name("libcoap client"), || {
+            Scene::start(&program, &script)?.coap_client(version)
+        });
+        enter(table, &name("OpenSSL s_client"), || {
+            Scene::start(&program, &script)?.s_client(version)
+        });
+        enter(table, &name("what gets no tunnel"), || {
+            Scene::start(&program, &script)?.refusals(version)
+        });
+    }
+}
+
+/// The committed vectors are those that the second reader computes.
+fn vectors() -> Result<String, String> {
+    let folder = Workspace::load()?.root.join("docs/specs/vectors");
+    let mut command = Command::new(PYTHON);
+    command.arg(folder.join("tunnel.py"));
+    let finished = child::run(&mut command, LIMIT, Echo::Hidden)?;
+    let committed = fs::read_to_string(folder.join("tunnel.txt"));
+    let committed = committed.map_err(|error| error.to_string())?;
+    if !finished.is_success() || finished.output != committed {
+        return Err(format!("other vectors: {}", finished.tail(5)));
+    }
+    let cases = committed.lines().filter(|line| line.starts_with("case "));
+    Ok(format!("{} cases, computed anew", cases.count()))
+}
+
+/// A libcoap server, and a gateway that has no key of it.
+struct Scene {
+    _server: Running,
+    gateway: Running,
+    device: SocketAddr,
+    https: SocketAddr,
+    certificate: PathBuf,
+    script: PathBuf,
+}
+
+impl Scene {
+    fn start(program: &Path, script: &Path) -> Result<Self, String> {
+        let (server, _plain, device) = start_server(Build::OpenSsl)?;
+        let (http, https) = (free_address()?, free_address()?);
+        let folder = std::env::temp_dir().join(format!("hedgerow-tunnel-{}", https.port()));
+        fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+        let certificate = folder.join("gateway.pem");
+        let mut make = Command::new("openssl");
+        make.args(["req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"])
+            .args([
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-subj",
+                "/CN=gateway",
+            ])
+            .args(["-addext", "subjectAltName=IP:127.0.0.1", "-keyout"])
+            .arg(folder.join("gateway.key"))
+            .arg("-out")
+            .arg(&certificate);
+        let made = child::run(&mut make, LIMIT, Echo::Hidden)?;
+        if !made.is_success() {
+            return Err(format!("openssl req: {}", made.tail(3)));
+        }
+        let file = folder.join("hedgerow.toml");
+        let text = format!(
+            r#"
+[http]
+listen = "{http}"
+
+[https]
+listen = "{https}"
+certificate = "gateway.pem"
+private_key = "gateway.key"
+
+[[user]]
+name = "interop"
+token = "{TOKEN}"
+
+[[device]]
+name = "real"
+uri = "coaps://{device}"
+modes = ["tunnel"]
+"#
+        );
+        fs::write(&file, text).map_err(|error| error.to_string())?;
+        make_private(&file)?;
+        let mut command = Command::new(program);
+        command
+            .args(["gateway", "--config"])
+            .arg(&file)
+            .stdin(Stdio::null());
+        let gateway = Running::start(&mut command, Echo::Hidden)?;
+        wait_for_port(Transport::Tls, https.port(), &gateway)?;
+        Ok(Self {
+            _server: server,
+            gateway,
+            device,
+            https,
+            certificate,
+            script: script.to_owned(),
+        })
+    }
+
+    /// Starts the client of the tunnel, and returns where it takes datagrams.
+    fn forward(
+        &self,
+        version: &str,
+        authorization: &str,
+        target: &str,
+    ) -> Result<(Running, SocketAddr), String> {
+        let listen = free_address()?;
+        let mut command = Command::new(PYTHON);
+        command
+            .arg(&self.script)
+            .args([version, &self.https.to_string()])
+            .arg(&self.certificate)
+            .args([authorization, target, &listen.to_string()])
+            .stdin(Stdio::null());
+        Ok((Running::start(&mut command, Echo::Hidden)?, listen))
+    }
+
+    fn open(&self, version: &str) -> Result<(Running, SocketAddr), String> {
+        let target = format!("real/{}", self.device.port());
+        let (mut running, listen) = self.forward(version, &format!("Bearer {TOKEN}"), &target)?;
+        if running.wait_for("open\n", LIMIT) {
+            Ok((running, listen))
+        } else {
+            let gateway = self.gateway.output();
+            Err(format!("no tunnel: {} {gateway}", running.output()))
+        }
+    }
+
+    /// Ends the gateway in order, so that the tunnel's client sees the end, and returns what is told of the tunnel.
+    fn told(mut self, tunnel: Running) -> Result<String, String> {
+        let stop = format!("kill -s INT {}", self.gateway.id());
+        let mut command = Command::new("sh");
+        child::run(command.args(["-c", &stop]), LIMIT, Echo::Hidden)?;
+        let ended = tunnel.wait(LIMIT)?;
+        let counts = ended.output.lines().find(|line| line.starts_with("ended "));
+        let counts = match counts {
+            Some(counts) if ended.is_success() => counts.to_owned(),
+            _ => return Err(format!("{}: {}", ended.ending_text(), ended.output)),
+        };
+        if !self.gateway.wait_for("tunnel ended", LIMIT) {
+            return Err(format!("no line for the tunnel: {}", self.gateway.output()));
+        }
+        let log = self.gateway.output();
+        if log.contains(PSK) || log.contains(TOKEN) {
+            return Err(format!("a secret in the log: {log}"));
+        }
+        Ok(counts)
+    }
+
+    fn coap_client(self, version: &str) -> Result<String, String> {
+        let (tunnel, at) = self.open(version)?;
+        let ask = |path: &str, more: &[&str]| -> Result<Finished, String> {
+            let mut command = Command::new(format!("coap-client-{}", Build::OpenSsl.suffix()));
+            command
+                .args(["-u", IDENTITY, "-k", PSK, "-B", "10"])
+                .args(more)
+                .arg(format!("coaps://{at}/{path}"));
+            child::run(&mut command, LIMIT, Echo::Hidden)
+        };
+        // One session, for libcoap's server keeps it: each client has a handshake of its own.
+        let body: String = "hedgerow ".chars().cycle().take(BODY_LEN).collect();
+        let file = self.certificate.with_file_name("body");
+        fs::write(&file, &body).map_err(|error| error.to_string())?;
+        let file = file.display().to_string();
+        let written = ask("example_data", &["-m", "put", "-b", "512", "-f", &file])?;
+        let read = ask("example_data", &["-b", "512"])?;
+        if !read.output.contains(&body) {
+            let (written, read) = (written.tail(3), read.tail(3));
+            return Err(format!("written: {written}; read: {read}"));
+        }
+        let told = self.told(tunnel)?;
+        Ok(format!(
+            "{BODY_LEN} bytes written and read in blocks; {told}"
+        ))
+    }
+
+    fn s_client(self, version: &str) -> Result<String, String> {
+        let (tunnel, at) = self.open(version)?;
+        let mut command = Command::new("openssl");
+        command
+            .args(["s_client", "-dtls1_2", "-connect", &at.to_string()])
+            .args(["-psk", &hex(PSK.as_bytes()), "-psk_identity", IDENTITY])
+            .args(["-cipher", "PSK-AES128-CCM8"]);
+        let finished = child::run(&mut command, LIMIT, Echo::Hidden)?;
+        let cipher = "Cipher is PSK-AES128-CCM8";
+        if !finished.output.contains(cipher) {
+            return Err(format!("no session: {}", finished.tail(12)));
+        }
+        let told = self.told(tunnel)?;
+        Ok(format!("{cipher}; {told}"))
+    }
+
+    fn refusals(self, version: &str) -> Result<String, String> {
+        let port = self.device.port();
+        let real = format!("real/{port}");
+        let bearer = format!("Bearer {TOKEN}");
+        let mut seen = Vec::new();
+        for (authorization, target, status, field) in [
+            (
+                "Bearer another-token-0123456789",
+                real.as_str(),
+                401,
+                "www-authenticate: Bearer realm=",
+            ),
+            (
+                &bearer,
+                "real/1",
+                403,
+                "proxy-status: hedgerow; error=destination_ip_prohibited",
+            ),
+            (
+                &bearer,
+                "192.0.2.1/5684",
+                403,
+                "proxy-status: hedgerow; error=destination_ip_prohibited",
+            ),
+            (
+                &bearer,
+                "real/0",
+                400,
+                "content-type: application/problem+json",
+            ),
+        ] {
+            let (running, _) = self.forward(version, authorization, target)?;
+            let finished = running.wait(LIMIT)?;
+            let is_refused = finished.output.contains(&format!("refused {status}\n"));
+            if !finished.is_success() || !is_refused || !finished.output.contains(field) {
+                return Err(format!("{target}: {}", finished.output));
+            }
+            seen.push(status.to_string());
+        }
+        Ok(seen.join(", "))
+    }
+}
+
+fn make_private(file: &Path) -> Result<(), String> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(file, fs::Permissions::from_mode(0o600)).map_err(|error| error.to_string())
+}
