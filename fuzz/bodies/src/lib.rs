@@ -46,6 +46,7 @@ mod handshake_fragment;
 mod handshake_machine;
 mod hellos;
 mod http_request;
+mod itls;
 mod leg;
 mod resumption;
 mod tls_machine;
@@ -70,6 +71,7 @@ pub use handshake_machine::{
 };
 pub use hellos::hellos;
 pub use http_request::http_request;
+pub use itls::itls;
 pub use leg::{CONFIG as LEG_CONFIG, leg};
 pub use resumption::{report_resumption_reached, resumption, resumption_reached};
 pub use tls_machine::{report_tls_reached, tls_machine, tls_machine_reached};
@@ -103,6 +105,7 @@ pub const BODIES: &[Body] = &[
     body("handshake_machine", handshake_machine),
     body("hellos", hellos),
     body("http_request", http_request),
+    body("itls", itls),
     body("leg", leg),
     body("resumption", resumption),
     body("tls_machine", tls_machine),
