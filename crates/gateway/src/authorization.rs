@@ -8,12 +8,20 @@ use zeroize::Zeroizing;
 
 use crate::config::{User, UserSecret};
 
-/// Returns the place of the user whose credentials a request shows; `None` without any, and with
-/// wrong ones.
+/// Returns the place of the user whose credentials a request shows, or without any `psk_user`, whom the
+/// connection belongs to; `None` if that is nobody, and for wrong credentials.
 ///
 /// Each user is compared with, whichever one matches. How long that takes depends on the lengths of
 /// what is configured and of what is shown.
-pub(crate) fn authenticate(users: &[User], headers: &HeaderMap) -> Option<usize> {
+pub(crate) fn authenticate(
+    users: &[User],
+    psk_user: Option<usize>,
+    headers: &HeaderMap,
+) -> Option<usize> {
+    // What a request shows counts, also where its connection has proved something.
+    if !headers.contains_key(PROXY_AUTHORIZATION) && !headers.contains_key(AUTHORIZATION) {
+        return psk_user;
+    }
     let shown = Shown::read(headers)?;
     let mut found = None;
     for (index, user) in users.iter().enumerate() {
@@ -96,7 +104,11 @@ mod tests {
         for (name, value) in fields {
             headers.append(name, HeaderValue::from_str(value).unwrap());
         }
-        authenticate(&users(), &headers)
+        let found = authenticate(&users(), None, &headers);
+        // The user of the connection stands for a request without credentials alone.
+        let expected = if fields.is_empty() { Some(1) } else { found };
+        assert_eq!(authenticate(&users(), Some(1), &headers), expected);
+        found
     }
 
     fn basic(text: &str) -> String {

@@ -77,7 +77,7 @@ impl Gateway {
             node: bind_node(&config).await.map_err(StartError::Socket)?,
             streams: StreamClient::new(streams(&config)),
         };
-        let tunnels = Tunnels::new(config.users, config.tunnel);
+        let tunnels = Tunnels::new(config.users, config.tunnel, config.https_psk.as_ref());
         let service = Arc::new(Service {
             tunnels: Arc::clone(&tunnels),
             registry: Arc::new(Registry::new(

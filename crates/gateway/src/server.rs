@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use hedgerow_core::{Peer, PeerId};
 use hedgerow_net::{KeyStore, TlsStream};
 use http::header::CONNECTION;
 use http::{Request, Response};
@@ -86,6 +87,7 @@ impl Server {
             front: Arc::clone(&self.front),
             service: Arc::clone(&self.service),
             client: from.ip(),
+            psk_client: None,
             stop: self.stop.clone(),
         };
         connections.spawn(async move {
@@ -102,11 +104,12 @@ struct Connection {
     front: Arc<Front>,
     service: Arc<Service>,
     client: IpAddr,
+    psk_client: Option<PeerId>,
     stop: watch::Receiver<bool>,
 }
 
 impl Connection {
-    async fn serve(self, stream: TcpStream) -> io::Result<()> {
+    async fn serve(mut self, stream: TcpStream) -> io::Result<()> {
         // Answers are written whole, so waiting for more to send only delays them.
         stream.set_nodelay(true)?;
         match &self.security {
@@ -132,6 +135,10 @@ impl Connection {
                     mode = "tls-psk",
                     "client proved itself"
                 );
+                self.psk_client = match stream.peer() {
+                    Peer::Psk(client) => Some(client),
+                    _ => None,
+                };
                 self.serve_http1(stream).await
             }
         }
@@ -200,6 +207,7 @@ impl Connection {
         let (front, service) = (Arc::clone(&self.front), Arc::clone(&self.service));
         let asker = Asker {
             client: self.client,
+            psk_client: self.psk_client,
             is_fresh: guard.is_fresh(),
         };
         let (tunnels, stop) = (tunnels.clone(), self.stop.clone());

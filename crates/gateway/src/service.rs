@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hedgerow_coap::{Code, MessageOption};
+use hedgerow_core::PeerId;
 use hedgerow_net::{ConnectedSocket, ResponseMessage, Shares};
 use hedgerow_proxy::{
     CoapResponse, ConnectUdp, ConnectUdpError, ConnectUdpRequest, Failure, HcProxy, HttpRequest,
@@ -58,6 +59,8 @@ pub(crate) struct Front {
 #[derive(Clone, Copy)]
 pub(crate) struct Asker {
     pub(crate) client: IpAddr,
+    /// Which of the clients with a pre-shared key it is, if it has proved that.
+    pub(crate) psk_client: Option<PeerId>,
     /// Whether the request is the first one on a connection that has just been made: it was written
     /// after that (RFC 9175 §2.3).
     pub(crate) is_fresh: bool,
@@ -97,8 +100,14 @@ impl Service {
         let answer = match check_site(&request, &front.host_names) {
             Err(refusal) => refuse(refusal, &mut record),
             Ok(host) if let Some(asked) = self.tunnel_asked_for(&request) => {
-                let opened =
-                    self.open_tunnel(front, host.as_ref(), asked, &mut request, &mut record);
+                let opened = self.open_tunnel(
+                    front,
+                    asker,
+                    host.as_ref(),
+                    asked,
+                    &mut request,
+                    &mut record,
+                );
                 match opened.await {
                     Ok((answer, opened)) => {
                         tunnel = Some(opened);
@@ -151,6 +160,7 @@ impl Service {
     async fn open_tunnel(
         &self,
         front: &Front,
+        asker: Asker,
         host: Option<&Authority>,
         asked: Result<ConnectUdp, ConnectUdpError>,
         request: &mut Request<Incoming>,
@@ -161,7 +171,7 @@ impl Service {
         if !front.opens_tunnels || is_cross_site(request.headers(), host) {
             return Err(TunnelRefusal::HttpsNeeded);
         }
-        let user = self.tunnels.user(request.headers())?;
+        let user = self.tunnels.user(request.headers(), asker.psk_client)?;
         record.user(self.tunnels.user_name(user));
         let entry = self.registry.tunnel_entry(&target);
         let entry = entry.ok_or(TunnelRefusal::TargetDenied)?;

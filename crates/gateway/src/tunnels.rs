@@ -2,16 +2,19 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use hedgerow_core::PeerId;
 use hedgerow_proxy::TunnelRefusal;
 use http::HeaderMap;
 
 use crate::authorization::authenticate;
-use crate::config::{TunnelLimits, User};
+use crate::config::{HttpsClient, HttpsPsk, TunnelLimits, User, UserSecret};
 use crate::failure::RETRY_AFTER_SECS;
 
 /// Who may open tunnels, and who has some.
 pub(crate) struct Tunnels {
     users: Vec<User>,
+    /// Who each client with a pre-shared key is, in the order of the configuration.
+    psk_users: Vec<Option<usize>>,
     pub(crate) limits: TunnelLimits,
     state: Mutex<State>,
 }
@@ -79,7 +82,18 @@ impl TunnelTraffic {
 }
 
 impl Tunnels {
-    pub(crate) fn new(users: Vec<User>, limits: TunnelLimits) -> Arc<Self> {
+    pub(crate) fn new(
+        users: Vec<User>,
+        limits: TunnelLimits,
+        https_psk: Option<&HttpsPsk>,
+    ) -> Arc<Self> {
+        let clients = https_psk.iter().flat_map(|https| &https.clients);
+        let user_of = |client: &HttpsClient| {
+            users.iter().position(|user| {
+                matches!(&user.secret, UserSecret::PskClient(own) if *own == client.psk_identity)
+            })
+        };
+        let psk_users = clients.map(user_of).collect();
         let open = vec![0; users.len()];
         let state = State {
             open,
@@ -87,6 +101,7 @@ impl Tunnels {
         };
         Arc::new(Self {
             users,
+            psk_users,
             limits,
             state: Mutex::new(state),
         })
@@ -98,8 +113,14 @@ impl Tunnels {
     }
 
     /// Returns the user that a request comes from.
-    pub(crate) fn user(&self, headers: &HeaderMap) -> Result<usize, TunnelRefusal> {
-        authenticate(&self.users, headers).ok_or(TunnelRefusal::Unauthorized)
+    pub(crate) fn user(
+        &self,
+        headers: &HeaderMap,
+        psk_client: Option<PeerId>,
+    ) -> Result<usize, TunnelRefusal> {
+        let number = psk_client.and_then(|PeerId(number)| usize::try_from(number).ok());
+        let psk_user = number.and_then(|number| self.psk_users.get(number).copied());
+        authenticate(&self.users, psk_user.flatten(), headers).ok_or(TunnelRefusal::Unauthorized)
     }
 
     pub(crate) fn user_name(&self, user: usize) -> &str {

@@ -646,6 +646,12 @@ fn tunnels_need_a_user_a_secured_device_and_no_key() {
             "can't be read",
         ),
         (
+            "[[user]]\nname = \"a\"\npsk_identity = \"b\"\n".to_owned(),
+            3,
+            "user.psk_identity",
+            "no such client",
+        ),
+        (
             "[tunnel]\ntunnels = 0\n".to_owned(),
             2,
             "tunnel.tunnels",

@@ -16,8 +16,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use hedgerow_coap::Code;
 use hedgerow_core::{PeerId, Psk};
-use hedgerow_gateway::{Config, Device, Https, Mode, Running, Security, User};
-use hedgerow_net::{Credentials, KeyStore, Node, NodeConfig, RequestMessage, Target};
+use hedgerow_gateway::{
+    Config, Device, Https, HttpsClient, HttpsPsk, Mode, Running, Security, User,
+};
+use hedgerow_handshake::Settings;
+use hedgerow_net::{Credentials, KeyStore, Node, NodeConfig, RequestMessage, Target, TlsStream};
 use hedgerow_proxy::{TunnelDecoder, TunnelEvent, encode_udp_capsule};
 use http::Request;
 use http_body_util::{BodyExt, Empty};
@@ -409,6 +412,70 @@ async fn slow_client_loses_datagrams_and_holds_no_more() {
     let traffic = gateway.tunnel_statistics().traffic;
     assert!(traffic.queue_full > 0, "{traffic:?}");
     assert!(traffic.queue_full + traffic.datagrams_down <= sent);
+}
+
+/// RFC 9298 §5: a client may send before it is answered.
+#[tokio::test]
+async fn capsules_behind_the_request_are_not_lost() {
+    let device = udp().await;
+    let at = device.local_addr().unwrap();
+    let gateway = start(config(at)).await;
+    let text = format!(
+        "GET /.well-known/masque/udp/lamp/{}/ HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\n\
+         upgrade: connect-udp{}\r\n\r\n",
+        at.port(),
+        bearer()
+    );
+    let mut stream = TcpStream::connect(gateway.http_addr().unwrap())
+        .await
+        .unwrap();
+    let early = [text.as_bytes(), &[0x00, 0x03, 0x00, b'h', b'i']].concat();
+    stream.write_all(&early).await.unwrap();
+    assert_eq!(echo_once(&device).await, b"hi");
+}
+
+/// A client that has proved itself by its key needs no credentials, and wrong ones count all the same.
+#[tokio::test]
+async fn https_client_with_a_key_may_be_a_user() {
+    let device = udp().await;
+    let at = device.local_addr().unwrap();
+    let mut config = config(at).with_user(User::with_psk_identity("panel", "dashboard"));
+    let client = |identity: &str, key: &[u8]| HttpsClient {
+        psk_identity: identity.as_bytes().to_vec(),
+        psk: Psk::new(key).unwrap(),
+    };
+    config.https_psk = Some(HttpsPsk {
+        listen: loopback(),
+        clients: vec![
+            client("stranger", b"a stranger's key"),
+            client("dashboard", b"a browser's key!"),
+        ],
+    });
+    let gateway = start(config).await;
+    let target = format!("lamp/{}", at.port());
+    let wrong = "\r\nauthorization: Bearer fedcba9876543210";
+    for (identity, key, fields, status) in [
+        ("dashboard", b"a browser's key!", "", "101"),
+        ("dashboard", b"a browser's key!", wrong, "401"),
+        ("stranger", b"a stranger's key", "", "401"),
+    ] {
+        let stream = TcpStream::connect(gateway.https_psk_addr().unwrap());
+        let credentials = Credentials::new(identity, Psk::new(key).unwrap(), PeerId(1)).unwrap();
+        let (credentials, settings) = (Arc::new(credentials), Settings::default());
+        let stream = stream.await.unwrap();
+        let policy = Arc::default();
+        let stream = TlsStream::connect(stream, credentials, settings, &policy);
+        let mut stream = stream.await.unwrap();
+        let text = format!(
+            "GET /.well-known/masque/udp/{target}/ HTTP/1.1\r\nhost: localhost\r\n\
+             connection: upgrade\r\nupgrade: connect-udp{fields}\r\n\r\n"
+        );
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let mut line = [0; 12];
+        stream.read_exact(&mut line).await.unwrap();
+        assert_eq!(&line[9..], status.as_bytes(), "{identity}");
+    }
+    gateway.shutdown().await;
 }
 
 type Pair = rcgen::CertifiedKey<rcgen::KeyPair>;

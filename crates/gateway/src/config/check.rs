@@ -15,7 +15,7 @@ use hedgerow_record::KeyExchange;
 
 use super::mistake::{ConfigError, Mistake};
 use super::table::{Place, full_name};
-use super::{Config, Device, Mode, Security, UserSecret};
+use super::{Config, Device, Mode, Security, User, UserSecret};
 
 impl Config {
     /// Checks a configuration that was made in code.
@@ -351,6 +351,17 @@ impl Config {
             let before = self.users.get(..index).unwrap_or_default();
             if before.iter().any(|other| other.name == user.name) {
                 fault("name", "stands here twice");
+            }
+            if let UserSecret::PskClient(identity) = &user.secret {
+                let is_same = |other: &&User| matches!(&other.secret, UserSecret::PskClient(other) if other == identity);
+                let mut clients = self.https_psk.iter().flat_map(|https| &https.clients);
+                if !clients.any(|client| client.psk_identity == *identity) {
+                    let message = "no such client: expected the psk_identity of one of [https_psk]";
+                    fault("psk_identity", message);
+                }
+                if before.iter().any(|other| is_same(&other)) {
+                    fault("psk_identity", "another user is this client: expected one");
+                }
             }
             if let UserSecret::Token(token) = &user.secret {
                 let is_shared = before.iter().any(|other| {

@@ -555,11 +555,22 @@ impl Reader<'_, '_> {
                 None => {}
             }
         }
-        let keys = ["password", "password_file", "token", "token_file"];
+        let identity = table.text(
+            self.findings,
+            "psk_identity",
+            "the identity of a client of [https_psk]",
+        );
+        let keys = [
+            "password",
+            "password_file",
+            "token",
+            "token_file",
+            "psk_identity",
+        ];
         let mut present = keys.into_iter().filter(|key| table.is_present(key));
         match (present.next(), present.next()) {
             (None, _) => {
-                let expected = "password, token, or a file with one of them";
+                let expected = "password, token, a file with one of them, or psk_identity";
                 table.missing(self.findings, "password", expected);
             }
             (_, Some(second)) => {
@@ -569,6 +580,9 @@ impl Reader<'_, '_> {
             _ => {}
         }
         table.finish(self.findings);
+        if let Some(identity) = identity {
+            return Some(User::with_psk_identity(name?, identity));
+        }
         let (key, secret) = secrets.pop()?;
         Some(match key {
             "token" => User::with_token(name?, &secret),

@@ -17,6 +17,8 @@ pub(crate) enum UserSecret {
     Password(Zeroizing<Vec<u8>>),
     /// By Bearer (RFC 6750), alone.
     Token(Zeroizing<Vec<u8>>),
+    /// By the pre-shared key of the HTTPS client with this identity, and nothing in the request.
+    PskClient(Vec<u8>),
 }
 
 impl User {
@@ -33,6 +35,15 @@ impl User {
         Self {
             name: name.into(),
             secret: UserSecret::Token(Zeroizing::new(token.to_vec())),
+        }
+    }
+
+    /// Describes a user who is the client of [`HttpsPsk`](super::HttpsPsk) with this identity, and proves it by
+    /// its TLS connection alone.
+    pub fn with_psk_identity(name: impl Into<String>, identity: impl Into<Vec<u8>>) -> Self {
+        Self {
+            name: name.into(),
+            secret: UserSecret::PskClient(identity.into()),
         }
     }
 
@@ -60,6 +71,8 @@ impl User {
                     "expected 8 to 256 bytes without control characters",
                 ))
             }
+            // Compared with the clients that there are.
+            UserSecret::PskClient(_) => None,
             UserSecret::Token(token) => {
                 let is_token_char =
                     |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);

@@ -48,7 +48,7 @@ impl Gateway {
                 base: "http://localhost".to_owned(),
             }),
             service: Arc::new(Service {
-                tunnels: crate::tunnels::Tunnels::new(config.users, config.tunnel),
+                tunnels: crate::tunnels::Tunnels::new(config.users, config.tunnel, None),
                 registry: Arc::new(registry),
                 timeouts: config.timeouts,
                 places: Arc::new(Semaphore::new(limits.requests)),
@@ -65,6 +65,7 @@ impl Gateway {
             front: Arc::clone(&self.front),
             service: Arc::clone(&self.service),
             client,
+            psk_client: None,
             stop: self.stop.subscribe(),
         }
     }
