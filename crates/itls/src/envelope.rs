@@ -89,7 +89,21 @@ impl<A: Aead> Envelope<A> {
     ///
     /// [`Misuse::Closed`] if it has ended, [`Misuse::BufferTooSmall`] if `out` can't hold it; it is then as it was.
     pub fn close(&mut self, out: &mut [u8]) -> Result<usize, ChannelError> {
-        let len = self.seal_kind(Kind::Alert, &[CLOSE_NOTIFY], out)?;
+        self.close_with_alert(CLOSE_NOTIFY, out)
+    }
+
+    /// Ends the session with an alert of TLS's (RFC 5246 §7.2.2), which isn't an orderly close unless it
+    /// is 0.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::close`].
+    pub fn close_with_alert(
+        &mut self,
+        description: u8,
+        out: &mut [u8],
+    ) -> Result<usize, ChannelError> {
+        let len = self.seal_kind(Kind::Alert, &[description], out)?;
         self.is_open = false;
         Ok(len)
     }

@@ -12,7 +12,7 @@ use crate::hello::{is_initiator_hello, is_responder_hello};
 use crate::number::{NumberedKey, number_len, read_number, write_number};
 use crate::replay_window::ReplayWindow;
 use crate::routing_header::RoutingHeader;
-use crate::suite::{MAX_MESSAGES, Suite};
+use crate::suite::{MAX_MESSAGES, REKEY_MESSAGES, Suite};
 
 /// The exporter's label for the keys of a [`LightLayer`], without context.
 pub const LIGHT_LAYER_LABEL: &[u8] = b"EXPORTER-hedgerow-itls-light";
@@ -118,8 +118,12 @@ impl<A: Aead> LightLayer<A> {
     ///
     /// # Errors
     ///
-    /// The reason why it is to be dropped; nothing changed then but a count.
+    /// The reason why it is to be dropped; nothing changed then but a count. After 2^20 that didn't
+    /// verify it is [`DropReason::AfterClose`] for all.
     pub fn open<'d>(&mut self, datagram: &'d mut [u8]) -> Result<(u16, &'d mut [u8]), DropReason> {
+        if self.forgeries >= Suite::Aes128Ccm8.max_forgeries() {
+            return Err(DropReason::AfterClose);
+        }
         let covered_len = datagram
             .len()
             .checked_sub(self.peers.tag_len())
@@ -165,9 +169,9 @@ impl<A: Aead> LightLayer<A> {
         self.forgeries
     }
 
-    /// Says whether so many didn't verify that the outer session has to be made anew.
-    pub const fn is_used_up(&self) -> bool {
-        self.forgeries >= Suite::Aes128Ccm8.max_forgeries()
+    /// Says whether a new outer session should make new keys (RFC 9147 §4.5.3).
+    pub const fn wants_new_keys(&self) -> bool {
+        self.next >= REKEY_MESSAGES || self.forgeries >= Suite::Aes128Ccm8.rekey_forgeries()
     }
 }
 

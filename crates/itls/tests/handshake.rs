@@ -12,7 +12,7 @@ use hedgerow_crypto_soft::{SoftAead, SoftCrypto};
 use hedgerow_itls::{
     End, Envelope, Initiator, InitiatorKey, InitiatorStep, MAX_HANDSHAKE_FAILURES,
     MAX_INITIATOR_HELLO_LEN, MAX_RESPONDER_HELLO_LEN, OuterBinding, Responder, ResponderStep,
-    Settings, Suite,
+    Resumption, Settings, Suite,
 };
 use hedgerow_sim::{Ledger, NonceLedger, Recorder};
 use proptest::prelude::*;
@@ -392,6 +392,31 @@ fn session_is_resumed_from_either_side_with_new_keys() {
         resume(&left, &stranger, End::Internet, End::Device).err(),
         failed
     );
+}
+
+/// A session that isn't known, and one by that ID with other secrets.
+#[test]
+fn what_cannot_be_resumed_looks_the_same() {
+    let (left, _) = pair_of(Settings::new(End::Internet), Settings::new(End::Device));
+    let key = InitiatorKey::Session(left.resumption());
+    let settings = Settings::new(End::Internet);
+    let initiator = with_env(7, |env| {
+        Initiator::new(SoftCrypto, settings, key, INTERNETS, env).unwrap()
+    });
+    let recorder = Recorder::new(SoftCrypto);
+    let responder = Responder::new(recorder.clone(), Settings::new(End::Device));
+    let ask = |sessions: &[&Resumption]| {
+        recorder.take_calls();
+        let hello = initiator.hello();
+        let answer = with_env(8, |env| {
+            responder.handle_hello(env, &store(), sessions, DEVICES, hello)
+        });
+        (answer.err(), recorder.take_calls())
+    };
+    let unknown = ask(&[]);
+    assert_eq!(unknown.0, Some(DropReason::AuthenticationFailed));
+    // Its own side's secret is the wrong one.
+    assert_eq!(ask(&[left.resumption()]), unknown);
 }
 
 #[test]

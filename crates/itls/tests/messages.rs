@@ -132,6 +132,23 @@ fn only_a_close_that_verifies_is_an_orderly_one() {
     assert_eq!(left.close(&mut [0; 64]), closed);
 }
 
+#[test]
+fn another_alert_ends_the_session_and_is_no_orderly_close() {
+    let (mut left, mut right) = pair();
+    let mut alert = [0; 16];
+    let len = left.close_with_alert(80, &mut alert).unwrap();
+    assert!(!left.is_open());
+    let description = 80;
+    let authenticated = true;
+    let fault = PeerFault::AlertReceived {
+        description,
+        authenticated,
+    };
+    let failed = Outcome::Failed(fault.into());
+    assert_eq!(open(&mut right, &DEVICES, &alert[..len]), failed);
+    assert!(!right.is_open());
+}
+
 /// What docs/specs/itls.md says that a message costs.
 #[test]
 fn message_costs_what_is_stated() {
@@ -266,7 +283,27 @@ fn light_datagram_is_opened_once_by_the_other_side_and_no_bit_of_it_can_be_flipp
             Err(DropReason::Replayed)
         );
     }
-    assert!(server.forgeries() > 0 && !server.is_used_up());
+    assert!(server.forgeries() > 0);
+}
+
+/// As with inner messages: 128 ask for a new outer session, 2^20 end this one's light layer.
+#[test]
+fn forged_light_datagrams_are_counted_up_to_a_limit() {
+    let [mut client, mut server] = layers();
+    let mut out = [0; 16];
+    let len = client.seal(3, &[0x81], &mut out).unwrap();
+    let honest = out[..len].to_vec();
+    out[len - 1] ^= 1;
+    for count in 1..=1_u64 << 20 {
+        let mut copy = out;
+        let opened = server.open(&mut copy[..len]);
+        assert_eq!(opened, Err(DropReason::AuthenticationFailed));
+        assert_eq!(server.wants_new_keys(), count >= 128, "{count}");
+    }
+    let opened = server.open(&mut honest.clone()).map(|(flow, _)| flow);
+    assert_eq!(opened, Err(DropReason::AfterClose));
+    assert_eq!(server.forgeries(), 1 << 20);
+    assert!(!client.wants_new_keys());
 }
 
 #[test]
