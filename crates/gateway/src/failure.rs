@@ -2,8 +2,9 @@
 
 use hedgerow_core::ChannelError;
 use hedgerow_exchange::RequestError;
-use hedgerow_net::RequestFailure;
+use hedgerow_net::{CarrierFailure, RequestFailure};
 use hedgerow_proxy::Failure;
+use tracing::warn;
 
 /// When to come again if there is no place now, in seconds.
 pub(crate) const RETRY_AFTER_SECS: u32 = 2;
@@ -17,7 +18,14 @@ pub(crate) const TOO_MANY: Failure = Failure::TooManyRequests {
 pub(crate) fn map_request_failure(failure: RequestFailure, max_response: usize) -> Failure {
     match failure {
         RequestFailure::Channel(ChannelError::Peer(fault)) => fault.into(),
-        RequestFailure::Closed => Failure::OutcomeUnknown,
+        RequestFailure::Closed
+        | RequestFailure::Carrier(CarrierFailure::Closed | CarrierFailure::Truncated) => {
+            Failure::OutcomeUnknown
+        }
+        RequestFailure::Carrier(failure) => {
+            warn!(%failure, "no way through the gateway before the devices");
+            Failure::Unreachable
+        }
         RequestFailure::Exchange(error) => map_request_error(error, max_response),
         RequestFailure::Refused(error) => map_refusal(error),
         RequestFailure::TooManyRequests { .. } | RequestFailure::TooManyConnections { .. } => {

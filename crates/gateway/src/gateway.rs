@@ -24,6 +24,7 @@ use crate::server::{Protection, Server};
 use crate::service::{Front, Service};
 use crate::site::HostNames;
 use crate::tunnels::{TunnelStatistics, Tunnels};
+use crate::ways::Ways;
 
 /// The gateway. See [`Self::start`].
 #[derive(Debug)]
@@ -58,7 +59,7 @@ impl Gateway {
     /// # Errors
     ///
     /// Each variant of [`StartError`].
-    pub async fn start(config: Config) -> Result<Running, StartError> {
+    pub async fn start(mut config: Config) -> Result<Running, StartError> {
         config.check()?;
         let proxy = Arc::new(config.proxy()?);
         let http = match &config.http {
@@ -73,7 +74,10 @@ impl Gateway {
             Some(https) => Some((bind(https.listen).await?, client_keys(https)?)),
             None => None,
         };
+        let via = config.via.take();
+        let via = via.map(|via| Ways::new(via, node_config(&config), config.devices.len()));
         let carriers = Carriers {
+            via: via.map(Arc::new),
             node: bind_node(&config).await.map_err(StartError::Socket)?,
             streams: StreamClient::new(streams(&config)),
         };
@@ -227,8 +231,18 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartErr
 
 /// Binds the socket for all devices, of both IP versions where the host has both.
 pub(crate) async fn bind_node(config: &Config) -> io::Result<Node> {
+    let node = node_config(config);
+    let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+    match Node::bind_client(both, node.clone()).await {
+        Ok(node) => Ok(node),
+        Err(_) => Node::bind_client(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), node).await,
+    }
+}
+
+/// Returns how CoAP is spoken with devices.
+fn node_config(config: &Config) -> NodeConfig {
     let settings = config.endpoint();
-    let node = NodeConfig {
+    NodeConfig {
         endpoint: hedgerow_endpoint::Config {
             security: Arc::new(security_policy(config)),
             handshake: settings.handshake,
@@ -241,11 +255,6 @@ pub(crate) async fn bind_node(config: &Config) -> io::Result<Node> {
         },
         max_requests: config.limits.requests,
         ..NodeConfig::default()
-    };
-    let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
-    match Node::bind_client(both, node.clone()).await {
-        Ok(node) => Ok(node),
-        Err(_) => Node::bind_client(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), node).await,
     }
 }
 

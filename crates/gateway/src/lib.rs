@@ -85,6 +85,7 @@ mod service;
 mod site;
 mod tunnel;
 mod tunnels;
+mod ways;
 
 pub use config::{
     Coap, CoapsOverHttp, Config, ConfigError, Device, Dtls, Http, Https, HttpsClient, HttpsError,
@@ -94,3 +95,4 @@ pub use config::{
 pub use gateway::{Gateway, Running, StartError};
 pub use key::{KeyError, parse_key, parse_key_file};
 pub use tunnels::{TunnelStatistics, TunnelTraffic};
+pub use ways::Via;

@@ -22,6 +22,7 @@ use tracing::{info, warn};
 
 use crate::config::{ConfigError, Device, Mode, Security, unchecked};
 use crate::failure::map_request_failure;
+use crate::ways::Ways;
 
 /// Every configured device.
 pub(crate) struct Registry {
@@ -43,6 +44,8 @@ type Place = (bool, SocketAddr);
 /// What carries requests to devices.
 #[derive(Clone, Debug)]
 pub(crate) struct Carriers {
+    /// How devices behind another gateway are asked, all of them if any.
+    pub(crate) via: Option<Arc<Ways>>,
     pub(crate) node: Node,
     pub(crate) streams: StreamClient,
 }
@@ -62,6 +65,9 @@ impl Carriers {
 
     /// Closes all sessions in order.
     pub(crate) async fn close(&self) {
+        if let Some(ways) = &self.via {
+            ways.close().await;
+        }
         tokio::join!(self.node.close(), self.streams.close());
     }
 }
@@ -70,7 +76,11 @@ impl Carriers {
 impl From<Node> for Carriers {
     fn from(node: Node) -> Self {
         let streams = StreamClient::new(hedgerow_net::StreamConfig::default());
-        Self { node, streams }
+        Self {
+            via: None,
+            node,
+            streams,
+        }
     }
 }
 
@@ -161,6 +171,9 @@ impl Registry {
     /// Looks for every device, and says in the log where it is. A name that doesn't resolve now is
     /// looked up again when the device is asked.
     pub(crate) async fn locate_all(self: &Arc<Self>) {
+        if self.carriers.via.is_some() {
+            return;
+        }
         let is_name = |entry: &Entry| matches!(entry.destination.host(), Host::Name(_));
         // Addresses that the configuration names come first: no name can take one of them.
         for entry in self.entries.iter().filter(|entry| !is_name(entry)) {
@@ -209,17 +222,34 @@ impl Registry {
         request: &CoapRequest,
         is_fresh: bool,
     ) -> Result<ResponseMessage, Failure> {
-        let target = hedgerow_net::Target {
-            address: self.locate(entry).await?,
-            credentials: entry.credentials.clone(),
+        // Where a device behind another gateway is, that gateway knows, and nobody else is asked.
+        let target = match &self.carriers.via {
+            Some(_) => None,
+            None => Some(hedgerow_net::Target {
+                address: self.locate(entry).await?,
+                credentials: entry.credentials.clone(),
+            }),
         };
-        let is_tcp = entry.is_tcp();
-        let ask = || {
+        let ask = async || {
             let message = RequestMessage {
                 answers_challenges: is_fresh || is_safe(request.method()),
                 ..to_message(request)
             };
-            self.carriers.request(is_tcp, &target, message)
+            match (&self.carriers.via, &target) {
+                (Some(ways), _) => {
+                    let host = match entry.destination.host() {
+                        Host::Address(address) => address.to_string(),
+                        Host::Name(name) => name.to_string(),
+                    };
+                    let place = (host.as_str(), entry.destination.port());
+                    let credentials = entry.credentials.as_ref();
+                    ways.request(entry.index, place, credentials, message).await
+                }
+                (None, Some(target)) => {
+                    self.carriers.request(entry.is_tcp(), target, message).await
+                }
+                (None, None) => Err(RequestFailure::NodeStopped),
+            }
         };
         let mut outcome = ask().await;
         // The device closed its session just then, or had restarted and knew of none. What may be

@@ -231,7 +231,18 @@ impl LinkIncoming {
     }
 }
 
+impl Drop for LinkIncoming {
+    fn drop(&mut self) {
+        // Unless a reason was given.
+        let _ = self.shared.ended.set(CarrierFailure::Gone);
+    }
+}
+
 impl LinkShared {
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.get().is_some()
+    }
+
     fn failure(&self) -> CarrierFailure {
         self.ended.get().copied().unwrap_or(CarrierFailure::Gone)
     }

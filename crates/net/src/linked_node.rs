@@ -68,6 +68,11 @@ impl LinkedNode {
         Some(peer)
     }
 
+    /// Says whether the link has ended, so that nothing can be asked any more.
+    pub fn has_ended(&self) -> bool {
+        self.link.has_ended()
+    }
+
     /// Returns the node's counters.
     pub fn statistics(&self) -> Statistics {
         self.node.statistics()

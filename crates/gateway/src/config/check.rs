@@ -223,7 +223,12 @@ impl Config {
                     "expected paths that begin with a slash".to_owned(),
                 );
             }
-            check_identity(device, &mut fault);
+            if self.via.is_some() && !is_behind_gateway(device) {
+                let message = "expected a device at coaps:// with a pre-shared key, in mode terminate \
+                               alone, since a gateway is between";
+                fault("security", message.to_owned());
+            }
+            check_identity(device, self.via.is_some(), &mut fault);
         }
     }
 
@@ -445,18 +450,28 @@ impl Config {
     }
 }
 
-fn check_identity(device: &Device, fault: &mut impl FnMut(&'static str, String)) {
+fn check_identity(device: &Device, is_via: bool, fault: &mut impl FnMut(&'static str, String)) {
     let Security::Psk { identity, key, .. } = &device.security else {
         return;
     };
-    if key.purpose() == KeyPurpose::EndToEnd {
-        fault("psk", super::END_TO_END.to_owned());
+    match (key.purpose(), is_via) {
+        (KeyPurpose::EndToEnd, false) => fault("psk", super::END_TO_END.to_owned()),
+        (KeyPurpose::Hop, true) => fault("psk", super::HOP.to_owned()),
+        _ => {}
     }
     if !(1..=MAX_PSK_IDENTITY_LEN).contains(&identity.len()) {
         let len = identity.len();
         let message = format!("{len} bytes found, expected 1 to {MAX_PSK_IDENTITY_LEN}");
         fault("psk_identity", message);
     }
+}
+
+/// Says whether a device can be asked through another gateway.
+fn is_behind_gateway(device: &Device) -> bool {
+    matches!(device.security, Security::Psk { .. })
+        && device.uri.starts_with("coaps://")
+        && device.has(Mode::Terminate)
+        && !device.has(Mode::Tunnel)
 }
 
 fn same_key(one: &Psk, other: &Psk) -> bool {

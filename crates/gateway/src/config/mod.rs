@@ -24,6 +24,8 @@ use hedgerow_net::Identity;
 use hedgerow_proxy::HcProxy;
 use hedgerow_record::CipherSuite;
 
+use crate::Via;
+
 pub use device::{Device, Mode, PathPattern, PathPatternError, Security};
 pub use https::{Https, HttpsError};
 pub use https_psk::{HttpsClient, HttpsPsk};
@@ -65,6 +67,10 @@ pub struct Config {
     pub hc_devices: Vec<String>,
     /// The devices. Nothing else is ever asked.
     pub devices: Vec<Device>,
+    /// The gateway behind which all devices are; `None`, as for every gateway that a file configures,
+    /// if they are asked straight. With it this one stands at the user's end: it maps HTTP to CoAP for
+    /// the user, holds end-to-end keys and no others, and gives tunnels to nobody.
+    pub via: Option<Via>,
 }
 
 impl Default for Config {
@@ -83,6 +89,7 @@ impl Default for Config {
             users: Vec::new(),
             tunnel: TunnelLimits::default(),
             hc_devices: Vec::new(),
+            via: None,
             devices: Vec::new(),
         }
     }
@@ -362,6 +369,10 @@ pub(crate) struct EndpointSettings {
     pub(crate) handshake: Settings,
     pub(crate) exchange: hedgerow_exchange::Config,
 }
+
+/// What is said of another key, where one for end-to-end security is wanted.
+const HOP: &str = "a key that a gateway may have: expected one for end-to-end security, since a gateway is \
+                   between";
 
 /// What is said of a key for end-to-end security that the gateway is given.
 const END_TO_END: &str = "an end-to-end key, which the gateway must not have, since it could play either end with it: \
