@@ -339,3 +339,123 @@ fn gateway_that_stops_in_the_middle_ends_what_waits() {
         node.close().await;
     });
 }
+
+/// A child that is stopped however the test ends.
+struct Child(std::process::Child);
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Any HTTP program reaches the device end to end: HTTP ends on the user's own machine.
+#[test]
+fn facade_maps_http_for_the_user_and_the_gateway_carries_datagrams() {
+    let setup = Setup::new(DeviceServer::new(Lamp::new()));
+    let entry = |uri: &str, identity: &str, key: &str, rest: &str| {
+        format!("[[key]]\nuri = \"{uri}\"\nidentity = \"{identity}\"\nkey = \"{key}\"\n{rest}\n")
+    };
+    let wrong = format!("coaps://other:{}", setup.device.port());
+    let text = entry(&setup.uri(""), IDENTITY, KEY, "end_to_end = true")
+        + &entry(
+            &wrong,
+            IDENTITY,
+            "some other sixteen bytes",
+            "end_to_end = true",
+        )
+        + &entry("coaps://127.0.0.1:1", "gateway", GATEWAY_KEY, "");
+    let keys = file("facade.toml", &text);
+    let token = file("facade-token", TOKEN);
+    let gateway = format!("http://{}", setup.http());
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_hedgerow"))
+        .args(["facade", "--via", &gateway, "--mode", "tunnel"])
+        .args(["--token-file", &token, "--keys", &keys])
+        .args(["--listen", "127.0.0.1:0"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stdout = std::io::BufReader::new(child.stdout.take().unwrap());
+    let _child = Child(child);
+    let mut lines = std::io::BufRead::lines(stdout).map(Result::unwrap);
+    let (first, second) = (lines.next().unwrap(), lines.next().unwrap());
+    assert!(second.contains("/devices/other/"), "{second}");
+    let http: SocketAddr = first
+        .strip_prefix("http://")
+        .and_then(|rest| rest.split('/').next())
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!(
+        first.contains(&format!("/devices/it/  {}", setup.uri(""))),
+        "{first}"
+    );
+    let text = "Content-Type: text/plain\r\n";
+    let put = support::http::http(http, "PUT", "/devices/it/state", text, b"on");
+    assert_eq!(put.status, 204);
+    let get = http_get(http, "/devices/it/state");
+    assert_eq!((get.status, get.text()), (200, "on"));
+    // One tunnel serves both, and what the gateway doesn't let through is told.
+    assert_eq!(setup.gateway().tunnel_statistics().opened, 1);
+    assert_eq!(http_get(http, "/devices/other/state").status, 502);
+    assert_eq!(http_get(http, "/devices/nobody/state").status, 404);
+}
+
+#[test]
+fn facade_takes_no_key_that_a_gateway_may_have_and_listens_on_this_host_alone() {
+    let hop = format!("[[key]]\nuri = \"coaps://it\"\nidentity = \"i\"\nkey = \"{KEY}\"\n");
+    let keys = file("facade-hop.toml", &hop);
+    let way = [
+        "--via",
+        "http://127.0.0.1:1",
+        "--mode",
+        "tunnel",
+        "--keys",
+        &keys,
+    ];
+    let refused = hedgerow(&[&["facade"], &way[..]].concat());
+    assert_eq!(refused.code(), 2);
+    assert!(
+        refused
+            .stderr()
+            .contains("expected entries with end_to_end"),
+        "{refused:?}"
+    );
+    let listen = ["--listen", "0.0.0.0:0"];
+    let refused = hedgerow(&[&["facade"], &way[..], &listen].concat());
+    assert_eq!(refused.code(), 2);
+    assert!(
+        refused.stderr().contains("expected a loopback address"),
+        "{refused:?}"
+    );
+    let refused = hedgerow(&["facade", "--keys", &keys]);
+    assert_eq!(refused.code(), 2);
+    assert!(
+        refused.stderr().contains("expected --via GATEWAY"),
+        "{refused:?}"
+    );
+    // In code too: a gateway behind another one holds end-to-end keys and no others.
+    let config = |key: Psk| {
+        let uri = "http://127.0.0.1:1".parse().unwrap();
+        let security = Security::Psk {
+            identity: b"i".to_vec(),
+            key,
+            is_shared: false,
+        };
+        let mut config = Config::default().with_device(Behind::new("it", "coaps://it", security));
+        config.via = Some(hedgerow::gateway::Via {
+            tunnel: TunnelConfig::new(uri, GatewayTls::nobody().unwrap()),
+            forward_secrecy: ForwardSecrecy::Required,
+        });
+        config
+    };
+    assert_eq!(config(end_to_end(KEY)).check(), Ok(()));
+    let refused = config(Psk::new(KEY.as_bytes()).unwrap()).check();
+    assert!(
+        refused
+            .unwrap_err()
+            .to_string()
+            .contains("a key that a gateway may have")
+    );
+}

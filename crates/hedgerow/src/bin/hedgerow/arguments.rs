@@ -8,6 +8,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use hedgerow_coap::{Code, ContentFormat};
 
 use crate::certificates::Files;
+use crate::facade::FacadeArguments;
 use crate::via::ViaArguments;
 use crate::{exit, media};
 
@@ -39,6 +40,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Put a gateway in front of the devices that a configuration names
     Gateway(GatewayArguments),
+    /// Serve HTTP on this machine for devices behind a gateway that can't read what is asked
+    Facade(FacadeArguments),
     /// Read a resource
     #[command(after_help = CLIENT_HELP)]
     Get(RequestArguments),
@@ -93,6 +96,12 @@ pub(crate) struct RequestArguments {
 
     #[command(flatten)]
     pub(crate) via: ViaArguments,
+
+    /// The gateway hasn't got the key of -u and -k, nor the certificates' private keys
+    ///
+    /// In a file for --keys the line end_to_end = true says that.
+    #[arg(long, requires = "via", conflicts_with = "shared_key")]
+    pub(crate) end_to_end: bool,
 
     /// The format wanted: a number, a media type or a short name such as json
     #[arg(short = 'A', long, value_name = "TYPE", value_parser = media::parse)]

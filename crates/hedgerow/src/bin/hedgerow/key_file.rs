@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hedgerow_coap::CoapUri;
+use hedgerow_coap::{CoapUri, Scheme};
 use hedgerow_core::{KeyPurpose, Psk};
 use hedgerow_gateway::parse_key;
 use serde::Deserialize;
@@ -53,6 +53,27 @@ pub(crate) fn find(path: &Path, uri: &CoapUri<'_>) -> Result<Entry, Failure> {
         .map_err(|message| Failure::usage(format!("{}: {message}", path.display())))
 }
 
+/// Reads `path` and returns every entry for a `coaps` server behind a gateway, with its URI.
+pub(crate) fn end_to_end(path: &Path) -> Result<Vec<(String, Entry)>, Failure> {
+    private_file::warn_if_readable_by_others(path);
+    let text = fs::read_to_string(path).map_err(|error| Failure::file(path, &error))?;
+    let text = Zeroizing::new(text);
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let found = read(&text).and_then(|(tables, servers)| {
+        let named = servers.into_iter().zip(tables);
+        let wanted = named.filter(|(server, table)| table.end_to_end && !server.1.is_tcp());
+        wanted
+            .map(|((authority, _), table)| {
+                let entry = table
+                    .entry(folder)
+                    .map_err(|error| format!("{authority}: {error}"))?;
+                Ok((authority, entry))
+            })
+            .collect()
+    });
+    found.map_err(|message| Failure::usage(format!("{}: {message}", path.display())))
+}
+
 /// Writes one table of the file.
 pub(crate) fn write_entry(
     out: &mut String,
@@ -73,6 +94,30 @@ pub(crate) fn write_entry(
 }
 
 fn find_in(text: &str, folder: &Path, uri: &CoapUri<'_>) -> Result<Entry, String> {
+    let (tables, servers) = read(text)?;
+    let others: Vec<_> = servers
+        .into_iter()
+        .map(|(authority, _)| authority)
+        .collect();
+    let found = others.iter().position(|other| *other == authority(uri));
+    if let Some(table) = found.and_then(|at| tables.into_iter().nth(at)) {
+        let uri = table.uri.clone();
+        return table
+            .entry(folder)
+            .map_err(|error| format!("{uri}: {error}"));
+    }
+    let others = match others.as_slice() {
+        [] => "it is empty".to_owned(),
+        others => format!("it has {}", others.join(", ")),
+    };
+    Err(format!("no key for {}: {others}", authority(uri)))
+}
+
+/// A server by scheme, host and port, and its scheme.
+type Server = (String, Scheme);
+
+/// Reads the tables, with the server of each, as far as they go together.
+fn read(text: &str) -> Result<(Vec<Table>, Vec<Server>), String> {
     // What the parser says of a mistake may repeat the line, and so a key.
     let tables: Tables = toml::from_str(text).map_err(|error| {
         let before = error.span().and_then(|span| text.get(..span.start));
@@ -96,19 +141,11 @@ fn find_in(text: &str, folder: &Path, uri: &CoapUri<'_>) -> Result<Entry, String
         servers.push(server);
     }
     check_apart(&tables.key, &servers)?;
-    let others: Vec<_> = servers.iter().map(authority).collect();
-    let found = others.iter().position(|other| *other == authority(uri));
-    if let Some(table) = found.and_then(|at| tables.key.into_iter().nth(at)) {
-        let uri = table.uri.clone();
-        return table
-            .entry(folder)
-            .map_err(|error| format!("{uri}: {error}"));
-    }
-    let others = match others.as_slice() {
-        [] => "it is empty".to_owned(),
-        others => format!("it has {}", others.join(", ")),
-    };
-    Err(format!("no key for {}: {others}", authority(uri)))
+    let servers = servers
+        .iter()
+        .map(|server| (authority(server), server.scheme()))
+        .collect();
+    Ok((tables.key, servers))
 }
 
 /// Refuses an end-to-end key that stands in another entry too: for a hop, or for another server.

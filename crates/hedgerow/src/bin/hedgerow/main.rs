@@ -7,6 +7,7 @@ mod demo;
 mod demo_keys;
 mod demo_modes;
 mod exit;
+mod facade;
 mod gateway;
 mod key_file;
 mod key_text;
@@ -60,6 +61,10 @@ async fn run(arguments: Arguments) -> u8 {
         Some(Command::Gateway(gateway)) => {
             log_to_stderr(LevelFilter::INFO, verbose);
             return conclude(gateway::run(&gateway).await);
+        }
+        Some(Command::Facade(facade)) => {
+            log_to_stderr(LevelFilter::WARN, verbose);
+            return conclude(facade::run(&facade).await);
         }
         Some(Command::Get(request)) => RequestLine::bare(Code::GET, request),
         Some(Command::Delete(request)) => RequestLine::bare(Code::DELETE, request),

@@ -77,7 +77,7 @@ impl Security {
         arguments: &RequestArguments,
         wanted: KeyPurpose,
     ) -> Result<Self, Failure> {
-        let said = match arguments.via.end_to_end {
+        let said = match arguments.end_to_end {
             true => KeyPurpose::EndToEnd,
             false => KeyPurpose::Hop,
         };

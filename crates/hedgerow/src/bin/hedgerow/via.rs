@@ -51,12 +51,6 @@ pub(crate) struct ViaArguments {
     #[arg(long, requires = "via")]
     pub(crate) gateway_in_clear: bool,
 
-    /// The gateway hasn't got the key of -u and -k, nor the certificates' private keys
-    ///
-    /// In a file for --keys the line end_to_end = true says that.
-    #[arg(long, requires = "via", conflicts_with = "shared_key")]
-    pub(crate) end_to_end: bool,
-
     /// Do with a device that has no suite with forward secrecy: recordings of the gateway's are readable
     /// once the key is known
     #[arg(long, requires = "via")]
@@ -104,7 +98,7 @@ impl Via {
         uri: &CoapUri<'_>,
         limit: Duration,
     ) -> Result<Option<Self>, Failure> {
-        let (Some(gateway), Some(mode)) = (&arguments.via, arguments.mode) else {
+        let Some((mut config, mode)) = configure(arguments)? else {
             return Ok(None);
         };
         if uri.scheme() != Scheme::Coaps {
@@ -114,31 +108,34 @@ impl Via {
                 mode.name()
             )));
         }
-        let gateway: GatewayUri = gateway
-            .parse()
-            .map_err(|error| Failure::usage(format!("--via: {error}")))?;
         let target = TunnelTarget::new(&uri.host().to_string(), uri.port())
             .map_err(|error| Failure::usage(format!("{uri}: {error}")))?;
-        let tls = tls(arguments, &gateway)?;
         let way = Way {
             mode,
-            gateway: gateway.to_string(),
+            gateway: config.gateway.to_string(),
             address: None,
             carrier: None,
         };
-        let mut config = TunnelConfig::new(gateway, tls);
-        config.user = user(arguments)?;
-        config.allows_clear = arguments.gateway_in_clear;
         config.connect_timeout = config.connect_timeout.min(limit);
         Ok(Some(Self {
             config,
             target,
-            forward_secrecy: match arguments.allow_no_forward_secrecy {
-                true => ForwardSecrecy::Optional,
-                false => ForwardSecrecy::Required,
-            },
+            forward_secrecy: forward_secrecy(arguments),
             way,
         }))
+    }
+
+    /// Reads what the command line says of the gateway before all devices.
+    pub(crate) fn for_all(arguments: &ViaArguments) -> Result<hedgerow_gateway::Via, Failure> {
+        let Some((tunnel, Mode::Tunnel)) = configure(arguments)? else {
+            return Err(Failure::usage(
+                "expected --via GATEWAY and --mode MODE: devices that are asked straight need no facade",
+            ));
+        };
+        Ok(hedgerow_gateway::Via {
+            tunnel,
+            forward_secrecy: forward_secrecy(arguments),
+        })
     }
 
     /// Opens the way.
@@ -235,6 +232,28 @@ impl Via {
     /// Returns how the device is called where failures are told.
     pub(crate) fn name(&self) -> String {
         format!("{} behind {}", self.target, self.way.gateway)
+    }
+}
+
+/// Reads how the gateway is reached, if one is named.
+fn configure(arguments: &ViaArguments) -> Result<Option<(TunnelConfig, Mode)>, Failure> {
+    let (Some(gateway), Some(mode)) = (&arguments.via, arguments.mode) else {
+        return Ok(None);
+    };
+    let gateway: GatewayUri = gateway
+        .parse()
+        .map_err(|error| Failure::usage(format!("--via: {error}")))?;
+    let tls = tls(arguments, &gateway)?;
+    let mut config = TunnelConfig::new(gateway, tls);
+    config.user = user(arguments)?;
+    config.allows_clear = arguments.gateway_in_clear;
+    Ok(Some((config, mode)))
+}
+
+const fn forward_secrecy(arguments: &ViaArguments) -> ForwardSecrecy {
+    match arguments.allow_no_forward_secrecy {
+        true => ForwardSecrecy::Optional,
+        false => ForwardSecrecy::Required,
     }
 }
 
