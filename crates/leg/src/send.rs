@@ -378,6 +378,14 @@ mod tests {
         assert_eq!(flush(&mut half), [100]);
         let outcome = half.handle_ack(&ack(200, 1024, &[]), 100).unwrap();
         assert_eq!(outcome.measured, None);
+
+        // Nor after a fast retransmission.
+        let mut half = half_with(500);
+        flush(&mut half);
+        half.handle_ack(&ack(0, 1024, &[(100, 500)]), 100).unwrap();
+        assert_eq!(flush(&mut half), [0]);
+        let outcome = half.handle_ack(&ack(500, 1024, &[]), 100).unwrap();
+        assert_eq!(outcome.measured, None);
     }
 
     #[test]

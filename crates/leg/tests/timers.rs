@@ -333,3 +333,91 @@ fn longest_open_fits_the_shortest_segment_and_its_bytes_follow() {
         assert_eq!(end, Ok(hedgerow_leg::Read::End));
     }
 }
+
+fn with_window(initial_window: u8) -> Config {
+    Config {
+        recovery: Recovery::Measured {
+            initial_timeout: Duration::from_secs(2),
+            min_timeout: Duration::from_secs(1),
+            initial_window,
+        },
+        ..config(64)
+    }
+}
+
+#[test]
+fn expired_timer_sends_whatever_other_streams_have_in_flight() {
+    let (mut test, _) = Test::opened(with_window(2), 30);
+    let sent = test.segments();
+    test.now = test.now + Duration::from_secs(1);
+    let second = test.end.open(test.now, &Offer::default()).unwrap();
+    test.end.write(second, &[7; 40]).unwrap();
+    assert_eq!(test.segments().len(), 1);
+    assert_eq!(test.wait(), Duration::from_secs(1));
+    assert_eq!(test.segments(), sent, "OPEN and bytes of the first");
+}
+
+#[test]
+fn rest_of_a_window_waits_for_more_while_bytes_are_in_flight() {
+    let (mut test, _) = Test::opened(with_window(100), 1_000);
+    let sent = test.segments();
+    // 512 positions may go; what is left of them after whole segments would be a short one.
+    assert!(sent.iter().all(|segment| segment.len() == 64));
+    assert_eq!(sent.len(), 9);
+}
+
+#[test]
+fn timer_of_a_closed_window_is_not_that_of_the_bytes_that_follow() {
+    let (mut test, stream) = Test::opened(with_window(100), 1_000);
+    let count = test.segments().len();
+    let sent = u32::try_from(49 + 55 * (count - 1)).unwrap();
+    let closed = |cumulative, window| Parts {
+        ack: Some(Ack {
+            cumulative,
+            window,
+            blocks: Ranges::new(),
+        }),
+        ..Parts::default()
+    };
+    test.handle(stream, closed(sent, 0));
+    // The rest of the first 512 goes, and then nothing.
+    let rest = test.segments().len();
+    assert_eq!(rest, 1);
+    test.handle(stream, closed(512, 0));
+    assert_eq!(test.segments(), [[0; 0]; 0]);
+    test.now = test.now + Duration::from_millis(900);
+    test.handle(stream, closed(512, 100));
+    assert!(!test.segments().is_empty());
+    let wait = test.end.poll_timeout().unwrap().saturating_since(test.now);
+    assert_eq!(wait, Duration::from_secs(1));
+}
+
+#[test]
+fn ended_stream_is_remembered_from_its_last_repetition_on() {
+    let config = Config {
+        linger: Duration::from_secs(100),
+        ..config(64)
+    };
+    let (mut test, stream) = Test::opened(config, 0);
+    test.end.finish(stream).unwrap();
+    test.segments();
+    let end = || Parts {
+        ack: ack(1, &[]).ack,
+        ..data(0, b"", true)
+    };
+    test.handle(stream, end());
+    let read = test.end.read(stream, &mut [0; 1]);
+    assert_eq!(read, Ok(hedgerow_leg::Read::End));
+    assert_eq!(test.end.poll_event(), Some(Event::Readable(stream)));
+    assert_eq!(test.end.poll_event(), Some(Event::Closed(stream)));
+    assert_eq!(test.segments().len(), 1);
+    for _ in 0..3 {
+        test.now = test.now + Duration::from_secs(70);
+        test.end.handle_timeout(test.now);
+        let again = test.handle(stream, end());
+        assert_eq!(again, Received::Dropped(DropReason::Duplicate));
+        assert_eq!(test.segments().len(), 1, "it is acknowledged again");
+    }
+    assert_eq!(test.wait(), Duration::from_secs(100));
+    assert!(test.end.is_empty());
+}
