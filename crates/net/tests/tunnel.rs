@@ -365,6 +365,44 @@ fn refusals_are_told_apart() {
     }
 }
 
+/// RFC 9298 §3.3: over HTTP/1.1 a tunnel begins with 101 alone.
+#[test]
+fn status_200_over_http1_is_no_tunnel() {
+    run(async {
+        let nobody = nobody().await;
+        let to = nobody.local_addr().unwrap();
+        let gateway = Gateway::start(Conduct::Refuse(200, None), to, false).await;
+        let failure = CarrierFailure::NoTunnels { status: 200 };
+        assert_eq!(open(&gateway, false).await.unwrap_err(), failure);
+    });
+}
+
+/// RFC 8441 §3: nothing is asked of a server that hasn't said that it knows `:protocol`.
+#[test]
+fn http2_without_extended_connect_is_asked_for_nothing() {
+    run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let gateway = Gateway {
+            address: listener.local_addr().unwrap(),
+            asked: Arc::default(),
+        };
+        let asked = Arc::clone(&gateway.asked);
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let service = service_fn(move |_| {
+                asked.fetch_add(1, Ordering::Relaxed);
+                async { Ok::<_, io::Error>(Response::new(Empty::<Bytes>::new())) }
+            });
+            http2::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(stream), service)
+                .await
+        });
+        let refused = open(&gateway, true).await.unwrap_err();
+        assert_eq!(refused, CarrierFailure::NoExtendedConnect);
+        assert_eq!(gateway.asked.load(Ordering::Relaxed), 0);
+    });
+}
+
 #[test]
 fn what_is_no_gateway_is_told_apart() {
     run(async {
