@@ -85,6 +85,9 @@ impl Tunnel {
             Ok(Ok(stream)) => self.carry(TokioIo::new(stream), &mut stop).await,
             _ => (End::NotUpgraded, TunnelTraffic::default()),
         };
+        if let End::Fault(fault) = end {
+            self.place.count_fault(fault);
+        }
         // A name may lead elsewhere by now, if nobody answered.
         if traffic.datagrams_down == 0
             && let Some(entry) = self.registry.entries().get(self.device_index)

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hedgerow_core::PeerId;
-use hedgerow_proxy::TunnelRefusal;
+use hedgerow_proxy::{TunnelFault, TunnelRefusal};
 use http::HeaderMap;
 
 use crate::authorization::authenticate;
@@ -36,6 +36,10 @@ pub struct TunnelStatistics {
     pub opened: u64,
     /// Requests for a tunnel that were refused.
     pub refused: u64,
+    /// Tunnels whose stream ended within a capsule.
+    pub truncated: u64,
+    /// Tunnels whose stream had another fault.
+    pub malformed: u64,
     /// What was carried and dropped by all of them.
     pub traffic: TunnelTraffic,
 }
@@ -180,6 +184,18 @@ impl TunnelPlace {
         let statistics = &mut state.statistics;
         statistics.open = statistics.open.saturating_add(1);
         statistics.opened = statistics.opened.saturating_add(1);
+    }
+}
+
+impl TunnelPlace {
+    /// Counts a tunnel that ended by a fault of its stream.
+    pub(crate) fn count_fault(&self, fault: TunnelFault) {
+        let statistics = &mut self.tunnels.lock().statistics;
+        let counter = match fault {
+            TunnelFault::Truncated => &mut statistics.truncated,
+            _ => &mut statistics.malformed,
+        };
+        *counter = counter.saturating_add(1);
     }
 }
 

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use hedgerow_coap::Code;
 use hedgerow_core::{PeerId, Psk};
 use hedgerow_gateway::{
-    Config, Device, Https, HttpsClient, HttpsPsk, Mode, Running, Security, User,
+    CoapsOverHttp, Config, Device, Https, HttpsClient, HttpsPsk, Mode, Running, Security, User,
 };
 use hedgerow_handshake::Settings;
 use hedgerow_net::{Credentials, KeyStore, Node, NodeConfig, RequestMessage, Target, TlsStream};
@@ -341,6 +341,8 @@ async fn malformed_and_truncated_streams_end_the_tunnel() {
         assert_eq!(client.receive().await, None);
         ended(&gateway, number).await;
     }
+    let statistics = gateway.tunnel_statistics();
+    assert_eq!((statistics.malformed, statistics.truncated), (2, 1));
     let mut buffer = [0; 10];
     let nothing = device.try_recv(&mut buffer).unwrap_err();
     assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
@@ -412,6 +414,20 @@ async fn slow_client_loses_datagrams_and_holds_no_more() {
     let traffic = gateway.tunnel_statistics().traffic;
     assert!(traffic.queue_full > 0, "{traffic:?}");
     assert!(traffic.queue_full + traffic.datagrams_down <= sent);
+}
+
+/// Where credentials would lie open, nobody gets a tunnel by them.
+#[tokio::test]
+async fn plain_http_opens_tunnels_only_where_it_is_permitted() {
+    let device = udp().await;
+    let at = device.local_addr().unwrap();
+    let mut config = config(at);
+    config.http.as_mut().unwrap().coaps = CoapsOverHttp::Never;
+    let gateway = start(config).await;
+    let reply = refusal(&gateway, &format!("lamp/{}", at.port()), &bearer()).await;
+    assert_eq!(reply.status, 403);
+    assert!(reply.problem().contains("/problems/https-needed"));
+    assert_eq!(gateway.tunnel_statistics().opened, 0);
 }
 
 /// RFC 9298 §5: a client may send before it is answered.
