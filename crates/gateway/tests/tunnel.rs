@@ -62,7 +62,10 @@ fn head(target: &str, fields: &str) -> String {
 /// Asks as a client does that isn't served: `support::request` wants the connection closed.
 async fn refusal(gateway: &Running, target: &str, fields: &str) -> Reply {
     let head = head(target, &format!("\r\nconnection: upgrade{fields}"));
-    request(gateway.http_addr().unwrap(), &head, b"").await
+    let reply = request(gateway.http_addr().unwrap(), &head, b"");
+    // A tunnel that is opened by mistake would be waited for until it is idle.
+    let reply = tokio::time::timeout(Duration::from_secs(10), reply).await;
+    reply.expect("an answer, and no tunnel")
 }
 
 /// The stream of a tunnel.
