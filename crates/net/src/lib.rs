@@ -106,6 +106,7 @@ mod socket;
 mod statistics;
 mod stream;
 mod tls_stream;
+mod translated_link;
 mod tunnel;
 
 pub use certificates::{AcceptedServer, CertificateStore, ServerCertificates};
@@ -130,6 +131,7 @@ pub use shares::{Share, Shares};
 pub use statistics::Statistics;
 pub use stream::{ProtocolName, StreamClient, StreamConfig, StreamServer, StreamStatistics};
 pub use tls_stream::TlsStream;
+pub use translated_link::{TranslateConfig, translated_link};
 pub use tunnel::{
     GatewayTls, GatewayTlsError, GatewayUri, GatewayUriError, GatewayUser, GatewayUserError,
     Tunnel, TunnelConfig, TunnelHttp, TunnelTarget, TunnelTargetError,

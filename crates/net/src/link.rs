@@ -5,6 +5,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use hedgerow_endpoint::TranslateError;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
@@ -336,6 +337,9 @@ pub enum CarrierFailure {
     /// The gateway sent what can't be in a tunnel.
     #[error("the gateway broke the tunnel's format")]
     Malformed,
+    /// The connection in mode `translate` didn't come about or ended, and why.
+    #[error("mode translate: {0}")]
+    Translate(#[from] TranslateError),
     /// The carrier is gone without a word.
     #[error("the carrier is gone")]
     Gone,

@@ -1,0 +1,169 @@
+//! A link through a gateway that translates records (docs/specs/translate.md).
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hedgerow_endpoint::{TranslateError, TranslatedEvent, TranslatedStream};
+use hedgerow_record::TranslateForm;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tracing::debug;
+
+use crate::link::{CarrierFailure, DatagramLink, LinkIncoming, LinkOutgoing, datagram_link};
+
+/// How a gateway is asked for a device in mode `translate`.
+#[derive(Clone, Debug)]
+pub struct TranslateConfig {
+    /// Where the gateway listens for this mode.
+    pub gateway: SocketAddr,
+    /// The device, by the name that the gateway has for it.
+    pub device: String,
+    /// How records stand on the stream. In the short form the node's handshake must offer CCM and CCM_8
+    /// alone; in either form no connection IDs.
+    pub form: TranslateForm,
+    /// How long it may take until the gateway has accepted.
+    pub connect_timeout: Duration,
+    /// Datagrams that wait in each direction.
+    pub places: usize,
+    /// The longest datagram that is carried, in bytes.
+    pub max_datagram_len: usize,
+}
+
+impl TranslateConfig {
+    /// Asks within 10 s, with 128 places for datagrams of up to 1,452 bytes, which is what an Ethernet
+    /// leaves of IPv6 and UDP.
+    pub fn new(gateway: SocketAddr, device: impl Into<String>, form: TranslateForm) -> Self {
+        Self {
+            gateway,
+            device: device.into(),
+            form,
+            connect_timeout: Duration::from_secs(10),
+            places: 128,
+            max_datagram_len: 1_452,
+        }
+    }
+}
+
+/// Opens a link to a device through a gateway that translates. What travels through it is DTLS between
+/// this node and the device, which the gateway has no key of; the gateway itself proves nothing.
+///
+/// It must be called within a tokio runtime with I/O and time. The link ends with the connection, and
+/// says why.
+///
+/// # Errors
+///
+/// [`CarrierFailure::Connect`], [`CarrierFailure::ConnectTimeout`], and [`CarrierFailure::Translate`] for
+/// what the gateway answers.
+pub async fn translated_link(config: &TranslateConfig) -> Result<DatagramLink, CarrierFailure> {
+    let opened = timeout(config.connect_timeout, open(config)).await;
+    let (socket, stream, early) = opened.map_err(|_| CarrierFailure::ConnectTimeout)??;
+    let (link, carrier) = datagram_link(config.places, config.max_datagram_len);
+    let (outgoing, incoming) = carrier.split();
+    tokio::spawn(async move {
+        let failure = carry(socket, stream, &early, outgoing, &incoming).await;
+        debug!(%failure, mode = "translate", "link ended");
+        incoming.end(failure);
+    });
+    Ok(link)
+}
+
+async fn open(
+    config: &TranslateConfig,
+) -> Result<(TcpStream, TranslatedStream, Vec<u8>), CarrierFailure> {
+    let mut preface = Vec::new();
+    let opened = TranslatedStream::open(&config.device, config.form, &mut preface);
+    // A name that can't be asked for is none that a gateway has.
+    let mut stream = opened.map_err(|_| TranslateError::Refused)?;
+    let mut socket = TcpStream::connect(config.gateway).await.map_err(broken)?;
+    socket.set_nodelay(true).map_err(broken)?;
+    socket.write_all(&preface).await.map_err(broken)?;
+    let mut read = Vec::new();
+    let mut part = [0; 512];
+    loop {
+        let len = socket.read(&mut part).await.map_err(broken)?;
+        if len == 0 {
+            return Err(stream.handle_end().into());
+        }
+        read.extend_from_slice(part.get(..len).unwrap_or_default());
+        let (len, event) = stream.stream_to_datagrams(&read)?;
+        let is_accepted = event.is_some();
+        read.drain(..len);
+        if is_accepted {
+            return Ok((socket, stream, read));
+        }
+    }
+}
+
+fn broken(error: io::Error) -> CarrierFailure {
+    CarrierFailure::Connect { kind: error.kind() }
+}
+
+async fn carry(
+    mut socket: TcpStream,
+    mut stream: TranslatedStream,
+    early: &[u8],
+    mut outgoing: LinkOutgoing,
+    incoming: &LinkIncoming,
+) -> CarrierFailure {
+    if let Err(error) = deliver(&mut stream, early, incoming) {
+        return error.into();
+    }
+    let (mut reader, mut writer) = socket.split();
+    let mut part = vec![0; READ_LEN];
+    let mut bytes = Vec::new();
+    loop {
+        tokio::select! {
+            read = reader.read(&mut part) => match read {
+                Ok(0) | Err(_) => return stream.handle_end().into(),
+                Ok(len) => {
+                    let part = part.get(..len).unwrap_or_default();
+                    if let Err(error) = deliver(&mut stream, part, incoming) {
+                        return error.into();
+                    }
+                }
+            },
+            datagram = outgoing.next() => {
+                let Some(datagram) = datagram else {
+                    // In order for TCP; for DTLS it is nothing.
+                    let _ = timeout(WRITE_TIMEOUT, writer.shutdown()).await;
+                    return CarrierFailure::Gone;
+                };
+                bytes.clear();
+                if let Some(reason) = stream.datagram_to_stream(&datagram, &mut bytes) {
+                    debug!(reason = reason.label(), mode = "translate", "not carried");
+                    incoming.count_not_passed_on();
+                }
+                let written = timeout(WRITE_TIMEOUT, writer.write_all(&bytes)).await;
+                if !matches!(written, Ok(Ok(()))) {
+                    return stream.handle_end().into();
+                }
+            }
+        }
+    }
+}
+
+fn deliver(
+    stream: &mut TranslatedStream,
+    bytes: &[u8],
+    incoming: &LinkIncoming,
+) -> Result<(), TranslateError> {
+    let mut rest = bytes;
+    loop {
+        let (len, event) = stream.stream_to_datagrams(rest)?;
+        match event {
+            None => return Ok(()),
+            Some(TranslatedEvent::Datagram(datagram)) => incoming.deliver(datagram),
+            Some(TranslatedEvent::DatagramRefused { .. }) => incoming.count_too_long(),
+            Some(_) => incoming.count_not_passed_on(),
+        }
+        rest = rest.get(len..).unwrap_or_default();
+    }
+}
+
+/// How much is read at once, in bytes.
+const READ_LEN: usize = 4_096;
+
+/// How long the gateway may take to read.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
