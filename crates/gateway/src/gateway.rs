@@ -23,6 +23,7 @@ use crate::registry::{Carriers, Registry, peer_id};
 use crate::server::{Protection, Server};
 use crate::service::{Front, Service};
 use crate::site::HostNames;
+use crate::translate::{Shared as TranslateShared, TranslateServer, TranslateStatistics};
 use crate::tunnels::{TunnelStatistics, Tunnels};
 use crate::ways::Ways;
 
@@ -76,6 +77,10 @@ impl Gateway {
         };
         let via = config.via.take();
         let via = via.map(|via| Ways::new(via, node_config(&config), config.devices.len()));
+        let translate = match config.translate {
+            Some(translate) => Some((bind(translate.listen).await?, translate)),
+            None => None,
+        };
         let carriers = Carriers {
             via: via.map(Arc::new),
             node: bind_node(&config).await.map_err(StartError::Socket)?,
@@ -102,6 +107,7 @@ impl Gateway {
             http: None,
             https: None,
             https_psk: None,
+            translate: None,
             stop,
             servers: JoinSet::new(),
             carriers,
@@ -140,6 +146,13 @@ impl Gateway {
             info!(address = %listener.1, mode = "tls-psk", "listening for HTTPS");
             running.https_psk = start(&mut running.servers, listener, security, front);
         }
+        if let Some(((listener, address), limits)) = translate {
+            let shared = Arc::new(TranslateShared::new(limits, Arc::clone(&service.registry)));
+            let server = TranslateServer::new(listener, Arc::clone(&shared), stopped.clone());
+            info!(%address, mode = "translate", "listening for records over TCP");
+            running.servers.spawn(server.run());
+            running.translate = Some((address, shared));
+        }
         Ok(running)
     }
 }
@@ -149,6 +162,7 @@ pub struct Running {
     http: Option<SocketAddr>,
     https: Option<SocketAddr>,
     https_psk: Option<SocketAddr>,
+    translate: Option<(SocketAddr, Arc<TranslateShared>)>,
     stop: watch::Sender<bool>,
     servers: JoinSet<()>,
     carriers: Carriers,
@@ -191,6 +205,19 @@ impl Running {
     /// Returns the counters of the CoAP side over TCP.
     pub fn stream_statistics(&self) -> StreamStatistics {
         self.carriers.streams.statistics()
+    }
+
+    /// Returns where connections in mode `translate` are listened for, with the port that was taken.
+    pub fn translate_addr(&self) -> Option<SocketAddr> {
+        self.translate.as_ref().map(|(address, _)| *address)
+    }
+
+    /// Returns the counters of connections in mode `translate`.
+    pub fn translate_statistics(&self) -> TranslateStatistics {
+        let shared = self.translate.as_ref().map(|(_, shared)| shared);
+        shared.map_or_else(TranslateStatistics::default, |shared| {
+            shared.counters.lock().clone()
+        })
     }
 
     /// Returns the counters of tunnels.

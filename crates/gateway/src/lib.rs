@@ -18,6 +18,8 @@
 //! - A request takes its place once its body is there, and gives it back once its answer has been
 //!   read; [`Limits`] says what that takes of memory. Bodies that don't come, answers that nobody
 //!   reads and connections that ask for nothing end after the times of [`Timeouts`].
+//! - A listener of its own takes TCP connections in mode `translate`, whose DTLS records go on as UDP to a
+//!   device with that mode, within [`Translate`]; `docs/specs/translate.md` has the whole of it.
 //! - `/.well-known/masque/udp/NAME/PORT/` opens a tunnel to a device with the mode `tunnel`, for
 //!   configured users alone, by upgrade in HTTP/1.1 and extended CONNECT in HTTP/2. Datagrams pass as
 //!   they are, within [`TunnelLimits`]; `docs/specs/tunnel.md` has the whole of it.
@@ -83,6 +85,7 @@ mod registry;
 mod server;
 mod service;
 mod site;
+mod translate;
 mod tunnel;
 mod tunnels;
 mod ways;
@@ -90,9 +93,10 @@ mod ways;
 pub use config::{
     Coap, CoapsOverHttp, Config, ConfigError, Device, Dtls, Http, Https, HttpsClient, HttpsError,
     HttpsPsk, Limits, Mistake, Mode, PathPattern, PathPatternError, Position, Security, Timeouts,
-    TunnelLimits, User,
+    Translate, TunnelLimits, User,
 };
 pub use gateway::{Gateway, Running, StartError};
 pub use key::{KeyError, parse_key, parse_key_file};
+pub use translate::TranslateStatistics;
 pub use tunnels::{TunnelStatistics, TunnelTraffic};
 pub use ways::Via;

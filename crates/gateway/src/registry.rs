@@ -168,6 +168,12 @@ impl Registry {
         named.or_else(|| tunnels().find(|entry| target.is_at(&entry.destination)))
     }
 
+    /// Finds the device that a connection in mode `translate` may be for. All others look alike.
+    pub(crate) fn translate_entry(&self, name: &str) -> Option<&Entry> {
+        let entry = self.entries.get(*self.by_name.get(name)?)?;
+        entry.device.has(Mode::Translate).then_some(entry)
+    }
+
     /// Looks for every device, and says in the log where it is. A name that doesn't resolve now is
     /// looked up again when the device is asked.
     pub(crate) async fn locate_all(self: &Arc<Self>) {

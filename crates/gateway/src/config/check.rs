@@ -56,8 +56,10 @@ impl Config {
         line_of_key: impl Fn(usize) -> Option<usize>,
     ) -> Vec<(Place, String)> {
         let mut faults = Vec::new();
-        if self.http.is_none() && self.https.is_none() && self.https_psk.is_none() {
-            let message = "nothing listens: expected [http] enabled, [https] or [https_psk]";
+        let has_http = self.http.is_some() || self.https.is_some() || self.https_psk.is_some();
+        if !has_http && self.translate.is_none() {
+            let message =
+                "nothing listens: expected [http] enabled, [https], [https_psk] or [translate]";
             faults.push((("http", 0, "enabled"), message.to_owned()));
         }
         self.check_https_clients(&mut faults);
@@ -66,6 +68,7 @@ impl Config {
         self.check_shared_keys(line_of_key, &mut faults);
         self.check_modes(&mut faults);
         self.check_tunnels(&mut faults);
+        self.check_translate(&mut faults);
         for (index, name) in self.hc_devices.iter().enumerate() {
             let is_known = self.devices.iter().any(|device| device.name == *name);
             let is_first = self.hc_devices.iter().position(|other| other == name) == Some(index);
@@ -326,7 +329,7 @@ impl Config {
             if device.modes.is_empty() || is_repeated {
                 fault(
                     "modes",
-                    "expected \"terminate\", \"tunnel\" or both, each once",
+                    "expected \"terminate\", \"tunnel\", \"translate\" or several, each once",
                 );
             }
             if !device.has(Mode::Tunnel) {
@@ -401,6 +404,51 @@ impl Config {
         }
         if !(MIN_DURATION..=MAX_DURATION).contains(&limits.idle_timeout) {
             fault("idle_timeout", "expected 10ms to 24h");
+        }
+    }
+
+    /// What the mode `translate` asks for: a listener, and devices with DTLS.
+    fn check_translate(&self, faults: &mut Vec<(Place, String)>) {
+        for (index, device) in self.devices.iter().enumerate() {
+            if !device.has(Mode::Translate) {
+                continue;
+            }
+            let mut fault = |message: &str| {
+                faults.push((("device", index, "modes"), message.to_owned()));
+            };
+            if !device.uri.to_ascii_lowercase().starts_with("coaps://") {
+                fault("\"translate\" carries DTLS records: expected a device at coaps://");
+            }
+            if self.translate.is_none() {
+                fault("nothing listens for \"translate\": expected [translate] with listen");
+            }
+        }
+        let Some(translate) = self.translate else {
+            return;
+        };
+        let mut fault = |name, message: &str| {
+            faults.push((("translate", 0, name), message.to_owned()));
+        };
+        for (name, number) in [
+            ("connections", translate.connections),
+            ("connections_per_client", translate.connections_per_client),
+            ("connections_per_device", translate.connections_per_device),
+        ] {
+            if !(1..=MAX_COUNT).contains(&number) {
+                fault(name, "expected 1 to 65536");
+            }
+        }
+        for (name, duration) in [
+            ("preface_timeout", translate.preface_timeout),
+            ("establish_timeout", translate.establish_timeout),
+            ("idle_timeout", translate.idle_timeout),
+        ] {
+            if !(MIN_DURATION..=MAX_DURATION).contains(&duration) {
+                fault(name, "expected 10ms to 24h");
+            }
+        }
+        if !(64..=MAX_UDP_PAYLOAD_LEN).contains(&translate.max_datagram) {
+            fault("max_datagram", "expected 64 to 65527 bytes");
         }
     }
 

@@ -105,18 +105,25 @@ pub enum Mode {
     /// The client's DTLS datagrams pass through HTTP to the gateway, and as UDP to the device
     /// (`docs/specs/tunnel.md`). The gateway has no key of what is inside.
     Tunnel,
+    /// The client's DTLS records come over TCP under other headers, and go on as UDP to the device
+    /// (`docs/specs/translate.md`). The gateway has no key of what is inside.
+    Translate,
 }
 
 impl Mode {
     /// Every mode with its name.
-    pub(super) const NAMED: [(&'static str, Self); 2] =
-        [("terminate", Self::Terminate), ("tunnel", Self::Tunnel)];
+    pub(super) const NAMED: [(&'static str, Self); 3] = [
+        ("terminate", Self::Terminate),
+        ("tunnel", Self::Tunnel),
+        ("translate", Self::Translate),
+    ];
 
     /// Returns the mode's name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Terminate => "terminate",
             Self::Tunnel => "tunnel",
+            Self::Translate => "translate",
         }
     }
 }

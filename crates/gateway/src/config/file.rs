@@ -1,6 +1,7 @@
 //! Reading `hedgerow.toml`.
 
 use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +25,7 @@ use super::mistake::{ConfigError, Mistake, Position};
 use super::table::{Findings, Table, full_name};
 use super::{
     Coap, CoapsOverHttp, Config, Device, Dtls, Http, Https, HttpsClient, HttpsPsk, Limits, Mode,
-    PathPattern, Security, Timeouts, TunnelLimits, User,
+    PathPattern, Security, Timeouts, Translate, TunnelLimits, User,
 };
 use crate::key::parse_key;
 
@@ -175,6 +176,9 @@ impl Reader<'_, '_> {
         }
         if let Some(table) = root.table(self.findings, "tunnel") {
             self.tunnel(table, &mut config.tunnel);
+        }
+        if let Some(table) = root.table(self.findings, "translate") {
+            config.translate = self.translate(table);
         }
         for table in root.tables(self.findings, "user") {
             config.users.extend(self.user(table));
@@ -537,6 +541,41 @@ impl Reader<'_, '_> {
         table.finish(findings);
     }
 
+    fn translate(&mut self, mut table: Table<'_>) -> Option<Translate> {
+        let findings = &mut *self.findings;
+        let listen = table.address(findings, "listen");
+        if !table.is_present("listen") {
+            table.missing(findings, "listen", "an address and a port");
+        }
+        // A placeholder where there is none, and then there is no configuration.
+        let mut translate = Translate::new(listen.unwrap_or(NOWHERE));
+        for (name, place) in [
+            ("connections", &mut translate.connections),
+            (
+                "connections_per_client",
+                &mut translate.connections_per_client,
+            ),
+            (
+                "connections_per_device",
+                &mut translate.connections_per_device,
+            ),
+        ] {
+            let count = table.integer(findings, name, 1..=65_536);
+            set(place, count.and_then(|count| usize::try_from(count).ok()));
+        }
+        for (name, place) in [
+            ("preface_timeout", &mut translate.preface_timeout),
+            ("establish_timeout", &mut translate.establish_timeout),
+            ("idle_timeout", &mut translate.idle_timeout),
+        ] {
+            set(place, table.duration(findings, name, DURATIONS));
+        }
+        let longest = table.size(findings, "max_datagram", 64..=65_527);
+        set(&mut translate.max_datagram, longest);
+        table.finish(findings);
+        listen.map(|_| translate)
+    }
+
     fn user(&mut self, mut table: Table<'_>) -> Option<User> {
         let name = self.required(&mut table, "name", "the name of a user");
         let mut secrets = Vec::new();
@@ -852,6 +891,8 @@ fn hundredths(factor: f64) -> u16 {
         .find(|percent| f64::from(*percent) >= factor * 100.0 - 0.5)
         .unwrap_or(150)
 }
+
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 const DURATIONS: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(10)..=Duration::from_secs(24 * 3_600);

@@ -9,6 +9,7 @@ mod https_psk;
 mod mistake;
 mod suggestion;
 mod table;
+mod translate;
 mod units;
 mod user;
 
@@ -30,6 +31,7 @@ pub use device::{Device, Mode, PathPattern, PathPatternError, Security};
 pub use https::{Https, HttpsError};
 pub use https_psk::{HttpsClient, HttpsPsk};
 pub use mistake::{ConfigError, Mistake, Position};
+pub use translate::Translate;
 pub(crate) use user::UserSecret;
 pub use user::{TunnelLimits, User};
 
@@ -63,6 +65,8 @@ pub struct Config {
     pub users: Vec<User>,
     /// What tunnels may take.
     pub tunnel: TunnelLimits,
+    /// The listener for mode `translate`; `None` if there is none.
+    pub translate: Option<Translate>,
     /// The names of the devices that may be asked by URI, under `/hc/`.
     pub hc_devices: Vec<String>,
     /// The devices. Nothing else is ever asked.
@@ -88,6 +92,7 @@ impl Default for Config {
             coap: Coap::default(),
             users: Vec::new(),
             tunnel: TunnelLimits::default(),
+            translate: None,
             hc_devices: Vec::new(),
             via: None,
             devices: Vec::new(),
@@ -107,6 +112,13 @@ impl Config {
     #[must_use]
     pub fn with_user(mut self, user: User) -> Self {
         self.users.push(user);
+        self
+    }
+
+    /// Listens for connections in mode `translate`; port 0 takes a free one.
+    #[must_use]
+    pub const fn with_translate(mut self, translate: Translate) -> Self {
+        self.translate = Some(translate);
         self
     }
 

@@ -1,0 +1,163 @@
+//! Mode `translate` (docs/specs/translate.md): TCP connections whose records go on as a device's
+//! datagrams. The gateway has no key of what is inside.
+
+mod flow;
+mod rate;
+mod statistics;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hedgerow_net::{Share, Shares};
+use hedgerow_proxy::NotPermitted;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tracing::debug;
+
+use crate::config::Translate;
+use crate::registry::Registry;
+use crate::server::stopped;
+use flow::Flow;
+use rate::Rate;
+use statistics::{Counters, add};
+
+pub use statistics::TranslateStatistics;
+
+/// The listener for connections in mode `translate`.
+pub(crate) struct TranslateServer {
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    stop: watch::Receiver<bool>,
+}
+
+/// What all connections have in common.
+pub(crate) struct Shared {
+    limits: Translate,
+    registry: Arc<Registry>,
+    pub(crate) counters: Counters,
+    places: Arc<Semaphore>,
+    clients: Arc<Shares>,
+    /// In the registry's order.
+    devices: Vec<DeviceShare>,
+}
+
+/// What all connections to one device have in common.
+struct DeviceShare {
+    places: Arc<Semaphore>,
+    /// What goes to the device from connections on which it has shown no session.
+    strangers: Mutex<Rate>,
+}
+
+/// A device that a connection is for, and the connection's place with it.
+struct Permitted {
+    index: usize,
+    name: String,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Shared {
+    pub(crate) fn new(limits: Translate, registry: Arc<Registry>) -> Self {
+        let now = Instant::now();
+        let devices = registry.entries().iter().map(|_| DeviceShare {
+            places: Arc::new(Semaphore::new(limits.connections_per_device)),
+            strangers: Mutex::new(Rate::new(STRANGERS_BURST, STRANGERS_PER_SECOND, now)),
+        });
+        Self {
+            devices: devices.collect(),
+            places: Arc::new(Semaphore::new(limits.connections)),
+            clients: Arc::new(Shares::new(limits.connections_per_client)),
+            counters: Counters::default(),
+            registry,
+            limits,
+        }
+    }
+
+    /// Finds the device of a preface and takes a place with it.
+    fn permit(&self, name: &str) -> Result<Permitted, NotPermitted> {
+        let entry = self.registry.translate_entry(name);
+        let entry = entry.ok_or(NotPermitted::Refused)?;
+        let share = self.devices.get(entry.index).ok_or(NotPermitted::Refused)?;
+        let place = Arc::clone(&share.places).try_acquire_owned();
+        Ok(Permitted {
+            index: entry.index,
+            name: entry.device.name.clone(),
+            _place: place.map_err(|_| NotPermitted::Busy)?,
+        })
+    }
+
+    /// Says whether a stranger's datagram may go to a device now.
+    fn passes_stranger(&self, index: usize) -> bool {
+        self.devices.get(index).is_some_and(|share| {
+            let strangers = share.strangers.lock();
+            let mut strangers = strangers.unwrap_or_else(PoisonError::into_inner);
+            strangers.take(Instant::now())
+        })
+    }
+}
+
+impl TranslateServer {
+    pub(crate) const fn new(
+        listener: TcpListener,
+        shared: Arc<Shared>,
+        stop: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            listener,
+            shared,
+            stop,
+        }
+    }
+
+    /// Serves until it is told to stop. The connections end then: what is lost of them is as lost as
+    /// any datagram.
+    pub(crate) async fn run(self) {
+        let mut stop = self.stop.clone();
+        let mut flows = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = stopped(&mut stop) => break,
+                Some(_) = flows.join_next() => {}
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, from)) => self.begin(stream, from, &mut flows),
+                    Err(error) => {
+                        // Out of file descriptors: accepting again at once would only spin.
+                        debug!(%error, "connection not accepted");
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        }
+        flows.shutdown().await;
+    }
+
+    fn begin(&self, stream: TcpStream, from: SocketAddr, flows: &mut JoinSet<()>) {
+        let Some(places) = self.places(from) else {
+            debug!(%from, "connection in mode translate closed: as many as configured");
+            add(&mut self.shared.counters.lock().busy);
+            return;
+        };
+        let flow = Flow {
+            shared: Arc::clone(&self.shared),
+            from,
+        };
+        flows.spawn(async move {
+            let _places = places;
+            flow.run(stream).await;
+        });
+    }
+
+    fn places(&self, from: SocketAddr) -> Option<(OwnedSemaphorePermit, Share)> {
+        let place = Arc::clone(&self.shared.places).try_acquire_owned().ok()?;
+        Some((place, self.shared.clients.enter(from.ip())?))
+    }
+}
+
+/// How long nothing is accepted after an error.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Datagrams that strangers may send to a device at once, and a second.
+const STRANGERS_BURST: u32 = 20;
+const STRANGERS_PER_SECOND: u32 = 10;
