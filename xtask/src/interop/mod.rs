@@ -26,6 +26,7 @@ mod resumption;
 mod sizes;
 mod tls_end;
 mod tls_handshakes;
+mod translate;
 mod tshark;
 mod tunnel;
 
@@ -44,7 +45,7 @@ const INSIDE: &str = "--inside-namespace";
 const ONLY: &str = "--only";
 
 /// The groups of cells, each by the name that chooses it.
-const GROUPS: [Group; 14] = [
+const GROUPS: [Group; 15] = [
     Group::of("dtls", handshakes::run),
     Group::of("tls", tls_handshakes::run),
     Group::of("certificates", certificates::run),
@@ -52,6 +53,7 @@ const GROUPS: [Group; 14] = [
     Group::of("resumption", resumption::run),
     Group::of("coap", coap::run),
     Group::of("coap-tcp", coap_tcp::run),
+    Group::of("translate", translate::run),
     Group::of("program", program::run),
     Group::of("tshark", tshark::run),
     Group::of("tunnel", tunnel::run),
