@@ -1,5 +1,8 @@
 //! Seeds of the handshake machine: scripts that bring it into every state.
 
+#[path = "resumption_scripts.rs"]
+mod resumption_scripts;
+
 use crate::Seeds;
 
 /// Ways, and the second pair.
@@ -33,6 +36,13 @@ const UNKNOWN_IDENTITY: u8 = 0x20;
 const NO_SUITE: u8 = 0x40;
 const CONNECTION_IDS: u8 = 0x80;
 
+/// Values and bits of the byte behind it.
+const NO_RESUMPTION: u8 = 0;
+const BY_TICKET: u8 = 1;
+const BY_SESSION_ID: u8 = 2;
+const MET_BEFORE: u8 = 4;
+const RESTARTED: u8 = 8;
+
 /// The datagrams up to the server's first flight, which is on its way then.
 const TO_SERVER_HELLO: [u8; 3] = [
     DELIVER | TO_SERVER,
@@ -51,7 +61,7 @@ const FATAL_ALERT: [u8; 6] = [0x15, 0, 9, 2, 2, 40];
 pub(crate) fn handshake_machine() -> Seeds {
     let mut seeds = Seeds::new();
     let mut add = |name: &str, config: u8, parts: &[&[u8]]| {
-        let mut input = vec![config];
+        let mut input = vec![config, NO_RESUMPTION];
         input.extend(parts.concat());
         seeds.push((name.to_owned(), input));
     };
@@ -363,5 +373,6 @@ pub(crate) fn handshake_machine() -> Seeds {
         0,
         &[&TO_FINISHED, &[DROP, PASS, 255, DROP, PASS, 60, RUN]],
     );
+    seeds.extend(resumption_scripts::seeds());
     seeds
 }
