@@ -326,6 +326,18 @@ impl Settings {
         self.keep_suites(|key_exchange| key_exchange != KeyExchange::Psk)
     }
 
+    /// Leaves out the suites whose records don't carry epoch and sequence number as their explicit
+    /// nonce: all but those with AES-CCM (RFC 7925 appendix B, RFC 6655 §3).
+    #[must_use]
+    pub fn with_record_numbers_as_nonces(self) -> Self {
+        self.keep(|suite| {
+            matches!(
+                suite.aead(),
+                Some(AeadAlgorithm::Aes128Ccm | AeadAlgorithm::Aes128Ccm8)
+            )
+        })
+    }
+
     /// Leaves out the suites that this end has no credentials for.
     pub(crate) fn with_credentials(self, has_psk: bool, has_certificates: bool) -> Self {
         self.keep_suites(|key_exchange| match key_exchange {
@@ -334,12 +346,16 @@ impl Settings {
         })
     }
 
-    fn keep_suites(mut self, is_kept: impl Fn(KeyExchange) -> bool) -> Self {
+    fn keep_suites(self, is_kept: impl Fn(KeyExchange) -> bool) -> Self {
+        self.keep(|suite| suite.key_exchange().is_some_and(&is_kept))
+    }
+
+    fn keep(mut self, is_kept: impl Fn(CipherSuite) -> bool) -> Self {
         let suites = self.suites;
         let kept = suites
             .iter()
             .take(self.suite_count)
-            .filter(|suite| suite.key_exchange().is_some_and(&is_kept));
+            .filter(|suite| is_kept(**suite));
         let mut count = 0_usize;
         for (place, suite) in self.suites.iter_mut().zip(kept) {
             *place = *suite;
@@ -363,6 +379,22 @@ const _: () =
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn suites_whose_nonces_are_record_numbers_are_those_with_ccm() {
+        let kept = Settings::default().with_record_numbers_as_nonces();
+        assert_eq!(
+            kept.suites(),
+            [
+                CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_CCM,
+                CipherSuite::TLS_ECDHE_PSK_WITH_AES_128_CCM_SHA256,
+                CipherSuite::TLS_PSK_WITH_AES_128_CCM,
+                CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8,
+                CipherSuite::TLS_ECDHE_PSK_WITH_AES_128_CCM_8_SHA256,
+                CipherSuite::TLS_PSK_WITH_AES_128_CCM_8,
+            ]
+        );
+    }
 
     #[test]
     fn unknown_suites_are_left_out_and_order_is_kept() {

@@ -4,13 +4,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use hedgerow_endpoint::{TranslateError, TranslatedEvent, TranslatedStream};
+use hedgerow_endpoint::{ConnectionIds, TranslateError, TranslatedEvent, TranslatedStream};
 use hedgerow_record::TranslateForm;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::debug;
 
+use crate::NodeConfig;
 use crate::link::{CarrierFailure, DatagramLink, LinkIncoming, LinkOutgoing, datagram_link};
 
 /// How a gateway is asked for a device in mode `translate`.
@@ -20,8 +21,7 @@ pub struct TranslateConfig {
     pub gateway: SocketAddr,
     /// The device, by the name that the gateway has for it.
     pub device: String,
-    /// How records stand on the stream. In the short form the node's handshake must offer CCM and CCM_8
-    /// alone; in either form no connection IDs.
+    /// How records stand on the stream: a node has to [`fit`](Self::fit) it.
     pub form: TranslateForm,
     /// How long it may take until the gateway has accepted.
     pub connect_timeout: Duration,
@@ -43,6 +43,18 @@ impl TranslateConfig {
             places: 128,
             max_datagram_len: 1_452,
         }
+    }
+
+    /// Has a node offer what this form carries: no connection IDs, and in the short form suites with CCM
+    /// and CCM_8 alone.
+    #[must_use]
+    pub fn fit(&self, mut node: NodeConfig) -> NodeConfig {
+        node.endpoint.connection_ids = ConnectionIds::Off;
+        if self.form == TranslateForm::Short {
+            let handshake = node.endpoint.handshake;
+            node.endpoint.handshake = handshake.with_record_numbers_as_nonces();
+        }
+        node
     }
 }
 
