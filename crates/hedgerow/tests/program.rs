@@ -102,26 +102,36 @@ fn demonstration_can_be_used_as_it_says_and_leaves_nothing_behind() {
         let direct = hedgerow(&["get", "--keys", keys.to_str().unwrap(), &uri]);
         assert_eq!((direct.code(), direct.stderr()), (0, ""));
         // What the gateway saw in each mode.
-        let line = |mode: &str| {
+        let row = |mode: &str| {
             let start = format!("  {mode} ");
-            said.iter().find(|line| line.starts_with(&start)).unwrap()
+            let at = said.iter().position(|line| line.starts_with(&start));
+            let (first, below) = said[at.unwrap()..].split_first().unwrap();
+            let below = below.iter().take_while(|line| line.starts_with("    "));
+            below.fold(first.clone(), |row, line| row + "\n" + line.trim())
         };
-        assert!(line("terminate").contains("GET /temperature, status 200"));
-        assert!(line("terminate").ends_with("all of it"));
-        assert!(line("tunnel").contains(" application_data"));
-        assert!(line("tunnel").contains("none of it found; the PSK identity was"));
-        let asked = said.iter().find(|line| line.contains("--mode tunnel"));
-        // The folder's name has a space in it, so that paths are quoted.
-        let parts = asked.unwrap().split('\'').enumerate();
-        let words: Vec<_> = parts
-            .flat_map(|(index, part)| match index % 2 {
-                0 => part.split_whitespace().collect(),
-                _ => vec![part],
-            })
-            .skip(1)
-            .collect();
-        let through = hedgerow(&words);
-        assert_eq!((through.code(), through.stderr()), (0, ""), "{words:?}");
+        let terminated = row("terminate");
+        assert!(terminated.contains("GET /temperature, status 200"));
+        assert!(terminated.ends_with("\nplaintext: all of it"));
+        for mode in ["tunnel", "translate"] {
+            let seen = row(mode);
+            assert!(seen.contains(" application_data\n"), "{seen}");
+            let plaintext = "\nplaintext: none of it found; the PSK identity was";
+            assert!(seen.ends_with(plaintext), "{seen}");
+            let asked = said
+                .iter()
+                .find(|line| line.contains(&format!("--mode {mode} ")));
+            // The folder's name has a space in it, so that paths are quoted.
+            let parts = asked.unwrap().split('\'').enumerate();
+            let words: Vec<_> = parts
+                .flat_map(|(index, part)| match index % 2 {
+                    0 => part.split_whitespace().collect(),
+                    _ => vec![part],
+                })
+                .skip(1)
+                .collect();
+            let through = hedgerow(&words);
+            assert_eq!((through.code(), through.stderr()), (0, ""), "{words:?}");
+        }
         // What is printed ends up in scroll-back and logs: no key is in it.
         let text = fs::read_to_string(&keys).unwrap();
         let key_of = |line: &str| {

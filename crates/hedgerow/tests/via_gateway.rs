@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use hedgerow::core::{PeerId, Psk};
 use hedgerow::devices::{DeviceServer, Lamp, Thermometer};
-use hedgerow::gateway::{Config, Device as Behind, Gateway, Https, Mode, Running, Security, User};
+use hedgerow::gateway::{
+    Config, Device as Behind, Gateway, Https, Mode, Running, Security, Translate, User,
+};
 use hedgerow::handshake::Settings;
 use hedgerow::net::{
     CarrierFailure, Credentials, ForwardSecrecy, GatewayTls, GatewayUser, Handler, KeyStore,
@@ -72,14 +74,15 @@ impl Setup {
         let security = || Security::psk("gateway", GATEWAY_KEY.as_bytes()).unwrap();
         let both = Behind::new("it", format!("coaps://{device}"), security())
             .with_methods(Methods::ALL)
-            .with_modes(&[Mode::Terminate, Mode::Tunnel]);
+            .with_modes(&[Mode::Terminate, Mode::Tunnel, Mode::Translate]);
         let other = Security::psk("gateway", b"one more key of its own").unwrap();
         let shut = Behind::new("shut", "coaps://127.0.0.1:9", other);
         let config = Config::default()
             .with_http(loopback())
             .with_device(both)
             .with_device(shut)
-            .with_user(User::with_token("robot", TOKEN.as_bytes()));
+            .with_user(User::with_token("robot", TOKEN.as_bytes()))
+            .with_translate(Translate::new(loopback()));
         let gateway = runtime.block_on(Gateway::start(change(config))).unwrap();
         Self {
             runtime,
@@ -105,6 +108,14 @@ impl Setup {
     /// Asks through the gateway, with the token and the right key.
     fn ask(&self, arguments: &[&str]) -> Finished {
         self.ask_with(arguments, KEY, TOKEN)
+    }
+
+    /// Asks in mode `translate`, with the right key.
+    fn ask_translated(&self, arguments: &[&str]) -> Finished {
+        let gateway = format!("tcp://{}", self.gateway().translate_addr().unwrap());
+        let shown = ["-u", IDENTITY, "-k", KEY, "--end-to-end"];
+        let way = ["--via", &gateway, "--mode", "translate"];
+        hedgerow(&[arguments, &shown[..], &way[..]].concat())
     }
 
     fn ask_with(&self, arguments: &[&str], key: &str, token: &str) -> Finished {
@@ -166,6 +177,73 @@ fn device_is_read_and_written_past_a_gateway_that_terminates_for_others() {
     let statistics = setup.gateway().tunnel_statistics();
     assert_eq!(statistics.opened, 3);
     assert!(statistics.traffic.datagrams_up > 0 && statistics.traffic.datagrams_down > 0);
+}
+
+#[test]
+fn records_are_translated_in_either_form() {
+    let setup = Setup::new(DeviceServer::new(Lamp::new()));
+    let state = setup.uri("/state");
+    let put = setup.ask_translated(&["put", "-e", "on", "-t", "text", &state]);
+    assert_eq!(put.code(), 0, "{put:?}");
+    let told = "end to end in mode translate through tcp://127.0.0.1:";
+    assert!(put.stderr().contains(told), "{put:?}");
+    assert!(put.stderr().contains("AES_128_CCM"), "{put:?}");
+    let long = ["get", "--json", "--form", "long", &state];
+    let json = setup.ask_translated(&long).json();
+    assert_eq!(json["payload"]["data"], "on");
+    assert_eq!(json["via"]["mode"], "translate");
+    assert_eq!(json["via"]["carrier"], "tcp/long");
+    assert_eq!(json["security"]["forward_secrecy"], true);
+    assert_eq!(setup.gateway().translate_statistics().established, 2);
+}
+
+#[test]
+fn what_a_translating_gateway_refuses_is_told() {
+    let setup = Setup::new(DeviceServer::new(Thermometer));
+    let told = |asked: Finished, code: i32, text: &str| {
+        assert_eq!(asked.code(), code, "{asked:?}");
+        assert!(asked.stderr().contains(text), "{asked:?}");
+    };
+    for uri in ["coaps://other/", "coaps://shut:9/"] {
+        told(
+            setup.ask_translated(&["get", uri]),
+            7,
+            "or not in mode translate",
+        );
+    }
+    let temperature = setup.uri("/temperature");
+    let with_token = ["get", "--token-file", "x", &temperature];
+    told(setup.ask_translated(&with_token), 2, "--token-file");
+    let with_id = ["get", "--connection-id", &temperature];
+    told(setup.ask_translated(&with_id), 2, "--connection-id");
+    let shown = [
+        "get",
+        &temperature,
+        "-u",
+        IDENTITY,
+        "-k",
+        KEY,
+        "--end-to-end",
+    ];
+    let ask = |way: &[&str]| hedgerow(&[&shown[..], way].concat());
+    let http = setup.http();
+    let port = format!("tcp://{http}");
+    told(
+        ask(&["--via", &port, "--mode", "translate", "-B", "4"]),
+        6,
+        "doesn't translate",
+    );
+    let url = format!("http://{http}");
+    told(
+        ask(&["--via", &url, "--mode", "translate"]),
+        2,
+        "expected tcp://",
+    );
+    told(
+        ask(&["--via", &url, "--mode", "tunnel", "--form", "long"]),
+        2,
+        "--form",
+    );
 }
 
 #[test]

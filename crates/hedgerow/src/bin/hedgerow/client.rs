@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::arguments::RequestLine;
 use crate::exit::{Class, Failure};
 use crate::target::{self, Security};
-use crate::via::{Via, Way};
+use crate::via::{Mode, Via, Way};
 
 /// What a request was about, as far as it got.
 #[derive(Debug, Default)]
@@ -139,6 +139,11 @@ async fn run_via(
         ..hedgerow::presets::client(line.common.limit())
     };
     if line.common.connection_id {
+        if via.way.mode == Mode::Translate {
+            return Err(Failure::usage(
+                "--connection-id: in mode translate records carry none",
+            ));
+        }
         config.endpoint.connection_ids = ConnectionIds::SendOnly;
     }
     let asked = Instant::now();

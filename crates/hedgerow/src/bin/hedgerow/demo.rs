@@ -8,7 +8,7 @@ use std::sync::Arc;
 use hedgerow::devices::{Device, DeviceServer, Lamp, Meter, Thermometer};
 use hedgerow::presets;
 use hedgerow_core::{PeerId, Psk};
-use hedgerow_gateway::{Config, Gateway, Mode, Running, Security, StartError, User};
+use hedgerow_gateway::{Config, Gateway, Mode, Running, Security, StartError, Translate, User};
 use hedgerow_net::{Handler, KeyStore, Node, StreamServer};
 use hedgerow_proxy::Methods;
 
@@ -31,9 +31,13 @@ pub(crate) async fn run(listen: SocketAddr) -> Result<(), Failure> {
     let token = demo_keys::draw().map_err(|error| local(&error))?;
     let gateway = start_gateway(listen, &devices, &token).await?;
     let http = gateway.http_addr().unwrap_or(listen);
+    let translate = gateway
+        .translate_addr()
+        .ok_or_else(|| Failure::new(Class::Local, "the gateway doesn't translate"))?;
     let [thermometer, ..] = &devices;
     let modes = demo_modes::show(&Stage {
         http: reachable(http),
+        translate,
         token: &token,
         device: thermometer.name,
         port: thermometer.node.local_addr().port(),
@@ -44,7 +48,7 @@ pub(crate) async fn run(listen: SocketAddr) -> Result<(), Failure> {
     // Written last: whatever fails before leaves nothing behind.
     let keys = devices.each_ref().map(Simulated::keys);
     let files = KeyFiles::write(&keys, &token).map_err(|error| local(&error))?;
-    print(&invitation(http, &devices, &files, &modes));
+    print(&invitation(http, translate, &devices, &files, &modes));
     shutdown.requested().await;
     print("\nClosing.\n");
     drop(files);
@@ -144,13 +148,17 @@ async fn start_gateway(
     token: &str,
 ) -> Result<Running, Failure> {
     let user = User::with_token(IDENTITY, token.as_bytes());
-    let mut config = Config::default().with_http(listen).with_user(user);
+    let translate = Translate::new((Ipv4Addr::LOCALHOST, 0).into());
+    let mut config = Config::default()
+        .with_http(listen)
+        .with_user(user)
+        .with_translate(translate);
     for device in devices {
         let security = Security::psk(GATEWAY_IDENTITY, device.gateway_key.as_bytes())
             .map_err(|error| misuse(&error))?;
         let described = hedgerow_gateway::Device::new(device.name, device.uri(), security);
         let examples = examples(device.name).iter();
-        let described = described.with_modes(&[Mode::Terminate, Mode::Tunnel]);
+        let described = described.with_modes(&[Mode::Terminate, Mode::Tunnel, Mode::Translate]);
         let described = examples.fold(described.with_methods(device.methods), |it, example| {
             it.with_example(*example)
         });
@@ -172,7 +180,13 @@ async fn start_gateway(
 }
 
 /// Says what runs, and what to try.
-fn invitation(http: SocketAddr, devices: &[Simulated; 3], files: &KeyFiles, modes: &str) -> String {
+fn invitation(
+    http: SocketAddr,
+    translate: SocketAddr,
+    devices: &[Simulated; 3],
+    files: &KeyFiles,
+    modes: &str,
+) -> String {
     let [behind, ..] = devices.each_ref().map(Simulated::uri_at_gateway);
     let token = quoted(&files.token());
     let [thermometer, lamp, meter] = devices.each_ref().map(Simulated::uri);
@@ -214,9 +228,10 @@ The same over TCP and TLS; each device listens there too, at a port of its own:
 
   {program} get --keys {keys} {meter_tcp}/reading
 
-Through the gateway, which has another key and reads nothing (mode tunnel):
+Through the gateway, which has another key and reads nothing, in mode tunnel and in mode translate:
 
   {program} get --keys {keys} --via http://{reachable} --mode tunnel --token-file {token} {behind}/temperature
+  {program} get --keys {keys} --via tcp://{translate} --mode translate {behind}/temperature
 
 What the gateway saw of one GET /temperature in each mode, asked just now:
 

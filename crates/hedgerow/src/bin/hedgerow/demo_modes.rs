@@ -9,21 +9,22 @@ use hedgerow::presets;
 use hedgerow_coap::Code;
 use hedgerow_core::{PeerId, Psk};
 use hedgerow_net::{
-    Credentials, ForwardSecrecy, GatewayTls, GatewayUser, LinkedNode, RequestMessage,
-    SecurityPolicy, Tunnel, TunnelConfig, TunnelTarget,
+    Credentials, DatagramLink, ForwardSecrecy, GatewayTls, GatewayUser, LinkedNode, NodeConfig,
+    RequestMessage, SecurityPolicy, TranslateConfig, Tunnel, TunnelConfig, TunnelTarget,
+    translated_link,
 };
-use hedgerow_record::{ContentType, DtlsRecord};
+use hedgerow_record::{ContentType, DtlsRecord, TranslateForm};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Duration, timeout};
 
 use crate::exit::{Class, Failure};
 
-/// One line of the table: a mode, and what the gateway saw in it.
+/// One row of the table: a mode, and what the gateway saw in it, in lines of their own.
 #[derive(Debug)]
 pub(crate) struct Line {
     mode: &'static str,
-    saw: String,
+    saw: Vec<String>,
     plaintext: String,
 }
 
@@ -32,6 +33,8 @@ pub(crate) struct Line {
 pub(crate) struct Stage<'a> {
     /// Where the gateway listens for HTTP.
     pub(crate) http: SocketAddr,
+    /// Where it listens for those who have records translated.
+    pub(crate) translate: SocketAddr,
     pub(crate) token: &'a str,
     /// The device's name at the gateway, and its port there.
     pub(crate) device: &'a str,
@@ -43,7 +46,13 @@ pub(crate) struct Stage<'a> {
 
 /// Asks for the same resource in each mode.
 pub(crate) async fn show(stage: &Stage<'_>) -> Result<String, Failure> {
-    let shown = async { Ok([terminate(stage).await?, tunnel(stage).await?]) };
+    let shown = async {
+        Ok([
+            terminate(stage).await?,
+            tunnel(stage).await?,
+            translate(stage).await?,
+        ])
+    };
     let lines = timeout(LIMIT, shown).await.unwrap_or_else(|_| {
         let message = "the demonstration's own request wasn't answered";
         Err(Failure::new(Class::Timeout, message))
@@ -51,28 +60,23 @@ pub(crate) async fn show(stage: &Stage<'_>) -> Result<String, Failure> {
     Ok(table(&lines))
 }
 
-/// Lines up the columns.
+/// Lines up the columns: the mode, and beside it what was seen and whether plaintext was in it.
 fn table(lines: &[Line]) -> String {
-    let head = Line {
-        mode: "mode",
-        saw: "what the gateway saw".to_owned(),
-        plaintext: "plaintext".to_owned(),
-    };
-    let lines = || [&head].into_iter().chain(lines);
-    let mode_width = lines().map(|line| line.mode.len()).max().unwrap_or(0);
-    let saw_width = lines().map(|line| line.saw.len()).max().unwrap_or(0);
+    let width = lines.iter().map(|line| line.mode.len()).max().unwrap_or(0);
     let mut text = String::new();
     for Line {
         mode,
         saw,
         plaintext,
-    } in lines()
+    } in lines
     {
-        // Writing to a String doesn't fail.
-        let _ = writeln!(
-            text,
-            "  {mode:<mode_width$}  {saw:<saw_width$}  {plaintext}"
-        );
+        let plaintext = format!("plaintext: {plaintext}");
+        let mut first = *mode;
+        for shown in saw.iter().chain([&plaintext]) {
+            // Writing to a String doesn't fail.
+            let _ = writeln!(text, "  {first:<width$}  {shown}");
+            first = "";
+        }
     }
     text
 }
@@ -97,7 +101,7 @@ async fn terminate(stage: &Stage<'_>) -> Result<Line, Failure> {
     let (status, body) = exchange.await.map_err(|error| local(&error.to_string()))?;
     Ok(Line {
         mode: "terminate",
-        saw: format!("GET {PATH}, status {status}, {body:?}"),
+        saw: vec![format!("GET {PATH}, status {status}, {body:?}")],
         plaintext: "all of it".to_owned(),
     })
 }
@@ -117,14 +121,36 @@ async fn tunnel(stage: &Stage<'_>) -> Result<Line, Failure> {
     let tunnel = Tunnel::open(&config, &target).await;
     let tunnel = tunnel.map_err(|error| failed(&error))?;
 
+    let place = target.to_string();
+    end_to_end(stage, "tunnel", &place, tunnel.link, |node| node).await
+}
+
+/// The same session, its records under other headers over TCP to the gateway.
+async fn translate(stage: &Stage<'_>) -> Result<Line, Failure> {
+    let config = TranslateConfig::new(stage.translate, stage.device, TranslateForm::Short);
+    let link = translated_link(&config).await;
+    let link = link.map_err(|error| local(&format!("mode translate: {error}")))?;
+    let fit = |node| config.fit(node);
+    end_to_end(stage, "translate", stage.device, link, fit).await
+}
+
+/// Asks the device over what carries datagrams, and looks into them as the gateway can.
+async fn end_to_end(
+    stage: &Stage<'_>,
+    mode: &'static str,
+    place: &str,
+    link: DatagramLink,
+    fit: impl FnOnce(NodeConfig) -> NodeConfig,
+) -> Result<Line, Failure> {
+    let failed = |what: &dyn std::fmt::Display| local(&format!("mode {mode}: {what}"));
     let carried: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
     let kept = Arc::clone(&carried);
-    let link = tunnel.link.observed(move |datagram| {
+    let link = link.observed(move |datagram| {
         let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.push(datagram.to_vec());
     });
     let policy = SecurityPolicy::default().for_end_to_end(ForwardSecrecy::Required);
-    let node = LinkedNode::new(link, presets::client(LIMIT).with_security(policy));
+    let node = LinkedNode::new(link, fit(presets::client(LIMIT).with_security(policy)));
     let credentials = Psk::new(stage.key.as_bytes())
         .and_then(Psk::into_end_to_end)
         .and_then(|psk| Credentials::new(stage.identity, psk, PeerId(0)))
@@ -139,16 +165,17 @@ async fn tunnel(stage: &Stage<'_>) -> Result<Line, Failure> {
         response.payload.as_slice(),
         PATH.trim_matches('/').as_bytes(),
     ];
-    Ok(describe(
-        &carried,
-        &target.to_string(),
-        secrets,
-        stage.identity,
-    ))
+    Ok(describe(mode, &carried, place, secrets, stage.identity))
 }
 
 /// Says what is in datagrams: by their records' headers, and by a search for what was said in them.
-fn describe(carried: &[Vec<u8>], device: &str, secrets: [&[u8]; 2], identity: &str) -> Line {
+fn describe(
+    mode: &'static str,
+    carried: &[Vec<u8>],
+    device: &str,
+    secrets: [&[u8]; 2],
+    identity: &str,
+) -> Line {
     let bytes: usize = carried.iter().map(Vec::len).sum();
     let mut counts = [
         (ContentType::Handshake, "handshake", 0_usize),
@@ -183,12 +210,11 @@ fn describe(carried: &[Vec<u8>], device: &str, secrets: [&[u8]; 2], identity: &s
         false => "",
     };
     Line {
-        mode: "tunnel",
-        saw: format!(
-            "{} datagrams with {device}, {bytes} bytes; {}",
-            carried.len(),
-            records.join(", ")
-        ),
+        mode,
+        saw: vec![
+            format!("{} datagrams with {device}, {bytes} bytes", carried.len()),
+            format!("records: {}", records.join(", ")),
+        ],
         plaintext: format!("{told}{identity}"),
     }
 }
@@ -217,28 +243,29 @@ mod tests {
         let clear = b"\x17\xfe\xfd\0\0\0\0\0\0\0\0\0\x0421.5".to_vec();
         let handshake = b"\x16\xfe\xfd\0\0\0\0\0\0\0\0\0\x02me".to_vec();
         let secrets = [b"21.5".as_slice(), b"temperature"];
-        let line = describe(&[clear, handshake.clone()], "it:1", secrets, "me");
+        let line = describe("tunnel", &[clear, handshake.clone()], "it:1", secrets, "me");
         assert_eq!(
             line.saw,
-            "2 datagrams with it:1, 32 bytes; 1 handshake, 1 application_data"
+            [
+                "2 datagrams with it:1, 32 bytes",
+                "records: 1 handshake, 1 application_data"
+            ]
         );
         assert_eq!(line.plaintext, "FOUND; the PSK identity was");
-        let line = describe(&[handshake], "it:1", secrets, "you");
+        let line = describe("tunnel", &[handshake], "it:1", secrets, "you");
         assert_eq!(line.plaintext, "none of it found");
     }
 
     #[test]
     fn columns_stand_below_each_other() {
-        let line = |mode, saw: &str| Line {
+        let line = |mode, saw: &[&str]| Line {
             mode,
-            saw: saw.to_owned(),
+            saw: saw.iter().map(ToString::to_string).collect(),
             plaintext: "x".to_owned(),
         };
-        let text = table(&[
-            line("terminate", "a"),
-            line("tunnel", "a longer text than that"),
-        ]);
-        let places: Vec<_> = text.lines().skip(1).map(|line| line.rfind('x')).collect();
-        assert_eq!(places[0], places[1]);
+        let text = table(&[line("terminate", &["a"]), line("tunnel", &["b", "c"])]);
+        let expected = "  terminate  a\n             plaintext: x\n  tunnel     b\n             c\n             \
+                        plaintext: x\n";
+        assert_eq!(text, expected);
     }
 }

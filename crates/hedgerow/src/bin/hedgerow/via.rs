@@ -7,31 +7,38 @@ use std::{env, fs};
 use clap::{Args, ValueEnum};
 use hedgerow_coap::{CoapUri, Scheme};
 use hedgerow_core::{ChannelError, PeerFault};
+use hedgerow_endpoint::TranslateError;
 use hedgerow_net::{
     Authorities, CarrierFailure, CertificateReason, ForwardSecrecy, GatewayTls, GatewayUri,
-    GatewayUser, LinkedNode, NodeConfig, RequestFailure, SecurityPolicy, Tunnel, TunnelConfig,
-    TunnelTarget,
+    GatewayUser, LinkedNode, NodeConfig, RequestFailure, SecurityPolicy, TranslateConfig, Tunnel,
+    TunnelConfig, TunnelTarget, translated_link,
 };
 use hedgerow_proxy::TunnelForm;
-use tokio::time::Duration;
+use hedgerow_record::TranslateForm;
+use tokio::time::{Duration, timeout};
 use zeroize::Zeroizing;
 
 use crate::exit::{Class, Failure};
-use crate::private_file;
+use crate::{private_file, target};
 
 /// Which gateway is asked, as whom, and in which mode.
 #[derive(Debug, Args)]
 pub(crate) struct ViaArguments {
-    /// Ask the device through this gateway, which can't read it: https://HOST:PORT, or http:// on this host
+    /// Ask the device through this gateway, which can't read it: https://HOST:PORT, or http:// on this host;
+    /// in mode translate tcp://HOST:PORT
     ///
     /// The URI then names the device as the gateway's configuration does, by name or by address, and
-    /// with the port from there.
+    /// with the port from there; in mode translate by name, and no port counts.
     #[arg(long, value_name = "GATEWAY", requires = "mode")]
     pub(crate) via: Option<String>,
 
     /// How the gateway hands on what it can't read
     #[arg(long, value_name = "MODE", requires = "via")]
     pub(crate) mode: Option<Mode>,
+
+    /// How records stand between here and a gateway that translates
+    #[arg(long, value_name = "FORM", requires = "via")]
+    pub(crate) form: Option<Form>,
 
     /// A file with the token that the gateway knows this user by, or the password with --gateway-user
     ///
@@ -62,12 +69,25 @@ pub(crate) struct ViaArguments {
 pub(crate) enum Mode {
     /// DTLS datagrams inside HTTP to the gateway, UDP behind it (docs/specs/tunnel.md)
     Tunnel,
+    /// DTLS records under other headers over TCP to the gateway, UDP behind it (docs/specs/translate.md;
+    /// experimental)
+    Translate,
+}
+
+/// The forms of records in mode `translate`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Form {
+    /// Headers of 5 bytes, for suites with AES-CCM; what is meant if nothing is said
+    Short,
+    /// Headers of 13 bytes, for all suites
+    Long,
 }
 
 impl Mode {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Tunnel => "tunnel",
+            Self::Translate => "translate",
         }
     }
 }
@@ -85,10 +105,25 @@ pub(crate) struct Way {
 /// A way through a gateway that is to be opened.
 #[derive(Debug)]
 pub(crate) struct Via {
-    config: TunnelConfig,
-    target: TunnelTarget,
+    opener: Opener,
     forward_secrecy: ForwardSecrecy,
     pub(crate) way: Way,
+}
+
+/// What opens the way, in each mode.
+#[derive(Debug)]
+enum Opener {
+    Tunnel {
+        config: TunnelConfig,
+        target: TunnelTarget,
+    },
+    Translate {
+        /// `coap+tcp://HOST:PORT`, for which addresses are looked up.
+        gateway: String,
+        device: String,
+        form: TranslateForm,
+        limit: Duration,
+    },
 }
 
 impl Via {
@@ -98,7 +133,7 @@ impl Via {
         uri: &CoapUri<'_>,
         limit: Duration,
     ) -> Result<Option<Self>, Failure> {
-        let Some((mut config, mode)) = configure(arguments)? else {
+        let (Some(gateway), Some(mode)) = (&arguments.via, arguments.mode) else {
             return Ok(None);
         };
         if uri.scheme() != Scheme::Coaps {
@@ -108,18 +143,37 @@ impl Via {
                 mode.name()
             )));
         }
-        let target = TunnelTarget::new(&uri.host().to_string(), uri.port())
-            .map_err(|error| Failure::usage(format!("{uri}: {error}")))?;
+        let device = uri.host().to_string();
+        let (opener, gateway) = match mode {
+            Mode::Tunnel => {
+                let mut config = tunnel_config(arguments, gateway)?;
+                let target = TunnelTarget::new(&device, uri.port())
+                    .map_err(|error| Failure::usage(format!("{uri}: {error}")))?;
+                config.connect_timeout = config.connect_timeout.min(limit);
+                let gateway = config.gateway.to_string();
+                (Opener::Tunnel { config, target }, gateway)
+            }
+            Mode::Translate => {
+                let opener = Opener::Translate {
+                    gateway: translating_gateway(arguments, gateway)?,
+                    device,
+                    form: match arguments.form {
+                        Some(Form::Long) => TranslateForm::Long,
+                        Some(Form::Short) | None => TranslateForm::Short,
+                    },
+                    limit,
+                };
+                (opener, gateway.clone())
+            }
+        };
         let way = Way {
             mode,
-            gateway: config.gateway.to_string(),
+            gateway,
             address: None,
             carrier: None,
         };
-        config.connect_timeout = config.connect_timeout.min(limit);
         Ok(Some(Self {
-            config,
-            target,
+            opener,
             forward_secrecy: forward_secrecy(arguments),
             way,
         }))
@@ -127,37 +181,85 @@ impl Via {
 
     /// Reads what the command line says of the gateway before all devices.
     pub(crate) fn for_all(arguments: &ViaArguments) -> Result<hedgerow_gateway::Via, Failure> {
-        let Some((tunnel, Mode::Tunnel)) = configure(arguments)? else {
-            return Err(Failure::usage(
-                "expected --via GATEWAY and --mode MODE: devices that are asked straight need no facade",
-            ));
+        let gateway = match (&arguments.via, arguments.mode) {
+            (Some(gateway), Some(Mode::Tunnel)) => gateway,
+            (Some(_), Some(mode)) => {
+                return Err(Failure::usage(format!(
+                    "the facade goes through gateways in mode tunnel alone, not in mode {}",
+                    mode.name()
+                )));
+            }
+            _ => {
+                return Err(Failure::usage(
+                    "expected --via GATEWAY and --mode MODE: devices that are asked straight need no \
+                     facade",
+                ));
+            }
         };
         Ok(hedgerow_gateway::Via {
-            tunnel,
+            tunnel: tunnel_config(arguments, gateway)?,
             forward_secrecy: forward_secrecy(arguments),
         })
     }
 
     /// Opens the way.
     pub(crate) async fn open(&mut self, config: NodeConfig) -> Result<LinkedNode, Failure> {
-        let tunnel = Tunnel::open(&self.config, &self.target)
-            .await
-            .map_err(|failure| self.explain(failure))?;
-        self.way.address = Some(tunnel.gateway);
-        self.way.carrier = Some(match (self.config.gateway.is_https(), tunnel.form) {
-            (true, TunnelForm::Upgrade) => "https/1.1",
-            (true, TunnelForm::ExtendedConnect) => "https/2",
-            (false, TunnelForm::Upgrade) => "http/1.1",
-            (false, TunnelForm::ExtendedConnect) => "http/2",
-        });
         let policy = SecurityPolicy::default().for_end_to_end(self.forward_secrecy);
-        Ok(LinkedNode::new(tunnel.link, config.with_security(policy)))
+        let config = config.with_security(policy);
+        match &self.opener {
+            Opener::Tunnel {
+                config: tunnel,
+                target,
+            } => {
+                let is_https = tunnel.gateway.is_https();
+                let tunnel = Tunnel::open(tunnel, target)
+                    .await
+                    .map_err(|failure| self.explain(failure))?;
+                self.way.address = Some(tunnel.gateway);
+                self.way.carrier = Some(match (is_https, tunnel.form) {
+                    (true, TunnelForm::Upgrade) => "https/1.1",
+                    (true, TunnelForm::ExtendedConnect) => "https/2",
+                    (false, TunnelForm::Upgrade) => "http/1.1",
+                    (false, TunnelForm::ExtendedConnect) => "http/2",
+                });
+                Ok(LinkedNode::new(tunnel.link, config))
+            }
+            Opener::Translate {
+                gateway,
+                device,
+                form,
+                limit,
+            } => {
+                let (device, form, limit) = (device.clone(), *form, *limit);
+                let addresses = timeout(limit, addresses(gateway)).await;
+                let addresses =
+                    addresses.map_err(|_| self.explain(CarrierFailure::ConnectTimeout))??;
+                let mut failure = CarrierFailure::GatewayName;
+                for address in addresses {
+                    let mut translate = TranslateConfig::new(address, device.as_str(), form);
+                    translate.connect_timeout = translate.connect_timeout.min(limit);
+                    match translated_link(&translate).await {
+                        Ok(link) => {
+                            self.way.address = Some(address);
+                            self.way.carrier = Some(match form {
+                                TranslateForm::Short => "tcp/short",
+                                TranslateForm::Long => "tcp/long",
+                            });
+                            return Ok(LinkedNode::new(link, translate.fit(config)));
+                        }
+                        // Another address may lead there; what a gateway has answered stands.
+                        Err(refused @ CarrierFailure::Connect { .. }) => failure = refused,
+                        Err(other) => return Err(self.explain(other)),
+                    }
+                }
+                Err(self.explain(failure))
+            }
+        }
     }
 
     /// Says what became of the way, and what to do about it.
     pub(crate) fn explain(&self, failure: CarrierFailure) -> Failure {
         let gateway = &self.way.gateway;
-        let target = &self.target;
         let told = |class, text: String| Failure::new(class, format!("{gateway}: {text}"));
         match failure {
             CarrierFailure::GatewayName => told(Class::Name, "the host has no address".to_owned()),
@@ -187,7 +289,7 @@ impl Via {
                 Class::Protocol,
                 "no TLS came about: is it the gateway's HTTPS port?".to_owned(),
             ),
-            CarrierFailure::UserRefused { .. } if self.config.user.is_none() => told(
+            CarrierFailure::UserRefused { .. } if !self.shows_user() => told(
                 Class::Credentials,
                 "the gateway wants to know who asks: --token-file FILE, or HEDGEROW_TOKEN"
                     .to_owned(),
@@ -199,10 +301,29 @@ impl Via {
             CarrierFailure::TargetDenied => told(
                 Class::Denied,
                 format!(
-                    "it has no device at {target}, or not in mode {}: name and port are those of \
-                     the gateway's configuration",
+                    "it has no device at {}, or not in mode {}: name and port are those of the \
+                     gateway's configuration",
+                    self.target(),
                     self.way.mode.name()
                 ),
+            ),
+            CarrierFailure::Translate(TranslateError::Refused) => told(
+                Class::Denied,
+                format!(
+                    "it has no device called {}, or not in mode translate: the name is the one in \
+                     the gateway's configuration",
+                    self.target()
+                ),
+            ),
+            CarrierFailure::Translate(TranslateError::NotAnswered) => told(
+                Class::Protocol,
+                "what answers there doesn't translate: is it the address that [translate] listens at?"
+                    .to_owned(),
+            ),
+            CarrierFailure::Translate(TranslateError::NonceNotRecordNumber) => told(
+                Class::Protocol,
+                "the device's nonces are not its record numbers: --form long does without that"
+                    .to_owned(),
             ),
             CarrierFailure::Busy { .. } | CarrierFailure::Unreachable { .. } => {
                 told(Class::Protocol, failure.to_string())
@@ -226,20 +347,76 @@ impl Via {
                  without",
             );
         }
+        let is_short = matches!(
+            self.opener,
+            Opener::Translate {
+                form: TranslateForm::Short,
+                ..
+            }
+        );
+        if is_refused && is_short {
+            told.message
+                .push_str(": if it has no suite with AES-CCM, --form long carries the others");
+        }
         told
     }
 
     /// Returns how the device is called where failures are told.
     pub(crate) fn name(&self) -> String {
-        format!("{} behind {}", self.target, self.way.gateway)
+        format!("{} behind {}", self.target(), self.way.gateway)
+    }
+
+    /// Returns the device as the gateway is asked for it.
+    fn target(&self) -> String {
+        match &self.opener {
+            Opener::Tunnel { target, .. } => target.to_string(),
+            Opener::Translate { device, .. } => device.clone(),
+        }
+    }
+
+    const fn shows_user(&self) -> bool {
+        matches!(&self.opener, Opener::Tunnel { config, .. } if config.user.is_some())
     }
 }
 
-/// Reads how the gateway is reached, if one is named.
-fn configure(arguments: &ViaArguments) -> Result<Option<(TunnelConfig, Mode)>, Failure> {
-    let (Some(gateway), Some(mode)) = (&arguments.via, arguments.mode) else {
-        return Ok(None);
-    };
+/// Reads which gateway translates.
+fn translating_gateway(arguments: &ViaArguments, gateway: &str) -> Result<String, Failure> {
+    for (flag, is_there) in [
+        ("--token-file", arguments.token_file.is_some()),
+        ("--gateway-user", arguments.gateway_user.is_some()),
+        ("--gateway-authority", arguments.gateway_authority.is_some()),
+        ("--gateway-in-clear", arguments.gateway_in_clear),
+    ] {
+        if is_there {
+            return Err(Failure::usage(format!(
+                "{flag}: a gateway that translates asks for no user and speaks no TLS itself"
+            )));
+        }
+    }
+    let parsed = gateway.strip_prefix("tcp://").and_then(|place| {
+        let uri = format!("coap+tcp://{place}");
+        let port = CoapUri::parse(&uri).ok()?.port();
+        let is_place = !place.contains(['/', '?', '#', '@']);
+        (is_place && place.ends_with(&format!(":{port}"))).then_some(uri)
+    });
+    parsed.ok_or_else(|| {
+        Failure::usage(format!(
+            "--via: {gateway}: expected tcp://HOST:PORT for mode translate"
+        ))
+    })
+}
+
+/// Looks up where such a gateway is.
+async fn addresses(gateway: &str) -> Result<Vec<SocketAddr>, Failure> {
+    let uri = CoapUri::parse(gateway).map_err(|error| Failure::usage(error.to_string()))?;
+    target::resolve(&uri).await
+}
+
+/// Reads how a gateway with tunnels is reached.
+fn tunnel_config(arguments: &ViaArguments, gateway: &str) -> Result<TunnelConfig, Failure> {
+    if arguments.form.is_some() {
+        return Err(Failure::usage("--form: only mode translate has forms"));
+    }
     let gateway: GatewayUri = gateway
         .parse()
         .map_err(|error| Failure::usage(format!("--via: {error}")))?;
@@ -247,7 +424,7 @@ fn configure(arguments: &ViaArguments) -> Result<Option<(TunnelConfig, Mode)>, F
     let mut config = TunnelConfig::new(gateway, tls);
     config.user = user(arguments)?;
     config.allows_clear = arguments.gateway_in_clear;
-    Ok(Some((config, mode)))
+    Ok(config)
 }
 
 const fn forward_secrecy(arguments: &ViaArguments) -> ForwardSecrecy {
