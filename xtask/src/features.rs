@@ -1,6 +1,8 @@
 //! `cargo xtask features`: each crate builds and is tested alone, with each of its features alone.
 //!
-//! In a build of the whole workspace the features that one crate asks for help its neighbours too.
+//! In a build of the whole workspace the features that one crate asks for help its neighbours too. The
+//! tests of a crate without features of its own are compiled alone here and run in the workspace: it is
+//! the same code, and running all of it twice would take minutes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -27,7 +29,9 @@ pub fn run(only: &[&str]) -> Result<Table, String> {
         if !only.is_empty() && !only.contains(&member.name.as_str()) {
             continue;
         }
-        for set in feature_sets(&member.features) {
+        let sets = feature_sets(&member.features);
+        let is_the_same_code = sets.len() == 1;
+        for set in sets {
             let row = if set.args.is_empty() {
                 member.name.clone()
             } else {
@@ -39,6 +43,16 @@ pub fn run(only: &[&str]) -> Result<Table, String> {
                 println!("{}", check.output);
                 let detail = format!("check: {}", check.ending_text());
                 table.row(row, Status::Failed, detail);
+                continue;
+            }
+            if is_the_same_code {
+                let args = [set.args.as_slice(), &["--all-targets".to_owned()]].concat();
+                let targets = cargo(&workspace, "check", &member.name, &args)?;
+                let (status, detail) = compiled(&targets);
+                if status == Status::Failed {
+                    println!("{}", targets.output);
+                }
+                table.row(row, status, detail);
                 continue;
             }
             let test = cargo(&workspace, "test", &member.name, &set.args)?;
@@ -75,6 +89,13 @@ fn outcome(test: &Finished) -> (Status, String) {
     } else {
         let seconds = test.duration.as_secs();
         (Status::Passed, format!("{passed} tests, {seconds} s"))
+    }
+}
+
+fn compiled(targets: &Finished) -> (Status, String) {
+    match targets.is_success() {
+        true => (Status::Passed, "builds, and so do its tests".to_owned()),
+        false => (Status::Failed, format!("tests: {}", targets.ending_text())),
     }
 }
 
