@@ -2,11 +2,14 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
+use tokio::time::sleep;
 
 use crate::path::canonical;
 use crate::socket::is_too_long;
@@ -18,6 +21,8 @@ pub struct ConnectedSocket {
     socket: UdpSocket,
     state: UdpSocketState,
     remote: SocketAddr,
+    /// How often receiving has failed since it last succeeded.
+    failures: AtomicU32,
 }
 
 /// Why a datagram wasn't sent or none was received.
@@ -27,8 +32,9 @@ pub enum SocketFault {
     /// The datagram is longer than the path takes.
     #[error("the datagram is too long for the path")]
     TooLong,
-    /// An ICMP error came for an earlier datagram. The socket goes on; what was to be sent was not.
-    #[error("ICMP says that the peer can't be reached: {0}")]
+    /// The system reports of an earlier datagram (ICMP, which anybody can forge), or of a passing state of
+    /// its own. The socket goes on; what was to be sent was not.
+    #[error("not this time: {0}")]
     Refused(io::Error),
     /// The socket is no longer usable.
     #[error(transparent)]
@@ -63,6 +69,7 @@ impl ConnectedSocket {
             socket,
             state,
             remote,
+            failures: AtomicU32::new(0),
         })
     }
 
@@ -89,10 +96,17 @@ impl ConnectedSocket {
             segment_size: None,
             src_ip: None,
         };
-        let sent = self.socket.async_io(Interest::WRITABLE, || {
-            self.state.try_send((&self.socket).into(), &transmit)
-        });
-        sent.await.map_err(SocketFault::of)
+        let send = || async {
+            let sent = self.socket.async_io(Interest::WRITABLE, || {
+                self.state.try_send((&self.socket).into(), &transmit)
+            });
+            sent.await.map_err(SocketFault::of)
+        };
+        match send().await {
+            // An ICMP message about an earlier datagram is told here too, in place of sending.
+            Err(SocketFault::TooLong) => send().await,
+            sent => sent,
+        }
     }
 
     /// Waits for datagrams, at least one. [`ReceivedDatagrams::iter`] lends them.
@@ -101,6 +115,27 @@ impl ConnectedSocket {
     ///
     /// [`SocketFault::Refused`] and [`SocketFault::Unusable`].
     pub async fn receive(&self, received: &mut ReceivedDatagrams) -> Result<(), SocketFault> {
+        let mut filled = self.fill(received).await;
+        if filled.is_err() && self.failures.load(Ordering::Relaxed) >= FAILURES_BEFORE_PAUSE {
+            // An ICMP message is told once: behind it stands what has come, however many there are. What
+            // fails again doesn't pass, and must not keep a processor busy.
+            filled = self.fill(received).await;
+            if filled.is_err() {
+                sleep(PAUSE).await;
+            }
+        }
+        if let Err(error) = filled {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+            return Err(SocketFault::of(error));
+        }
+        self.failures.store(0, Ordering::Relaxed);
+        // MUST (RFC 9298 §3.1): packets from elsewhere are discarded. The system does it once the socket
+        // is connected; one may have come before.
+        received.is_foreign = canonical(received.meta.addr) != self.remote;
+        Ok(())
+    }
+
+    async fn fill(&self, received: &mut ReceivedDatagrams) -> io::Result<()> {
         received.meta.len = 0;
         let ReceivedDatagrams { bytes, meta, .. } = received;
         let mut slices = [IoSliceMut::new(bytes)];
@@ -110,28 +145,26 @@ impl ConnectedSocket {
             let metas = std::slice::from_mut(&mut *meta);
             self.state.recv((&self.socket).into(), &mut slices, metas)
         });
-        filled.await.map_err(SocketFault::of)?;
-        // MUST (RFC 9298 §3.1): packets from elsewhere are discarded. The system does it once the socket
-        // is connected; one may have come before.
-        received.is_foreign = canonical(received.meta.addr) != self.remote;
-        Ok(())
+        filled.await.map(drop)
     }
 }
 
 impl SocketFault {
+    /// ICMP comes as many errors, some of which have no kind of their own; a socket that this module
+    /// has opened becomes unusable by none of them.
     fn of(error: io::Error) -> Self {
-        use io::ErrorKind as Kind;
         match error.kind() {
             _ if is_too_long(&error) => Self::TooLong,
-            Kind::ConnectionRefused
-            | Kind::ConnectionReset
-            | Kind::HostUnreachable
-            | Kind::NetworkUnreachable
-            | Kind::PermissionDenied => Self::Refused(error),
-            _ => Self::Unusable(error),
+            io::ErrorKind::InvalidInput => Self::Unusable(error),
+            _ => Self::Refused(error),
         }
     }
 }
+
+/// How often receiving may fail in a row before it is tried again at once, and then after a pause.
+const FAILURES_BEFORE_PAUSE: u32 = 16;
+
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Room for what the system hands over at once: 64 KiB, for it may join datagrams.
 #[derive(Debug)]
@@ -204,6 +237,20 @@ mod tests {
                 "{too_long:?}"
             );
         }
+    }
+
+    /// What Linux makes of ICMP's messages, and of an interface that is down for a moment: EPROTO,
+    /// ENOPROTOOPT, EHOSTDOWN, ENONET, EHOSTUNREACH, ENETUNREACH, ECONNREFUSED, EACCES, EOPNOTSUPP,
+    /// ENETDOWN, ENOBUFS.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn nothing_that_others_cause_makes_a_socket_unusable() {
+        for number in [71, 92, 112, 64, 113, 101, 111, 13, 95, 100, 105] {
+            let fault = SocketFault::of(io::Error::from_raw_os_error(number));
+            assert!(matches!(fault, SocketFault::Refused(_)), "{number}");
+        }
+        let fault = SocketFault::of(io::Error::from_raw_os_error(90));
+        assert!(matches!(fault, SocketFault::TooLong));
     }
 
     #[tokio::test]
