@@ -5,7 +5,7 @@ use hedgerow_core::{DropReason, Writer};
 use hedgerow_record::{
     ANSWER_LEN, Error, FromStream, MAX_NOTICE_LEN, RequestedForm, StreamToDatagrams,
     TranslateAnswer, TranslateForm, TranslateNotice, TranslatePreface, TranslateStatus,
-    datagram_to_stream, has_protected_record,
+    datagram_to_stream, has_application_data,
 };
 
 /// What comes of the first bytes of a connection.
@@ -116,7 +116,9 @@ impl Translator {
         self.form
     }
 
-    /// Says whether the device has sent a protected record. Strangers get none from it.
+    /// Says whether the device has sent application data, which strangers get none of from it. A
+    /// protected record alone says nothing: whoever shows a recorded ticket gets the Finished of a device
+    /// that resumes sessions.
     pub const fn is_established(&self) -> bool {
         self.is_established
     }
@@ -153,12 +155,14 @@ impl Translator {
     ///
     /// Each record that can't be carried is handed to `dropped` with its reason. For one whose nonce
     /// isn't its number a notice is added.
+    ///
+    /// Returns whether application data is carried: a sign of life of a session.
     pub fn translate_datagram(
         &mut self,
         datagram: &mut Vec<u8>,
         mut dropped: impl FnMut(DropReason),
-    ) {
-        let is_protected = has_protected_record(datagram);
+    ) -> bool {
+        let has_data = has_application_data(datagram);
         let mut misnumbered = None;
         let len = datagram_to_stream(self.form, datagram, |drop| {
             if drop.reason == DropReason::NonceNotRecordNumber {
@@ -167,11 +171,13 @@ impl Translator {
             dropped(drop.reason);
         });
         datagram.truncate(len);
-        self.is_established |= is_protected && len > 0;
+        let carries_data = has_data && len > 0;
+        self.is_established |= carries_data;
         if let Some(len) = misnumbered {
             let notice = TranslateNotice::nonce_not_record_number(len);
             datagram.extend_from_slice(&self.encode(notice));
         }
+        carries_data
     }
 
     /// Returns the notice for a datagram of `len` bytes that was too long for the path to the device.
@@ -190,5 +196,45 @@ impl Translator {
         // It has room for the longest one.
         let _ = notice.encode(self.form, &mut writer);
         writer.written().to_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hedgerow_record::{ContentType, DTLS_1_2, EpochNumber, RecordNumber, encode_record};
+
+    use super::*;
+
+    fn record(content_type: ContentType, epoch: u16) -> Vec<u8> {
+        let number = RecordNumber::new(EpochNumber(epoch), 5).unwrap();
+        let mut fragment = number.to_be_bytes().to_vec();
+        fragment.extend([0x5a; 20]);
+        let mut out = [0; 100];
+        let mut writer = Writer::new(&mut out);
+        encode_record(content_type, DTLS_1_2, number, &fragment, &mut writer).unwrap();
+        writer.written().to_vec()
+    }
+
+    /// RFC 5246 §7.3: where a session is resumed, the server's Finished comes before the client's.
+    #[test]
+    fn device_that_resumes_for_a_stranger_has_shown_no_session() {
+        let mut bytes = [0; 100];
+        let mut writer = Writer::new(&mut bytes);
+        TranslatePreface::encode(TranslateForm::Short, b"lamp", &mut writer).unwrap();
+        let opened = Translator::open(writer.written(), |_| Ok(())).unwrap();
+        let Opening::Accepted { mut translator, .. } = opened else {
+            unreachable!("it was permitted");
+        };
+        let mut take = |content_type, epoch| {
+            let mut datagram = record(content_type, epoch);
+            let carried = translator.translate_datagram(&mut datagram, |_| {});
+            assert!(!datagram.is_empty());
+            (carried, translator.is_established())
+        };
+        assert_eq!(take(ContentType::Handshake, 0), (false, false));
+        assert_eq!(take(ContentType::ApplicationData, 0), (false, false));
+        assert_eq!(take(ContentType::Handshake, 1), (false, false));
+        assert_eq!(take(ContentType::ApplicationData, 1), (true, true));
+        assert_eq!(take(ContentType::Alert, 1), (false, true));
     }
 }

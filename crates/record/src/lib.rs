@@ -104,7 +104,8 @@ pub use traffic_keys::TrafficKeys;
 pub use translate::{
     ANSWER_LEN, DroppedFromDatagram, FromStream, MAX_DEVICE_NAME_LEN, MAX_NOTICE_LEN,
     MAX_PREFACE_LEN, RequestedForm, StreamToDatagrams, TranslateAnswer, TranslateForm,
-    TranslateNotice, TranslatePreface, TranslateStatus, datagram_to_stream, has_protected_record,
+    TranslateNotice, TranslatePreface, TranslateStatus, datagram_to_stream, has_application_data,
+    has_protected_record,
 };
 pub use usage_limits::UsageLimits;
 

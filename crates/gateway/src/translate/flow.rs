@@ -326,7 +326,6 @@ impl<'f> Carried<'f> {
 
     /// Returns what the stream carries of the device's datagrams.
     fn take_from_device(&mut self, received: &ReceivedDatagrams) -> Vec<u8> {
-        self.heard = Instant::now();
         let was_established = self.translator.is_established();
         let mut told = Vec::new();
         for datagram in received.iter() {
@@ -335,7 +334,9 @@ impl<'f> Carried<'f> {
             let mut bytes = datagram.to_vec();
             let mut dropped = Vec::new();
             let translator = &mut self.translator;
-            translator.translate_datagram(&mut bytes, |reason| dropped.push(reason));
+            if translator.translate_datagram(&mut bytes, |reason| dropped.push(reason)) {
+                self.heard = Instant::now();
+            }
             for reason in dropped {
                 self.count_drop(reason);
             }

@@ -19,7 +19,7 @@ pub struct TranslateStatistics {
     pub busy: u64,
     /// Prefaces in a version or form that there isn't, or that were none.
     pub not_supported: u64,
-    /// Connections whose device has sent a protected record.
+    /// Connections whose device has sent application data.
     pub established: u64,
     /// Datagrams to devices.
     pub datagrams_to_devices: u64,

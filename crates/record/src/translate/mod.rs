@@ -16,4 +16,6 @@ pub use preface::{
     ANSWER_LEN, MAX_DEVICE_NAME_LEN, MAX_PREFACE_LEN, RequestedForm, TranslateAnswer,
     TranslatePreface, TranslateStatus,
 };
-pub use to_stream::{DroppedFromDatagram, datagram_to_stream, has_protected_record};
+pub use to_stream::{
+    DroppedFromDatagram, datagram_to_stream, has_application_data, has_protected_record,
+};

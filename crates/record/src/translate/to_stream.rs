@@ -75,6 +75,21 @@ pub fn has_protected_record(datagram: &mut [u8]) -> bool {
     false
 }
 
+/// Says whether a datagram has application data of epoch 1. A server that resumes a session sends its
+/// Finished in epoch 1 before its client has proved anything (RFC 5246 §7.3); it is asked for nothing,
+/// and so says nothing, before the client has.
+pub fn has_application_data(datagram: &mut [u8]) -> bool {
+    let mut rest = datagram;
+    while let Ok((record, behind)) = DtlsRecord::decode(rest) {
+        let is_data = record.content_type == ContentType::ApplicationData;
+        if is_data && record.number.epoch() == PROTECTED_EPOCH {
+            return true;
+        }
+        rest = behind;
+    }
+    false
+}
+
 /// What stands at the front of a datagram's rest.
 enum Front {
     Record {
