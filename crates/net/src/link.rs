@@ -127,7 +127,8 @@ impl DatagramLink {
 
     /// Says whether the link is still there.
     pub(crate) fn check(&self) -> Result<(), CarrierFailure> {
-        match self.outgoing.is_closed() {
+        // The end is known before what carried is gone.
+        match self.shared.has_ended() || self.outgoing.is_closed() {
             true => Err(self.shared.failure()),
             false => Ok(()),
         }

@@ -520,6 +520,7 @@ fn is_behind_gateway(device: &Device) -> bool {
         && device.uri.starts_with("coaps://")
         && device.has(Mode::Terminate)
         && !device.has(Mode::Tunnel)
+        && !device.has(Mode::Translate)
 }
 
 fn same_key(one: &Psk, other: &Psk) -> bool {
