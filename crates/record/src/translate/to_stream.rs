@@ -63,26 +63,24 @@ pub fn datagram_to_stream(
     written
 }
 
-/// Says whether a datagram has a record of epoch 1: only who has a session sends any.
+/// Says whether a datagram has a record of epoch 1, of which a handshake's Finished is the first.
 pub fn has_protected_record(datagram: &mut [u8]) -> bool {
-    let mut rest = datagram;
-    while let Ok((record, behind)) = DtlsRecord::decode(rest) {
-        if record.number.epoch() == PROTECTED_EPOCH {
-            return true;
-        }
-        rest = behind;
-    }
-    false
+    has_protected(datagram, |_| true)
 }
 
 /// Says whether a datagram has application data of epoch 1. A server that resumes a session sends its
 /// Finished in epoch 1 before its client has proved anything (RFC 5246 §7.3); it is asked for nothing,
 /// and so says nothing, before the client has.
 pub fn has_application_data(datagram: &mut [u8]) -> bool {
+    has_protected(datagram, |content_type| {
+        content_type == ContentType::ApplicationData
+    })
+}
+
+fn has_protected(datagram: &mut [u8], is_wanted: impl Fn(ContentType) -> bool) -> bool {
     let mut rest = datagram;
     while let Ok((record, behind)) = DtlsRecord::decode(rest) {
-        let is_data = record.content_type == ContentType::ApplicationData;
-        if is_data && record.number.epoch() == PROTECTED_EPOCH {
+        if record.number.epoch() == PROTECTED_EPOCH && is_wanted(record.content_type) {
             return true;
         }
         rest = behind;
