@@ -13,7 +13,9 @@ use super::certificate_coap;
 use super::certificate_files::{CLIENT_NAME, Files, SERVER_NAME};
 use super::certificate_peers::{Kind, SUITES, start_client, start_server};
 use super::dtls_end::{self, Dialogue, Losses, Report};
-use super::handshakes::{FROM_PEER, FROM_US, LIMIT, check_success, expect_output, feed, settings};
+use super::handshakes::{
+    FROM_PEER, FROM_US, LIMIT, check_success, dialogue_with, expect_output, feed, settings,
+};
 use super::peers::{Peer, Transport, free_address};
 use super::tls_end;
 use crate::table::{Status, Table};
@@ -116,18 +118,7 @@ impl Cell<'_> {
         let credentials = Credentials::certificates(Some(shown), server, PeerId(0));
         let credentials = credentials.map_err(|error| error.to_string())?;
         let (mut end, address) = start_server(peer, transport, kind, suite, files)?;
-        // GnuTLS's server echoes; OpenSSL's sends what its standard input has.
-        let expects = match peer {
-            Peer::OpenSsl => {
-                feed(&mut end)?;
-                FROM_PEER
-            }
-            Peer::GnuTls => FROM_US,
-        };
-        let dialogue = Dialogue {
-            says: FROM_US.to_vec(),
-            expects: expects.to_vec(),
-        };
+        let dialogue = dialogue_with(peer, &mut end)?;
         let settings = settings(suite);
         let report = match transport {
             Transport::Dtls => {

@@ -200,18 +200,7 @@ fn as_client(
     losses: Losses,
 ) -> Result<Report, String> {
     let (mut server, address) = peer.start_server(Transport::Dtls, suite, IDENTITY)?;
-    // GnuTLS's server echoes; OpenSSL's sends what its standard input has, once there is a session.
-    let expects = match peer {
-        Peer::OpenSsl => {
-            feed(&mut server)?;
-            FROM_PEER
-        }
-        Peer::GnuTls => FROM_US,
-    };
-    let dialogue = Dialogue {
-        says: FROM_US.to_vec(),
-        expects: expects.to_vec(),
-    };
+    let dialogue = dialogue_with(peer, &mut server)?;
     let report = run_client(address, shown, settings(suite), &dialogue, losses, LIMIT)?;
     if report.outcome.is_ok() && peer == Peer::OpenSsl {
         expect_output(&mut server, FROM_US)?;
@@ -240,6 +229,22 @@ fn as_server(
     }
     client.kill();
     Ok(report)
+}
+
+/// What is said with a peer's server: GnuTLS's echoes; OpenSSL's sends what its standard input has, once
+/// there is a session.
+pub(super) fn dialogue_with(peer: Peer, server: &mut Running) -> Result<Dialogue, String> {
+    let expects = match peer {
+        Peer::OpenSsl => {
+            feed(server)?;
+            FROM_PEER
+        }
+        Peer::GnuTls => FROM_US,
+    };
+    Ok(Dialogue {
+        says: FROM_US.to_vec(),
+        expects: expects.to_vec(),
+    })
 }
 
 /// Lets a peer say its piece again and again while it lives: what it says before our end has

@@ -8,7 +8,7 @@ use super::cell::{enter, limitation};
 use super::dtls_end::{Dialogue, Identity, Report};
 use super::handshakes::{
     FROM_PEER, FROM_US, IDENTITY, LIMIT, UNKNOWN, WRONG_KEY, accepts_any_identity, check_refusal,
-    check_success, expect_output, feed, gnutls_client_ends, settings,
+    check_success, dialogue_with, expect_output, feed, gnutls_client_ends, settings,
 };
 use super::peers::{Peer, SUITES, Transport, free_address};
 use super::tls_end::{run_client, run_server};
@@ -57,18 +57,7 @@ pub(super) fn run(table: &mut Table) {
 
 fn as_client(peer: Peer, suite: CipherSuite, shown: Identity<'_>) -> Result<Report, String> {
     let (mut server, address) = peer.start_server(Transport::Tls, suite, IDENTITY)?;
-    // GnuTLS's server echoes; OpenSSL's sends what its standard input has, once there is a session.
-    let expects = match peer {
-        Peer::OpenSsl => {
-            feed(&mut server)?;
-            FROM_PEER
-        }
-        Peer::GnuTls => FROM_US,
-    };
-    let dialogue = Dialogue {
-        says: FROM_US.to_vec(),
-        expects: expects.to_vec(),
-    };
+    let dialogue = dialogue_with(peer, &mut server)?;
     let report = run_client(address, shown, settings(suite), &dialogue, LIMIT)?;
     if report.outcome.is_ok() && peer == Peer::OpenSsl {
         expect_output(&mut server, FROM_US)?;

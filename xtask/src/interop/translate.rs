@@ -17,9 +17,9 @@ use hedgerow_record::{CipherSuite, TranslateForm};
 
 use super::cell::enter;
 use super::coap::{self, Build, ask, expect_code, target};
-use super::dtls_end::{Dialogue, Losses, Report, run_client};
+use super::dtls_end::{Losses, Report, run_client};
 use super::handshakes::{
-    FROM_PEER, FROM_US, IDENTITY, LIMIT, check_success, expect_output, feed, settings,
+    FROM_US, IDENTITY, LIMIT, check_success, dialogue_with, expect_output, settings,
 };
 use super::peers::{Peer, Transport};
 use crate::table::Table;
@@ -79,17 +79,7 @@ fn converse(
     suite: CipherSuite,
 ) -> Result<(Report, Option<TranslateError>), String> {
     let (mut server, address) = peer.start_server(Transport::Dtls, suite, IDENTITY)?;
-    let expects = match peer {
-        Peer::OpenSsl => {
-            feed(&mut server)?;
-            FROM_PEER
-        }
-        Peer::GnuTls => FROM_US,
-    };
-    let dialogue = Dialogue {
-        says: FROM_US.to_vec(),
-        expects: expects.to_vec(),
-    };
+    let dialogue = dialogue_with(peer, &mut server)?;
     let way = Way::start(form, address)?;
     let (settings, losses) = (settings(suite), Losses::default());
     let report = run_client(way.address, IDENTITY, settings, &dialogue, losses, LIMIT)?;
