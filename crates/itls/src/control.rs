@@ -1,9 +1,14 @@
 //! What an end and the gateway tell each other about a flow. Nothing between the ends rests on it.
 
-use hedgerow_core::{DropReason, EncodeError, Reader, Writer};
+use core::fmt;
+
+use hedgerow_core::{DropReason, EncodeError, Reader, Writer, ct_eq};
 
 /// The longest name in an [`Open`], in bytes.
 pub const MAX_FLOW_NAME_LEN: usize = 63;
+
+/// The longest [`User::shown`], in bytes.
+pub const MAX_USER_LEN: usize = 1_024;
 
 /// A message between an end and the gateway, behind a
 /// [`RoutingHeader`](crate::RoutingHeader) with `is_control`.
@@ -15,6 +20,36 @@ pub enum Control<'a> {
     Close(CloseReason),
     /// A message of this many bytes didn't fit the other hop.
     TooLong(u16),
+    /// Who an Internet end is to the gateway: the first message of a stream, of flow 0.
+    User(User<'a>),
+}
+
+/// What an Internet end begins its stream with.
+#[derive(Clone, Copy)]
+pub struct User<'a> {
+    /// Whether it takes flows that devices open.
+    pub takes_flows: bool,
+    /// The value of an Authorization field of HTTP (RFC 7617, RFC 6750), at most [`MAX_USER_LEN`] bytes. It
+    /// is a secret, and protects the devices' network alone.
+    pub shown: &'a [u8],
+}
+
+/// What is shown is compared in constant time.
+impl PartialEq for User<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.takes_flows == other.takes_flows && ct_eq(self.shown, other.shown)
+    }
+}
+
+impl Eq for User<'_> {}
+
+/// Nothing of what is shown.
+impl fmt::Debug for User<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("User")
+            .field("takes_flows", &self.takes_flows)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The opening of a flow.
@@ -58,8 +93,8 @@ impl<'a> Control<'a> {
     ///
     /// # Errors
     ///
-    /// [`EncodeError::TooLong`] for a name above [`MAX_FLOW_NAME_LEN`], and
-    /// [`EncodeError::BufferTooSmall`].
+    /// [`EncodeError::TooLong`] for a name above [`MAX_FLOW_NAME_LEN`] and for more than
+    /// [`MAX_USER_LEN`], and [`EncodeError::BufferTooSmall`].
     pub fn encode(&self, out: &mut Writer<'_>) -> Result<(), EncodeError> {
         match self {
             Self::Open(open) => {
@@ -77,6 +112,14 @@ impl<'a> Control<'a> {
             Self::TooLong(len) => {
                 out.u8(TOO_LONG)?;
                 out.u16(*len)
+            }
+            Self::User(user) => {
+                let (len, max) = (user.shown.len(), MAX_USER_LEN);
+                if len > max {
+                    return Err(EncodeError::TooLong { len, max });
+                }
+                out.bytes(&[USER, u8::from(user.takes_flows)])?;
+                out.bytes(user.shown)
             }
         }
     }
@@ -97,6 +140,15 @@ impl<'a> Control<'a> {
             }
             CLOSE => Self::Close(CloseReason::of(reader.u8().ok()?)),
             TOO_LONG => Self::TooLong(reader.u16().ok()?),
+            USER => {
+                let options = reader.u8().ok()?;
+                let shown = reader.rest();
+                reader = Reader::new(&[]);
+                (shown.len() <= MAX_USER_LEN).then_some(Self::User(User {
+                    takes_flows: options & TAKES_FLOWS != 0,
+                    shown,
+                }))?
+            }
             _ => return None,
         };
         reader.finish().ok()?;
@@ -129,4 +181,6 @@ impl CloseReason {
 const OPEN: u8 = 0x01;
 const CLOSE: u8 = 0x02;
 const TOO_LONG: u8 = 0x03;
+const USER: u8 = 0x04;
 const LIGHT: u8 = 0x01;
+const TAKES_FLOWS: u8 = 0x01;

@@ -71,7 +71,7 @@ mod routing_header;
 mod settings;
 mod suite;
 
-pub use control::{CloseReason, Control, MAX_FLOW_NAME_LEN, Open};
+pub use control::{CloseReason, Control, MAX_FLOW_NAME_LEN, MAX_USER_LEN, Open, User};
 pub use envelope::Envelope;
 pub use hello::{
     End, MAX_INITIATOR_HELLO_LEN, MAX_RESPONDER_HELLO_LEN, is_initiator_hello, is_responder_hello,

@@ -4,14 +4,16 @@
 mod second_reader;
 
 use hedgerow_core::{DropReason, EncodeError, Writer};
-use hedgerow_itls::{CloseReason, Control, MAX_FLOW_NAME_LEN, Open, RoutingHeader};
+use hedgerow_itls::{
+    CloseReason, Control, MAX_FLOW_NAME_LEN, MAX_USER_LEN, Open, RoutingHeader, User,
+};
 use proptest::prelude::*;
 use second_reader::{bytes, lines};
 
 #[test]
 fn routed_messages_of_the_second_reader_are_read_and_written() {
     let routed = lines("routed");
-    assert_eq!(routed.len(), 9);
+    assert_eq!(routed.len(), 10);
     let open = |wants_light_layer, name, message| {
         Some(Control::Open(Open {
             wants_light_layer,
@@ -30,6 +32,13 @@ fn routed_messages_of_the_second_reader_are_read_and_written() {
             "open_without_name" => (300, open(false, b"", &[])),
             "close" => (2, Some(Control::Close(CloseReason::Refused))),
             "too_long" => (2, Some(Control::TooLong(1400))),
+            "user" => (
+                0,
+                Some(Control::User(User {
+                    takes_flows: true,
+                    shown: b"Bearer mF_9.B5f-4.1JqM",
+                })),
+            ),
             other => panic!("{other} has no counterpart here"),
         };
         let value = bytes(&value);
@@ -57,7 +66,7 @@ fn routed_messages_of_the_second_reader_are_read_and_written() {
 #[test]
 fn malformed_messages_of_the_second_reader_are_refused() {
     let malformed = lines("malformed");
-    assert_eq!(malformed.len(), 13);
+    assert_eq!(malformed.len(), 15);
     for (name, value) in malformed {
         let value = bytes(&value);
         let read = RoutingHeader::decode(&value).and_then(|(header, rest)| {
@@ -86,6 +95,29 @@ fn name_that_does_not_fit_is_not_written() {
     let mut writer = Writer::new(&mut out);
     longest.encode(&mut writer).unwrap();
     assert_eq!(Control::decode(writer.written()), Ok(longest));
+}
+
+#[test]
+fn user_that_does_not_fit_is_not_written_and_none_is_printed() {
+    let shown = [b'a'; MAX_USER_LEN + 1];
+    let user = |shown| {
+        Control::User(User {
+            takes_flows: false,
+            shown,
+        })
+    };
+    let mut out = [0; MAX_USER_LEN + 2];
+    let (len, max) = (shown.len(), MAX_USER_LEN);
+    let refused = user(&shown).encode(&mut Writer::new(&mut out));
+    assert_eq!(refused, Err(EncodeError::TooLong { len, max }));
+    let longest = user(&shown[1..]);
+    let mut writer = Writer::new(&mut out);
+    longest.encode(&mut writer).unwrap();
+    assert_eq!(Control::decode(writer.written()), Ok(longest));
+    assert_eq!(
+        format!("{:?}", user(b"secret")),
+        "User(User { takes_flows: false, .. })"
+    );
 }
 
 #[test]

@@ -267,6 +267,7 @@ def routed():
     yield "open_without_name", header(300, True) + b"\x01\x00" + vector(b"")
     yield "close", header(2, True) + b"\x02\x02"
     yield "too_long", header(2, True) + b"\x03" + u(1400, 2)
+    yield "user", header(0, True) + b"\x04\x01" + b"Bearer mF_9.B5f-4.1JqM"
 
 
 def malformed():
@@ -283,6 +284,8 @@ def malformed():
     yield "close_without_reason", header(2, True) + b"\x02"
     yield "close_with_more", header(2, True) + b"\x02\x00\x00"
     yield "too_long_cut_off", header(2, True) + b"\x03\x05"
+    yield "user_without_options", header(0, True) + b"\x04"
+    yield "user_with_1025_octets", header(0, True) + b"\x04\x00" + b"a" * 1025
 
 
 def light():
