@@ -2,6 +2,9 @@
 
 use std::fs;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use crate::child::{Echo, Finished, run as run_child};
@@ -27,8 +30,12 @@ pub fn run(seconds_total: u64) -> Result<Table, String> {
         table.row("build", Status::Failed, build.ending_text());
         return Ok(table);
     }
-    for target in targets {
-        let run = fuzzer.run(target, seconds)?;
+    for (target, run) in targets
+        .iter()
+        .copied()
+        .zip(run_all(&fuzzer, &targets, seconds))
+    {
+        let run = run?;
         let (status, detail) = outcome(&run);
         if status == Status::Failed {
             println!("{}", run.tail(FAILURE_LINES));
@@ -44,6 +51,33 @@ pub fn run(seconds_total: u64) -> Result<Table, String> {
         }
     }
     Ok(table)
+}
+
+/// Runs the targets, as many at a time as there are cores: each has one thread. The results stand in the
+/// order of the targets.
+fn run_all(fuzzer: &Fuzzer<'_>, targets: &[&str], seconds: u64) -> Vec<Result<Finished, String>> {
+    let next = AtomicUsize::new(0);
+    let runs = Mutex::new(Vec::new());
+    let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
+    thread::scope(|scope| {
+        for _ in 0..cores.min(targets.len()) {
+            scope.spawn(|| {
+                loop {
+                    let place = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(target) = targets.get(place) else {
+                        break;
+                    };
+                    let run = fuzzer.run(target, seconds);
+                    runs.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push((place, run));
+                }
+            });
+        }
+    });
+    let mut runs = runs.into_inner().unwrap_or_else(PoisonError::into_inner);
+    runs.sort_by_key(|(place, _)| *place);
+    runs.into_iter().map(|(_, run)| run).collect()
 }
 
 struct Fuzzer<'w> {
