@@ -65,6 +65,37 @@ pub enum Error {
         /// Its length, in bytes.
         len: usize,
     },
+    /// A record with another epoch or number than the next one, where none can be missing (mode
+    /// `translate`, the device adapts).
+    #[error("record is not the next one")]
+    NotNextRecord,
+    /// A handshake fragment that doesn't begin where the one before it ended, or doesn't fit its message or
+    /// its record (mode `translate`, the device adapts).
+    #[error("handshake fragment is not the next one")]
+    NotNextFragment,
+    /// A handshake record without a byte (RFC 5246 §6.2.1).
+    #[error("empty handshake record")]
+    EmptyHandshakeRecord,
+    /// A ChangeCipherSpec that isn't the one byte 1 (RFC 5246 §7.1).
+    #[error("malformed change_cipher_spec")]
+    NotChangeCipherSpec,
+    /// A ChangeCipherSpec in the middle of a handshake message.
+    #[error("handshake message cut off by change_cipher_spec")]
+    MessageCutOff,
+    /// A connection that doesn't begin with a ClientHello.
+    #[error("no client hello")]
+    NotClientHello,
+    /// A ClientHello longer than there is room for.
+    #[error("client hello of {len} bytes is longer than {max}")]
+    HelloTooLong {
+        /// Its length with its header, in bytes.
+        len: usize,
+        /// The longest that is taken, in bytes.
+        max: usize,
+    },
+    /// No number is left for another record or message.
+    #[error("no record or message number is left")]
+    OutOfNumbers,
     /// A fragment reaches past the end of its message (RFC 6347 §4.2.2).
     #[error("fragment {offset}+{len} reaches past the message's end at {total}")]
     FragmentOutOfBounds {

@@ -2,8 +2,9 @@
 //! connection IDs (RFC 9146), limits of a record's size (RFC 8449, RFC 6066 §4), the replay window (RFC 6347 §4.1.2.6), handshake framing (§4.2.2, RFC 5246 §7.4),
 //! HelloVerifyRequest (RFC 6347 §4.2.1) and views of the hellos (RFC 5246 §7.4.1) and of the
 //! messages about certificates and raw public keys (§7.4.2, RFC 7250), alerts (§7.2) and the cipher
-//! suites' record parameters; DTLS records in the framing of a stream, and the preface of such a
-//! connection (mode `translate`, docs/specs/translate.md).
+//! suites' record parameters. For the mode `translate` DTLS records in the framing of a stream, and the preface
+//! of such a connection (docs/specs/translate.md), and TLS records under DTLS's headers
+//! (docs/specs/translate-device.md).
 //!
 //! It holds no handshake state, no timer and no algorithm: sealing and opening take a cipher from
 //! a [`CryptoProvider`](hedgerow_core::CryptoProvider). The group record belongs here and is not
@@ -32,6 +33,7 @@
 #[cfg(test)]
 extern crate std;
 
+mod adapt;
 mod alert;
 mod certificate;
 mod certificate_types;
@@ -48,6 +50,7 @@ mod extensions;
 mod handshake_message;
 mod hello_verify_request;
 mod new_session_ticket;
+mod peek_client_hello;
 mod protocol;
 mod protocol_names;
 mod record_number;
@@ -63,6 +66,7 @@ mod traffic_keys;
 mod translate;
 mod usage_limits;
 
+pub use adapt::{DtlsFormToTls, MAX_FORM_FRAGMENT_LEN, Mapped, TlsToDtlsForm};
 pub use alert::{Alert, AlertDescription, AlertLevel};
 pub use certificate::{
     CertificateRequest, ECDSA_SIGN, decode_certificates, decode_raw_public_key,
@@ -87,6 +91,7 @@ pub use handshake_message::{
 };
 pub use hello_verify_request::HelloVerifyRequest;
 pub use new_session_ticket::NewSessionTicket;
+pub use peek_client_hello::peek_client_hello;
 pub use protocol::{DTLS_1_0, DTLS_1_2, Protocol, ProtocolVersion, TLS_1_2};
 pub use protocol_names::{ProtocolNames, encode_protocol_names};
 pub use record_number::{EpochNumber, MAX_SEQUENCE_NUMBER, RecordNumber};
