@@ -5,6 +5,8 @@
 //! something have other names and stay.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+#[path = "write_seeds/adapt.rs"]
+mod adapt;
 #[path = "write_seeds/codecs.rs"]
 mod codecs;
 #[path = "write_seeds/connections.rs"]
@@ -25,8 +27,9 @@ use std::path::Path;
 type Seeds = Vec<(String, Vec<u8>)>;
 
 fn main() {
-    let targets: [(&str, Seeds); 13] = [
+    let targets: [(&str, Seeds); 14] = [
         ("acceptor", datagrams::acceptor()),
+        ("adapt", adapt::adapt()),
         ("cid_record", datagrams::cid_record()),
         ("coap_frame", codecs::coap_frame()),
         ("coap_link_format", codecs::coap_link_format()),

@@ -31,6 +31,7 @@
 )]
 
 mod acceptor;
+mod adapt;
 mod certificates;
 mod cid_record;
 mod coap_frame;
@@ -55,6 +56,7 @@ mod tunnel_stream;
 mod x509_chain;
 
 pub use acceptor::acceptor;
+pub use adapt::adapt;
 pub use certificates::certificates;
 pub use cid_record::cid_record;
 pub use coap_frame::coap_frame;
@@ -91,6 +93,7 @@ pub struct Body {
 /// All targets, sorted by name.
 pub const BODIES: &[Body] = &[
     body("acceptor", acceptor),
+    body("adapt", adapt),
     body("certificates", certificates),
     body("cid_record", cid_record),
     body("coap_frame", coap_frame),
