@@ -24,8 +24,9 @@
 //! `docs/specs/tunnel.md`): [`ConnectUdpRequest::decide`] says which tunnel is asked for,
 //! [`TunnelForm::to_response`] and [`TunnelRefusal::to_response`] what the client gets, and
 //! [`TunnelDecoder`] and [`encode_udp_capsule`] turn its stream into UDP payloads and back.
-//! And one that isn't about HTTP: in the mode `translate` (docs/specs/translate.md) [`Translator`] rewrites
-//! the headers of DTLS records between an Internet end's TCP connection and a device's datagrams.
+//! And two that aren't about HTTP: in the mode `translate` (docs/specs/translate.md) [`Translator`] rewrites
+//! the headers of DTLS records between an Internet end's TCP connection and a device's datagrams; and where a device
+//! adapts itself to TLS clients as they are (docs/specs/translate-device.md), [`StreamRoutes`] says which one is meant.
 //!
 //! It leaves out all that acts: sockets, names' resolution, sessions, retransmission, block-wise
 //! transfer, caching and the number of requests under way. It follows no redirects, since CoAP has
@@ -89,6 +90,7 @@ mod percent;
 mod problem;
 mod request;
 mod response;
+mod stream_routing;
 mod target;
 mod target_error;
 mod translator;
@@ -111,6 +113,9 @@ pub use media_type::LooseMapping;
 pub use methods::{Methods, PatchMapping};
 pub use request::{HttpRequest, MappedRequest};
 pub use response::{ReasonPhrase, ResponseContext};
+pub use stream_routing::{
+    MAX_ROUTED_HELLO_LEN, StreamApplication, StreamRefusal, StreamRoute, StreamRoutes,
+};
 pub use target::{DEVICES_PREFIX, HC_PREFIX, Target};
 pub use target_error::TargetError;
 pub use translator::{NotPermitted, Opening, ToDevice, Translator};
