@@ -12,6 +12,7 @@ use hedgerow_record::{ConnectionId, Random};
 
 use crate::Address;
 use crate::candidate::{Candidate, Due, PROBE_PAUSE};
+use crate::legs::AssociationLeg;
 use crate::liveness::Liveness;
 
 /// What protects the messages of an association.
@@ -53,6 +54,8 @@ pub(crate) struct Association<A, C, K> {
     pub(crate) session_id: Option<Box<SessionId>>,
     pub(crate) peer: Peer,
     pub(crate) exchange: HeapExchange<Arc<hedgerow_exchange::Config>>,
+    /// Boxed and begun with the first stream: most associations have none.
+    pub(crate) leg: Option<Box<AssociationLeg>>,
     pub(crate) last_used: Instant,
     pub(crate) liveness: Liveness,
     /// The time under which the timers have it.
@@ -126,6 +129,7 @@ impl<A: Address, C: Aead, K> Association<A, C, K> {
         let path_len = self.path_len.unwrap_or(usize::MAX);
         let longest = longest.min(path_len.saturating_sub(overhead));
         self.exchange.limit_messages(longest);
+        self.limit_segments(longest);
     }
 
     /// Says whether the session's keys come near their limits.
@@ -157,6 +161,9 @@ impl<A: Address, C: Aead, K> Association<A, C, K> {
 
     /// Says whether nothing is under way, but for a ping that nobody asked for.
     pub(crate) fn is_done(&self) -> bool {
+        if !self.has_no_stream() {
+            return false;
+        }
         let usage = self.exchange.usage();
         if self.liveness.is_asked() {
             return usage.outgoing <= 1
@@ -191,7 +198,8 @@ impl<A: Address, C: Aead, K> Association<A, C, K> {
         let candidate =
             candidate.and_then(|found| found.poll_timeout(max_retransmit, self.probe_len()));
         let ping = self.ping_due_at(ping_idle_after);
-        [self.exchange.poll_timeout(), candidate, ping]
+        let leg = self.poll_leg_timeout();
+        [self.exchange.poll_timeout(), leg, candidate, ping]
             .into_iter()
             .flatten()
             .fold(idle_at, Instant::min)
@@ -277,7 +285,7 @@ impl<A: Address, C: Aead, K> Association<A, C, K> {
                         let message = scratch.get(..len).unwrap_or_default();
                         session.seal(message, out).map(Some)
                     }
-                    Ok(None) | Err(_) => Ok(None),
+                    Ok(None) | Err(_) => self.poll_segment(env, scratch, out),
                 }
             }
         }

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use hedgerow_handshake::Settings;
 
-use crate::{ConnectionIdFormat, Resumption, SecurityPolicy};
+use crate::{ConnectionIdFormat, LegConfig, Resumption, SecurityPolicy};
 
 /// Whether records carry connection IDs (RFC 9146), where the peer takes part.
 ///
@@ -50,6 +50,8 @@ pub struct Config {
     /// What each association's exchange may use, shared by all. Where there is no security, tokens
     /// are unpredictable whatever it says.
     pub exchange: Arc<hedgerow_exchange::Config>,
+    /// Whether sessions carry streams beside CoAP: by default not, and segments are ignored.
+    pub legs: Option<LegConfig>,
     /// Associations at the same time. A full table refuses new peers.
     pub max_associations: usize,
     /// Associations in clear with addresses that have proved nothing, beside all others; 0 for none, as
@@ -87,7 +89,7 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// MultiKey at least, no connection IDs, no resumption, 10,000 associations, 256 handshakes, an hour of idleness.
+    /// MultiKey at least, no connection IDs, no resumption, no legs, 10,000 associations, 256 handshakes, an hour of idleness.
     fn default() -> Self {
         Self {
             security: Arc::default(),
@@ -95,6 +97,7 @@ impl Default for Config {
             connection_ids: ConnectionIds::default(),
             resumption: Resumption::default(),
             exchange: Arc::new(hedgerow_exchange::Config::default()),
+            legs: None,
             max_associations: 10_000,
             max_unproved_associations: 0,
             max_handshakes: 256,

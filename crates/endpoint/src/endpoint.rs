@@ -62,6 +62,8 @@ pub struct Endpoint<A: Address, P: CryptoProvider, S, K> {
     pub(crate) last_association: u64,
     /// How many associations each source has begun.
     pub(crate) by_source: BTreeMap<Source, usize>,
+    /// How many associations have a leg.
+    pub(crate) legs: usize,
     /// How many associations are with addresses that have proved nothing.
     pub(crate) unproved: usize,
     pub(crate) scratch: Vec<u8>,
@@ -130,6 +132,7 @@ where
             touched: None,
             last_association: 0,
             by_source: BTreeMap::new(),
+            legs: 0,
             unproved: 0,
             scratch,
         }

@@ -28,6 +28,18 @@ pub enum Error {
     /// it was called with other credentials.
     #[error("address belongs to an association of another kind or with other credentials")]
     AddressInUse,
+    /// The endpoint has no legs, or the association can't have one.
+    #[error("no streams there")]
+    NoLegs,
+    /// As many associations with a leg as configured.
+    #[error("as many legs as configured: {max}")]
+    TooManyLegs {
+        /// The configured number.
+        max: usize,
+    },
+    /// The leg refused.
+    #[error(transparent)]
+    Leg(#[from] hedgerow_leg::Error),
     /// The exchange refused.
     #[error(transparent)]
     Exchange(#[from] hedgerow_exchange::Error),

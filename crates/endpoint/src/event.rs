@@ -74,6 +74,13 @@ pub enum Event<'a, A> {
         /// The ping.
         request: OutgoingRequest,
     },
+    /// Something happened to a stream of an association's leg.
+    Stream {
+        /// The association.
+        association: AssociationId,
+        /// What.
+        event: hedgerow_leg::Event,
+    },
     /// The peer of an association has moved to another address, and has shown that it receives
     /// there (RFC 9146 §6). The association goes on.
     AddressMoved {
@@ -84,7 +91,8 @@ pub enum Event<'a, A> {
         /// Where it is now.
         to: A,
     },
-    /// An association could not be established, or came to an end. All its requests have ended.
+    /// An association could not be established, or came to an end. All its requests have ended, and none of
+    /// its streams in order.
     Failed {
         /// The association, which is gone.
         association: AssociationId,
@@ -94,7 +102,7 @@ pub enum Event<'a, A> {
         error: ChannelError,
     },
     /// An association was closed in order, by the peer or for idleness. All its requests have
-    /// ended.
+    /// ended, and none of its streams in order.
     Closed {
         /// The association, which is gone.
         association: AssociationId,

@@ -25,6 +25,9 @@
 //! To a device behind a gateway that isn't trusted an endpoint's datagrams go over TCP in the framing of a
 //! [`TranslatedStream`] (mode `translate`, docs/specs/translate.md).
 //!
+//! With [`Config::legs`] a session carries streams of bytes beside CoAP: a leg between a gateway and a device, for
+//! TLS connections that end elsewhere (docs/specs/leg.md). A session's plaintexts are told apart by their first octet.
+//!
 //! A server without security ([`Endpoint::server_without_security`]) is made on purpose and nothing falls back to
 //! it. It makes an association of an address once that has answered a challenge (RFC 9175 §2.3).
 //!
@@ -113,10 +116,12 @@ mod endpoint;
 mod error;
 mod event;
 mod handshaking;
+mod legs;
 mod liveness;
 mod moving;
 mod nosec;
 mod peek;
+mod plaintext;
 mod resumption;
 mod routing;
 mod security_policy;
@@ -133,6 +138,7 @@ pub use connection_id_format::ConnectionIdFormat;
 pub use endpoint::{Endpoint, Handled};
 pub use error::Error;
 pub use event::{AssociationId, Event};
+pub use legs::LegConfig;
 pub use resumption::{ClientSessions, Resumption, ServerSessions};
 pub use security_policy::{ForwardSecrecy, SecurityPolicy};
 pub use source::Source;

@@ -117,6 +117,9 @@ where
         if from != to {
             // Nothing is known of the way there.
             found.path_len = None;
+            if let Some(leg) = found.leg.as_deref_mut() {
+                leg.handle_path_change();
+            }
             found.limit_messages();
         }
         if is_server {

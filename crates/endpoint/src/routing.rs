@@ -16,6 +16,7 @@ use crate::endpoint::Handled;
 use crate::handshaking::{Handshaking, Over, buffers};
 use crate::moving::Owner;
 use crate::peek::first_epoch;
+use crate::plaintext::Protocol;
 use crate::security_policy::Permitted;
 use crate::{Address, AssociationId, Endpoint, Event};
 
@@ -420,7 +421,7 @@ where
                         found.exchange.report_silence_again();
                     }
                 }
-                self.handle_message(env, id, message)
+                self.handle_plaintext(env, id, message)
             }
             Some(ChannelEvent::Dropped(reason)) => {
                 if reason == DropReason::AuthenticationFailed {
@@ -438,6 +439,21 @@ where
             consumed,
             answer: 0,
             event,
+        }
+    }
+
+    /// Gives a session's plaintext to what speaks its protocol in the association.
+    fn handle_plaintext<'a>(
+        &'a mut self,
+        env: &mut Env<'_>,
+        id: AssociationId,
+        plaintext: &'a [u8],
+    ) -> Option<Event<'a, A>> {
+        match Protocol::of(plaintext) {
+            Protocol::Leg if self.config.legs.is_some() => self.handle_segment(env, id, plaintext),
+            Protocol::Coap | Protocol::Leg | Protocol::Unknown => {
+                self.handle_message(env, id, plaintext)
+            }
         }
     }
 

@@ -134,6 +134,7 @@ where
             session_id: None,
             peer,
             exchange: HeapExchange::new(exchange, env),
+            leg: None,
             last_used: env.now,
             liveness: Liveness::new(env.now),
             next_renewal_at: env.now,
@@ -173,6 +174,9 @@ where
     pub(crate) fn forget(&mut self, id: AssociationId) -> Option<Box<Association<A, P::Aead, K>>> {
         let found = self.associations.remove(&id)?;
         self.count_source(&found.role, found.address, -1);
+        if found.leg.is_some() {
+            self.legs = self.legs.saturating_sub(1);
+        }
         if found.is_unproved() {
             self.unproved = self.unproved.saturating_sub(1);
         }
@@ -284,7 +288,9 @@ where
         // request is under way.
         let threshold = self.config.exchange.unanswered_threshold;
         let has_recovered = self.associations.get(&id).is_some_and(|found| {
-            found.is_open() && found.exchange.unanswered_transmissions() < threshold
+            found.is_open()
+                && found.exchange.unanswered_transmissions() < threshold
+                && !found.is_silent_on_streams(threshold)
         });
         if !has_recovered {
             self.fail_association(id, error);
@@ -326,8 +332,9 @@ where
         let _ = self.collect_events(id);
     }
 
-    /// Passes on what an exchange has to say, and returns whether its peer doesn't answer.
+    /// Passes on what an exchange and a leg have to say, and returns whether its peer doesn't answer.
     pub(crate) fn collect_events(&mut self, id: AssociationId) -> bool {
+        self.collect_stream_events(id);
         let mut is_unresponsive = false;
         while let Some(event) = self
             .associations

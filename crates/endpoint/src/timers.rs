@@ -40,8 +40,16 @@ where
         }
         if found.is_open() {
             found.exchange.handle_timeout(env);
+            if let Some(leg) = found.leg.as_deref_mut() {
+                leg.handle_timeout(env.now);
+            }
         }
-        if self.collect_events(id) {
+        let threshold = self.config.exchange.unanswered_threshold;
+        let is_silent = self
+            .associations
+            .get(&id)
+            .is_some_and(|found| found.is_silent_on_streams(threshold));
+        if self.collect_events(id) || is_silent {
             self.meet_again(env, id);
         }
         self.touch(id);

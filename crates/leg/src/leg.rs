@@ -95,6 +95,18 @@ impl<S: Storage, C: Borrow<Config>> Leg<S, C> {
         Ok(id)
     }
 
+    /// Lends the configuration.
+    pub fn config(&self) -> &Config {
+        self.config.borrow()
+    }
+
+    /// Returns how often in a row the timer of an open stream expired with nothing coming back: the most
+    /// of any.
+    pub fn silence(&self) -> u8 {
+        let open = self.streams.as_slice().iter().filter(|one| one.is_open());
+        open.map(|stream| stream.tries).max().unwrap_or(0)
+    }
+
     /// Lends what a stream was opened for.
     ///
     /// # Errors

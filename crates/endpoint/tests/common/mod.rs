@@ -7,6 +7,8 @@
     unreachable_pub
 )]
 
+pub mod legs;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -76,6 +78,15 @@ impl Known {
         let entries = entries
             .iter()
             .map(|(identity, psk)| (identity.to_vec(), Psk::new(psk).unwrap()));
+        Self(Arc::new(entries.collect()), Arc::default())
+    }
+
+    /// The same keys, which nobody between the ends has.
+    pub fn end_to_end(entries: &[(&[u8], &[u8])]) -> Self {
+        let entries = entries.iter().map(|(identity, psk)| {
+            let psk = Psk::new(psk).unwrap().into_end_to_end().unwrap();
+            (identity.to_vec(), psk)
+        });
         Self(Arc::new(entries.collect()), Arc::default())
     }
 
