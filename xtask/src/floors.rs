@@ -60,7 +60,7 @@ pub const ROOMS: &[Room] = &[
     ),
     room(
         "proxy",
-        Imports::Only(&["core", "coap", "record"]),
+        Imports::Only(&["core", "coap", "record", "itls"]),
         Needs::Std,
     ),
     room("leg", Imports::Only(&["core"]), Needs::Nothing),

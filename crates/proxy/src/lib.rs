@@ -28,6 +28,9 @@
 //! the headers of DTLS records between an Internet end's TCP connection and a device's datagrams; and where a device
 //! adapts itself to TLS clients as they are (docs/specs/translate-device.md), [`StreamRoutes`] says which one is meant.
 //!
+//! In the mode `itls` (docs/specs/itls.md) [`ItlsForwarder`] has the flows: who may open one to whom, which
+//! message goes where, and when one ends.
+//!
 //! It leaves out all that acts: sockets, names' resolution, sessions, retransmission, block-wise
 //! transfer, caching and the number of requests under way. It follows no redirects, since CoAP has
 //! none, and transcodes no content.
@@ -84,6 +87,7 @@ mod entity_tag;
 mod failure;
 mod fields;
 mod hc_proxy;
+mod itls;
 mod media_type;
 mod methods;
 mod percent;
@@ -109,6 +113,10 @@ pub use destination::{Destination, Host};
 pub use entity_tag::EntityTag;
 pub use failure::{Body, Failure};
 pub use hc_proxy::{ConfigError, HcProxy, Limits};
+pub use itls::{
+    FlowEnd, FlowRecord, ItlsContent, ItlsDelivery, ItlsEvent, ItlsForwarder, ItlsLimits,
+    ItlsOutcome, ItlsParty, ItlsPolicy, ItlsStatistics, OuterSession,
+};
 pub use media_type::LooseMapping;
 pub use methods::{Methods, PatchMapping};
 pub use request::{HttpRequest, MappedRequest};
