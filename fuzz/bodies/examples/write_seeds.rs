@@ -13,6 +13,8 @@ mod codecs;
 mod connections;
 #[path = "write_seeds/datagrams.rs"]
 mod datagrams;
+#[path = "write_seeds/flows.rs"]
+mod flows;
 #[path = "write_seeds/legs.rs"]
 mod legs;
 #[path = "write_seeds/scripts.rs"]
@@ -27,7 +29,7 @@ use std::path::Path;
 type Seeds = Vec<(String, Vec<u8>)>;
 
 fn main() {
-    let targets: [(&str, Seeds); 14] = [
+    let targets: [(&str, Seeds); 15] = [
         ("acceptor", datagrams::acceptor()),
         ("adapt", adapt::adapt()),
         ("cid_record", datagrams::cid_record()),
@@ -40,6 +42,7 @@ fn main() {
         ("handshake_fragment", datagrams::handshake_fragment()),
         ("handshake_machine", scripts::handshake_machine()),
         ("hellos", datagrams::hellos()),
+        ("itls_forwarder", flows::itls_forwarder()),
         ("leg", legs::leg()),
         ("tls_machine", streams::tls_machine()),
     ];

@@ -48,6 +48,7 @@ mod handshake_machine;
 mod hellos;
 mod http_request;
 mod itls;
+mod itls_forwarder;
 mod leg;
 mod resumption;
 mod tls_machine;
@@ -74,6 +75,7 @@ pub use handshake_machine::{
 pub use hellos::hellos;
 pub use http_request::http_request;
 pub use itls::itls;
+pub use itls_forwarder::itls_forwarder;
 pub use leg::{CONFIG as LEG_CONFIG, leg};
 pub use resumption::{report_resumption_reached, resumption, resumption_reached};
 pub use tls_machine::{report_tls_reached, tls_machine, tls_machine_reached};
@@ -109,6 +111,7 @@ pub const BODIES: &[Body] = &[
     body("hellos", hellos),
     body("http_request", http_request),
     body("itls", itls),
+    body("itls_forwarder", itls_forwarder),
     body("leg", leg),
     body("resumption", resumption),
     body("tls_machine", tls_machine),
