@@ -64,6 +64,7 @@ pub const ROOMS: &[Room] = &[
         Needs::Std,
     ),
     room("leg", Imports::Only(&["core"]), Needs::Nothing),
+    room("http", Imports::Only(&["core", "coap"]), Needs::Alloc),
     room("endpoint", Imports::Only(FLOORS_0_TO_2), Needs::Alloc),
     room("net", Imports::AllAboveBut(&[]), Needs::Std),
     room(
@@ -144,6 +145,7 @@ const FLOORS_0_TO_2: &[&str] = &[
     "group",
     "proxy",
     "leg",
+    "http",
 ];
 
 #[cfg(test)]
