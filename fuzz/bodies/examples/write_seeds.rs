@@ -29,7 +29,7 @@ use std::path::Path;
 type Seeds = Vec<(String, Vec<u8>)>;
 
 fn main() {
-    let targets: [(&str, Seeds); 15] = [
+    let targets: [(&str, Seeds); 16] = [
         ("acceptor", datagrams::acceptor()),
         ("adapt", adapt::adapt()),
         ("cid_record", datagrams::cid_record()),
@@ -38,6 +38,7 @@ fn main() {
         ("coap_message", codecs::coap_message()),
         ("coap_uri", codecs::coap_uri()),
         ("connection", connections::connection()),
+        ("device_http", adapt::device_http()),
         ("dtls_record", datagrams::dtls_record()),
         ("handshake_fragment", datagrams::handshake_fragment()),
         ("handshake_machine", scripts::handshake_machine()),

@@ -41,6 +41,7 @@ mod coap_uri;
 mod connection;
 mod counts;
 mod cursor;
+mod device_http;
 mod dtls_record;
 mod exchange;
 mod handshake_fragment;
@@ -66,6 +67,7 @@ pub use coap_message::coap_message;
 pub use coap_uri::coap_uri;
 pub use connection::connection;
 pub use cursor::cursor;
+pub use device_http::device_http;
 pub use dtls_record::dtls_record;
 pub use exchange::exchange;
 pub use handshake_fragment::handshake_fragment;
@@ -104,6 +106,7 @@ pub const BODIES: &[Body] = &[
     body("coap_uri", coap_uri),
     body("connection", connection),
     body("cursor", cursor),
+    body("device_http", device_http),
     body("dtls_record", dtls_record),
     body("exchange", exchange),
     body("handshake_fragment", handshake_fragment),

@@ -59,3 +59,23 @@ fn hello() -> Vec<u8> {
     }
     input
 }
+
+/// Requests to the HTTP server of a device.
+pub(crate) fn device_http() -> Seeds {
+    let requests: [(&str, &[u8]); 9] = [
+        ("get", b"GET /a/b%20c?d=e&f HTTP/1.1\r\nHost: a\r\n\r\n"),
+        ("absolute", b"GET http://a/b HTTP/1.1\r\nHost: a\r\nAccept: a/b, text/plain;q=0.5\r\n\r\n"),
+        ("put", b"PUT /a HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"),
+        ("two", b"DELETE /a HTTP/1.1\r\nHost: a\r\n\r\nHEAD / HTTP/1.0\r\n\r\n"),
+        ("close", b"POST / HTTP/1.1\r\nHost: a\r\nConnection: x, close\r\nContent-Length: 0\r\n\r\n"),
+        ("expect", b"PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n"),
+        ("chunked", b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        ("unmet", b"PUT / HTTP/1.1\r\nHost: a\r\nIf-Match: \"x\"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+        ("csm", b"\x00\xe1"),
+    ];
+    let pieces = [0_u8, 255];
+    let inputs = requests.into_iter().flat_map(|(name, bytes)| {
+        pieces.map(|part| (format!("{name}_{part}"), [&[part], bytes].concat()))
+    });
+    inputs.collect()
+}
