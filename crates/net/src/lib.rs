@@ -89,6 +89,7 @@ mod events;
 mod handler;
 mod handlers;
 mod identity;
+mod keep_alive;
 mod key_log;
 mod key_store;
 mod link;

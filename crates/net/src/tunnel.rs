@@ -24,6 +24,7 @@ pub use gateway_user::{GatewayUser, GatewayUserError};
 pub use target::{TunnelTarget, TunnelTargetError};
 
 use crate::Authorities;
+use crate::keep_alive::SILENCE_TIMEOUT;
 use crate::link::{CarrierFailure, DatagramLink, datagram_link};
 
 /// How a gateway is reached, and who asks it for tunnels.
@@ -42,6 +43,9 @@ pub struct TunnelConfig {
     pub allows_clear: bool,
     /// How long it may take until the tunnel is there.
     pub connect_timeout: Duration,
+    /// How long a gateway that gives no sign of life is taken for there. Over HTTP/1.1 the system notices
+    /// that, in whole seconds and as far as it can.
+    pub silence_timeout: Duration,
     /// Datagrams that wait in each direction.
     pub places: usize,
     /// The longest datagram that is carried, in bytes.
@@ -59,6 +63,7 @@ impl TunnelConfig {
             http: TunnelHttp::Any,
             allows_clear: false,
             connect_timeout: Duration::from_secs(10),
+            silence_timeout: SILENCE_TIMEOUT,
             places: 128,
             max_datagram_len: 1_500,
         }

@@ -39,6 +39,7 @@ use rustls::ServerConfig;
 use support::{KEY, address, get, hasty, psk, run};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
 /// What the gateway does.
@@ -304,6 +305,48 @@ fn requests_go_end_to_end_over_http1_and_http2() {
             device.close().await;
         });
     }
+}
+
+/// A half-open connection: nobody says that the gateway is gone (RFC 9113 §6.7).
+#[test]
+fn gateway_that_falls_silent_is_given_up() {
+    run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri = format!("http://{}", listener.local_addr().unwrap());
+        let config = TunnelConfig {
+            http: TunnelHttp::Http2,
+            silence_timeout: Duration::from_millis(400),
+            ..as_user(TunnelConfig::new(uri.parse().unwrap(), any_tls()))
+        };
+        let silent = Arc::new(Notify::new());
+        let begins = Arc::clone(&silent);
+        let gateway = tokio::spawn(async move {
+            let device = nobody().await.local_addr().unwrap();
+            let answer = |request| async move {
+                Ok::<_, io::Error>(answer(request, Conduct::Carry, device))
+            };
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            let connection = builder
+                .enable_connect_protocol()
+                .serve_connection(TokioIo::new(stream), service_fn(answer));
+            tokio::pin!(connection);
+            tokio::select! {
+                _ = &mut connection => panic!("ended by the client"),
+                () = begins.notified() => std::future::pending::<()>().await,
+            }
+        });
+        let tunnel = Tunnel::open(&config, &target()).await.unwrap();
+        let node = LinkedNode::new(tunnel.link, across());
+        assert!(!node.has_ended());
+        silent.notify_one();
+        while !node.has_ended() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let failure = node.request(Some(&key()), get("/")).await.unwrap_err();
+        assert_eq!(failure, CarrierFailure::Truncated.into());
+        gateway.abort();
+    });
 }
 
 #[test]

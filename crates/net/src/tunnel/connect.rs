@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::{TunnelConfig, TunnelHttp};
+use crate::keep_alive::give_up_after;
 use crate::link::{CarrierFailure, CertificateReason};
 
 /// A connection to a gateway.
@@ -52,6 +53,7 @@ async fn secure(
 ) -> Result<Connection, CarrierFailure> {
     // Datagrams that wait for others to fill a segment are late. What can't be set costs no more.
     let _ = stream.set_nodelay(true);
+    give_up_after(&stream, config.silence_timeout);
     if !config.gateway.is_https() {
         return Ok(Connection {
             address,

@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper::ext::Protocol;
 use hyper::upgrade::Upgraded;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::time::timeout;
 
 use super::connect::Connection;
@@ -87,7 +87,14 @@ async fn ask_http2(
         .insert(Protocol::from_static(CONNECT_UDP));
     add_fields(request.headers_mut(), config);
     let io = TokioIo::new(connection.stream);
-    let handshake = http2::handshake(TokioExecutor::new(), io);
+    // A PING each half of the time, and the other half for its answer (RFC 9113 §6.7).
+    let half = config.silence_timeout / 2;
+    let handshake = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(half)
+        .keep_alive_timeout(half)
+        .keep_alive_while_idle(true)
+        .handshake(io);
     let (mut sender, mut driver) = handshake.await.map_err(broken)?;
     // MUST (RFC 8441 §3): `:protocol` isn't sent before the peer has said that it knows it, which it does
     // in its first frame.
