@@ -318,6 +318,34 @@ async fn what_strangers_send_to_a_device_is_limited() {
     gateway.shutdown().await;
 }
 
+/// The gateway's word that a datagram was too long makes later ones shorter.
+#[tokio::test]
+async fn datagrams_get_as_short_as_the_gateway_carries() {
+    let (_device, address) = device().await;
+    let translate = Translate {
+        max_datagram: 500,
+        ..limits()
+    };
+    let gateway = gateway(address, translate).await;
+    let config = asking(&gateway, "thermometer", TranslateForm::Short);
+    let link = translated_link(&config).await.unwrap();
+    let suite = CipherSuite::TLS_ECDHE_PSK_WITH_AES_128_CCM_SHA256;
+    let client = LinkedNode::new(link, node(&[suite]));
+    let shown = credentials(END_TO_END);
+    let put = RequestMessage::new(Code::PUT)
+        .option(OptionNumber::URI_PATH, "stored")
+        .payload(vec![7; 3_000]);
+    let answer = client.request(Some(&shown), put).await.unwrap();
+    assert!(answer.code.is_success(), "{answer:?}");
+    let stored = client.request(Some(&shown), get("stored")).await.unwrap();
+    assert_eq!(stored.payload, [7; 3_000]);
+    let statistics = gateway.translate_statistics();
+    assert!(statistics.dropped(DropReason::TooLong) > 0);
+    assert!(client.link_drops().too_long > 0);
+    client.close().await;
+    gateway.shutdown().await;
+}
+
 #[test]
 fn configuration_says_which_devices_are_reached_how() {
     let text = r#"

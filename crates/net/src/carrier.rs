@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::RequestFailure;
-use crate::link::{CarrierFailure, DatagramLink, LinkRefusal};
+use crate::link::{CarrierFailure, DatagramLink, LinkInput, LinkRefusal};
 use crate::path::{Path, Remote};
 use crate::socket::{NodeSocket, ReceiveBuffers, is_too_long};
 
@@ -20,6 +20,8 @@ pub(crate) enum Received {
     Batch,
     /// One datagram of the peer behind a link.
     Linked(Vec<u8>),
+    /// A datagram of so many bytes was longer than goes from the link's other end.
+    Refused(usize),
 }
 
 /// Why nothing was received.
@@ -72,7 +74,8 @@ impl Carrier {
                 Err(error) => Err(ReceiveError::Socket(error)),
             },
             Self::Link(link) => match link.receive().await {
-                Ok(datagram) => Ok(Received::Linked(datagram)),
+                Ok(LinkInput::Datagram(datagram)) => Ok(Received::Linked(datagram)),
+                Ok(LinkInput::Refused(len)) => Ok(Received::Refused(len)),
                 Err(failure) => Err(ReceiveError::Ended(failure)),
             },
         }

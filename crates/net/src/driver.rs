@@ -91,6 +91,10 @@ where
                     Ok(Received::Linked(mut datagram)) => {
                         self.handle_datagram(Path::to(Remote::Linked), &mut datagram).await;
                     }
+                    // MUST (RFC 6347 §4.1.1.1): what the system would say of a socket of this host's.
+                    Ok(Received::Refused(len)) => {
+                        self.endpoint.datagram_refused(Path::to(Remote::Linked), len);
+                    }
                     Err(ReceiveError::Ended(failure)) => {
                         info!(%failure, "carrier has ended");
                         is_carried = false;

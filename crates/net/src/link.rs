@@ -18,7 +18,7 @@ use crate::statistics::count;
 #[derive(Debug)]
 pub struct DatagramLink {
     outgoing: mpsc::Sender<Vec<u8>>,
-    incoming: mpsc::Receiver<Vec<u8>>,
+    incoming: mpsc::Receiver<LinkInput>,
     max_datagram_len: usize,
     shared: Arc<LinkShared>,
     observer: Option<Observer>,
@@ -50,8 +50,17 @@ pub struct LinkOutgoing(mpsc::Receiver<Vec<u8>>);
 /// Where a carrier puts the peer's datagrams. Dropping it ends the link.
 #[derive(Debug)]
 pub struct LinkIncoming {
-    incoming: mpsc::Sender<Vec<u8>>,
+    incoming: mpsc::Sender<LinkInput>,
     shared: Arc<LinkShared>,
+}
+
+/// What a carrier has for the node.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum LinkInput {
+    /// A datagram of the peer.
+    Datagram(Vec<u8>),
+    /// A datagram of so many bytes, on its way to the peer, was longer than goes.
+    Refused(usize),
 }
 
 /// What either end of a link counts, and how it ended.
@@ -134,12 +143,14 @@ impl DatagramLink {
         }
     }
 
-    /// Waits for a datagram; what came before the end is there before it.
-    pub(crate) async fn receive(&mut self) -> Result<Vec<u8>, CarrierFailure> {
+    /// Waits for what the carrier has; what came before the end is there before it.
+    pub(crate) async fn receive(&mut self) -> Result<LinkInput, CarrierFailure> {
         let received = self.incoming.recv().await;
-        let datagram = received.ok_or_else(|| self.shared.failure())?;
-        self.show(&datagram);
-        Ok(datagram)
+        let input = received.ok_or_else(|| self.shared.failure())?;
+        if let LinkInput::Datagram(datagram) = &input {
+            self.show(datagram);
+        }
+        Ok(input)
     }
 
     /// Hands a datagram to the carrier, which never waits.
@@ -211,7 +222,18 @@ impl LinkOutgoing {
 impl LinkIncoming {
     /// Hands a datagram of the peer to the node, or drops and counts it where there is no room.
     pub fn deliver(&self, datagram: &[u8]) {
-        if let Err(TrySendError::Full(_)) = self.incoming.try_send(datagram.to_vec()) {
+        self.put(LinkInput::Datagram(datagram.to_vec()));
+    }
+
+    /// Tells the node that a datagram of its own, of `len` bytes, was longer than goes further on, and
+    /// counts it. The node makes later ones shorter, within the bounds that it has for whoever says so.
+    pub fn refused_too_long(&self, len: usize) {
+        self.count_too_long();
+        self.put(LinkInput::Refused(len));
+    }
+
+    fn put(&self, input: LinkInput) {
+        if let Err(TrySendError::Full(_)) = self.incoming.try_send(input) {
             count(&self.shared.full_inwards);
         }
     }
@@ -317,8 +339,9 @@ pub enum CarrierFailure {
         /// The status of HTTP.
         status: u16,
     },
-    /// The gateway has as many tunnels as it may, for this user or for all, or is going down.
-    #[error("the gateway has no room for another tunnel: status {status}")]
+    /// The gateway has as many tunnels as it may, for this user or for all, is going down, or has seen too
+    /// many wrong credentials from here.
+    #[error("the gateway opens no further tunnel now: status {status}")]
     Busy {
         /// The status of HTTP.
         status: u16,
@@ -403,7 +426,8 @@ mod tests {
         carrier.end(CarrierFailure::Truncated);
         assert_eq!(link.check(), Err(CarrierFailure::Truncated));
         assert_eq!(link.send(b"1"), Err(LinkRefusal::Ended));
-        assert_eq!(link.receive().await, Ok(b"last".to_vec()));
+        let last = LinkInput::Datagram(b"last".to_vec());
+        assert_eq!(link.receive().await, Ok(last));
         assert_eq!(link.receive().await, Err(CarrierFailure::Truncated));
         let (mut link, carrier) = datagram_link(2, 4);
         drop(carrier);

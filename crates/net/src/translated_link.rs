@@ -2,16 +2,19 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hedgerow_endpoint::{ConnectionIds, TranslateError, TranslatedEvent, TranslatedStream};
 use hedgerow_record::TranslateForm;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::timeout;
 use tracing::debug;
 
 use crate::NodeConfig;
+use crate::keep_alive::{SILENCE_TIMEOUT, give_up_after};
 use crate::link::{CarrierFailure, DatagramLink, LinkIncoming, LinkOutgoing, datagram_link};
 
 /// How a gateway is asked for a device in mode `translate`.
@@ -25,6 +28,8 @@ pub struct TranslateConfig {
     pub form: TranslateForm,
     /// How long it may take until the gateway has accepted.
     pub connect_timeout: Duration,
+    /// How long a gateway that gives no sign of life is taken for there, in whole seconds.
+    pub silence_timeout: Duration,
     /// Datagrams that wait in each direction.
     pub places: usize,
     /// The longest datagram that is carried, in bytes.
@@ -40,6 +45,7 @@ impl TranslateConfig {
             device: device.into(),
             form,
             connect_timeout: Duration::from_secs(10),
+            silence_timeout: SILENCE_TIMEOUT,
             places: 128,
             max_datagram_len: 1_452,
         }
@@ -90,6 +96,7 @@ async fn open(
     let mut stream = opened.map_err(|_| TranslateError::Refused)?;
     let mut socket = TcpStream::connect(config.gateway).await.map_err(broken)?;
     socket.set_nodelay(true).map_err(broken)?;
+    give_up_after(&socket, config.silence_timeout);
     socket.write_all(&preface).await.map_err(broken)?;
     let mut read = Vec::new();
     let mut part = [0; 512];
@@ -112,48 +119,73 @@ fn broken(error: io::Error) -> CarrierFailure {
     CarrierFailure::Connect { kind: error.kind() }
 }
 
+/// Carries datagrams until either side ends.
+///
+/// Both directions go on by themselves: a gateway that waits until this end reads may be one that this
+/// end waits for.
 async fn carry(
     mut socket: TcpStream,
-    mut stream: TranslatedStream,
+    stream: TranslatedStream,
     early: &[u8],
+    outgoing: LinkOutgoing,
+    incoming: &LinkIncoming,
+) -> CarrierFailure {
+    let (reader, writer) = socket.split();
+    let stream = Mutex::new(stream);
+    tokio::select! {
+        failure = read(reader, &stream, early, incoming) => failure,
+        failure = write(writer, &stream, outgoing, incoming) => failure,
+    }
+}
+
+async fn read(
+    mut reader: ReadHalf<'_>,
+    stream: &Mutex<TranslatedStream>,
+    early: &[u8],
+    incoming: &LinkIncoming,
+) -> CarrierFailure {
+    if let Err(error) = deliver(&mut lock(stream), early, incoming) {
+        return error.into();
+    }
+    let mut part = vec![0; READ_LEN];
+    loop {
+        let len = match reader.read(&mut part).await {
+            Ok(0) | Err(_) => return lock(stream).handle_end().into(),
+            Ok(len) => len,
+        };
+        let part = part.get(..len).unwrap_or_default();
+        if let Err(error) = deliver(&mut lock(stream), part, incoming) {
+            return error.into();
+        }
+    }
+}
+
+async fn write(
+    mut writer: WriteHalf<'_>,
+    stream: &Mutex<TranslatedStream>,
     mut outgoing: LinkOutgoing,
     incoming: &LinkIncoming,
 ) -> CarrierFailure {
-    if let Err(error) = deliver(&mut stream, early, incoming) {
-        return error.into();
-    }
-    let (mut reader, mut writer) = socket.split();
-    let mut part = vec![0; READ_LEN];
     let mut bytes = Vec::new();
-    loop {
-        tokio::select! {
-            read = reader.read(&mut part) => match read {
-                Ok(0) | Err(_) => return stream.handle_end().into(),
-                Ok(len) => {
-                    let part = part.get(..len).unwrap_or_default();
-                    if let Err(error) = deliver(&mut stream, part, incoming) {
-                        return error.into();
-                    }
-                }
-            },
-            datagram = outgoing.next() => {
-                let Some(datagram) = datagram else {
-                    // In order for TCP; for DTLS it is nothing.
-                    let _ = timeout(WRITE_TIMEOUT, writer.shutdown()).await;
-                    return CarrierFailure::Gone;
-                };
-                bytes.clear();
-                if let Some(reason) = stream.datagram_to_stream(&datagram, &mut bytes) {
-                    debug!(reason = reason.label(), mode = "translate", "not carried");
-                    incoming.count_not_passed_on();
-                }
-                let written = timeout(WRITE_TIMEOUT, writer.write_all(&bytes)).await;
-                if !matches!(written, Ok(Ok(()))) {
-                    return stream.handle_end().into();
-                }
-            }
+    while let Some(datagram) = outgoing.next().await {
+        bytes.clear();
+        let missing = lock(stream).datagram_to_stream(&datagram, &mut bytes);
+        if let Some(reason) = missing {
+            debug!(reason = reason.label(), mode = "translate", "not carried");
+            incoming.count_not_passed_on();
+        }
+        let written = timeout(WRITE_TIMEOUT, writer.write_all(&bytes)).await;
+        if !matches!(written, Ok(Ok(()))) {
+            return lock(stream).handle_end().into();
         }
     }
+    // In order for TCP; for DTLS it is nothing.
+    let _ = timeout(WRITE_TIMEOUT, writer.shutdown()).await;
+    CarrierFailure::Gone
+}
+
+fn lock(stream: &Mutex<TranslatedStream>) -> MutexGuard<'_, TranslatedStream> {
+    stream.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn deliver(
@@ -167,7 +199,7 @@ fn deliver(
         match event {
             None => return Ok(()),
             Some(TranslatedEvent::Datagram(datagram)) => incoming.deliver(datagram),
-            Some(TranslatedEvent::DatagramRefused { .. }) => incoming.count_too_long(),
+            Some(TranslatedEvent::DatagramRefused { len }) => incoming.refused_too_long(len),
             Some(_) => incoming.count_not_passed_on(),
         }
         rest = rest.get(len..).unwrap_or_default();
@@ -179,3 +211,48 @@ const READ_LEN: usize = 4_096;
 
 /// How long the gateway may take to read.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::link::{LinkInput, LinkRefusal};
+
+    /// A gateway that doesn't read delays nothing that it sends.
+    #[tokio::test]
+    async fn directions_do_not_wait_for_each_other() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let config = TranslateConfig::new(address, "lamp", TranslateForm::Short);
+        let gateway = async {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            socket.read_exact(&mut [0; 11]).await.unwrap();
+            socket.write_all(b"HGTR\x01\x01\x00").await.unwrap();
+            socket
+        };
+        let (link, mut gateway) = tokio::join!(translated_link(&config), gateway);
+        let mut link = link.unwrap();
+        let datagram = [
+            b"\x16\xfe\xfd\0\0\0\0\0\0\0\0\x04\x00".as_slice(),
+            &[7; 1_024],
+        ]
+        .concat();
+        // Until the system takes no more either.
+        let mut refused_in_a_row = 0;
+        while refused_in_a_row < 20_000 {
+            match link.send(&datagram) {
+                Ok(()) => refused_in_a_row = 0,
+                Err(refusal) => {
+                    assert_eq!(refusal, LinkRefusal::Full);
+                    refused_in_a_row += 1;
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+        gateway.write_all(b"\x16\xfe\xfd\x00\x01a").await.unwrap();
+        let received = timeout(Duration::from_secs(10), link.receive()).await;
+        let expected = b"\x16\xfe\xfd\0\0\0\0\0\0\0\0\x00\x01a".to_vec();
+        assert_eq!(received, Ok(Ok(LinkInput::Datagram(expected))));
+    }
+}

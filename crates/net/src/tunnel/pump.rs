@@ -125,7 +125,7 @@ mod tests {
     use tokio::io::duplex;
 
     use super::*;
-    use crate::link::{LinkRefusal, datagram_link};
+    use crate::link::{LinkInput, LinkRefusal, datagram_link};
 
     /// What a gateway doesn't read is dropped in the end, and what it sends gets through meanwhile.
     #[tokio::test]
@@ -137,7 +137,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         gateway.write_all(&[0, 3, 0, 8, 9]).await.unwrap();
-        assert_eq!(link.receive().await, Ok(vec![8, 9]));
+        assert_eq!(link.receive().await, Ok(LinkInput::Datagram(vec![8, 9])));
         assert!(link.shared().drops().full_outwards > 0);
         // Each that found room is there once the gateway reads.
         let mut capsules = [0; 2 * 53];
@@ -158,7 +158,7 @@ mod tests {
         drop(gateway);
         assert_eq!(link.send(&[7; 50]), Ok(()));
         pump(stream, carrier, TunnelDecoder::new(100)).await;
-        assert_eq!(link.receive().await, Ok(vec![8, 9]));
+        assert_eq!(link.receive().await, Ok(LinkInput::Datagram(vec![8, 9])));
         assert_eq!(link.receive().await, Err(CarrierFailure::Closed));
     }
 }
