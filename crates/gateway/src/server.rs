@@ -166,9 +166,10 @@ impl Connection {
                 service_fn(|request| self.answer(activity.request(), &tunnels, request)),
             )
             .with_upgrades();
-        self.drive(connection, &activity).await?;
+        let outcome = self.drive(connection, &activity).await;
+        // However the connection ended, its tunnels end by themselves then, and say so.
         tunnels.ended().await;
-        Ok(())
+        outcome
     }
 
     async fn serve_http2<S>(&self, stream: S) -> io::Result<()>
@@ -191,9 +192,10 @@ impl Connection {
                 TokioIo::new(stream),
                 service_fn(|request| self.answer(activity.request(), &tunnels, request)),
             );
-        self.drive(connection, &activity).await?;
+        let outcome = self.drive(connection, &activity).await;
+        // However the connection ended, its tunnels end by themselves then, and say so.
         tunnels.ended().await;
-        Ok(())
+        outcome
     }
 
     /// Answers a request in a task of its own or not, as the version of HTTP has it. The body owns

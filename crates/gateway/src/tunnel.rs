@@ -13,7 +13,7 @@ use hedgerow_proxy::{
 };
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, WriteHalf, split};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::info;
@@ -76,29 +76,66 @@ impl fmt::Display for End {
 impl Tunnel {
     /// Carries datagrams until something ends it, and leaves a line in the log.
     pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        let start = Instant::now();
         self.place.open();
-        let (user, device) = (self.user.as_str(), self.device.as_str());
-        let mode = Mode::Tunnel.name();
-        info!(target: "hedgerow::audit", user, device, mode, "tunnel opened");
-        let (end, traffic) = match timeout(self.patience, &mut self.upgrade).await {
-            Ok(Ok(stream)) => self.carry(TokioIo::new(stream), &mut stop).await,
-            _ => (End::NotUpgraded, TunnelTraffic::default()),
+        let mut audited = Audited {
+            start: Instant::now(),
+            user: &self.user,
+            device: &self.device,
+            shared: Shared::new(self.limits, &self.place),
+            end: End::Stopping,
         };
-        if let End::Fault(fault) = end {
+        audited.begin();
+        audited.end = match timeout(self.patience, &mut self.upgrade).await {
+            Ok(Ok(stream)) => {
+                let stream = TokioIo::new(stream);
+                let carried = audited.shared.carry(stream, &self.socket, &mut stop);
+                let (end, mut writer) = carried.await;
+                // MUST (RFC 9298 §3.1): the stream is closed with the socket. Where the client broke the
+                // rules it isn't closed in order.
+                if !matches!(end, End::Fault(_) | End::Broken(_)) {
+                    let _ = timeout(self.patience, writer.shutdown()).await;
+                }
+                end
+            }
+            _ => End::NotUpgraded,
+        };
+        if let End::Fault(fault) = audited.end {
             self.place.count_fault(fault);
         }
         // A name may lead elsewhere by now, if nobody answered.
-        if traffic.datagrams_down == 0
+        if audited.shared.lock().traffic.datagrams_down == 0
             && let Some(entry) = self.registry.entries().get(self.device_index)
         {
             self.registry.forget(entry).await;
         }
+    }
+}
+
+/// A tunnel's lines in the log, of which the last one is written whatever ends the tunnel.
+struct Audited<'t> {
+    start: Instant,
+    user: &'t str,
+    device: &'t str,
+    shared: Shared<'t>,
+    /// What ended it; it is the gateway itself where nothing else has.
+    end: End,
+}
+
+impl Audited<'_> {
+    fn begin(&self) {
+        let (user, device, mode) = (self.user, self.device, Mode::Tunnel.name());
+        info!(target: "hedgerow::audit", user, device, mode, "tunnel opened");
+    }
+}
+
+impl Drop for Audited<'_> {
+    fn drop(&mut self) {
+        let traffic = self.shared.lock().traffic;
         info!(
             target: "hedgerow::audit",
-            user,
-            device,
-            mode,
+            user = self.user,
+            device = self.device,
+            mode = Mode::Tunnel.name(),
             datagrams_up = traffic.datagrams_up,
             bytes_up = traffic.bytes_up,
             datagrams_down = traffic.datagrams_down,
@@ -111,33 +148,10 @@ impl Tunnel {
             icmp_refused = traffic.icmp_refused,
             queue_full = traffic.queue_full,
             foreign_source = traffic.foreign_source,
-            ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
-            %end,
+            ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX),
+            end = %self.end,
             "tunnel ended"
         );
-    }
-
-    async fn carry(
-        &self,
-        stream: impl AsyncRead + AsyncWrite,
-        stop: &mut watch::Receiver<bool>,
-    ) -> (End, TunnelTraffic) {
-        let shared = Shared::new(self.limits, &self.place);
-        let (mut reader, mut writer) = split(stream);
-        let end = tokio::select! {
-            end = up(&mut reader, &self.socket, &shared) => end,
-            end = receive(&self.socket, &shared) => end,
-            end = down(&mut writer, &shared) => end,
-            () = shared.idle() => End::Idle,
-            () = stopped(stop) => End::Stopping,
-        };
-        // MUST (RFC 9298 §3.1): the stream is closed with the socket. Where the client broke the rules it
-        // isn't closed in order.
-        if !matches!(end, End::Fault(_) | End::Broken(_)) {
-            let _ = timeout(self.patience, writer.shutdown()).await;
-        }
-        let traffic = shared.lock().traffic;
-        (end, traffic)
     }
 }
 
@@ -172,6 +186,24 @@ impl<'t> Shared<'t> {
             state: Mutex::new(state),
             queued: Notify::new(),
         }
+    }
+
+    /// Carries datagrams until something ends that, and returns what the stream is closed by.
+    async fn carry<S: AsyncRead + AsyncWrite>(
+        &self,
+        stream: S,
+        socket: &ConnectedSocket,
+        stop: &mut watch::Receiver<bool>,
+    ) -> (End, WriteHalf<S>) {
+        let (mut reader, mut writer) = split(stream);
+        let end = tokio::select! {
+            end = up(&mut reader, socket, self) => end,
+            end = receive(socket, self) => end,
+            end = down(&mut writer, self) => end,
+            () = self.idle() => End::Idle,
+            () = stopped(stop) => End::Stopping,
+        };
+        (end, writer)
     }
 
     /// Counts one, here and among all tunnels'.

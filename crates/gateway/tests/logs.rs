@@ -8,50 +8,8 @@
 
 mod support;
 
-use std::fmt::{Debug, Write};
-use std::sync::{Arc, Mutex};
-
+use support::lines::Lines;
 use support::{Resources, device, get, loopback, psk_device, request, short_config, start};
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
-
-/// Keeps every event at every level as a line.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
-
-struct Line(String);
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        write!(self.0, " {}={value:?}", field.name()).unwrap();
-    }
-}
-
-impl Subscriber for Lines {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        let metadata = event.metadata();
-        let mut line = Line(format!("{} {}", metadata.level(), metadata.target()));
-        event.record(&mut line);
-        self.0.lock().unwrap().push(line.0);
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
-}
 
 // One test in this file: the lines of others would be among them.
 #[tokio::test]
@@ -69,7 +27,7 @@ async fn a_request_is_one_line_without_query_fields_bodies_and_keys() {
     get(&gateway, "/hc/coap://192.0.2.1/").await;
     get(&gateway, "/devices/meter/%0a\u{85}x").await;
     gateway.shutdown().await;
-    let lines = lines.0.lock().unwrap();
+    let lines = lines.all();
     let access: Vec<_> = lines
         .iter()
         .filter(|it| it.contains("hedgerow::access"))

@@ -28,9 +28,14 @@ use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
+use support::lines::Lines;
 use support::{Reply, Resources, loopback, request, short_config, start};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
+use tokio::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, copy_bidirectional,
+    duplex, split,
+};
 use tokio::net::{TcpStream, UdpSocket};
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
 const TOKEN: &str = "0123456789abcdef";
@@ -123,9 +128,11 @@ impl<S: AsyncRead + AsyncWrite> Client<S> {
 
 /// Opens a tunnel over HTTP/1.1.
 async fn open(gateway: &Running, target: &str, fields: &str) -> Client<TcpStream> {
-    let mut stream = TcpStream::connect(gateway.http_addr().unwrap())
-        .await
-        .unwrap();
+    let stream = TcpStream::connect(gateway.http_addr().unwrap());
+    open_on(stream.await.unwrap(), target, fields).await
+}
+
+async fn open_on(mut stream: TcpStream, target: &str, fields: &str) -> Client<TcpStream> {
     let (line, rest) = head(target, fields)
         .split_once("\r\n")
         .map(|(a, b)| (a.to_owned(), b.to_owned()))
@@ -500,6 +507,14 @@ async fn https_client_with_a_key_may_be_a_user() {
 type Pair = rcgen::CertifiedKey<rcgen::KeyPair>;
 
 async fn http2(gateway: &Running, pair: &Pair) -> SendRequest<Empty<Bytes>> {
+    http2_until_cut(gateway, pair).await.0
+}
+
+/// A connection that is cut off, without a word of TLS or HTTP/2, when what relays it is aborted.
+async fn http2_until_cut(
+    gateway: &Running,
+    pair: &Pair,
+) -> (SendRequest<Empty<Bytes>>, JoinHandle<()>) {
     let mut roots = RootCertStore::empty();
     roots.add(pair.cert.der().clone()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -507,12 +522,14 @@ async fn http2(gateway: &Running, pair: &Pair) -> SendRequest<Empty<Bytes>> {
     let config = config.with_safe_default_protocol_versions().unwrap();
     let mut config = config.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec()];
-    let stream = TcpStream::connect(gateway.https_addr().unwrap())
-        .await
-        .unwrap();
+    let stream = TcpStream::connect(gateway.https_addr().unwrap());
+    let (mut stream, (near, mut far)) = (stream.await.unwrap(), duplex(1 << 16));
+    let relay = tokio::spawn(async move {
+        let _ = copy_bidirectional(&mut far, &mut stream).await;
+    });
     let name = ServerName::try_from("gateway.example").unwrap();
     let stream = TlsConnector::from(Arc::new(config))
-        .connect(name, stream)
+        .connect(name, near)
         .await
         .unwrap();
     let io = TokioIo::new(stream);
@@ -520,7 +537,7 @@ async fn http2(gateway: &Running, pair: &Pair) -> SendRequest<Empty<Bytes>> {
     let (mut sender, connection) = handshake.await.unwrap();
     tokio::spawn(connection);
     sender.ready().await.unwrap();
-    sender
+    (sender, relay)
 }
 
 fn connect(target: &str, token: &str) -> Request<Empty<Bytes>> {
@@ -580,6 +597,61 @@ async fn datagrams_pass_both_ways_over_http2() {
     // A stop ends what is left.
     gateway.shutdown().await;
     assert_eq!(clients[0].receive().await, None);
+}
+
+/// Whatever ends a connection, each tunnel on it leaves its line: who had it, and what it carried.
+#[tokio::test]
+async fn connection_that_is_cut_off_leaves_the_audit_trail_whole() {
+    let lines = Lines::of_process();
+    let device = udp().await;
+    let at = device.local_addr().unwrap();
+    let token = "a-token-of-its-own";
+    let carol = User::with_token("carol", token.as_bytes());
+    let (gateway, pair) = over_https(config(at).with_user(carol)).await;
+    let (mut sender, relay) = http2_until_cut(&gateway, &pair).await;
+    let target = format!("lamp/{}", at.port());
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let reply = sender.send_request(connect(&target, token)).await.unwrap();
+        let stream = hyper::upgrade::on(reply).await.unwrap();
+        let mut client = Client::new(TokioIo::new(stream));
+        client.send(b"hello").await;
+        echo_once(&device).await;
+        assert_eq!(client.receive().await.unwrap(), b"hello");
+        clients.push(client);
+    }
+    relay.abort();
+    ended(&gateway, 2).await;
+    let told = lines.audited("tunnel ended", "carol");
+    assert_eq!(told.len(), 2, "{told:#?}");
+    for line in told {
+        assert!(line.contains("bytes_up=5 datagrams_down=1"), "{line}");
+        assert!(line.contains("end=connection broken"), "{line}");
+    }
+    gateway.shutdown().await;
+}
+
+/// A gateway that is dropped ends everything at once, and says so.
+#[tokio::test]
+async fn gateway_that_is_dropped_leaves_the_audit_trail_whole() {
+    let lines = Lines::of_process();
+    let device = udp().await;
+    let at = device.local_addr().unwrap();
+    let dave = User::with_token("dave", b"another-of-its-own");
+    let gateway = start(config(at).with_user(dave)).await;
+    let target = format!("lamp/{}", at.port());
+    let shown = "\r\nauthorization: Bearer another-of-its-own";
+    let mut client = open(&gateway, &target, shown).await;
+    client.send(b"hello").await;
+    echo_once(&device).await;
+    assert_eq!(client.receive().await.unwrap(), b"hello");
+    drop(gateway);
+    assert_eq!(client.receive().await, None);
+    while lines.audited("tunnel ended", "dave").is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let told = lines.audited("tunnel ended", "dave");
+    assert!(told[0].contains("end=gateway stopping"), "{told:#?}");
 }
 
 #[tokio::test]

@@ -7,6 +7,8 @@
     clippy::panic
 )]
 
+pub(crate) mod lines;
+
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
