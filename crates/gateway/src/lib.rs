@@ -81,6 +81,7 @@ mod key;
 mod page;
 mod problem;
 mod progress;
+mod rate;
 mod registry;
 mod server;
 mod service;

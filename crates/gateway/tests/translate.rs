@@ -17,6 +17,7 @@ use hedgerow_net::{
     TranslateConfig, translated_link,
 };
 use hedgerow_record::{CipherSuite, TranslateForm};
+use support::lines::Lines;
 use support::{KEY, Resources, loopback, short_config};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
@@ -316,6 +317,69 @@ async fn what_strangers_send_to_a_device_is_limited() {
         tokio::task::yield_now().await;
     }
     gateway.shutdown().await;
+}
+
+/// An Internet end that doesn't read keeps nothing that it sends from the device: it may be waiting
+/// itself until the gateway reads.
+#[tokio::test]
+async fn directions_do_not_wait_for_each_other() {
+    let device = UdpSocket::bind(loopback()).await.unwrap();
+    let gateway = gateway(device.local_addr().unwrap(), limits()).await;
+    let mut stream = TcpStream::connect(gateway.translate_addr().unwrap())
+        .await
+        .unwrap();
+    let record = b"\x16\xfe\xfd\x00\x01a";
+    stream
+        .write_all(b"HGTR\x01\x01\x0bthermometer")
+        .await
+        .unwrap();
+    stream.write_all(record).await.unwrap();
+    let mut datagram = [0; 64];
+    let (_, gateway_side) = device.recv_from(&mut datagram).await.unwrap();
+    // Until the gateway takes no more of the device's, since nobody reads them.
+    let mut from_device = b"\x17\xfe\xfd\0\x01\0\0\0\0\0\x01\x04\xb0\0\x01\0\0\0\0\0\x01".to_vec();
+    from_device.resize(13 + 1_200, 7);
+    let mut seen = 0;
+    let mut still = 0;
+    while still < 50 {
+        for _ in 0..20 {
+            device.send_to(&from_device, gateway_side).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        let now = gateway.translate_statistics().datagrams_from_devices;
+        still = if now == seen { still + 1 } else { 0 };
+        seen = now;
+    }
+    stream.write_all(record).await.unwrap();
+    let heard = device.recv_from(&mut datagram);
+    let heard = tokio::time::timeout(Duration::from_secs(10), heard).await;
+    assert!(heard.is_ok(), "the device heard nothing");
+    gateway.shutdown().await;
+}
+
+/// A gateway that stops says what became of each connection.
+#[tokio::test]
+async fn gateway_that_stops_leaves_the_audit_trail_whole() {
+    let lines = Lines::of_process();
+    let device = UdpSocket::bind(loopback()).await.unwrap();
+    let gateway = gateway(device.local_addr().unwrap(), limits()).await;
+    let mut stream = TcpStream::connect(gateway.translate_addr().unwrap())
+        .await
+        .unwrap();
+    let asked = b"HGTR\x01\x01\x0bthermometer\x16\xfe\xfd\x00\x01a";
+    stream.write_all(asked).await.unwrap();
+    device.recv_from(&mut [0; 64]).await.unwrap();
+    gateway.shutdown().await;
+    let from = stream.local_addr().unwrap().to_string();
+    let told = lines.audited("connection ended", &from);
+    assert_eq!(told.len(), 1, "{told:#?}");
+    for part in [
+        "device=\"thermometer\"",
+        "datagrams_to_device=1",
+        "end=gateway stopping",
+    ] {
+        assert!(told[0].contains(part), "{part}: {told:#?}");
+    }
 }
 
 /// The gateway's word that a datagram was too long makes later ones shorter.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hedgerow_core::DropReason;
@@ -12,12 +12,14 @@ use hedgerow_proxy::{Opening, ToDevice, Translator};
 use hedgerow_record::{RequestedForm, TranslateAnswer, TranslateForm, TranslateStatus};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info};
 
-use super::rate::Rate;
 use super::statistics::add;
 use super::{Permitted, Shared};
+use crate::rate::Rate;
 
 /// A connection, from its first byte to its end.
 pub(super) struct Flow {
@@ -40,6 +42,8 @@ enum End {
     Idle,
     /// The socket can't be used any more.
     Socket(io::ErrorKind),
+    /// The gateway stops.
+    Stopping,
 }
 
 impl fmt::Display for End {
@@ -51,6 +55,7 @@ impl fmt::Display for End {
             Self::NotEstablished => formatter.write_str("no session in time"),
             Self::Idle => formatter.write_str("idle"),
             Self::Socket(kind) => write!(formatter, "socket unusable: {kind}"),
+            Self::Stopping => formatter.write_str("gateway stopping"),
         }
     }
 }
@@ -76,37 +81,15 @@ impl Flow {
         let Some(socket) = self.reach(&accepted, &mut stream).await else {
             return;
         };
-        let begun = Instant::now();
-        let device = accepted.device.name.clone();
-        let form = match accepted.translator.form() {
-            TranslateForm::Short => "short",
-            TranslateForm::Long => "long",
-        };
+        let mut carried = Carried::new(&self, &accepted.device, accepted.translator);
+        let end = carried.carry(&accepted.early, &mut stream, &socket).await;
+        carried.end = end;
+        if carried.leads_nowhere()
+            && let Some(entry) = self.shared.registry.entries().get(accepted.device.index)
+            && self.shared.looks_up_anew(entry.index)
         {
-            let mut counters = self.shared.counters.lock();
-            add(&mut counters.accepted);
-            add(&mut counters.open);
+            self.shared.registry.forget(entry).await;
         }
-        let open = Open(&self.shared);
-        let from = self.from;
-        info!(target: "hedgerow::audit", device, %from, mode = "translate", form, "connection opened");
-        let mut carried = Carried::new(&self.shared, accepted, begun);
-        let end = carried.carry(&mut stream, &socket).await;
-        drop(open);
-        info!(
-            target: "hedgerow::audit",
-            device,
-            %from,
-            mode = "translate",
-            form,
-            is_established = carried.translator.is_established(),
-            datagrams_to_device = carried.to_device,
-            datagrams_from_device = carried.from_device,
-            dropped = carried.dropped,
-            ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-            %end,
-            "connection ended"
-        );
     }
 
     /// Reads the preface and answers it, unless it is accepted.
@@ -178,136 +161,184 @@ impl Flow {
     }
 }
 
-/// Counts a connection for as long as it is there.
-struct Open<'f>(&'f Shared);
-
-impl Drop for Open<'_> {
-    fn drop(&mut self) {
-        let mut counters = self.0.counters.lock();
-        counters.open = counters.open.saturating_sub(1);
-    }
-}
-
-/// A connection that carries records.
+/// A connection that carries records. Whatever ends it, dropping it leaves a line in the log.
 struct Carried<'f> {
     shared: &'f Shared,
-    device: Permitted,
+    from: SocketAddr,
+    device: &'f Permitted,
+    form: &'static str,
+    begun: Instant,
+    state: Mutex<State>,
+    /// Notices wait to be written.
+    told: Notify,
+    /// The device has sent application data for the first time.
+    established: Notify,
+    /// What ended it; it is the gateway itself where nothing else has.
+    end: End,
+}
+
+struct State {
     translator: Translator,
-    early: Vec<u8>,
     /// What goes to the device, once it has shown a session.
     rate: Rate,
-    datagram: Vec<u8>,
-    begun: Instant,
     heard: Instant,
+    /// Notices that wait to be written.
+    notices: Vec<u8>,
     to_device: u64,
     from_device: u64,
     dropped: u64,
 }
 
 impl<'f> Carried<'f> {
-    fn new(shared: &'f Shared, accepted: Accepted, now: Instant) -> Self {
+    fn new(flow: &'f Flow, device: &'f Permitted, translator: Translator) -> Self {
+        let begun = Instant::now();
+        let form = match translator.form() {
+            TranslateForm::Short => "short",
+            TranslateForm::Long => "long",
+        };
+        {
+            let mut counters = flow.shared.counters.lock();
+            add(&mut counters.accepted);
+            add(&mut counters.open);
+        }
+        let (name, from) = (&device.name, flow.from);
+        info!(target: "hedgerow::audit", device = name, %from, mode = "translate", form, "connection opened");
         Self {
-            shared,
-            device: accepted.device,
-            translator: accepted.translator,
-            early: accepted.early,
-            rate: Rate::new(BURST, PER_SECOND, now),
-            datagram: vec![0; shared.limits.max_datagram],
-            begun: now,
-            heard: now,
-            to_device: 0,
-            from_device: 0,
-            dropped: 0,
+            shared: &flow.shared,
+            from,
+            device,
+            form,
+            begun,
+            state: Mutex::new(State {
+                translator,
+                rate: Rate::new(BURST, INTERVAL, begun),
+                heard: begun,
+                notices: Vec::new(),
+                to_device: 0,
+                from_device: 0,
+                dropped: 0,
+            }),
+            told: Notify::new(),
+            established: Notify::new(),
+            end: End::Stopping,
         }
     }
 
-    async fn carry(&mut self, stream: &mut TcpStream, socket: &ConnectedSocket) -> End {
+    /// Carries records until something ends that.
+    ///
+    /// Both directions go on by themselves: an Internet end that waits until the gateway reads may be
+    /// one that the gateway waits for.
+    async fn carry(&self, early: &[u8], stream: &mut TcpStream, socket: &ConnectedSocket) -> End {
+        let (reader, writer) = stream.split();
+        tokio::select! {
+            end = self.up(early, reader, socket) => end,
+            end = self.down(writer, socket) => end,
+            end = self.overdue() => end,
+        }
+    }
+
+    /// Carries the Internet end's records to the device.
+    async fn up(&self, early: &[u8], mut reader: ReadHalf<'_>, socket: &ConnectedSocket) -> End {
+        let mut datagram = vec![0; self.shared.limits.max_datagram];
+        if let Err(end) = self.send_to_device(early, &mut datagram, socket).await {
+            return end;
+        }
         let mut part = vec![0; READ_LEN];
-        let mut received = ReceivedDatagrams::default();
-        let early = std::mem::take(&mut self.early);
-        let (mut reader, mut writer) = stream.split();
-        let mut told = match self.send_to_device(&early, socket).await {
-            Ok(told) => told,
-            Err(end) => return end,
-        };
         loop {
-            if !told.is_empty() {
-                match timeout(WRITE_TIMEOUT, writer.write_all(&told)).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => return End::Broken(error.kind()),
-                    Err(_) => return End::Broken(io::ErrorKind::TimedOut),
-                }
+            let len = match reader.read(&mut part).await {
+                Ok(0) => return End::Closed,
+                Err(error) => return End::Broken(error.kind()),
+                Ok(len) => len,
+            };
+            let part = part.get(..len).unwrap_or_default();
+            if let Err(end) = self.send_to_device(part, &mut datagram, socket).await {
+                return end;
             }
-            let (due, end) = self.due();
-            told = tokio::select! {
-                () = sleep_until(due) => return end,
-                read = reader.read(&mut part) => match read {
-                    Ok(0) => return End::Closed,
-                    Err(error) => return End::Broken(error.kind()),
-                    Ok(len) => {
-                        let part = part.get(..len).unwrap_or_default();
-                        match self.send_to_device(part, socket).await {
-                            Ok(told) => told,
-                            Err(end) => return end,
-                        }
-                    }
-                },
+        }
+    }
+
+    /// Carries the device's datagrams to the Internet end, and what the gateway has to say.
+    async fn down(&self, mut writer: WriteHalf<'_>, socket: &ConnectedSocket) -> End {
+        let mut received = ReceivedDatagrams::default();
+        loop {
+            let bytes = tokio::select! {
+                () = self.told.notified() => std::mem::take(&mut self.lock().notices),
                 heard = socket.receive(&mut received) => match heard {
                     Ok(()) => self.take_from_device(&received),
                     Err(SocketFault::Unusable(error)) => return End::Socket(error.kind()),
                     // Anybody can make up an ICMP message.
                     Err(_) => {
                         add(&mut self.shared.counters.lock().unreachable);
-                        Vec::new()
+                        continue;
                     }
                 },
             };
+            match timeout(WRITE_TIMEOUT, writer.write_all(&bytes)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return End::Broken(error.kind()),
+                Err(_) => return End::Broken(io::ErrorKind::TimedOut),
+            }
+        }
+    }
+
+    /// Waits until too little has happened for too long.
+    async fn overdue(&self) -> End {
+        loop {
+            let (due, end) = self.due();
+            if due <= Instant::now() {
+                return end;
+            }
+            tokio::select! {
+                () = sleep_until(due) => {}
+                () = self.established.notified() => {}
+            }
         }
     }
 
     /// Returns when the connection ends if nothing happens, and why.
     fn due(&self) -> (Instant, End) {
         let limits = &self.shared.limits;
-        let (from, after, end) = match self.translator.is_established() {
-            true => (self.heard, limits.idle_timeout, End::Idle),
+        let state = self.lock();
+        let (from, after, end) = match state.translator.is_established() {
+            true => (state.heard, limits.idle_timeout, End::Idle),
             false => (self.begun, limits.establish_timeout, End::NotEstablished),
         };
         (from.checked_add(after).unwrap_or(from), end)
     }
 
-    /// Sends what the Internet end's bytes come to, and returns what it is to be told.
+    /// Sends what the Internet end's bytes come to. `datagram` is the same in every call.
     async fn send_to_device(
-        &mut self,
+        &self,
         bytes: &[u8],
+        datagram: &mut [u8],
         socket: &ConnectedSocket,
-    ) -> Result<Vec<u8>, End> {
-        let mut told = Vec::new();
+    ) -> Result<(), End> {
         let mut rest = bytes;
         loop {
-            let read = self.translator.read_stream(rest, &mut self.datagram);
+            let read = self.lock().translator.read_stream(rest, datagram);
             let (len, found) = read.map_err(End::Framing)?;
             rest = rest.get(len..).unwrap_or_default();
             match found {
-                None => return Ok(told),
+                None => return Ok(()),
                 Some(ToDevice::Dropped { reason, len }) => {
                     self.count_drop(reason);
                     if reason == DropReason::TooLong {
-                        told.extend(self.translator.too_long(len));
+                        self.tell_too_long(len);
                     }
                 }
                 Some(ToDevice::Datagram(_)) if !self.passes() => {
                     self.count_drop(DropReason::RateLimited);
                 }
                 Some(ToDevice::Datagram(len)) => {
-                    let datagram = self.datagram.get(..len).unwrap_or_default();
+                    let datagram = datagram.get(..len).unwrap_or_default();
                     match socket.send(datagram).await {
                         Ok(()) => {
-                            self.to_device = self.to_device.saturating_add(1);
+                            add(&mut self.lock().to_device);
                             add(&mut self.shared.counters.lock().datagrams_to_devices);
                         }
                         Err(SocketFault::TooLong) => {
                             self.count_drop(DropReason::TooLong);
-                            told.extend(self.translator.too_long(len));
+                            self.tell_too_long(len);
                         }
                         Err(SocketFault::Unusable(error)) => return Err(End::Socket(error.kind())),
                         Err(_) => add(&mut self.shared.counters.lock().unreachable),
@@ -317,45 +348,98 @@ impl<'f> Carried<'f> {
         }
     }
 
-    fn passes(&mut self) -> bool {
-        match self.translator.is_established() {
-            true => self.rate.take(Instant::now()),
+    fn passes(&self) -> bool {
+        let mut state = self.lock();
+        match state.translator.is_established() {
+            true => state.rate.take(Instant::now()),
             false => self.shared.passes_stranger(self.device.index),
         }
     }
 
+    /// Has the Internet end told that a datagram was too long, unless it doesn't read what it was told
+    /// before.
+    fn tell_too_long(&self, len: usize) {
+        let mut state = self.lock();
+        let notice = state.translator.too_long(len);
+        if state.notices.len() < MAX_NOTICES_LEN {
+            state.notices.extend(notice);
+            drop(state);
+            self.told.notify_one();
+        }
+    }
+
     /// Returns what the stream carries of the device's datagrams.
-    fn take_from_device(&mut self, received: &ReceivedDatagrams) -> Vec<u8> {
-        let was_established = self.translator.is_established();
+    fn take_from_device(&self, received: &ReceivedDatagrams) -> Vec<u8> {
         let mut told = Vec::new();
+        let mut dropped = Vec::new();
+        let mut state = self.lock();
+        let was_established = state.translator.is_established();
         for datagram in received.iter() {
-            self.from_device = self.from_device.saturating_add(1);
+            add(&mut state.from_device);
             add(&mut self.shared.counters.lock().datagrams_from_devices);
             let mut bytes = datagram.to_vec();
-            let mut dropped = Vec::new();
-            let translator = &mut self.translator;
+            let translator = &mut state.translator;
             if translator.translate_datagram(&mut bytes, |reason| dropped.push(reason)) {
-                self.heard = Instant::now();
-            }
-            for reason in dropped {
-                self.count_drop(reason);
+                state.heard = Instant::now();
             }
             told.extend(bytes);
         }
-        if self.translator.is_established() && !was_established {
+        let is_established = state.translator.is_established();
+        drop(state);
+        for reason in dropped {
+            self.count_drop(reason);
+        }
+        if is_established && !was_established {
             add(&mut self.shared.counters.lock().established);
+            self.established.notify_one();
         }
         told
     }
 
-    fn count_drop(&mut self, reason: DropReason) {
-        self.dropped = self.dropped.saturating_add(1);
+    fn count_drop(&self, reason: DropReason) {
+        add(&mut self.lock().dropped);
         self.shared.counters.lock().count_drop(reason);
         debug!(
             device = self.device.name,
             reason = reason.label(),
             mode = "translate",
             "dropped"
+        );
+    }
+
+    /// Says whether something was sent and no application data of the device came: it may be elsewhere by
+    /// now.
+    fn leads_nowhere(&self) -> bool {
+        let state = self.lock();
+        state.to_device > 0 && !state.translator.is_established()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Carried<'_> {
+    fn drop(&mut self) {
+        {
+            let mut counters = self.shared.counters.lock();
+            counters.open = counters.open.saturating_sub(1);
+        }
+        let state = self.state.get_mut();
+        let state = state.unwrap_or_else(PoisonError::into_inner);
+        info!(
+            target: "hedgerow::audit",
+            device = self.device.name,
+            from = %self.from,
+            mode = "translate",
+            form = self.form,
+            is_established = state.translator.is_established(),
+            datagrams_to_device = state.to_device,
+            datagrams_from_device = state.from_device,
+            dropped = state.dropped,
+            ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            end = %self.end,
+            "connection ended"
         );
     }
 }
@@ -378,9 +462,13 @@ async fn refuse(stream: &mut TcpStream, answer: &[u8]) {
     let _ = timeout(REFUSED_TIMEOUT, refused).await;
 }
 
-/// Datagrams that one connection may send to a device at once, and a second, where it has a session.
+/// Datagrams that one connection may send to a device at once, and how long each takes after that, where
+/// it has a session.
 const BURST: u32 = 50;
-const PER_SECOND: u32 = 25;
+const INTERVAL: Duration = Duration::from_millis(40);
+
+/// Notices that may wait, in bytes, before others aren't told.
+const MAX_NOTICES_LEN: usize = 128;
 
 /// How much of the stream is read at once, in bytes.
 const READ_LEN: usize = 4_096;

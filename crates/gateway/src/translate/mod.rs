@@ -2,7 +2,6 @@
 //! datagrams. The gateway has no key of what is inside.
 
 mod flow;
-mod rate;
 mod statistics;
 
 use std::net::SocketAddr;
@@ -18,10 +17,10 @@ use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use crate::config::Translate;
+use crate::rate::Rate;
 use crate::registry::Registry;
 use crate::server::stopped;
 use flow::Flow;
-use rate::Rate;
 use statistics::{Counters, add};
 
 pub use statistics::TranslateStatistics;
@@ -49,6 +48,8 @@ struct DeviceShare {
     places: Arc<Semaphore>,
     /// What goes to the device from connections on which it has shown no session.
     strangers: Mutex<Rate>,
+    /// How often such connections have its name looked up anew.
+    look_ups: Mutex<Rate>,
 }
 
 /// A device that a connection is for, and the connection's place with it.
@@ -63,7 +64,8 @@ impl Shared {
         let now = Instant::now();
         let devices = registry.entries().iter().map(|_| DeviceShare {
             places: Arc::new(Semaphore::new(limits.connections_per_device)),
-            strangers: Mutex::new(Rate::new(STRANGERS_BURST, STRANGERS_PER_SECOND, now)),
+            strangers: Mutex::new(Rate::new(STRANGERS_BURST, STRANGERS_INTERVAL, now)),
+            look_ups: Mutex::new(Rate::new(1, LOOK_UP_INTERVAL, now)),
         });
         Self {
             devices: devices.collect(),
@@ -90,12 +92,23 @@ impl Shared {
 
     /// Says whether a stranger's datagram may go to a device now.
     fn passes_stranger(&self, index: usize) -> bool {
-        self.devices.get(index).is_some_and(|share| {
-            let strangers = share.strangers.lock();
-            let mut strangers = strangers.unwrap_or_else(PoisonError::into_inner);
-            strangers.take(Instant::now())
-        })
+        self.devices
+            .get(index)
+            .is_some_and(|share| take(&share.strangers))
     }
+
+    /// Says whether a device's name may be looked up again because a connection led nowhere. Anybody
+    /// can have one that does.
+    fn looks_up_anew(&self, index: usize) -> bool {
+        self.devices
+            .get(index)
+            .is_some_and(|share| take(&share.look_ups))
+    }
+}
+
+fn take(rate: &Mutex<Rate>) -> bool {
+    let mut rate = rate.lock().unwrap_or_else(PoisonError::into_inner);
+    rate.take(Instant::now())
 }
 
 impl TranslateServer {
@@ -158,6 +171,9 @@ impl TranslateServer {
 /// How long nothing is accepted after an error.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Datagrams that strangers may send to a device at once, and a second.
+/// Datagrams that strangers may send to a device at once, and how long each takes after that.
 const STRANGERS_BURST: u32 = 20;
-const STRANGERS_PER_SECOND: u32 = 10;
+const STRANGERS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long a device's address stays at least, whatever connections of strangers come to.
+const LOOK_UP_INTERVAL: Duration = Duration::from_secs(10);
