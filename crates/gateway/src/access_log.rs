@@ -76,7 +76,11 @@ impl AccessRecord {
         self.problem = Some(refusal.to_string());
         self.is_denied = matches!(
             refusal,
-            TunnelRefusal::HttpsNeeded | TunnelRefusal::Unauthorized | TunnelRefusal::TargetDenied
+            TunnelRefusal::HttpsNeeded
+                | TunnelRefusal::CrossSite
+                | TunnelRefusal::Unauthorized
+                | TunnelRefusal::TooManyGuesses { .. }
+                | TunnelRefusal::TargetDenied
         );
     }
 

@@ -19,7 +19,7 @@ pub(crate) fn authenticate(
     headers: &HeaderMap,
 ) -> Option<usize> {
     // What a request shows counts, also where its connection has proved something.
-    if !headers.contains_key(PROXY_AUTHORIZATION) && !headers.contains_key(AUTHORIZATION) {
+    if !shows_credentials(headers) {
         return psk_user;
     }
     let shown = Shown::read(headers)?;
@@ -30,6 +30,11 @@ pub(crate) fn authenticate(
         }
     }
     found
+}
+
+/// Says whether a request shows credentials, right or wrong.
+pub(crate) fn shows_credentials(headers: &HeaderMap) -> bool {
+    headers.contains_key(PROXY_AUTHORIZATION) || headers.contains_key(AUTHORIZATION)
 }
 
 /// The credentials of a request, zeroed on drop.

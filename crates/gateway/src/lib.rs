@@ -77,6 +77,7 @@ mod authorization;
 mod config;
 mod failure;
 mod gateway;
+mod guesses;
 mod key;
 mod page;
 mod problem;

@@ -39,6 +39,11 @@ impl Rate {
         let used = self.used_until.saturating_duration_since(now);
         used.saturating_sub(self.ahead)
     }
+
+    /// Says whether there is a whole burst again, so that nothing is lost with it.
+    pub(crate) fn is_whole(&self, now: Instant) -> bool {
+        self.used_until <= now
+    }
 }
 
 #[cfg(test)]
@@ -53,6 +58,7 @@ mod tests {
         assert_eq!((0..30).filter(|_| rate.take(start)).count(), 20);
         assert!(!rate.take(at(99)) && rate.take(at(100)) && !rate.take(at(100)));
         assert_eq!(rate.wait(at(150)), Duration::from_millis(50));
+        assert!(!rate.is_whole(at(2_099)) && rate.is_whole(at(2_100)));
         // An hour later there is no more than a burst.
         assert_eq!((0..30).filter(|_| rate.take(at(3_600_000))).count(), 20);
     }

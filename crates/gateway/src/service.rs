@@ -167,11 +167,15 @@ impl Service {
         record: &mut AccessRecord,
     ) -> Result<(Answer, Tunnel), TunnelRefusal> {
         let ConnectUdp { form, target } = asked?;
-        // GET changes nothing elsewhere, but a tunnel isn't for a stranger's page.
-        if !front.opens_tunnels || is_cross_site(request.headers(), host) {
+        if !front.opens_tunnels {
             return Err(TunnelRefusal::HttpsNeeded);
         }
-        let user = self.tunnels.user(request.headers(), asker.psk_client)?;
+        // GET changes nothing elsewhere, but a tunnel isn't for a stranger's page.
+        if is_cross_site(request.headers(), host) {
+            return Err(TunnelRefusal::CrossSite);
+        }
+        let headers = request.headers();
+        let user = self.tunnels.user(headers, asker.client, asker.psk_client)?;
         record.user(self.tunnels.user_name(user));
         let entry = self.registry.tunnel_entry(&target);
         let entry = entry.ok_or(TunnelRefusal::TargetDenied)?;

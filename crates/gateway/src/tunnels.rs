@@ -1,14 +1,17 @@
 //! What all tunnels share: users, places, counters.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hedgerow_core::PeerId;
 use hedgerow_proxy::{TunnelFault, TunnelRefusal};
 use http::HeaderMap;
+use tokio::time::Instant;
 
-use crate::authorization::authenticate;
+use crate::authorization::{authenticate, shows_credentials};
 use crate::config::{HttpsClient, HttpsPsk, TunnelLimits, User, UserSecret};
 use crate::failure::RETRY_AFTER_SECS;
+use crate::guesses::Guesses;
 
 /// Who may open tunnels, and who has some.
 pub(crate) struct Tunnels {
@@ -16,6 +19,7 @@ pub(crate) struct Tunnels {
     /// Who each client with a pre-shared key is, in the order of the configuration.
     psk_users: Vec<Option<usize>>,
     pub(crate) limits: TunnelLimits,
+    guesses: Mutex<Guesses>,
     state: Mutex<State>,
 }
 
@@ -107,6 +111,7 @@ impl Tunnels {
             users,
             psk_users,
             limits,
+            guesses: Mutex::new(Guesses::new()),
             state: Mutex::new(state),
         })
     }
@@ -116,15 +121,30 @@ impl Tunnels {
         !self.users.is_empty()
     }
 
-    /// Returns the user that a request comes from.
+    /// Returns the user that a request comes from, unless too many before it from there were nobody's.
     pub(crate) fn user(
         &self,
         headers: &HeaderMap,
+        from: IpAddr,
         psk_client: Option<PeerId>,
     ) -> Result<usize, TunnelRefusal> {
         let number = psk_client.and_then(|PeerId(number)| usize::try_from(number).ok());
         let psk_user = number.and_then(|number| self.psk_users.get(number).copied());
-        authenticate(&self.users, psk_user.flatten(), headers).ok_or(TunnelRefusal::Unauthorized)
+        let check = || authenticate(&self.users, psk_user.flatten(), headers);
+        // Who shows nothing guesses nothing.
+        if !shows_credentials(headers) {
+            return check().ok_or(TunnelRefusal::Unauthorized);
+        }
+        let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
+        let checked = guesses.check(from, Instant::now(), check);
+        drop(guesses);
+        match checked {
+            Ok(user) => user.ok_or(TunnelRefusal::Unauthorized),
+            Err(wait) => Err(TunnelRefusal::TooManyGuesses {
+                retry_after_secs: u32::try_from(wait.as_millis().div_ceil(1_000))
+                    .unwrap_or(u32::MAX),
+            }),
+        }
     }
 
     pub(crate) fn user_name(&self, user: usize) -> &str {

@@ -34,7 +34,7 @@ use tokio::io::{
     AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, copy_bidirectional,
     duplex, split,
 };
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
@@ -259,6 +259,10 @@ async fn nobody_else_gets_a_tunnel_and_none_goes_elsewhere() {
     let foreign = format!("{}\r\norigin: http://evil.example", bearer());
     let reply = refusal(&gateway, &lamp, &foreign).await;
     assert_eq!(reply.status, 403);
+    assert!(
+        reply.problem().contains("/problems/cross-site"),
+        "{reply:?}"
+    );
     // The mode is the device's: it isn't asked in the clear of this gateway.
     let reply = support::get(&gateway, "/devices/lamp/on").await;
     assert_eq!(reply.status, 403);
@@ -652,6 +656,36 @@ async fn gateway_that_is_dropped_leaves_the_audit_trail_whole() {
     }
     let told = lines.audited("tunnel ended", "dave");
     assert!(told[0].contains("end=gateway stopping"), "{told:#?}");
+}
+
+/// RFC 6585 §4: whoever guesses is answered no more for a while, and nobody else is concerned.
+#[tokio::test]
+async fn guesses_are_few_from_one_place() {
+    let device = udp().await;
+    let at = device.local_addr().unwrap();
+    let gateway = start(config(at)).await;
+    let target = format!("lamp/{}", at.port());
+    for number in 0..10 {
+        let guess = format!("\r\nauthorization: Bearer 0123456789abcde{number}");
+        let reply = refusal(&gateway, &target, &guess).await;
+        assert_eq!(reply.status, 401);
+        // Nothing shown is nothing guessed.
+        assert_eq!(refusal(&gateway, &target, "").await.status, 401);
+    }
+    let reply = refusal(&gateway, &target, &bearer()).await;
+    assert_eq!(reply.status, 429, "{reply:?}");
+    assert!(reply.problem().contains("/problems/too-many-guesses"));
+    let wait: u32 = reply.field("retry-after").unwrap().parse().unwrap();
+    assert!((1..=30).contains(&wait), "{wait}");
+    assert_eq!(gateway.tunnel_statistics().opened, 0);
+    // From elsewhere.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 2], 0).into()).unwrap();
+    let stream = socket.connect(gateway.http_addr().unwrap()).await.unwrap();
+    let mut client = open_on(stream, &target, &bearer()).await;
+    client.send(b"hello").await;
+    assert_eq!(echo_once(&device).await, b"hello");
+    gateway.shutdown().await;
 }
 
 #[tokio::test]

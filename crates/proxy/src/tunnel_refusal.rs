@@ -18,6 +18,15 @@ pub enum TunnelRefusal {
     /// Credentials would go over plain HTTP: 403.
     #[error("tunnels are opened over HTTPS only")]
     HttpsNeeded,
+    /// A page of another site asks: 403.
+    #[error("a page of another site can't open tunnels through this gateway")]
+    CrossSite,
+    /// Too many wrong credentials came from the same place, so that these aren't looked at: 429.
+    #[error("too many wrong credentials have come from this address or its network")]
+    TooManyGuesses {
+        /// When to come again, in seconds from now.
+        retry_after_secs: u32,
+    },
     /// No credentials, or wrong ones: 401.
     #[error("a user and a password, or a token, is needed")]
     Unauthorized,
@@ -51,8 +60,11 @@ impl TunnelRefusal {
             // RFC 9298 §3.2 asks for 400.
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::HttpsNeeded | Self::TargetDenied => StatusCode::FORBIDDEN,
-            Self::TooManyOfUser { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::HttpsNeeded | Self::CrossSite | Self::TargetDenied => StatusCode::FORBIDDEN,
+            // RFC 6585 §4.
+            Self::TooManyGuesses { .. } | Self::TooManyOfUser { .. } => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::TooMany { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::NameNotResolved | Self::Unroutable => StatusCode::BAD_GATEWAY,
         }
@@ -62,6 +74,10 @@ impl TunnelRefusal {
         match self {
             Self::Malformed(_) => ("/problems/invalid-tunnel-request", "Invalid tunnel request"),
             Self::HttpsNeeded => ("/problems/https-needed", "HTTPS needed"),
+            Self::CrossSite => ("/problems/cross-site", "Cross-site request denied"),
+            Self::TooManyGuesses { .. } => {
+                ("/problems/too-many-guesses", "Too many wrong credentials")
+            }
             Self::Unauthorized => ("/problems/unauthorized", "Credentials needed"),
             Self::TargetDenied => ("/problems/target-denied", "Target denied"),
             Self::TooManyOfUser { .. } => ("/problems/user-busy", "Too many tunnels of this user"),
@@ -104,7 +120,9 @@ impl TunnelRefusal {
                     headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
                 }
             }
-            Self::TooManyOfUser { retry_after_secs } | Self::TooMany { retry_after_secs } => {
+            Self::TooManyGuesses { retry_after_secs }
+            | Self::TooManyOfUser { retry_after_secs }
+            | Self::TooMany { retry_after_secs } => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(retry_after_secs));
             }
             _ => {}

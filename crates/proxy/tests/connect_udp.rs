@@ -383,6 +383,14 @@ fn refusals_have_their_status_and_fields() {
     for (refusal, status, field) in [
         (TunnelRefusal::Malformed(ConnectUdpError::Host), 400, None),
         (TunnelRefusal::HttpsNeeded, 403, None),
+        (TunnelRefusal::CrossSite, 403, None),
+        (
+            TunnelRefusal::TooManyGuesses {
+                retry_after_secs: 30,
+            },
+            429,
+            Some(("retry-after", "30")),
+        ),
         (
             TunnelRefusal::Unauthorized,
             401,
