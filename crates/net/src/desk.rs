@@ -8,6 +8,7 @@ use hedgerow_endpoint::AssociationId;
 use hedgerow_exchange::OutgoingRequest;
 use hedgerow_record::CipherSuite;
 
+use crate::legs::Streams;
 use crate::path::{Path, Remote};
 use crate::shared::{RequestKey, Waiting};
 use crate::{RequestFailure, Requester};
@@ -17,6 +18,7 @@ use crate::{RequestFailure, Requester};
 pub(crate) struct Desk {
     associations: BTreeMap<AssociationId, Known>,
     paths: BTreeMap<Path, AssociationId>,
+    pub(crate) streams: Streams,
     under_way: BTreeMap<RequestKey, (AssociationId, OutgoingRequest)>,
 }
 
@@ -126,8 +128,9 @@ impl Desk {
             })
     }
 
-    /// Forgets an association and ends its requests.
+    /// Forgets an association and ends its requests and streams.
     pub(crate) fn remove(&mut self, association: AssociationId, failure: RequestFailure) {
+        self.streams.end_association(association, failure);
         let Some(known) = self.associations.remove(&association) else {
             return;
         };
@@ -151,6 +154,12 @@ impl Desk {
     pub(crate) fn session(&self, remote: Remote) -> Option<(CipherSuite, Peer)> {
         let found = self.find(remote)?;
         self.associations.get(&found.association)?.session
+    }
+
+    /// Returns who has proved to be the peer of an association.
+    pub(crate) fn peer(&self, association: AssociationId) -> Option<Peer> {
+        let (_, peer) = self.associations.get(&association)?.session?;
+        Some(peer)
     }
 
     /// Says in which role the peer of an association asks.

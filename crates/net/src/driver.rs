@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hedgerow_core::ServerCredentials;
-use hedgerow_endpoint::{AssociationId, Endpoint};
+use hedgerow_endpoint::{AssociationId, Endpoint, Event};
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
 use tracing::{debug, error, info};
@@ -21,7 +21,7 @@ use crate::provider::NodeCrypto;
 use crate::shared::{Command, Shared};
 use crate::socket::ReceiveBuffers;
 use crate::statistics::count;
-use crate::{Handler, NodeConfig, RequestFailure};
+use crate::{Handler, IncomingStream, NodeConfig, RequestFailure};
 
 /// The endpoint of a node.
 pub(crate) type NodeEndpoint<S> = Endpoint<Path, NodeCrypto, S, SharedCredentials>;
@@ -34,6 +34,8 @@ pub(crate) struct Driver<S, H> {
     pub(crate) desk: Desk,
     pub(crate) handlers: Handlers<H, Asked>,
     pub(crate) shared: Arc<Shared>,
+    /// Where streams go that peers open.
+    pub(crate) incoming: mpsc::Sender<IncomingStream>,
     shutdown_timeout: Duration,
     out: Vec<u8>,
 }
@@ -50,6 +52,7 @@ where
         config: &NodeConfig,
         handler: H,
         shared: Arc<Shared>,
+        incoming: mpsc::Sender<IncomingStream>,
     ) -> Self {
         let max_message_len = config.endpoint.exchange.max_message_len;
         let max_flight_len = config.endpoint.handshake.max_datagram_len();
@@ -61,6 +64,7 @@ where
             desk: Desk::default(),
             handlers: Handlers::new(Arc::new(handler), handler_places(config.max_handlers)),
             shared,
+            incoming,
             shutdown_timeout: config.shutdown_timeout,
             out: vec![0; max_sent_len.max(max_flight_len)],
         }
@@ -73,7 +77,11 @@ where
         let mut is_carried = true;
         loop {
             self.flush().await;
-            let due = self.endpoint.poll_timeout();
+            let due = [
+                self.endpoint.poll_timeout(),
+                self.desk.streams.poll_timeout(),
+            ];
+            let due = due.into_iter().flatten().min();
             let wake_at = self.clock.wake_at(due.unwrap_or_default());
             tokio::select! {
                 received = self.carrier.receive(&mut buffers), if is_carried => match received {
@@ -113,6 +121,7 @@ where
                 },
                 command = commands.recv() => match command {
                     Some(Command::Request(queued)) => self.request(*queued),
+                    Some(Command::OpenStream(queued)) => self.open_stream(*queued),
                     Some(Command::Disconnect { target, done }) => {
                         let is_closed = self.disconnect(target);
                         // Whoever has stopped waiting needs no answer.
@@ -135,6 +144,7 @@ where
                         break;
                     }
                     self.cancel_abandoned();
+                    self.serve_streams();
                 }
                 () = sleep_until(wake_at), if due.is_some() => self.handle_timeout(),
             }
@@ -201,6 +211,10 @@ where
             let Some(event) = self.endpoint.poll_event() else {
                 break;
             };
+            if let Event::Stream { association, event } = event {
+                self.note_stream(association, event);
+                continue;
+            }
             let refused = self
                 .desk
                 .note(&mut self.handlers, &self.shared.counters, event);
@@ -213,6 +227,8 @@ where
         counters.associations.store(associations, Ordering::Relaxed);
         let handshakes = self.endpoint.handshakes();
         counters.handshakes.store(handshakes, Ordering::Relaxed);
+        let streams = self.desk.streams.len();
+        counters.streams.store(streams, Ordering::Relaxed);
         let handlers = self.handlers.len();
         counters.handlers.store(handlers, Ordering::Relaxed);
     }
@@ -227,6 +243,7 @@ where
         let mut rng = os_random();
         let mut env = self.clock.env(&mut rng);
         self.endpoint.handle_timeout(&mut env);
+        self.serve_streams();
     }
 
     /// Closes an association in order. One that is gone by itself needs no close.

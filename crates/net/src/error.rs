@@ -61,6 +61,9 @@ pub enum RequestFailure {
     /// What carries the datagrams didn't come about, or ended before the response came.
     #[error(transparent)]
     Carrier(#[from] CarrierFailure),
+    /// The name is none that a service can have: more than 15 characters, or one outside 0x21 to 0x7e.
+    #[error("not a name of a service")]
+    ServiceName,
     /// The node was closed.
     #[error("node is closed")]
     NodeStopped,

@@ -16,6 +16,10 @@
 //! spoken to by a [`LinkedNode`] over a [`DatagramLink`]; what carries it ends in typed ways that
 //! reach whoever waits for a response.
 //!
+//! Where legs are configured ([`LegConfig`]), a node opens and accepts streams of bytes inside the DTLS sessions
+//! with its peers ([`LegStream`]): a device reaches a TLS server through a gateway by them, and the other
+//! way round (docs/specs/leg.md).
+//!
 //! Over TCP, in clear or under TLS (RFC 8323), there are [`StreamClient`] and [`StreamServer`],
 //! with the same messages, keys, targets and [`Handler`]s, and a task for each connection. NoSec is
 //! spoken where it is asked for, and never instead of anything else.
@@ -92,6 +96,8 @@ mod identity;
 mod keep_alive;
 mod key_log;
 mod key_store;
+mod leg_stream;
+mod legs;
 mod link;
 mod linked_node;
 mod message;
@@ -116,10 +122,12 @@ pub use connected_socket::{ConnectedSocket, ReceivedDatagrams, SocketFault};
 pub use credentials::{Credentials, Target};
 pub use error::RequestFailure;
 pub use handler::{Handler, Requester, ServerRequest};
-pub use hedgerow_endpoint::{ForwardSecrecy, Resumption, SecurityPolicy};
+pub use hedgerow_endpoint::{ForwardSecrecy, LegConfig, Resumption, SecurityPolicy};
+pub use hedgerow_leg::{ResetBy, ResetReason};
 pub use identity::{Authorities, Identity, IdentityError, RawPublicKey};
 pub use key_log::KeyLogFile;
 pub use key_store::{KeyStore, KeyStoreError};
+pub use leg_stream::{IncomingStream, LegStream, StreamFailure, StreamOffer};
 pub use link::{
     CarrierFailure, CertificateReason, DatagramLink, LinkCarrier, LinkDrops, LinkIncoming,
     LinkOutgoing, datagram_link,

@@ -9,21 +9,22 @@ use hedgerow_core::{Peer, ServerCredentials};
 use hedgerow_endpoint::Endpoint;
 use hedgerow_record::CipherSuite;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use tracing::warn;
 
 use crate::carrier::Carrier;
 use crate::clock::{Clock, os_random};
 use crate::driver::{Driver, NodeEndpoint};
 use crate::handler::NoResources;
+use crate::legs::QueuedStream;
 use crate::link::DatagramLink;
 use crate::path::Remote;
 use crate::provider::with_key_log;
 use crate::shared::{AbandonOnDrop, Command, QueuedRequest, RequestKey, Shared, Waiting};
 use crate::socket::NodeSocket;
 use crate::{
-    Credentials, Handler, KeyStore, NodeConfig, RequestFailure, RequestMessage, ResponseMessage,
-    Statistics, Target,
+    Credentials, Handler, IncomingStream, KeyStore, LegStream, NodeConfig, RequestFailure,
+    RequestMessage, ResponseMessage, Statistics, StreamOffer, Target,
 };
 
 /// A CoAP node: one UDP socket, and a task that drives everything behind it.
@@ -42,6 +43,8 @@ struct Inner {
     max_requests: usize,
     last_key: AtomicU64,
     shared: Arc<Shared>,
+    /// Streams that peers have opened and nobody has taken.
+    incoming: Mutex<mpsc::Receiver<IncomingStream>>,
     local: SocketAddr,
 }
 
@@ -169,7 +172,16 @@ impl Node {
             // Nobody asks: its handle has no such method.
             Carrier::Link(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
         };
-        let driver = Driver::new(carrier, endpoint, clock, &config, handler, shared.clone());
+        let (accepted, incoming) = mpsc::channel(MAX_INCOMING);
+        let driver = Driver::new(
+            carrier,
+            endpoint,
+            clock,
+            &config,
+            handler,
+            shared.clone(),
+            accepted,
+        );
         tokio::spawn(driver.run(commands));
         Self {
             inner: Arc::new(Inner {
@@ -178,6 +190,7 @@ impl Node {
                 max_requests,
                 last_key: AtomicU64::new(0),
                 shared,
+                incoming: Mutex::new(incoming),
                 local,
             }),
         }
@@ -237,6 +250,36 @@ impl Node {
         let outcome = response.await;
         guard.key = None;
         outcome.unwrap_or(Err(RequestFailure::NodeStopped))
+    }
+
+    /// Opens a stream to the other end of a hop, inside the session with the target, which is begun if there
+    /// is none. It returns at once: whether the other end takes the stream shows when it is read.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestFailure::ServiceName`]; [`RequestFailure::Refused`] if the node has no legs, the target is in
+    /// clear, or a table is full; others as [`Self::request`].
+    pub async fn open_stream(
+        &self,
+        target: &Target,
+        offer: StreamOffer,
+    ) -> Result<LegStream, RequestFailure> {
+        let (answer, opened) = oneshot::channel();
+        let command = Command::OpenStream(Box::new(QueuedStream {
+            remote: Remote::to(target.address),
+            credentials: target.credentials.clone(),
+            offer,
+            answer,
+        }));
+        let sent = self.inner.commands.send(command).await;
+        sent.map_err(|_| RequestFailure::NodeStopped)?;
+        opened.await.unwrap_or(Err(RequestFailure::NodeStopped))
+    }
+
+    /// Waits for the next stream that a peer opens; `None` once the node is closed. A few wait to be
+    /// taken; what comes beyond is refused.
+    pub async fn accept_stream(&self) -> Option<IncomingStream> {
+        self.inner.incoming.lock().await.recv().await
     }
 
     /// Closes the association with the server at `address` in order; requests to it end with
@@ -305,6 +348,9 @@ fn own_events(config: &NodeConfig) -> hedgerow_endpoint::Config {
         ..config.endpoint.clone()
     }
 }
+
+/// Streams that wait to be taken.
+const MAX_INCOMING: usize = 16;
 
 /// Commands beside requests that wait at the same time; who comes later waits too.
 const SPARE_COMMANDS: usize = 16;

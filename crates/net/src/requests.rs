@@ -66,7 +66,7 @@ where
     }
 
     /// Returns the association with a server, begun now if there is none.
-    fn connect(
+    pub(crate) fn connect(
         &mut self,
         path: Path,
         credentials: Option<&Arc<Credentials>>,

@@ -7,6 +7,8 @@ use hedgerow_core::Peer;
 use hedgerow_record::CipherSuite;
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 
+use crate::leg_stream::StreamKey;
+use crate::legs::QueuedStream;
 use crate::path::Remote;
 use crate::statistics::Counters;
 use crate::{Credentials, RequestFailure, RequestMessage, ResponseMessage};
@@ -28,6 +30,8 @@ pub(crate) struct Signals {
     /// Requests that nobody waits for any more: each at most once, so that the number of requests
     /// bounds it.
     abandoned: Mutex<Vec<RequestKey>>,
+    /// Streams to be looked after: each at most once, so that their number bounds it.
+    streams: Mutex<Vec<StreamKey>>,
     is_stopping: AtomicBool,
     wake: Notify,
 }
@@ -50,6 +54,19 @@ impl Signals {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         core::mem::take(&mut *abandoned)
+    }
+
+    /// Says that a stream's handle has done something.
+    pub(crate) fn note_stream(&self, key: StreamKey) {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        streams.push(key);
+        drop(streams);
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn take_streams(&self) -> Vec<StreamKey> {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        core::mem::take(&mut *streams)
     }
 
     /// Asks the task to shut down.
@@ -85,6 +102,7 @@ impl Drop for AbandonOnDrop<'_> {
 /// What a handle asks the task for.
 pub(crate) enum Command {
     Request(Box<QueuedRequest>),
+    OpenStream(Box<QueuedStream>),
     Disconnect {
         target: Remote,
         done: oneshot::Sender<bool>,

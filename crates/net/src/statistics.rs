@@ -26,6 +26,12 @@ pub struct Statistics {
     pub moved: u64,
     /// Requests answered with 5.03 because too many handlers ran.
     pub refused_requests: u64,
+    /// Streams of legs now.
+    pub streams: usize,
+    /// Streams that peers have opened since the node began.
+    pub streams_accepted: u64,
+    /// Streams that peers have given up, or that ended by a timer or a broken rule.
+    pub streams_reset: u64,
     /// Datagrams received since the node began.
     pub datagrams_received: u64,
     /// Datagrams sent since the node began.
@@ -53,6 +59,9 @@ pub(crate) struct Counters {
     pub(crate) failed_handshakes: AtomicU64,
     pub(crate) moved: AtomicU64,
     pub(crate) refused_requests: AtomicU64,
+    pub(crate) streams: AtomicUsize,
+    pub(crate) streams_accepted: AtomicU64,
+    pub(crate) streams_reset: AtomicU64,
     pub(crate) datagrams_received: AtomicU64,
     pub(crate) datagrams_sent: AtomicU64,
     pub(crate) send_errors: AtomicU64,
@@ -79,6 +88,9 @@ impl Counters {
             failed_handshakes: number(&self.failed_handshakes),
             moved: number(&self.moved),
             refused_requests: number(&self.refused_requests),
+            streams: size(&self.streams),
+            streams_accepted: number(&self.streams_accepted),
+            streams_reset: number(&self.streams_reset),
             datagrams_received: number(&self.datagrams_received),
             datagrams_sent: number(&self.datagrams_sent),
             send_errors: number(&self.send_errors),

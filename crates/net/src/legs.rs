@@ -1,0 +1,275 @@
+//! The streams of a node: how bytes go between their handles and the endpoint.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hedgerow_core::{Instant, Peer, ServerCredentials};
+use hedgerow_endpoint::AssociationId;
+use hedgerow_leg::{Event, Name, Offer, Read, ResetReason, StreamId};
+use tokio::sync::{mpsc, oneshot};
+use tracing::debug;
+
+use crate::clock::os_random;
+use crate::driver::Driver;
+use crate::leg_stream::{StreamKey, StreamState};
+use crate::path::{Path, Remote};
+use crate::statistics::count;
+use crate::{
+    Credentials, Handler, IncomingStream, LegStream, RequestFailure, StreamFailure, StreamOffer,
+};
+
+/// A stream that a handle wants to open.
+pub(crate) struct QueuedStream {
+    pub(crate) remote: Remote,
+    pub(crate) credentials: Option<Arc<Credentials>>,
+    pub(crate) offer: StreamOffer,
+    pub(crate) answer: oneshot::Sender<Result<LegStream, RequestFailure>>,
+}
+
+/// The streams that have a handle, or had one and haven't ended.
+#[derive(Default)]
+pub(crate) struct Streams {
+    known: BTreeMap<StreamKey, Known>,
+}
+
+struct Known {
+    state: Arc<StreamState>,
+    /// Whether the leg knows that this end's direction ends.
+    is_finished: bool,
+    /// When it is given up, once its handle is gone.
+    until: Option<Instant>,
+}
+
+impl Streams {
+    pub(crate) fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Returns when a stream without a handle is given up.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.known.values().filter_map(|known| known.until).min()
+    }
+
+    fn add(&mut self, key: StreamKey) -> Arc<StreamState> {
+        let state = Arc::new(StreamState::new(key));
+        let known = Known {
+            state: Arc::clone(&state),
+            is_finished: false,
+            until: None,
+        };
+        self.known.insert(key, known);
+        state
+    }
+
+    fn fail(&mut self, key: StreamKey, failure: StreamFailure) {
+        if let Some(known) = self.known.remove(&key) {
+            known.state.lock().fail(failure);
+        }
+    }
+
+    /// Ends the streams of an association that is gone.
+    pub(crate) fn end_association(&mut self, association: AssociationId, failure: RequestFailure) {
+        let lowest = (association, StreamId::from_bits(0));
+        let highest = (association, StreamId::from_bits(u32::MAX));
+        let keys: Vec<_> = self
+            .known
+            .range(lowest..=highest)
+            .map(|(key, _)| *key)
+            .collect();
+        for key in keys {
+            self.fail(key, StreamFailure::Hop(failure));
+        }
+    }
+}
+
+impl<S, H> Driver<S, H>
+where
+    S: ServerCredentials + Clone,
+    H: Handler,
+{
+    /// Opens a stream for a handle.
+    pub(crate) fn open_stream(&mut self, queued: QueuedStream) {
+        let opened = self.try_open(queued.remote, queued.credentials.as_ref(), &queued.offer);
+        // Whoever has stopped waiting drops the handle, and gives the stream up by that.
+        let _ = queued.answer.send(opened);
+    }
+
+    fn try_open(
+        &mut self,
+        remote: Remote,
+        credentials: Option<&Arc<Credentials>>,
+        offer: &StreamOffer,
+    ) -> Result<LegStream, RequestFailure> {
+        self.carrier.check(remote)?;
+        let name = Name::new(offer.name.as_bytes()).map_err(|_| RequestFailure::ServiceName)?;
+        let association = self.connect(Path::to(remote), credentials)?;
+        let offer = Offer {
+            port: offer.port,
+            name,
+            address: offer.address,
+        };
+        let mut rng = os_random();
+        let mut env = self.clock.env(&mut rng);
+        let stream = self.endpoint.open_stream(&mut env, association, &offer)?;
+        debug!(%remote, ?stream, "stream opened");
+        let state = self.desk.streams.add((association, stream));
+        Ok(LegStream::new(state, Arc::clone(&self.shared)))
+    }
+
+    /// Takes note of what happened to a stream.
+    pub(crate) fn note_stream(&mut self, association: AssociationId, event: Event) {
+        match event {
+            Event::Opened(stream) => self.accept_stream(association, stream),
+            Event::Readable(stream) | Event::Writable(stream) => {
+                self.serve_stream((association, stream));
+            }
+            Event::Closed(stream) => {
+                debug!(?stream, "stream closed");
+                if let Some(known) = self.desk.streams.known.remove(&(association, stream)) {
+                    let mut halves = known.state.lock();
+                    halves.is_over = true;
+                    halves.wake_reader();
+                    halves.wake_writer();
+                }
+            }
+            Event::Reset { stream, reason, by } => {
+                debug!(?stream, %reason, ?by, "stream given up");
+                count(&self.shared.counters.streams_reset);
+                let failure = StreamFailure::Reset { reason, by };
+                self.desk.streams.fail((association, stream), failure);
+            }
+            _ => {}
+        }
+    }
+
+    /// Hands a stream out that the other end has opened, or gives it up where nobody takes it.
+    fn accept_stream(&mut self, association: AssociationId, stream: StreamId) {
+        let remote = self.desk.remote(association).and_then(Remote::address);
+        let peer = self.desk.peer(association).unwrap_or(Peer::Anonymous);
+        let (Some(remote), Ok(offer)) = (remote, self.endpoint.stream_offer(association, stream))
+        else {
+            return self.reset_stream((association, stream), ResetReason::Refused);
+        };
+        let offer = StreamOffer {
+            // Each of its bytes is a printable character.
+            name: String::from_utf8_lossy(offer.name.as_bytes()).into_owned(),
+            port: offer.port,
+            address: offer.address,
+        };
+        debug!(%remote, ?stream, name = offer.name, "stream accepted");
+        count(&self.shared.counters.streams_accepted);
+        let state = self.desk.streams.add((association, stream));
+        let handle = LegStream::new(state, Arc::clone(&self.shared));
+        let incoming = IncomingStream {
+            stream: handle,
+            peer,
+            remote,
+            offer,
+        };
+        if let Err(error) = self.incoming.try_send(incoming) {
+            let incoming = match error {
+                mpsc::error::TrySendError::Full(incoming)
+                | mpsc::error::TrySendError::Closed(incoming) => incoming,
+            };
+            incoming.stream.reset(ResetReason::Limit);
+            return;
+        }
+        self.serve_stream((association, stream));
+    }
+
+    /// Looks after the streams that their handles have noted, and gives up those without one.
+    pub(crate) fn serve_streams(&mut self) {
+        for key in self.shared.signals.take_streams() {
+            if let Some(known) = self.desk.streams.known.get(&key) {
+                known.state.take_note();
+            }
+            self.serve_stream(key);
+        }
+        let now = self.clock.now();
+        let known = self.desk.streams.known.iter();
+        let overdue: Vec<_> = known
+            .filter(|(_, known)| known.until.is_some_and(|until| until <= now))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in overdue {
+            self.reset_stream(key, ResetReason::Application);
+        }
+    }
+
+    /// Moves bytes between a stream's handle and the leg.
+    fn serve_stream(&mut self, key: StreamKey) {
+        let (association, stream) = key;
+        let Some(known) = self.desk.streams.known.get_mut(&key) else {
+            return;
+        };
+        let state = Arc::clone(&known.state);
+        let mut halves = state.lock();
+        let is_given_up = halves.is_dropped && !halves.is_finished;
+        if let Some(reason) = halves
+            .reset
+            .or(is_given_up.then_some(ResetReason::Application))
+        {
+            drop(halves);
+            return self.reset_stream(key, reason);
+        }
+        let had_room = halves.outgoing.len() < crate::leg_stream::CAPACITY;
+        while let (front @ [_, ..], _) = halves.outgoing.as_slices() {
+            match self.endpoint.write_stream(association, stream, front) {
+                Ok(0) | Err(_) => break,
+                Ok(len) => drop(halves.outgoing.drain(..len)),
+            }
+        }
+        if !had_room && halves.outgoing.len() < crate::leg_stream::CAPACITY {
+            halves.wake_writer();
+        }
+        if halves.is_finished && halves.outgoing.is_empty() && !known.is_finished {
+            known.is_finished = self.endpoint.finish_stream(association, stream).is_ok();
+        }
+        let mut part = [0; READ_LEN];
+        while !halves.has_end {
+            let room = halves.room_to_read().min(READ_LEN);
+            let out = part.get_mut(..room).unwrap_or_default();
+            if out.is_empty() {
+                break;
+            }
+            match self.endpoint.read_stream(association, stream, out) {
+                Ok(Read::Bytes(len)) => {
+                    if !halves.is_dropped {
+                        halves.incoming.extend(part.get(..len).unwrap_or_default());
+                    }
+                }
+                Ok(Read::End) => halves.has_end = true,
+                Ok(Read::Blocked) | Err(_) => break,
+            }
+        }
+        if !halves.incoming.is_empty() || halves.has_end {
+            halves.wake_reader();
+        }
+        if halves.has_end {
+            // The leg sees to the rest, in bounded time.
+            known.until = None;
+        } else if halves.is_dropped && known.until.is_none() {
+            known.until = Some(self.clock.now() + PATIENCE);
+        }
+    }
+
+    /// Gives a stream up.
+    fn reset_stream(&mut self, key: StreamKey, reason: ResetReason) {
+        let (association, stream) = key;
+        let mut rng = os_random();
+        let env = self.clock.env(&mut rng);
+        // It may have ended by itself.
+        let _ = self
+            .endpoint
+            .reset_stream(&env, association, stream, reason);
+        self.desk.streams.known.remove(&key);
+    }
+}
+
+/// Bytes that are read from a leg at a time.
+const READ_LEN: usize = 2_048;
+
+/// How long a stream without a handle goes on that has ended this end's direction: so long the other end has
+/// for its own end.
+const PATIENCE: Duration = Duration::from_secs(30);
