@@ -52,6 +52,9 @@ pub struct Config {
     pub exchange: Arc<hedgerow_exchange::Config>,
     /// Whether sessions carry streams beside CoAP: by default not, and segments are ignored.
     pub legs: Option<LegConfig>,
+    /// Whether this is a gateway that forwards messages of mode `itls`: [`Event::Forwarded`](crate::Event::Forwarded)
+    /// hands them out. By default not, and they are ignored.
+    pub forwards: bool,
     /// Associations at the same time. A full table refuses new peers.
     pub max_associations: usize,
     /// Associations in clear with addresses that have proved nothing, beside all others; 0 for none, as
@@ -98,6 +101,7 @@ impl Default for Config {
             resumption: Resumption::default(),
             exchange: Arc::new(hedgerow_exchange::Config::default()),
             legs: None,
+            forwards: false,
             max_associations: 10_000,
             max_unproved_associations: 0,
             max_handshakes: 256,

@@ -1,6 +1,6 @@
 //! Why a call is refused.
 
-use hedgerow_core::Misuse;
+use hedgerow_core::{ChannelError, Misuse};
 
 /// Why an endpoint refused a call. Nothing changed then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +37,17 @@ pub enum Error {
         /// The configured number.
         max: usize,
     },
+    /// The message fits no record, or no datagram that the path carries.
+    #[error("message of {len} bytes: at most {max} fit")]
+    MessageTooLong {
+        /// Its length, in bytes.
+        len: usize,
+        /// The longest one, in bytes.
+        max: usize,
+    },
+    /// The session doesn't seal any more.
+    #[error(transparent)]
+    Sealing(ChannelError),
     /// The leg refused.
     #[error(transparent)]
     Leg(#[from] hedgerow_leg::Error),

@@ -81,6 +81,14 @@ pub enum Event<'a, A> {
         /// What.
         event: hedgerow_leg::Event,
     },
+    /// A message of mode `itls` for the gateway that this is, routing header first. The peer has sent it
+    /// under the association's session as it is now.
+    Forwarded {
+        /// The association.
+        association: AssociationId,
+        /// The whole message.
+        message: &'a [u8],
+    },
     /// The peer of an association has moved to another address, and has shown that it receives
     /// there (RFC 9146 §6). The association goes on.
     AddressMoved {

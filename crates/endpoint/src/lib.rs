@@ -115,6 +115,7 @@ mod connection_id_format;
 mod endpoint;
 mod error;
 mod event;
+mod forwarding;
 mod handshaking;
 mod legs;
 mod liveness;

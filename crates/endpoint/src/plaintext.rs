@@ -8,6 +8,8 @@ pub(crate) enum Protocol {
     Coap,
     /// A leg's segment (docs/specs/leg.md).
     Leg,
+    /// A message of mode `itls` (docs/specs/itls.md).
+    Itls,
     /// Nothing that is spoken here. CoAP's layer ignores it silently, as RFC 7252 §3 wants of versions
     /// that aren't known.
     Unknown,
@@ -19,6 +21,7 @@ impl Protocol {
         match plaintext.first().map(|first| first >> 6) {
             Some(0b01) => Self::Coap,
             Some(0b10) => Self::Leg,
+            Some(0b11) => Self::Itls,
             _ => Self::Unknown,
         }
     }
@@ -34,6 +37,7 @@ mod tests {
             let expected = match first {
                 0x40..=0x7f => Protocol::Coap,
                 0x80..=0xbf => Protocol::Leg,
+                0xc0..=0xff => Protocol::Itls,
                 _ => Protocol::Unknown,
             };
             assert_eq!(Protocol::of(&[first, 0]), expected, "{first:#04x}");

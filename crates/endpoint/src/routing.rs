@@ -451,7 +451,8 @@ where
     ) -> Option<Event<'a, A>> {
         match Protocol::of(plaintext) {
             Protocol::Leg if self.config.legs.is_some() => self.handle_segment(env, id, plaintext),
-            Protocol::Coap | Protocol::Leg | Protocol::Unknown => {
+            Protocol::Itls if self.config.forwards => self.hand_out(env, id, plaintext),
+            Protocol::Coap | Protocol::Leg | Protocol::Itls | Protocol::Unknown => {
                 self.handle_message(env, id, plaintext)
             }
         }
