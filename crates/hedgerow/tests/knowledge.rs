@@ -1,0 +1,334 @@
+//! What the gateway knows in each mode: the program's whole memory, read from outside while a request is under
+//! way and after it, and all of its traffic on both sides are searched for plaintext and keys. What has to be
+//! found and what must not be is the table of docs/specs/knowledge.md, exactly.
+//!
+//! It needs Linux's `/proc`. A mode joins by a row there and one in [`MODES`].
+#![cfg(target_os = "linux")]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    unreachable_pub
+)]
+
+mod support;
+
+#[path = "knowledge/memory.rs"]
+mod memory;
+#[path = "knowledge/relay.rs"]
+mod relay;
+#[path = "knowledge/scene.rs"]
+mod scene;
+#[path = "knowledge/search.rs"]
+mod search;
+#[path = "knowledge/sessions.rs"]
+mod sessions;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, mpsc};
+
+use hedgerow::net::{
+    DatagramLink, GatewayTls, GatewayUser, LinkedNode, NodeConfig, TranslateConfig, Tunnel,
+    TunnelConfig, TunnelTarget, translated_link,
+};
+use hedgerow::record::TranslateForm;
+use relay::Flow;
+use scene::{DEVICE, LIMIT, Scene};
+use search::{Needle, Search};
+use sessions::{SessionSecrets, master_secrets};
+use tokio::runtime::Handle;
+
+/// A mode, and how the device is asked in it: what was drawn is posted, and the body of the answer told.
+struct Mode {
+    name: &'static str,
+    ask: fn(&Scene) -> mpsc::Receiver<Vec<u8>>,
+}
+
+const MODES: [Mode; 3] = [
+    Mode {
+        name: "terminate",
+        ask: terminate,
+    },
+    Mode {
+        name: "tunnel",
+        ask: tunnel,
+    },
+    Mode {
+        name: "translate",
+        ask: translate,
+    },
+];
+
+fn terminate(scene: &Scene) -> mpsc::Receiver<Vec<u8>> {
+    let (address, drawn) = (scene.http.address, Arc::clone(&scene.drawn));
+    scene.spawn(move |_| {
+        let response = scene::post(address, &drawn);
+        assert_eq!(response.status, 200, "{}", response.head);
+        response.body
+    })
+}
+
+fn tunnel(scene: &Scene) -> mpsc::Receiver<Vec<u8>> {
+    let uri = format!("http://{}", scene.http.address).parse().unwrap();
+    let mut config = TunnelConfig::new(uri, GatewayTls::nobody().unwrap());
+    config.user = Some(GatewayUser::with_token(&scene.drawn.token).unwrap());
+    let target = TunnelTarget::new(DEVICE, scene.device.address.port()).unwrap();
+    let open = async move { Tunnel::open(&config, &target).await.unwrap().link };
+    end_to_end(scene, open, |node| node)
+}
+
+fn translate(scene: &Scene) -> mpsc::Receiver<Vec<u8>> {
+    let config = TranslateConfig::new(scene.translate.address, DEVICE, TranslateForm::Short);
+    let opened = config.clone();
+    let open = async move { translated_link(&opened).await.unwrap() };
+    end_to_end(scene, open, move |node| config.fit(node))
+}
+
+/// Asks the device over what carries datagrams.
+fn end_to_end(
+    scene: &Scene,
+    open: impl Future<Output = DatagramLink> + Send + 'static,
+    fit: impl FnOnce(NodeConfig) -> NodeConfig,
+) -> mpsc::Receiver<Vec<u8>> {
+    let (config, key, request) = scene.end_to_end();
+    let config = fit(config);
+    scene.spawn(move |runtime: &Handle| {
+        runtime.block_on(async {
+            let node = LinkedNode::new(open.await, config);
+            let response = node.request(Some(&key), request).await.unwrap();
+            node.close().await;
+            response.payload
+        })
+    })
+}
+
+/// What is searched for, in the order of the table's columns.
+const COLUMNS: [&str; 6] = [
+    "plaintext",
+    "end-to-end key",
+    "end-to-end session",
+    "hop key",
+    "hop session",
+    "token",
+];
+
+/// Where, in the order of the table's rows.
+const PLACES: [&str; 3] = ["memory", "Internet side", "device's side"];
+
+/// What was found of each column's needles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    All,
+    None,
+    /// There is no such thing in the mode.
+    Absent,
+    /// Of so many needles so many.
+    Some(usize, usize),
+}
+
+impl Found {
+    fn read(cell: &str) -> Self {
+        match cell {
+            "found" => Self::All,
+            "-" => Self::None,
+            "n/a" => Self::Absent,
+            other => panic!("found, - or n/a, not {other}"),
+        }
+    }
+}
+
+#[test]
+fn gateway_knows_what_its_mode_promises_and_nothing_else() {
+    let promised = promises();
+    let modes = MODES.map(|mode| mode.name);
+    let named: BTreeSet<_> = promised.keys().map(|(mode, _)| mode.as_str()).collect();
+    assert_eq!(
+        named,
+        BTreeSet::from(modes),
+        "the page's modes, and the test's"
+    );
+    let mut wrong = Vec::new();
+    for mode in &MODES {
+        for (place, found) in PLACES.iter().zip(known(mode)) {
+            println!("{:9}  {place:13}  {found:?}", mode.name);
+            let row = &promised[&(mode.name.to_owned(), (*place).to_owned())];
+            if *row != found {
+                wrong.push(format!("{}, {place}: {row:?} was promised", mode.name));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Runs a mode, and says for each place what was found there.
+fn known(mode: &Mode) -> [[Found; 6]; 3] {
+    let scene = Scene::start(mode.name);
+    let answer = (mode.ask)(&scene);
+    // The request is under way: the device has it.
+    scene.wait_until_asked();
+    let (needles, columns) = needles(&scene, mode.name != "terminate");
+    let search = Search::new(&needles);
+    let mut in_memory = BTreeSet::new();
+    let mut len = memory::search(scene.gateway(), &search, &mut in_memory);
+    // The response is under way: the gateway, or who is behind it, has half of its blocks.
+    scene.device.let_pass(2);
+    scene.answer();
+    scene.device.wait_until_full();
+    len += memory::search(scene.gateway(), &search, &mut in_memory);
+    scene.device.open();
+    assert_eq!(
+        answer.recv_timeout(LIMIT).unwrap(),
+        scene.drawn.response_body()
+    );
+    len += memory::search(scene.gateway(), &search, &mut in_memory);
+    println!("{:9}  {} MiB searched at three times", mode.name, len >> 20);
+
+    let streams =
+        [&scene.http, &scene.translate].map(|relay| relay.recording.lock().unwrap().clone());
+    let datagrams = scene.device.flows().concat();
+    let datagrams = datagrams.into_iter().map(|(_, datagram)| datagram);
+    let [mut on_internet_side, mut on_device_side] = [BTreeSet::new(), BTreeSet::new()];
+    for stream in streams.concat() {
+        search.search(&stream, &mut on_internet_side);
+    }
+    for datagram in datagrams {
+        search.search(&datagram, &mut on_device_side);
+    }
+    [in_memory, on_internet_side, on_device_side].map(|found| {
+        COLUMNS.map(|column| {
+            let wanted: Vec<_> = columns.iter().filter(|(_, of)| *of == column).collect();
+            let count = wanted
+                .iter()
+                .filter(|(name, _)| found.contains(name.as_str()))
+                .count();
+            match (count, wanted.len()) {
+                (_, 0) => Found::Absent,
+                (0, _) => Found::None,
+                (count, all) if count == all => Found::All,
+                (count, all) => {
+                    println!("{column}: found {found:?}");
+                    Found::Some(count, all)
+                }
+            }
+        })
+    })
+}
+
+/// Everything that is searched for, and the column that each name belongs to.
+fn needles(scene: &Scene, is_end_to_end: bool) -> (Vec<Needle>, Vec<(String, &'static str)>) {
+    let drawn = &scene.drawn;
+    let mut needles = vec![
+        (Needle::bytes("path", drawn.path.as_bytes()), "plaintext"),
+        (Needle::bytes("request", &drawn.request), "plaintext"),
+        (Needle::bytes("response", &drawn.response), "plaintext"),
+        (
+            Needle::key("end-to-end key", &drawn.end_to_end_key),
+            "end-to-end key",
+        ),
+        (Needle::key("hop key", &drawn.hop_key), "hop key"),
+        (Needle::key("token", drawn.token.as_bytes()), "token"),
+    ];
+    let [of_client, of_device] =
+        [&scene.client_log, &scene.device_log].map(|log| master_secrets(log));
+    let sessions = scene
+        .device
+        .flows()
+        .into_iter()
+        .map(|flow| session(&flow, &of_device));
+    let mut counts = [0, 0];
+    for session in sessions {
+        let is_clients = of_client
+            .values()
+            .any(|secret| *secret == session.master_secret);
+        counts[usize::from(is_clients)] += 1;
+        let column = match is_clients {
+            true => "end-to-end session",
+            false => "hop session",
+        };
+        for (name, key) in [
+            ("master secret", &session.master_secret),
+            ("client's key", &session.client_write_key),
+            ("server's key", &session.server_write_key),
+        ] {
+            needles.push((Needle::key(format!("{column}, {name}"), key), column));
+        }
+    }
+    assert_eq!(counts, [1, usize::from(is_end_to_end)], "sessions");
+    let columns = needles
+        .iter()
+        .map(|(needle, column)| (needle.name.clone(), *column));
+    let columns = columns.collect();
+    (
+        needles.into_iter().map(|(needle, _)| needle).collect(),
+        columns,
+    )
+}
+
+/// The secrets of a flow's session, which open all of its records. One of them is a message that was sent, so
+/// that these are the right ones.
+fn session(flow: &Flow, logged: &sessions::MasterSecrets) -> SessionSecrets {
+    let session =
+        SessionSecrets::of(flow, logged).expect("a whole handshake of a session in the log");
+    let opened = session.open(flow);
+    assert!(!opened.is_empty(), "nothing was said");
+    session
+}
+
+/// Reads the table of the page: by mode and place, what is promised for each column.
+fn promises() -> BTreeMap<(String, String), [Found; 6]> {
+    let page = include_str!("../../../docs/specs/knowledge.md");
+    let mut rows = page
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .map(|line| {
+            let cells = line.trim_matches('|').split('|');
+            cells
+                .map(|cell| cell.trim().replace('`', ""))
+                .collect::<Vec<_>>()
+        });
+    let head = rows.next().unwrap();
+    assert_eq!(head[..2], ["mode", "where"]);
+    assert_eq!(head[2..], COLUMNS);
+    let promised: BTreeMap<_, _> = rows
+        .skip(1)
+        .map(|row| {
+            let found: Vec<_> = row[2..].iter().map(|cell| Found::read(cell)).collect();
+            ((row[0].clone(), row[1].clone()), found.try_into().unwrap())
+        })
+        .collect();
+    let modes: BTreeSet<_> = promised.keys().map(|(mode, _)| mode).collect();
+    assert_eq!(
+        promised.len(),
+        modes.len() * PLACES.len(),
+        "each place once"
+    );
+    promised
+}
+
+/// Something of this process's own is found in its memory, which is how the search reads the gateway's.
+#[test]
+fn what_is_planted_in_a_process_is_found_from_outside() {
+    use std::io::Write as _;
+    // The shell keeps what it reads in a variable, and waits for more.
+    let mut shell = std::process::Command::new("sh")
+        .args(["-c", "read kept; echo; read more"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let planted = b"planted: neither more nor less than this";
+    let needles = [
+        Needle::bytes("planted", planted),
+        Needle::bytes("other", b"planted: something that nobody has said"),
+    ];
+    let search = Search::new(&needles);
+    let stdin = shell.stdin.as_mut().unwrap();
+    stdin.write_all(&[planted, &b"\n"[..]].concat()).unwrap();
+    std::io::Read::read_exact(shell.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+    let mut found = BTreeSet::new();
+    memory::search(shell.id(), &search, &mut found);
+    drop(shell.stdin.take());
+    shell.wait().unwrap();
+    assert_eq!(found, BTreeSet::from(["planted"]));
+}

@@ -1,0 +1,313 @@
+//! The gateway's program between relays, and the two ends.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use hedgerow::coap::Code;
+use hedgerow::core::{PeerId, Psk};
+use hedgerow::net::{
+    Credentials, ForwardSecrecy, KeyLogFile, KeyStore, Node, NodeConfig, RequestMessage,
+    ResponseMessage, SecurityPolicy, ServerRequest,
+};
+use hedgerow::presets;
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::Semaphore;
+
+use super::relay::{TcpRelay, UdpRelay};
+use crate::support::http::{HttpResponse, http_get};
+use crate::support::loopback;
+
+/// The device's name at the gateway.
+pub const DEVICE: &str = "it";
+/// Who asks the device end to end.
+pub const IDENTITY: &str = "reader";
+
+/// What is drawn anew for each scene.
+pub struct Drawn {
+    pub hop_key: [u8; 16],
+    pub end_to_end_key: [u8; 16],
+    /// Letters and digits, as in the configuration.
+    pub token: String,
+    /// A path without its first slash.
+    pub path: String,
+    pub request: Vec<u8>,
+    /// One part of the response, which is this over and over.
+    pub response: [u8; 32],
+}
+
+impl Drawn {
+    fn new() -> Self {
+        Self {
+            hop_key: random(),
+            end_to_end_key: random(),
+            token: hex(&random::<16>()),
+            path: hex(&random::<16>()),
+            request: random::<200>().to_vec(),
+            response: random(),
+        }
+    }
+
+    /// A body of several blocks.
+    pub fn response_body(&self) -> Vec<u8> {
+        self.response.repeat(4_096 / self.response.len())
+    }
+}
+
+/// Random bytes of which the first isn't zero.
+fn random<const LEN: usize>() -> [u8; LEN] {
+    let mut bytes = [0; LEN];
+    while bytes[0] == 0 {
+        getrandom::fill(&mut bytes).unwrap();
+    }
+    bytes
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A device with two keys, the gateway's program with one of them as a process of its own, and whatever
+/// passes between them written down.
+pub struct Scene {
+    pub drawn: Arc<Drawn>,
+    pub http: TcpRelay,
+    pub translate: TcpRelay,
+    pub device: UdpRelay,
+    /// Where the ends' master secrets are written.
+    pub client_log: PathBuf,
+    pub device_log: PathBuf,
+    handler: Arc<Holding>,
+    program: Program,
+    runtime: Runtime,
+    _node: Node,
+}
+
+/// The device's application, which answers when it is told to.
+struct Holding {
+    has_come: Semaphore,
+    may_answer: Semaphore,
+}
+
+impl Scene {
+    pub fn start(mode: &str) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let drawn = Arc::new(Drawn::new());
+        let [client_log, device_log] =
+            ["client", "device"].map(|end| fresh_file(&format!("knowledge-{mode}-{end}.log")));
+        let handler = Arc::new(Holding {
+            has_come: Semaphore::new(0),
+            may_answer: Semaphore::new(0),
+        });
+        let node = device(&drawn, &device_log, &handler);
+        let node = runtime.block_on(node);
+        let device = UdpRelay::start(&runtime, node.local_addr());
+        let program = Program::start(mode, &configuration(&drawn, device.address));
+        let http = TcpRelay::start(&runtime, program.address("listening for HTTP"));
+        let records = program.address("listening for records over TCP");
+        let translate = TcpRelay::start(&runtime, records);
+        let scene = Self {
+            drawn,
+            http,
+            translate,
+            device,
+            client_log,
+            device_log,
+            handler,
+            program,
+            runtime,
+            _node: node,
+        };
+        // A session of the gateway's own with the same device, in every mode.
+        let warm = http_get(scene.http.address, &format!("/devices/{DEVICE}/{WARM}"));
+        assert_eq!((warm.status, warm.text()), (200, WARM));
+        scene
+    }
+
+    /// The process.
+    pub fn gateway(&self) -> u32 {
+        self.program.child.id()
+    }
+
+    /// Does something in a thread and in the scene's runtime, and tells what comes of it.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&Handle) -> T + Send + 'static,
+    ) -> mpsc::Receiver<T> {
+        let (told, result) = mpsc::channel();
+        let runtime = self.runtime.handle().clone();
+        thread::spawn(move || told.send(act(&runtime)));
+        result
+    }
+
+    /// Waits until the device has a request, which it then holds.
+    pub fn wait_until_asked(&self) {
+        let came = async { tokio::time::timeout(LIMIT, self.handler.has_come.acquire()).await };
+        let came = self.runtime.block_on(came);
+        came.expect("the device is asked").unwrap().forget();
+    }
+
+    /// Has the device answer.
+    pub fn answer(&self) {
+        self.handler.may_answer.add_permits(1);
+    }
+
+    /// What asks the device end to end.
+    pub fn end_to_end(&self) -> (NodeConfig, Arc<Credentials>, RequestMessage) {
+        let policy = SecurityPolicy::default().for_end_to_end(ForwardSecrecy::Required);
+        let mut config = presets::client(LIMIT).with_security(policy);
+        config.key_log = Some(KeyLogFile::open(&self.client_log).unwrap());
+        let key = Psk::new(&self.drawn.end_to_end_key).unwrap();
+        let key = key.into_end_to_end().unwrap();
+        let key = Credentials::new(IDENTITY, key, PeerId(0)).unwrap();
+        let request = RequestMessage::new(Code::POST)
+            .path(&self.drawn.path)
+            .payload(self.drawn.request.clone());
+        (config, Arc::new(key), request)
+    }
+}
+
+/// Starts the device.
+async fn device(drawn: &Arc<Drawn>, log: &Path, handler: &Arc<Holding>) -> Node {
+    let keys = KeyStore::new();
+    let hop = Psk::new(&drawn.hop_key).unwrap();
+    keys.insert("gateway", hop, PeerId(1)).unwrap();
+    let end_to_end = Psk::new(&drawn.end_to_end_key).unwrap();
+    let end_to_end = end_to_end.into_end_to_end().unwrap();
+    keys.insert(IDENTITY, end_to_end, PeerId(2)).unwrap();
+    let mut config = presets::device();
+    config.key_log = Some(KeyLogFile::open(log).unwrap());
+    let (drawn, handler) = (Arc::clone(drawn), Arc::clone(handler));
+    let answer = move |request: ServerRequest| {
+        let (drawn, handler) = (Arc::clone(&drawn), Arc::clone(&handler));
+        async move {
+            if request.message.method == Code::GET {
+                return ResponseMessage::new(Code::CONTENT).payload(WARM);
+            }
+            assert_eq!(request.message.payload, drawn.request);
+            handler.has_come.add_permits(1);
+            handler.may_answer.acquire().await.unwrap().forget();
+            ResponseMessage::new(Code::CHANGED).payload(drawn.response_body())
+        }
+    };
+    Node::bind_server(loopback(), config, keys, answer)
+        .await
+        .unwrap()
+}
+
+/// The gateway knows a user and one key, and reaches the device in every mode.
+fn configuration(drawn: &Drawn, device: SocketAddr) -> String {
+    // ChaCha20-Poly1305's key stands in memory as it is, on every processor.
+    format!(
+        r#"
+[http]
+listen = "127.0.0.1:0"
+
+[translate]
+listen = "127.0.0.1:0"
+
+[dtls]
+suites = ["TLS_ECDHE_PSK_WITH_CHACHA20_POLY1305_SHA256"]
+
+[[user]]
+name = "user"
+token = "{token}"
+
+[[device]]
+name = "{DEVICE}"
+uri = "coaps://{device}"
+modes = ["terminate", "tunnel", "translate"]
+psk_identity = "gateway"
+psk = "0x{key}"
+methods = ["GET", "POST"]
+"#,
+        token = drawn.token,
+        key = hex(&drawn.hop_key),
+    )
+}
+
+/// The program `hedgerow gateway`, which is ended with this.
+struct Program {
+    child: Child,
+    /// What it has said of where it listens.
+    lines: Vec<String>,
+}
+
+impl Program {
+    fn start(mode: &str, configuration: &str) -> Self {
+        let file = fresh_file(&format!("knowledge-{mode}.toml"));
+        write_private(&file, configuration);
+        let mut child = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
+            .args(["gateway", "--config"])
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut lines = Vec::new();
+        while lines.len() < LISTENERS {
+            let mut line = String::new();
+            let len = log.read_line(&mut line).unwrap();
+            assert!(len > 0, "the gateway ended");
+            if line.contains("listening for ") {
+                lines.push(line);
+            }
+        }
+        // Whatever else it says must not fill the pipe.
+        thread::spawn(move || log.read_to_end(&mut Vec::new()));
+        Self { child, lines }
+    }
+
+    fn address(&self, listener: &str) -> SocketAddr {
+        let line = self.lines.iter().find(|line| line.contains(listener));
+        let address = line.unwrap().split("address=").nth(1).unwrap();
+        let address = address.split_whitespace().next().unwrap();
+        address.parse().unwrap()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Names a file that isn't there.
+fn fresh_file(name: &str) -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("{}-{number}-{name}", std::process::id());
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_file(&path);
+    path
+}
+
+fn write_private(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    fs::set_permissions(path, mode).unwrap();
+}
+
+/// Posts what was drawn to the device through the gateway's HTTP server.
+pub fn post(address: SocketAddr, drawn: &Drawn) -> HttpResponse {
+    let path = format!("/devices/{DEVICE}/{}", drawn.path);
+    let fields = "Content-Type: application/octet-stream\r\n";
+    crate::support::http::http(address, "POST", &path, fields, &drawn.request)
+}
+
+/// A resource that answers at once, and what it answers.
+const WARM: &str = "warm";
+
+/// HTTP, and records over TCP.
+const LISTENERS: usize = 2;
+
+/// For each step.
+pub const LIMIT: Duration = Duration::from_secs(30);
