@@ -72,6 +72,8 @@ drop_reasons! {
     StreamTableFull = "stream_table_full",
     /// A segment of a stream that isn't known.
     UnknownStream = "unknown_stream",
+    /// A message of mode `itls` on a flow that leads nowhere.
+    UnknownFlow = "unknown_flow",
     /// The table of messages already seen is full, and nothing live is evicted.
     DeduplicationTableFull = "deduplication_table_full",
     /// The table of requests under way is full.

@@ -55,10 +55,17 @@ pub enum PeerFault {
     /// told apart here, by design (`docs/THREATS.md`).
     #[error("credentials refused or not answered")]
     CredentialsRefused,
-    /// The stream below ended although the peer had not closed (RFC 5246 §7.2.1). Anybody on the path
+    /// What is below, a stream or an outer session, ended although the peer had not closed (RFC 5246 §7.2.1). Anybody on the path
     /// can do that, so what came before may not be all.
     #[error("stream cut off: the peer had not closed it")]
     Truncated,
+    /// The gateway between refused the way to the peer, or closed it before the peer was known (mode
+    /// `itls`). It is the gateway's word, and says nothing of the peer.
+    #[error("the gateway {reason}")]
+    WayRefused {
+        /// What it says.
+        reason: WayRefusal,
+    },
     /// The peer agreed on no application protocol by name, where one is needed: CoAP over TLS on
     /// any port but 5684 (RFC 8323 §8.2).
     #[error("peer names no application protocol (ALPN), which it has to on this port")]
@@ -71,6 +78,21 @@ pub enum PeerFault {
     /// §4.3).
     #[error("no sign of life")]
     Unresponsive,
+}
+
+/// Why a gateway gives no way to a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum WayRefusal {
+    /// It knows no such peer or doesn't allow it, and doesn't say which.
+    #[error("refuses the way to the peer: it knows none by that name, or doesn't allow it")]
+    Refused,
+    /// A limit of its own.
+    #[error("has no room for another way to a peer")]
+    Busy,
+    /// The other side is gone, or can't be had.
+    #[error("has lost the way to the peer")]
+    Gone,
 }
 
 /// Says what an alert that an end sends tells about the other's certificate, if it does (RFC 5246

@@ -66,7 +66,7 @@ pub use crypto::{
 pub use cursor::{DecodeError, EncodeError, Reader, Writer};
 pub use drop_reason::DropReason;
 pub use env::Env;
-pub use error::{ChannelError, Limit, Misuse, PeerFault};
+pub use error::{ChannelError, Limit, Misuse, PeerFault, WayRefusal};
 pub use key_agreement::{
     AgreementKey, KeyAgreement, MAX_PUBLIC_KEY_LEN, NamedGroup, NoAgreementKey, SHARED_SECRET_LEN,
 };

@@ -5,6 +5,7 @@ use hedgerow_core::{
     Reader, Writer,
 };
 
+use crate::inner_message::SessionId;
 use crate::outer_binding::{OUTER_BINDING_LEN, OuterBinding};
 use crate::suite::Suite;
 
@@ -261,6 +262,15 @@ pub(crate) fn first_common(ours: &[Suite], theirs: &[u8]) -> Option<Suite> {
 #[must_use]
 pub fn is_initiator_hello(message: &[u8]) -> bool {
     message.first() == Some(&INITIATOR_HELLO)
+}
+
+/// Returns the session that an initiator's hello wants to resume. Nothing of it has been verified.
+pub fn resumed_session(message: &[u8]) -> Option<SessionId> {
+    let hello = InitiatorHello::decode(message).ok()?.hello;
+    match hello.identity_kind {
+        IdentityKind::Session => hello.identity.try_into().ok().map(SessionId),
+        IdentityKind::Key => None,
+    }
 }
 
 /// Says whether an inner message is a hello of a responder.

@@ -75,6 +75,7 @@ pub use control::{CloseReason, Control, MAX_FLOW_NAME_LEN, MAX_USER_LEN, Open, U
 pub use envelope::Envelope;
 pub use hello::{
     End, MAX_INITIATOR_HELLO_LEN, MAX_RESPONDER_HELLO_LEN, is_initiator_hello, is_responder_hello,
+    resumed_session,
 };
 pub use initiator::{Initiator, InitiatorKey, InitiatorStep, MAX_HANDSHAKE_FAILURES};
 pub use inner_message::{MAX_PLAINTEXT_LEN, Role, SESSION_ID_LEN, SessionId};
