@@ -12,6 +12,7 @@ use hedgerow_record::{ConnectionId, Random};
 
 use crate::Address;
 use crate::candidate::{Candidate, Due, PROBE_PAUSE};
+use crate::inner::InnerChannel;
 use crate::legs::AssociationLeg;
 use crate::liveness::Liveness;
 
@@ -23,6 +24,8 @@ pub(crate) enum Channel<A> {
     Expected,
     /// A session.
     Session(Box<Session<A>>),
+    /// An inner session, within another association's session or a stream.
+    Inner(Box<InnerChannel<A>>),
 }
 
 /// What a peer in clear has shown.
@@ -111,7 +114,7 @@ impl<A: Address, C: Aead, K> Association<A, C, K> {
     pub(crate) fn connection_id(&self) -> ConnectionId {
         match &self.channel {
             Channel::Session(session) => *session.receive_connection_id(),
-            Channel::NoSec(_) | Channel::Expected => ConnectionId::EMPTY,
+            Channel::NoSec(_) | Channel::Expected | Channel::Inner(_) => ConnectionId::EMPTY,
         }
     }
 
@@ -121,21 +124,30 @@ impl<A: Address, C: Aead, K> Association<A, C, K> {
         if let (Channel::Session(session), Some(len)) = (&mut self.channel, self.path_len) {
             session.limit_datagrams(len);
         }
-        let (longest, overhead) = match &self.channel {
-            Channel::Session(session) => (session.max_plaintext_len(), session.overhead()),
-            Channel::NoSec(_) => (usize::MAX, 0),
-            Channel::Expected => return,
-        };
-        let path_len = self.path_len.unwrap_or(usize::MAX);
-        let longest = longest.min(path_len.saturating_sub(overhead));
+        if matches!(self.channel, Channel::Expected) {
+            return;
+        }
+        let longest = self.max_plaintext_len();
         self.exchange.limit_messages(longest);
         self.limit_segments(longest);
+    }
+
+    /// Returns the longest plaintext that the channel takes and the path carries, in bytes.
+    pub(crate) fn max_plaintext_len(&self) -> usize {
+        let (longest, overhead) = match &self.channel {
+            Channel::Session(session) => (session.max_plaintext_len(), session.overhead()),
+            Channel::Inner(inner) => (inner.max_plaintext_len(), 0),
+            Channel::NoSec(_) | Channel::Expected => (usize::MAX, 0),
+        };
+        let path_len = self.path_len.unwrap_or(usize::MAX);
+        longest.min(path_len.saturating_sub(overhead))
     }
 
     /// Says whether the session's keys come near their limits.
     pub(crate) fn wants_new_keys(&self) -> bool {
         match &self.channel {
             Channel::Session(session) => session.wants_new_keys(),
+            Channel::Inner(inner) => inner.wants_new_keys(),
             Channel::NoSec(_) | Channel::Expected => false,
         }
     }
@@ -155,8 +167,12 @@ impl<A: Address, C: Aead, K> Association<A, C, K> {
     }
 
     /// Says whether messages can be sent and taken.
-    pub(crate) const fn is_open(&self) -> bool {
-        !matches!(self.channel, Channel::Expected)
+    pub(crate) fn is_open(&self) -> bool {
+        match &self.channel {
+            Channel::Expected => false,
+            Channel::Inner(inner) => inner.is_open(),
+            Channel::NoSec(_) | Channel::Session(_) => true,
+        }
     }
 
     /// Says whether nothing is under way, but for a ping that nobody asked for.
@@ -179,7 +195,8 @@ impl<A: Address, C: Aead, K> Association<A, C, K> {
     pub(crate) fn ping_due_at(&self, ping_idle_after: Option<Duration>) -> Option<Instant> {
         match self.channel {
             Channel::Session(_) => self.liveness.due_at(ping_idle_after),
-            Channel::NoSec(_) | Channel::Expected => None,
+            // The gateway answers for its own hop, and requests for the far end.
+            Channel::NoSec(_) | Channel::Expected | Channel::Inner(_) => None,
         }
     }
 
@@ -209,7 +226,7 @@ impl<A: Address, C: Aead, K> Association<A, C, K> {
     fn probe_len(&self) -> usize {
         match &self.channel {
             Channel::Session(session) => session.overhead().saturating_add(Header::LEN),
-            Channel::NoSec(_) | Channel::Expected => 0,
+            Channel::NoSec(_) | Channel::Expected | Channel::Inner(_) => 0,
         }
     }
 
@@ -268,7 +285,7 @@ impl<A: Address, C: Aead, K> Association<A, C, K> {
         out: &mut [u8],
     ) -> Result<Option<usize>, ChannelError> {
         match &mut self.channel {
-            Channel::Expected => Ok(None),
+            Channel::Expected | Channel::Inner(_) => Ok(None),
             Channel::NoSec(_) => Ok(self.exchange.poll_transmit(env, out).ok().flatten()),
             Channel::Session(session) => {
                 if session

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use hedgerow_handshake::Settings;
 
-use crate::{ConnectionIdFormat, LegConfig, Resumption, SecurityPolicy};
+use crate::{ConnectionIdFormat, InnerConfig, LegConfig, Resumption, SecurityPolicy};
 
 /// Whether records carry connection IDs (RFC 9146), where the peer takes part.
 ///
@@ -55,6 +55,9 @@ pub struct Config {
     /// Whether this is a gateway that forwards messages of mode `itls`: [`Event::Forwarded`](crate::Event::Forwarded)
     /// hands them out. By default not, and they are ignored.
     pub forwards: bool,
+    /// Whether sessions with a gateway carry inner sessions (mode `itls`): by default not, and their messages
+    /// are ignored.
+    pub inner: Option<InnerConfig>,
     /// Associations at the same time. A full table refuses new peers.
     pub max_associations: usize,
     /// Associations in clear with addresses that have proved nothing, beside all others; 0 for none, as
@@ -102,6 +105,7 @@ impl Default for Config {
             exchange: Arc::new(hedgerow_exchange::Config::default()),
             legs: None,
             forwards: false,
+            inner: None,
             max_associations: 10_000,
             max_unproved_associations: 0,
             max_handshakes: 256,

@@ -17,6 +17,7 @@ use hedgerow_record::{ConnectionId, peek_connection_id};
 
 use crate::association::{Association, Channel, Role, Standing};
 use crate::handshaking::{Entry, Handshaking};
+use crate::inner::{InnerTables, Outer};
 use crate::moving::Owner;
 use crate::peek::{first_epoch, first_record_len};
 use crate::resumption::{ClientSessions, ServerSessions};
@@ -64,6 +65,8 @@ pub struct Endpoint<A: Address, P: CryptoProvider, S, K> {
     pub(crate) by_source: BTreeMap<Source, usize>,
     /// How many associations have a leg.
     pub(crate) legs: usize,
+    /// Inner sessions, and what they travel in.
+    pub(crate) inner: InnerTables<A, P, K>,
     /// How many associations are with addresses that have proved nothing.
     pub(crate) unproved: usize,
     pub(crate) scratch: Vec<u8>,
@@ -74,6 +77,8 @@ pub struct Endpoint<A: Address, P: CryptoProvider, S, K> {
 pub(crate) enum Timer<A> {
     Association(AssociationId),
     Handshake(A),
+    /// A flow of an outer session, which leads to a handshake.
+    Inner(Outer<A>, u16),
 }
 
 /// What may have something to send.
@@ -133,6 +138,7 @@ where
             last_association: 0,
             by_source: BTreeMap::new(),
             legs: 0,
+            inner: InnerTables::new(),
             unproved: 0,
             scratch,
         }
@@ -170,6 +176,11 @@ where
         self.settle();
         self.config.security.check_credentials(credentials)?;
         check_roles(&self.store, credentials)?;
+        if let Some(name) = self.outer_stream_name(address) {
+            // What goes there in clear the gateway could read.
+            let credentials = credentials.ok_or(Error::AddressInUse)?;
+            return self.connect_inner(env, address, &name, credentials);
+        }
         if let Some(&id) = self.by_address.get(&address) {
             let found = self.associations.get(&id);
             match (
@@ -308,6 +319,9 @@ where
         out: &mut [u8],
     ) -> Handled<'a, A> {
         self.settle();
+        if self.has_outer_stream(from) {
+            return self.drive_outer_stream(env, from, datagram);
+        }
         let connection_id_len = self.config.connection_ids.receive_len();
         // MUST (RFC 9146 §3): a record with a connection ID belongs to whom the ID names, wherever
         // it comes from.
@@ -389,6 +403,7 @@ where
             found.limit_messages();
             self.touch(id);
             self.settle();
+            self.limit_inner(id);
         }
     }
 
@@ -411,6 +426,7 @@ where
             match timer {
                 Timer::Association(id) => self.expire_association(env, id),
                 Timer::Handshake(address) => self.expire_handshake(env, address),
+                Timer::Inner(outer, flow) => self.expire_inner(env, outer, flow),
             }
         }
     }

@@ -51,6 +51,13 @@ pub enum Error {
     /// The leg refused.
     #[error(transparent)]
     Leg(#[from] hedgerow_leg::Error),
+    /// There is no outer session for an inner one: the endpoint takes no part in mode `itls`, none is
+    /// established at the address, or it has no extended master secret.
+    #[error("no outer session there that an inner one could travel in")]
+    NoOuterSession,
+    /// The name by which a gateway is to know the peer is too long.
+    #[error("name is longer than a gateway takes")]
+    FlowName,
     /// The exchange refused.
     #[error(transparent)]
     Exchange(#[from] hedgerow_exchange::Error),

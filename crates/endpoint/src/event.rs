@@ -27,6 +27,22 @@ pub enum Event<'a, A> {
         /// Whether a session was resumed that there was before.
         is_resumed: bool,
     },
+    /// An association inside an outer session is established (mode `itls`), for the first time or anew. The
+    /// first request may come before it.
+    InnerEstablished {
+        /// Which one.
+        association: AssociationId,
+        /// Where the gateway is.
+        address: A,
+        /// Who its peer is, end to end.
+        peer: Peer,
+        /// The suite of the inner session.
+        suite: hedgerow_itls::Suite,
+        /// Whether a key that becomes known later leaves recordings shut.
+        has_forward_secrecy: bool,
+        /// Whether a session was resumed that there was before.
+        is_resumed: bool,
+    },
     /// The peer asks for something. It comes once, whatever the network duplicates.
     Request {
         /// The peer's association. One without security is first heard of here.

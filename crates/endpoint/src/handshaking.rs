@@ -7,7 +7,7 @@ use hedgerow_core::{
     ChannelError, ClientCredentials, CryptoProvider, Env, Instant, Received, ServerCredentials,
 };
 use hedgerow_handshake::{
-    Buffers, CachedSession, ClientHandshake, ClientState, ResumableSession, SentTicket,
+    Buffers, CachedSession, ClientHandshake, ClientState, Exporter, ResumableSession, SentTicket,
     ServerHandshake, Session, SessionId, Settings,
 };
 use hedgerow_record::ConnectionId;
@@ -145,7 +145,7 @@ impl<P: CryptoProvider, S: ServerCredentials, K: ClientCredentials> Handshaking<
     }
 
     /// Returns the session of a handshake that is over, and what stays of it.
-    pub(crate) fn into_session(self) -> Option<Over<P::Aead>> {
+    pub(crate) fn into_session(self) -> Option<Over<P>> {
         let established = match self {
             Self::Client { machine, .. } => machine.into_session()?,
             Self::Server(machine) => machine.into_session()?,
@@ -158,13 +158,14 @@ impl<P: CryptoProvider, S: ServerCredentials, K: ClientCredentials> Handshaking<
             session_id: established.session_id,
             is_resumed: established.is_resumed,
             datagram_len: established.datagram_len,
+            exporter: established.exporter,
         })
     }
 }
 
 /// What a handshake ends in.
-pub(crate) struct Over<A> {
-    pub(crate) session: Box<Session<A>>,
+pub(crate) struct Over<P: CryptoProvider> {
+    pub(crate) session: Box<Session<P::Aead>>,
     /// What a server's last flight carries.
     pub(crate) ticket: Option<Box<SentTicket>>,
     /// What a client can resume the session by.
@@ -176,6 +177,8 @@ pub(crate) struct Over<A> {
     pub(crate) is_resumed: bool,
     /// What the flights were packed into, in bytes.
     pub(crate) datagram_len: usize,
+    /// To be dropped once something was exported.
+    pub(crate) exporter: Exporter<P>,
 }
 
 /// Makes buffers of a length that the handshake has asked for.

@@ -235,7 +235,7 @@ impl<A: Address, C: hedgerow_core::Aead, K> Association<A, C, K> {
         };
         is_hop
             && match &self.channel {
-                Channel::NoSec(_) => false,
+                Channel::NoSec(_) | Channel::Inner(_) => false,
                 Channel::Expected => true,
                 Channel::Session(_) => self.peer != Peer::Anonymous,
             }

@@ -27,6 +27,9 @@
 //!
 //! With [`Config::legs`] a session carries streams of bytes beside CoAP: a leg between a gateway and a device, for
 //! TLS connections that end elsewhere (docs/specs/leg.md). A session's plaintexts are told apart by their first octet.
+//! With [`Config::inner`] an endpoint is an end of mode `itls` (docs/specs/itls.md): associations whose messages are sealed for
+//! the far end travel inside the session with a gateway. [`Endpoint::connect_inner`] begins one, and those that
+//! others begin come as any association does.
 //!
 //! A server without security ([`Endpoint::server_without_security`]) is made on purpose and nothing falls back to
 //! it. It makes an association of an address once that has answered a challenge (RFC 9175 §2.3).
@@ -117,6 +120,7 @@ mod error;
 mod event;
 mod forwarding;
 mod handshaking;
+mod inner;
 mod legs;
 mod liveness;
 mod moving;
@@ -139,6 +143,7 @@ pub use connection_id_format::ConnectionIdFormat;
 pub use endpoint::{Endpoint, Handled};
 pub use error::Error;
 pub use event::{AssociationId, Event};
+pub use inner::{InnerConfig, InnerSessions, InnerTimers, OuterStream};
 pub use legs::LegConfig;
 pub use resumption::{ClientSessions, Resumption, ServerSessions};
 pub use security_policy::{ForwardSecrecy, SecurityPolicy};

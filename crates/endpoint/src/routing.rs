@@ -14,6 +14,7 @@ use crate::association::{Channel, Hello, Role};
 use crate::candidate::Candidate;
 use crate::endpoint::Handled;
 use crate::handshaking::{Handshaking, Over, buffers};
+use crate::inner::Outer;
 use crate::moving::Owner;
 use crate::peek::first_epoch;
 use crate::plaintext::Protocol;
@@ -254,6 +255,7 @@ where
             session_id,
             is_resumed,
             datagram_len,
+            exporter,
         } = handshake.into_session()?;
         if let (Some(sessions), Some(cacheable)) = (&mut self.server_sessions, cacheable) {
             sessions.keep(cacheable);
@@ -328,6 +330,7 @@ where
             let credentials = credentials.clone();
             self.client_sessions.keep(from, credentials, resumable);
         }
+        self.open_outer(id, &exporter);
         self.touch(id);
         Some(Event::Established {
             association: id,
@@ -430,6 +433,8 @@ where
                 Some(self.count_drop(from, reason))
             }
             Some(ChannelEvent::Closed) => {
+                // Whatever the gateway says, what is inside was cut off.
+                self.end_outer(Outer::Association(id));
                 self.remove(id);
                 Some(Event::Closed { association: id })
             }
@@ -447,11 +452,15 @@ where
         &'a mut self,
         env: &mut Env<'_>,
         id: AssociationId,
-        plaintext: &'a [u8],
+        plaintext: &'a mut [u8],
     ) -> Option<Event<'a, A>> {
         match Protocol::of(plaintext) {
             Protocol::Leg if self.config.legs.is_some() => self.handle_segment(env, id, plaintext),
             Protocol::Itls if self.config.forwards => self.hand_out(env, id, plaintext),
+            Protocol::Itls if self.config.inner.is_some() => {
+                let address = self.associations.get(&id)?.address;
+                self.handle_routed(env, Outer::Association(id), address, plaintext)
+            }
             Protocol::Coap | Protocol::Leg | Protocol::Itls | Protocol::Unknown => {
                 self.handle_message(env, id, plaintext)
             }

@@ -155,6 +155,25 @@ impl SecurityPolicy {
         }
     }
 
+    /// Says whether credentials may begin an inner session, which is end to end whatever this end's other
+    /// associations are for.
+    pub(crate) fn check_inner<K: ClientCredentials>(&self, credentials: &K) -> Result<(), Misuse> {
+        let shown = credentials.pre_shared_key().ok_or(Misuse::NotOffered)?;
+        let (given, wanted) = (shown.psk.purpose(), KeyPurpose::EndToEnd);
+        if given != wanted {
+            return Err(Misuse::KeyPurpose { given, wanted });
+        }
+        let peer = Peer::of_psk(shown.psk, shown.peer);
+        let least = self
+            .least_of(&self.servers, peer)
+            .max(SecurityMode::MultiKey);
+        let mode = peer.security_mode();
+        match mode >= least {
+            true => Ok(()),
+            false => Err(Misuse::ForbiddenMode { mode, least }),
+        }
+    }
+
     const fn wrong_purpose(&self, given: KeyPurpose) -> Misuse {
         Misuse::KeyPurpose {
             given,

@@ -14,6 +14,7 @@ use hedgerow_record::ConnectionId;
 use crate::association::{Association, Channel, Role};
 use crate::endpoint::{Handled, Speaker, Timer};
 use crate::handshaking::{Buffer, Entry, Handshaking, buffers, resuming_buffers};
+use crate::inner::Outer;
 use crate::liveness::Liveness;
 use crate::moving::Owner;
 use crate::security_policy::Permitted;
@@ -124,7 +125,9 @@ where
     ) {
         let exchange = match channel {
             Channel::NoSec(_) => Arc::clone(&self.clear_exchange),
-            Channel::Expected | Channel::Session(_) => Arc::clone(&self.config.exchange),
+            Channel::Expected | Channel::Session(_) | Channel::Inner(_) => {
+                Arc::clone(&self.config.exchange)
+            }
         };
         let mut association = Association {
             address,
@@ -148,17 +151,23 @@ where
         association.limit_messages();
         self.claim_connection_id(association.connection_id(), Owner::Association(id));
         self.count_source(&association.role, address, 1);
+        // The address is the gateway's, and belongs to the association with it.
+        let is_inner = matches!(association.channel, Channel::Inner(_));
         self.associations.insert(id, Box::new(association));
-        self.by_address.insert(address, id);
+        if !is_inner {
+            self.by_address.insert(address, id);
+        }
         self.touch(id);
         self.settle();
     }
 
     /// Takes an association out, with what is left to tell its peer.
     pub(crate) fn remove(&mut self, id: AssociationId) {
+        self.part_inside(id);
         let Some(mut found) = self.forget(id) else {
             return;
         };
+        self.part_inner(&mut found);
         if let Channel::Session(session) = &mut found.channel {
             session.close();
             // A last flight may be due before the close_notify.
@@ -193,6 +202,10 @@ where
             .is_some_and(|entry| entry.handshake.association() == Some(id));
         if is_own {
             self.take_handshake(found.address);
+        }
+        match &found.channel {
+            Channel::Inner(inner) => self.forget_flows(id, inner, found.address),
+            _ => self.end_outer(Outer::Association(id)),
         }
         Some(found)
     }

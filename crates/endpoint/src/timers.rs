@@ -137,6 +137,9 @@ where
     ) -> Option<(A, usize)> {
         let found = self.associations.get_mut(&id)?;
         found.is_queued = false;
+        if matches!(found.channel, Channel::Inner(_)) {
+            return self.transmit_inner(env, id, out);
+        }
         let address = found.address;
         let probe = match found.poll_probe(env, out) {
             Ok(probe) => probe,
@@ -195,4 +198,4 @@ where
 }
 
 /// How long a handshake for new keys isn't tried again.
-const RENEWAL_PAUSE: Duration = Duration::from_secs(60);
+pub(crate) const RENEWAL_PAUSE: Duration = Duration::from_secs(60);

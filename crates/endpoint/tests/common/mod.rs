@@ -99,6 +99,19 @@ impl Known {
         Self(Arc::new(entries.collect()), Arc::default())
     }
 
+    /// The same keys, of which nobody between the ends has any, beside those of hops.
+    pub fn with_end_to_end(hops: &[(&[u8], &[u8])], ends: &[(&[u8], &[u8])]) -> Self {
+        let hops = hops.iter().map(|(identity, psk)| {
+            let psk = Psk::new(psk).unwrap();
+            (identity.to_vec(), psk)
+        });
+        let ends = ends.iter().map(|(identity, psk)| {
+            let psk = Psk::new(psk).unwrap().into_end_to_end().unwrap();
+            (identity.to_vec(), psk)
+        });
+        Self(Arc::new(hops.chain(ends).collect()), Arc::default())
+    }
+
     /// Knows nobody from now on.
     pub fn forget_all(&self) {
         self.1.store(true, Ordering::Relaxed);
@@ -176,7 +189,9 @@ where
 
     fn note(&mut self, event: &Event<'_, Place>) {
         match event {
-            Event::Established { peer, .. } => self.established.push(*peer),
+            Event::Established { peer, .. } | Event::InnerEstablished { peer, .. } => {
+                self.established.push(*peer);
+            }
             Event::RequestFailed { error, .. } => self.failures.push(*error),
             Event::Failed { error, .. } => self.failed.push(*error),
             Event::HandshakeFailed { error, .. } => self.handshakes_failed.push(*error),
@@ -224,7 +239,9 @@ where
                         .insert((association, request), (message.code(), body));
                     assert!(before.is_none(), "a response came twice");
                 }
-                Some(Event::Established { peer, .. }) => self.established.push(peer),
+                Some(Event::Established { peer, .. } | Event::InnerEstablished { peer, .. }) => {
+                    self.established.push(peer);
+                }
                 Some(Event::Closed { .. }) => self.closed += 1,
                 Some(Event::AddressMoved { from, to, .. }) => self.moves.push((from.0, to.0)),
                 Some(Event::Dropped { reason, .. }) => noted = Some(reason),

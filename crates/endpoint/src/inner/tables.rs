@@ -1,0 +1,405 @@
+//! Outer sessions that come and go, and the associations inside.
+
+use alloc::vec::Vec;
+
+use hedgerow_core::{
+    ChannelError, ClientCredentials, CryptoProvider, Env, Instant, Peer, PeerFault,
+    ServerCredentials,
+};
+use hedgerow_handshake::Exporter;
+use hedgerow_itls::{CloseReason, Envelope, OUTER_BINDING_LABEL, OUTER_BINDING_LEN, OuterBinding};
+
+use super::channel::{InnerChannel, InnerState};
+use super::{Flow, InnerSessions, Kept, Outer, OuterSession, OuterStream};
+use crate::association::{Association, Channel, Role};
+use crate::endpoint::Timer;
+use crate::security_policy::check_roles;
+use crate::{Address, AssociationId, Endpoint, Error, Event};
+
+impl<A, P, S, K> Endpoint<A, P, S, K>
+where
+    A: Address,
+    P: CryptoProvider + Clone,
+    S: ServerCredentials + Clone,
+    K: ClientCredentials + Clone,
+{
+    /// Has datagrams to and from `address` be messages of an outer session that something else protects,
+    /// such as TLS. [`connect`](Self::connect) begins inner sessions there from now on. One that was there before has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoOuterSession`] if the endpoint takes no part in mode `itls`.
+    pub fn open_outer_stream(&mut self, address: A, stream: OuterStream) -> Result<(), Error> {
+        self.settle();
+        if self.config.inner.is_none() {
+            return Err(Error::NoOuterSession);
+        }
+        self.end_outer(Outer::Stream(address));
+        let session = OuterSession {
+            binding: stream.binding,
+            name: stream.name,
+            max_len: stream.max_message_len,
+            last_flow: 0,
+        };
+        self.inner.outers.insert(Outer::Stream(address), session);
+        Ok(())
+    }
+
+    /// Takes note that an outer session of [`open_outer_stream`](Self::open_outer_stream) has ended, in order or
+    /// not. What is inside was cut off: its associations end with [`PeerFault::Truncated`], and can be
+    /// resumed over another one.
+    pub fn end_outer_stream(&mut self, address: A) {
+        self.settle();
+        self.end_outer(Outer::Stream(address));
+    }
+
+    /// Returns the number of flows of all outer sessions.
+    pub fn inner_flows(&self) -> usize {
+        self.inner.flows.len()
+    }
+
+    /// Returns the number of inner sessions that this end can resume over another outer session.
+    pub const fn resumable_inner_sessions(&self) -> usize {
+        self.inner.kept.len()
+    }
+
+    /// Takes out what can be resumed, for another endpoint of the same clock.
+    pub fn take_inner_sessions(&mut self) -> InnerSessions<K> {
+        self.settle();
+        InnerSessions(core::mem::take(&mut self.inner.kept))
+    }
+
+    /// Has sessions be resumed that were [taken](Self::take_inner_sessions) from another endpoint, as many as
+    /// there is room for.
+    pub fn give_inner_sessions(&mut self, sessions: InnerSessions<K>) {
+        let max = self.config.inner.map_or(0, |config| config.max_resumable);
+        let room = max.saturating_sub(self.inner.kept.len());
+        self.inner.kept.extend(sessions.0.into_iter().take(room));
+    }
+
+    /// Has inner sessions travel in an association's session, which is new. Those in the one before have
+    /// ended with it.
+    pub(crate) fn open_outer(&mut self, id: AssociationId, exporter: &Exporter<P>) {
+        let outer = Outer::Association(id);
+        self.end_outer(outer);
+        if self.config.inner.is_none() {
+            return;
+        }
+        let mut exported = [0; OUTER_BINDING_LEN];
+        // MUST (RFC 7627 §5.4): without the extended master secret there is nothing to bind to, and no
+        // inner session.
+        if exporter
+            .export(OUTER_BINDING_LABEL, None, &mut exported)
+            .is_ok()
+        {
+            let session = OuterSession {
+                binding: OuterBinding::new(exported),
+                name: Vec::new(),
+                max_len: 0,
+                last_flow: 0,
+            };
+            self.inner.outers.insert(outer, session);
+        }
+    }
+
+    /// Forgets an outer session. Whoever ended it, and however: what is inside was cut off.
+    pub(crate) fn end_outer(&mut self, outer: Outer<A>) {
+        if self.inner.outers.remove(&outer).is_none() {
+            return;
+        }
+        let flows: Vec<_> = self.inner.flows_of(outer).map(|(flow, _)| flow).collect();
+        for flow in flows {
+            self.cut_off(outer, flow, PeerFault::Truncated.into());
+        }
+    }
+
+    /// Ends what a flow leads to, without a word to anybody.
+    pub(crate) fn cut_off(&mut self, outer: Outer<A>, flow: u16, error: ChannelError) {
+        match self.take_flow(outer, flow) {
+            Some(Flow::Initiating(initiating)) => {
+                let id = initiating.association;
+                // A handshake beside a session that goes on is no loss.
+                let is_open = self
+                    .associations
+                    .get(&id)
+                    .is_some_and(|found| found.is_open());
+                if !is_open {
+                    self.fail_inner(id, error);
+                }
+            }
+            Some(Flow::Open(id)) => self.fail_inner(id, error),
+            Some(Flow::HalfOpen(_)) | None => {}
+        }
+    }
+
+    /// Takes a flow out, with its timer.
+    pub(super) fn take_flow(&mut self, outer: Outer<A>, flow: u16) -> Option<Flow<P>> {
+        let taken = self.inner.flows.remove(&(outer, flow))?;
+        if let Some(at) = taken.due_at() {
+            let timer = Timer::Inner(outer, flow);
+            self.timers.remove(&(at, timer));
+        }
+        Some(taken)
+    }
+
+    /// Enters a flow, with its timer.
+    pub(super) fn enter_flow(&mut self, outer: Outer<A>, number: u16, flow: Flow<P>) {
+        if let Some(at) = flow.due_at() {
+            let timer = Timer::Inner(outer, number);
+            self.timers.insert((at, timer));
+        }
+        self.inner.flows.insert((outer, number), flow);
+    }
+
+    /// Ends an association inside an outer session, and keeps what it can be resumed by if nothing but the
+    /// way to its peer was lost.
+    pub(crate) fn fail_inner(&mut self, id: AssociationId, error: ChannelError) {
+        let Some(found) = self.forget(id) else {
+            return;
+        };
+        let association = *found;
+        let address = association.address;
+        if error == PeerFault::Truncated.into() {
+            self.keep_inner(association);
+        }
+        self.push_event(Event::Failed {
+            association: id,
+            address,
+            error,
+        });
+    }
+
+    /// Closes an association inside an outer session in order, as far as it came about.
+    pub(crate) fn part_inner(&mut self, association: &mut Association<A, P::Aead, K>) {
+        let address = association.address;
+        let Channel::Inner(inner) = &mut association.channel else {
+            return;
+        };
+        let (outer, flow) = (inner.outer(address), inner.flow);
+        if let InnerState::Open { envelope, .. } = &mut inner.state {
+            let mut alert = [0; 64];
+            let sealed = super::seal_routed(envelope, flow, Envelope::close, &mut alert);
+            if let Ok(len) = sealed {
+                self.push_routed(outer, alert.get(..len).unwrap_or_default());
+            }
+        }
+        self.push_close(outer, flow, CloseReason::Done);
+    }
+
+    /// Closes in order what is inside an association's session, before that is closed.
+    pub(crate) fn part_inside(&mut self, hop: AssociationId) {
+        let flows = self.inner.flows_of(Outer::Association(hop));
+        let inside: Vec<_> = flows
+            .filter_map(|(_, flow)| match flow {
+                Flow::Open(id) => Some(*id),
+                Flow::Initiating(initiating) => Some(initiating.association),
+                Flow::HalfOpen(_) => None,
+            })
+            .collect();
+        for id in inside {
+            if self.associations.contains_key(&id) {
+                self.remove(id);
+                self.push_event(Event::Closed { association: id });
+            }
+        }
+    }
+
+    /// Takes the flows of an association out.
+    pub(crate) fn forget_flows(&mut self, id: AssociationId, inner: &InnerChannel<P::Aead>, at: A) {
+        let outer = inner.outer(at);
+        let is_its = |flow: &Flow<P>| match flow {
+            Flow::Initiating(initiating) => initiating.association == id,
+            Flow::Open(association) => *association == id,
+            Flow::HalfOpen(_) => false,
+        };
+        let flows = self.inner.flows_of(outer);
+        let flows: Vec<_> = flows
+            .filter(|(_, flow)| is_its(flow))
+            .map(|(number, _)| number)
+            .collect();
+        for flow in flows {
+            self.take_flow(outer, flow);
+        }
+    }
+
+    fn keep_inner(&mut self, association: Association<A, P::Aead, K>) {
+        let Some(config) = &self.config.inner else {
+            return;
+        };
+        let (Channel::Inner(inner), role) = (association.channel, association.role) else {
+            return;
+        };
+        let InnerState::Open { envelope, .. } = inner.state else {
+            return;
+        };
+        if config.max_resumable == 0 {
+            return;
+        }
+        let kept = &mut self.inner.kept;
+        if kept.len() >= config.max_resumable {
+            let oldest = kept.iter().enumerate().min_by_key(|(_, it)| it.vouched_at);
+            if let Some(oldest) = oldest.map(|(index, _)| index) {
+                kept.swap_remove(oldest);
+            }
+        }
+        let begun_with = match role {
+            Role::Client(Some(credentials)) => Some((credentials, inner.name)),
+            Role::Client(None) | Role::Server => None,
+        };
+        kept.push(Kept {
+            begun_with,
+            vouched_at: inner.vouched_at,
+            resumption: envelope.into_resumption(),
+        });
+    }
+
+    /// Returns the outer session there is with an address.
+    pub(super) fn outer_at(&self, address: A) -> Option<Outer<A>> {
+        let stream = Outer::Stream(address);
+        if self.inner.outers.contains_key(&stream) {
+            return Some(stream);
+        }
+        let hop = Outer::Association(*self.by_address.get(&address)?);
+        self.inner.outers.contains_key(&hop).then_some(hop)
+    }
+
+    /// Returns the binding of an outer session and the longest message that it carries now, in bytes.
+    pub(super) fn outer_session(&self, outer: Outer<A>) -> Option<(OuterBinding, usize)> {
+        let session = self.inner.outers.get(&outer)?;
+        let max_len = match outer {
+            Outer::Stream(_) => session.max_len,
+            Outer::Association(id) => self.associations.get(&id)?.max_plaintext_len(),
+        };
+        Some((session.binding, max_len))
+    }
+
+    /// Has messages fit an outer session again whose path carries less than before.
+    pub(crate) fn limit_inner(&mut self, hop: AssociationId) {
+        let outer = Outer::Association(hop);
+        let Some((_, max_len)) = self.outer_session(outer) else {
+            return;
+        };
+        let inside: Vec<_> = self
+            .inner
+            .flows_of(outer)
+            .filter_map(|(_, flow)| match flow {
+                Flow::Open(id) => Some(*id),
+                _ => None,
+            })
+            .collect();
+        for id in inside {
+            self.limit_one(id, max_len);
+        }
+    }
+
+    /// Has one association's messages fit, together with the routing header, so many bytes.
+    pub(super) fn limit_one(&mut self, id: AssociationId, len: usize) {
+        let Some(found) = self.associations.get_mut(&id) else {
+            return;
+        };
+        if let Channel::Inner(inner) = &mut found.channel {
+            inner.max_len = inner.max_len.min(len);
+        }
+        found.limit_messages();
+        self.touch(id);
+        self.settle();
+    }
+
+    /// Returns the association inside the outer session at `address` whose peer the gateway knows as `name`,
+    /// begun now if there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect); [`Error::NoOuterSession`] if there is none at the address or it has
+    /// no extended master secret, [`Misuse::KeyPurpose`](hedgerow_core::Misuse::KeyPurpose) for credentials that the gateway may have, and
+    /// [`Misuse::KeyInBothRoles`](hedgerow_core::Misuse::KeyInBothRoles) for a key by which others come in here.
+    pub fn connect_inner(
+        &mut self,
+        env: &mut Env<'_>,
+        address: A,
+        name: &[u8],
+        credentials: &K,
+    ) -> Result<AssociationId, Error> {
+        self.settle();
+        let config = self.config.inner.ok_or(Error::NoOuterSession)?;
+        let outer = self.outer_at(address).ok_or(Error::NoOuterSession)?;
+        self.config.security.check_inner(credentials)?;
+        check_roles(&self.store, Some(credentials))?;
+        for (_, flow) in self.inner.flows_of(outer) {
+            let id = match flow {
+                Flow::Open(id) => *id,
+                Flow::Initiating(initiating) => initiating.association,
+                Flow::HalfOpen(_) => continue,
+            };
+            let Some(found) = self.associations.get(&id) else {
+                continue;
+            };
+            let (Channel::Inner(inner), Role::Client(Some(known))) = (&found.channel, &found.role)
+            else {
+                continue;
+            };
+            if inner.name == name {
+                return match known.is_same(credentials) {
+                    true => Ok(id),
+                    false => Err(Error::AddressInUse),
+                };
+            }
+        }
+        let max = self.config.max_associations;
+        if self.proved_associations() >= max {
+            return Err(Error::TooManyAssociations { max });
+        }
+        let max = config.max_flows;
+        if self.inner.flows.len() >= max {
+            return Err(Error::TooManyHandshakes { max });
+        }
+        let id = AssociationId(self.last_association.saturating_add(1));
+        let kept = self.take_kept(env, name, credentials);
+        let (flow, vouched_at) = self.begin_inner(env, id, outer, name, credentials, kept)?;
+        self.last_association = id.0;
+        let (_, max_len) = self.outer_session(outer).ok_or(Error::NoOuterSession)?;
+        let channel = InnerChannel {
+            hop: match outer {
+                Outer::Association(hop) => Some(hop),
+                Outer::Stream(_) => None,
+            },
+            flow,
+            max_len,
+            name: name.to_vec(),
+            vouched_at,
+            state: InnerState::Expected,
+        };
+        let channel = Channel::Inner(channel.into());
+        let role = Role::Client(Some(credentials.clone()));
+        self.add_association(env, id, address, role, channel, Peer::Anonymous);
+        Ok(id)
+    }
+
+    /// Takes out what a session can be resumed by that was begun so.
+    fn take_kept(&mut self, env: &Env<'_>, name: &[u8], credentials: &K) -> Option<Kept<K>> {
+        let kept = &mut self.inner.kept;
+        kept.retain(|kept| env.now < kept.ends_at());
+        let index = kept.iter().position(|kept| {
+            let begun_with = kept.begun_with.as_ref();
+            begun_with.is_some_and(|(known, with)| with == name && known.is_same(credentials))
+        })?;
+        Some(kept.swap_remove(index))
+    }
+
+    /// Returns whom `connect` asks for at an address, if an outer session is carried there.
+    pub(crate) fn outer_stream_name(&self, address: A) -> Option<Vec<u8>> {
+        let session = self.inner.outers.get(&Outer::Stream(address))?;
+        Some(session.name.clone())
+    }
+}
+
+impl<P: CryptoProvider> Flow<P> {
+    /// Returns when something is due.
+    const fn due_at(&self) -> Option<Instant> {
+        match self {
+            Self::Initiating(initiating) => Some(initiating.next_at),
+            Self::HalfOpen(unconfirmed) => Some(unconfirmed.until),
+            Self::Open(_) => None,
+        }
+    }
+}
