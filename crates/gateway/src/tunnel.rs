@@ -292,6 +292,11 @@ async fn up(
             let payload = match decoder.next_event(&mut bytes) {
                 Ok(None) => break,
                 Ok(Some(TunnelEvent::UdpPayload(payload))) => payload,
+                Ok(Some(TunnelEvent::Probing(_))) => {
+                    // What wasn't asked for.
+                    to.count(|traffic| &mut traffic.unknown_context);
+                    continue;
+                }
                 Ok(Some(TunnelEvent::Dropped(reason))) => {
                     to.count(|traffic| match reason {
                         TunnelDrop::UnknownContext => &mut traffic.unknown_context,

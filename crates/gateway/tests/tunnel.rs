@@ -110,7 +110,7 @@ impl<S: AsyncRead + AsyncWrite> Client<S> {
             let event = self.decoder.next_event(&mut bytes).unwrap();
             let payload = match event {
                 Some(TunnelEvent::UdpPayload(payload)) => Some(payload.to_vec()),
-                Some(TunnelEvent::Dropped(reason)) => panic!("{reason:?}"),
+                Some(other) => panic!("{other:?}"),
                 None => None,
             };
             self.unread = bytes.to_vec();

@@ -24,6 +24,8 @@
 //! `docs/specs/tunnel.md`): [`ConnectUdpRequest::decide`] says which tunnel is asked for,
 //! [`TunnelForm::to_response`] and [`TunnelRefusal::to_response`] what the client gets, and
 //! [`TunnelDecoder`] and [`encode_udp_capsule`] turn its stream into UDP payloads and back.
+//! In the mode `auto` (docs/specs/auto.md) [`CarrierSelector`] says on which of two carriers each datagram of a
+//! tunnel goes, [`CarrierMessage`] is what both carry, and [`UdpCarrierOffer`] how a client learns of the second.
 //! And two that aren't about HTTP: in the mode `translate` (docs/specs/translate.md) [`Translator`] rewrites
 //! the headers of DTLS records between an Internet end's TCP connection and a device's datagrams; and where a device
 //! adapts itself to TLS clients as they are (docs/specs/translate-device.md), [`StreamRoutes`] says which one is meant.
@@ -79,6 +81,8 @@
 
 mod accept;
 mod capsule;
+mod carrier_message;
+mod carrier_selector;
 mod coap_request;
 mod coap_response;
 mod connect_udp;
@@ -91,6 +95,7 @@ mod itls;
 mod media_type;
 mod methods;
 mod percent;
+mod probe_history;
 mod problem;
 mod request;
 mod response;
@@ -99,10 +104,18 @@ mod target;
 mod target_error;
 mod translator;
 mod tunnel_refusal;
+mod udp_carrier_offer;
 mod udp_tunnel;
 mod varint;
 
 pub use capsule::{Capsule, CapsuleDecoder, CapsuleEncodeError, CapsuleType, TruncatedCapsule};
+pub use carrier_message::{
+    CarrierMessage, CarrierMessageError, MAX_UDP_CARRIER_MESSAGE_LEN, MAX_UDP_CARRIER_PAYLOAD_LEN,
+    MIN_PROBE_LEN, ProbeNumber, encode_echo, encode_probe, encode_udp_payload,
+};
+pub use carrier_selector::{
+    CarrierChoice, CarrierKind, CarrierRole, CarrierSelector, CarrierState,
+};
 pub use coap_request::{CoapRequest, IfMatch};
 pub use coap_response::CoapResponse;
 pub use connect_udp::{
@@ -128,6 +141,10 @@ pub use target::{DEVICES_PREFIX, HC_PREFIX, Target};
 pub use target_error::TargetError;
 pub use translator::{NotPermitted, Opening, ToDevice, Translator};
 pub use tunnel_refusal::TunnelRefusal;
+pub use udp_carrier_offer::{
+    UDP_CARRIER, UDP_CARRIER_IDENTITY_LEN, UDP_CARRIER_KEY_LEN, UdpCarrierOffer,
+    asks_for_udp_carrier,
+};
 pub use udp_tunnel::{
     ContextId, MAX_UDP_CAPSULE_OVERHEAD, MAX_UDP_PAYLOAD_LEN, TunnelDecoder, TunnelDrop,
     TunnelEvent, TunnelFault, encode_datagram_capsule, encode_udp_capsule,

@@ -1,6 +1,7 @@
 //! What a UDP tunnel's stream carries, RFC 9298 §4 and §5.
 
 use crate::capsule::{Capsule, CapsuleDecoder, CapsuleEncodeError, CapsuleType, to_u64};
+use crate::carrier_message::CarrierMessage;
 use crate::{capsule, varint};
 
 /// The longest UDP payload, in bytes (RFC 9298 §5).
@@ -11,14 +12,18 @@ pub const MAX_UDP_CAPSULE_OVERHEAD: usize = 1 + 4 + 1;
 
 /// Says what an HTTP Datagram of a tunnel means (RFC 9298 §4), at most 2^62 - 1.
 ///
-/// Even ones are the client's to allocate, odd ones the proxy's. None but
-/// [`UDP_PAYLOAD`](Self::UDP_PAYLOAD) has a meaning yet; answers of a group's members will want one.
+/// Even ones are the client's to allocate, odd ones the proxy's. [`UDP_PAYLOAD`](Self::UDP_PAYLOAD)
+/// has a meaning everywhere; answers of a group's members will want one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ContextId(pub u64);
 
 impl ContextId {
     /// One UDP payload, as it is.
     pub const UDP_PAYLOAD: Self = Self(0);
+    /// A probe of the mode `auto`, where its client has asked for one (`docs/specs/auto.md`).
+    pub const PROBE: Self = Self(2);
+    /// The answer to one.
+    pub const ECHO: Self = Self(4);
 }
 
 /// What comes out of a tunnel's stream.
@@ -26,6 +31,8 @@ impl ContextId {
 pub enum TunnelEvent<'d> {
     /// A UDP payload, which may be empty.
     UdpPayload(&'d [u8]),
+    /// A probe or an echo, from a decoder [`with_probes`](TunnelDecoder::with_probes) alone.
+    Probing(CarrierMessage<'d>),
     /// Something that isn't passed on. The stream goes on behind it.
     Dropped(TunnelDrop),
 }
@@ -40,11 +47,18 @@ pub enum TunnelDrop {
     UnknownContext,
     /// A UDP payload that is longer than is kept, though it could be one.
     TooLong,
+    /// A probe or an echo that is too short or too long to be one.
+    MalformedProbe,
 }
 
 impl TunnelDrop {
     /// Every reason.
-    pub const ALL: [Self; 3] = [Self::UnknownCapsule, Self::UnknownContext, Self::TooLong];
+    pub const ALL: [Self; 4] = [
+        Self::UnknownCapsule,
+        Self::UnknownContext,
+        Self::TooLong,
+        Self::MalformedProbe,
+    ];
 
     /// Returns the name that logs and counters have for it.
     pub const fn name(self) -> &'static str {
@@ -52,6 +66,7 @@ impl TunnelDrop {
             Self::UnknownCapsule => "unknown_capsule",
             Self::UnknownContext => "unknown_context",
             Self::TooLong => "too_long",
+            Self::MalformedProbe => "malformed_probe",
         }
     }
 }
@@ -76,6 +91,7 @@ pub enum TunnelFault {
 pub struct TunnelDecoder {
     capsules: CapsuleDecoder,
     max_payload: usize,
+    has_probes: bool,
 }
 
 impl TunnelDecoder {
@@ -87,7 +103,15 @@ impl TunnelDecoder {
         Self {
             capsules: CapsuleDecoder::new(max_value),
             max_payload,
+            has_probes: false,
         }
+    }
+
+    /// Takes probes and echoes too, as the client of a tunnel in mode `auto` has asked for them.
+    #[must_use]
+    pub const fn with_probes(mut self) -> Self {
+        self.has_probes = true;
+        self
     }
 
     /// Takes bytes from the front of `bytes` up to the next event, and returns it; `None` once all
@@ -114,6 +138,15 @@ impl TunnelDecoder {
         let (context, payload) = varint::decode(value).ok_or(TunnelFault::ContextIdMissing)?;
         let id_len = to_u64(value.len().saturating_sub(payload.len()));
         let payload_len = len.saturating_sub(id_len);
+        if self.has_probes
+            && let Some(message) = probing(ContextId(context), payload)
+        {
+            // One that is longer than is kept is longer than a probe can be.
+            let message = message.filter(|_| to_u64(payload.len()) == payload_len);
+            let event = message.map(TunnelEvent::Probing);
+            let dropped = TunnelEvent::Dropped(TunnelDrop::MalformedProbe);
+            return Ok(Some(event.unwrap_or(dropped)));
+        }
         // RFC 9298 §5: a datagram of an unknown context is dropped.
         if ContextId(context) != ContextId::UDP_PAYLOAD {
             return Ok(Some(TunnelEvent::Dropped(TunnelDrop::UnknownContext)));
@@ -174,6 +207,12 @@ pub fn encode_datagram_capsule(
         len,
         needed: needed(value_len),
     })
+}
+
+/// Reads a probe or an echo; `None` inside for one that is neither, and outside for other contexts.
+fn probing(context: ContextId, payload: &[u8]) -> Option<Option<CarrierMessage<'_>>> {
+    matches!(context, ContextId::PROBE | ContextId::ECHO)
+        .then(|| CarrierMessage::of(context, payload).ok())
 }
 
 /// Writes a DATAGRAM capsule whose value has `value_len` bytes; `None` without room.

@@ -75,6 +75,7 @@ fn read<'s>(
                 Ok(Some(TunnelEvent::Dropped(reason))) => {
                     events.push(format!("dropped {}", reason.name()));
                 }
+                Ok(Some(TunnelEvent::Probing(message))) => panic!("not asked for: {message:?}"),
                 Ok(None) => break,
                 Err(TunnelFault::ContextIdMissing) => return (events, "malformed"),
                 Err(TunnelFault::PayloadTooLong) => return (events, "abort"),
@@ -191,7 +192,13 @@ fn streams_are_read_as_the_second_reader_reads_them() {
 #[test]
 fn every_reason_has_a_name_of_its_own() {
     let names = TunnelDrop::ALL.map(TunnelDrop::name);
-    assert_eq!(names, ["unknown_capsule", "unknown_context", "too_long"]);
+    let expected = [
+        "unknown_capsule",
+        "unknown_context",
+        "too_long",
+        "malformed_probe",
+    ];
+    assert_eq!(names, expected);
 }
 
 fn config() -> ProptestConfig {

@@ -1,8 +1,8 @@
 //! Capsules and UDP payloads of a tunnel, `hedgerow-proxy`.
 
 use hedgerow_proxy::{
-    MAX_UDP_CAPSULE_OVERHEAD, MAX_UDP_PAYLOAD_LEN, TunnelDecoder, TunnelEvent, TunnelFault,
-    encode_udp_capsule,
+    CarrierMessage, MAX_UDP_CAPSULE_OVERHEAD, MAX_UDP_CARRIER_MESSAGE_LEN, MAX_UDP_PAYLOAD_LEN,
+    TunnelDecoder, TunnelEvent, TunnelFault, encode_echo, encode_udp_capsule,
 };
 
 /// Reads a tunnel's stream as a whole and cut into pieces: the same comes out. The first byte says how
@@ -36,7 +36,7 @@ struct Read {
 }
 
 fn read<'s>(pieces: impl Iterator<Item = &'s [u8]>, kept: usize) -> Read {
-    let mut decoder = TunnelDecoder::new(kept);
+    let mut decoder = TunnelDecoder::new(kept).with_probes();
     let (mut payloads, mut drops) = (Vec::new(), 0);
     for mut piece in pieces {
         loop {
@@ -44,6 +44,13 @@ fn read<'s>(pieces: impl Iterator<Item = &'s [u8]>, kept: usize) -> Read {
                 Ok(Some(TunnelEvent::UdpPayload(payload))) => {
                     assert!(payload.len() <= MAX_UDP_PAYLOAD_LEN);
                     payloads.push(payload.to_vec());
+                }
+                Ok(Some(TunnelEvent::Probing(message))) => {
+                    if let CarrierMessage::Probe(probe) = message {
+                        let mut echo = [0; MAX_UDP_CARRIER_MESSAGE_LEN];
+                        assert!(encode_echo(probe, &mut echo).is_some(), "an echo has room");
+                    }
+                    drops += 1;
                 }
                 Ok(Some(TunnelEvent::Dropped(_))) => drops += 1,
                 Ok(None) => break,

@@ -73,6 +73,8 @@ async fn read(
                         _ => incoming.count_not_passed_on(),
                     }
                 }
+                // What wasn't asked for.
+                Ok(Some(TunnelEvent::Probing(_))) => incoming.count_not_passed_on(),
                 Ok(None) => break,
                 Err(error) => {
                     debug!(%error, "tunnel is malformed");
