@@ -31,6 +31,9 @@
 //! the far end travel inside the session with a gateway. [`Endpoint::connect_inner`] begins one, and those that
 //! others begin come as any association does.
 //!
+//! Beside a tunnel a UDP carrier is a DTLS session for messages of others (mode `auto`, docs/specs/auto.md):
+//! [`UdpCarrierClient`], and [`UdpCarrierServer`] for all of a gateway's.
+//!
 //! A server without security ([`Endpoint::server_without_security`]) is made on purpose and nothing falls back to
 //! it. It makes an association of an address once that has answered a challenge (RFC 9175 §2.3).
 //!
@@ -136,6 +139,7 @@ mod tables;
 mod timers;
 mod tls_connection;
 mod translated_stream;
+mod udp_carrier;
 
 pub use address::Address;
 pub use config::{Config, ConnectionIds};
@@ -151,3 +155,7 @@ pub use source::Source;
 pub use stream_connection::{StreamConfig, StreamConnection, StreamEvent};
 pub use tls_connection::{TlsConnection, TlsEvent};
 pub use translated_stream::{TranslateError, TranslatedEvent, TranslatedStream};
+pub use udp_carrier::{
+    UdpCarrierClient, UdpCarrierHandled, UdpCarrierId, UdpCarrierReceived, UdpCarrierServer,
+    UdpCarrierServerEvent,
+};

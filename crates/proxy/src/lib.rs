@@ -24,8 +24,8 @@
 //! `docs/specs/tunnel.md`): [`ConnectUdpRequest::decide`] says which tunnel is asked for,
 //! [`TunnelForm::to_response`] and [`TunnelRefusal::to_response`] what the client gets, and
 //! [`TunnelDecoder`] and [`encode_udp_capsule`] turn its stream into UDP payloads and back.
-//! In the mode `auto` (docs/specs/auto.md) [`CarrierSelector`] says on which of two carriers each datagram of a
-//! tunnel goes, [`CarrierMessage`] is what both carry, and [`UdpCarrierOffer`] how a client learns of the second.
+//! In the mode `auto` (docs/specs/auto.md) [`TunnelCarriers`] is one end of a tunnel with two carriers, [`CarrierSelector`] says
+//! on which of them each datagram goes, [`CarrierMessage`] is what both carry, and [`UdpCarrierOffer`] how a client learns of the second.
 //! And two that aren't about HTTP: in the mode `translate` (docs/specs/translate.md) [`Translator`] rewrites
 //! the headers of DTLS records between an Internet end's TCP connection and a device's datagrams; and where a device
 //! adapts itself to TLS clients as they are (docs/specs/translate-device.md), [`StreamRoutes`] says which one is meant.
@@ -103,6 +103,7 @@ mod stream_routing;
 mod target;
 mod target_error;
 mod translator;
+mod tunnel_carriers;
 mod tunnel_refusal;
 mod udp_carrier_offer;
 mod udp_tunnel;
@@ -140,6 +141,7 @@ pub use stream_routing::{
 pub use target::{DEVICES_PREFIX, HC_PREFIX, Target};
 pub use target_error::TargetError;
 pub use translator::{NotPermitted, Opening, ToDevice, Translator};
+pub use tunnel_carriers::{TunnelCarriers, udp_payload_message};
 pub use tunnel_refusal::TunnelRefusal;
 pub use udp_carrier_offer::{
     UDP_CARRIER, UDP_CARRIER_IDENTITY_LEN, UDP_CARRIER_KEY_LEN, UdpCarrierOffer,
@@ -147,7 +149,7 @@ pub use udp_carrier_offer::{
 };
 pub use udp_tunnel::{
     ContextId, MAX_UDP_CAPSULE_OVERHEAD, MAX_UDP_PAYLOAD_LEN, TunnelDecoder, TunnelDrop,
-    TunnelEvent, TunnelFault, encode_datagram_capsule, encode_udp_capsule,
+    TunnelEvent, TunnelFault, encode_datagram_capsule, encode_message_capsule, encode_udp_capsule,
 };
 
 use response::guard;

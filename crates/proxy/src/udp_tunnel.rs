@@ -215,6 +215,15 @@ fn probing(context: ContextId, payload: &[u8]) -> Option<Option<CarrierMessage<'
         .then(|| CarrierMessage::of(context, payload).ok())
 }
 
+/// Writes a DATAGRAM capsule with a whole HTTP Datagram, context ID included, such as a message of a
+/// carrier (`docs/specs/auto.md`), and returns its length; `None` without room.
+pub fn encode_message_capsule(message: &[u8], out: &mut [u8]) -> Option<usize> {
+    let head_len = capsule::encode_head(CapsuleType::DATAGRAM, to_u64(message.len()), out)?;
+    let end = head_len.checked_add(message.len())?;
+    out.get_mut(head_len..end)?.copy_from_slice(message);
+    Some(end)
+}
+
 /// Writes a DATAGRAM capsule whose value has `value_len` bytes; `None` without room.
 fn write_datagram(
     context: ContextId,
