@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use hedgerow_core::Peer;
 use hedgerow_endpoint::AssociationId;
 use hedgerow_exchange::OutgoingRequest;
 use hedgerow_record::CipherSuite;
+use tokio::sync::mpsc;
 
+use crate::hops::Hops;
 use crate::legs::Streams;
 use crate::path::{Path, Remote};
 use crate::shared::{RequestKey, Waiting};
-use crate::{RequestFailure, Requester};
+use crate::{HopEvent, RequestFailure, Requester};
 
 /// The node's own tables. They follow the endpoint's by its events.
 #[derive(Default)]
@@ -19,6 +23,7 @@ pub(crate) struct Desk {
     associations: BTreeMap<AssociationId, Known>,
     paths: BTreeMap<Path, AssociationId>,
     pub(crate) streams: Streams,
+    pub(crate) hops: Hops,
     under_way: BTreeMap<RequestKey, (AssociationId, OutgoingRequest)>,
 }
 
@@ -87,6 +92,7 @@ impl Desk {
     ) {
         self.relocate(association, path);
         self.entry(association, path, false).session = Some(session);
+        self.hops.begin(association, session.1, path.remote);
     }
 
     /// Notes an association that the peer began in clear, unless it is known; it says whether it was
@@ -131,7 +137,10 @@ impl Desk {
     /// Forgets an association and ends its requests and streams.
     pub(crate) fn remove(&mut self, association: AssociationId, failure: RequestFailure) {
         self.streams.end_association(association, failure);
-        let Some(known) = self.associations.remove(&association) else {
+        let known = self.associations.remove(&association);
+        let remote = known.as_ref().map(|known| known.path.remote);
+        self.hops.end_association(association, remote);
+        let Some(known) = known else {
             return;
         };
         // Another identity may have come to the same path before the end of the old one is told.
@@ -154,6 +163,20 @@ impl Desk {
     pub(crate) fn session(&self, remote: Remote) -> Option<(CipherSuite, Peer)> {
         let found = self.find(remote)?;
         self.associations.get(&found.association)?.session
+    }
+
+    /// Tells somebody of all sessions, now and from now on.
+    pub(crate) fn report_hops(
+        &mut self,
+        events: mpsc::UnboundedSender<HopEvent>,
+        waiting: Arc<AtomicUsize>,
+    ) {
+        let known = self.associations.iter();
+        let sessions = known.filter_map(|(association, known)| {
+            let (_, peer) = known.session?;
+            Some((*association, peer, known.path.remote))
+        });
+        self.hops.report_to(events, waiting, sessions);
     }
 
     /// Returns who has proved to be the peer of an association.

@@ -37,7 +37,7 @@ pub(crate) struct Driver<S, H> {
     /// Where streams go that peers open.
     pub(crate) incoming: mpsc::Sender<IncomingStream>,
     shutdown_timeout: Duration,
-    out: Vec<u8>,
+    pub(crate) out: Vec<u8>,
 }
 
 impl<S, H> Driver<S, H>
@@ -122,6 +122,13 @@ where
                 command = commands.recv() => match command {
                     Some(Command::Request(queued)) => self.request(*queued),
                     Some(Command::OpenStream(queued)) => self.open_stream(*queued),
+                    Some(Command::HopEvents { events, waiting }) => {
+                        self.desk.report_hops(events, waiting);
+                    }
+                    Some(Command::BeginHop { remote, credentials }) => {
+                        self.begin_hop(remote, credentials.as_ref());
+                    }
+                    Some(Command::Forward(queued)) => self.forward(queued).await,
                     Some(Command::Disconnect { target, done }) => {
                         let is_closed = self.disconnect(target);
                         // Whoever has stopped waiting needs no answer.
@@ -231,6 +238,12 @@ where
         counters.streams.store(streams, Ordering::Relaxed);
         let handlers = self.handlers.len();
         counters.handlers.store(handlers, Ordering::Relaxed);
+    }
+
+    /// Sends what stands at the front of the buffer, and says whether it is too long for the path.
+    pub(crate) async fn send_out(&mut self, path: &Path, len: usize) -> bool {
+        let datagram = self.out.get(..len).unwrap_or_default();
+        send(&self.carrier, &self.shared, path, datagram).await
     }
 
     fn poll_transmit(&mut self) -> Option<(Path, usize)> {

@@ -90,6 +90,10 @@ impl Desk {
                 let remote = self.remote(association).map(display);
                 debug!(remote, %error, "response not delivered");
             }
+            Event::Forwarded {
+                association,
+                message,
+            } => self.hops.receive(association, message),
             Event::AddressMoved {
                 association,
                 from,

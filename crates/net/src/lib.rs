@@ -20,6 +20,9 @@
 //! with its peers ([`LegStream`]): a device reaches a TLS server through a gateway by them, and the other
 //! way round (docs/specs/leg.md).
 //!
+//! A gateway in mode `itls` (docs/specs/itls.md) is told of a node's sessions and of the messages in them that go on
+//! elsewhere by [`Node::hop_events`], and sends its own by [`Node::forward`].
+//!
 //! Over TCP, in clear or under TLS (RFC 8323), there are [`StreamClient`] and [`StreamServer`],
 //! with the same messages, keys, targets and [`Handler`]s, and a task for each connection. NoSec is
 //! spoken where it is asked for, and never instead of anything else.
@@ -92,6 +95,7 @@ mod error;
 mod events;
 mod handler;
 mod handlers;
+mod hops;
 mod identity;
 mod keep_alive;
 mod key_log;
@@ -124,6 +128,7 @@ pub use error::RequestFailure;
 pub use handler::{Handler, Requester, ServerRequest};
 pub use hedgerow_endpoint::{ForwardSecrecy, LegConfig, Resumption, SecurityPolicy};
 pub use hedgerow_leg::{ResetBy, ResetReason};
+pub use hops::{HopEvent, HopEvents, HopId};
 pub use identity::{Authorities, Identity, IdentityError, RawPublicKey};
 pub use key_log::KeyLogFile;
 pub use key_store::{KeyStore, KeyStoreError};

@@ -282,6 +282,17 @@ impl Node {
         self.inner.incoming.lock().await.recv().await
     }
 
+    /// Gives the task something to do, unless its queue is full.
+    pub(crate) fn try_command(&self, command: Command) -> Result<(), RequestFailure> {
+        let sent = self.inner.commands.try_send(command);
+        sent.map_err(|error| match error {
+            TrySendError::Full(_) => RequestFailure::TooManyRequests {
+                max: self.inner.max_requests,
+            },
+            TrySendError::Closed(_) => RequestFailure::NodeStopped,
+        })
+    }
+
     /// Closes the association with the server at `address` in order; requests to it end with
     /// [`RequestFailure::Closed`]. It says whether there was one.
     ///
