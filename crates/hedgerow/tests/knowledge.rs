@@ -16,7 +16,7 @@ mod support;
 
 #[path = "knowledge/memory.rs"]
 mod memory;
-#[path = "knowledge/relay.rs"]
+#[path = "support/relay.rs"]
 mod relay;
 #[path = "knowledge/scene.rs"]
 mod scene;

@@ -1,4 +1,7 @@
-//! What stands on both sides of the gateway and writes everything down.
+//! What stands on both sides of the gateway and writes everything down. It shows other addresses of its own,
+//! as a NAT does.
+
+#![allow(dead_code, unreachable_pub)]
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -77,10 +80,11 @@ pub struct UdpRelay {
     gate: Arc<Gate>,
 }
 
-/// How many datagrams may pass, and how many wait.
+/// How many datagrams may pass, and how many wait; and how often the addresses have changed.
 struct Gate {
     passing: Semaphore,
     waiting: AtomicUsize,
+    rebound: AtomicUsize,
 }
 
 impl UdpRelay {
@@ -91,10 +95,11 @@ impl UdpRelay {
         let gate = Arc::new(Gate {
             passing: Semaphore::new(MANY),
             waiting: AtomicUsize::new(0),
+            rebound: AtomicUsize::new(0),
         });
         let (kept, gated) = (Arc::clone(&flows), Arc::clone(&gate));
         runtime.spawn(async move {
-            let mut sockets = BTreeMap::new();
+            let (mut sockets, mut rebound) = (BTreeMap::new(), 0);
             let mut datagram = vec![0; 65_536];
             loop {
                 let (len, from) = socket.recv_from(&mut datagram).await.unwrap();
@@ -105,6 +110,11 @@ impl UdpRelay {
                         .push((sender, datagram.to_vec()));
                 };
                 keep(&kept, Sender::Gateway, &datagram[..len]);
+                let now = gated.rebound.load(Ordering::SeqCst);
+                if now != rebound {
+                    sockets.clear();
+                    rebound = now;
+                }
                 if let Entry::Vacant(place) = sockets.entry(from) {
                     let far = UdpSocket::bind(loopback()).await.unwrap();
                     far.connect(to).await.unwrap();
@@ -115,6 +125,10 @@ impl UdpRelay {
                     tokio::spawn(async move {
                         let mut datagram = vec![0; 65_536];
                         while let Ok(len) = far.recv(&mut datagram).await {
+                            // What comes to an earlier address comes to nobody.
+                            if gate.rebound.load(Ordering::SeqCst) != now {
+                                break;
+                            }
                             gate.waiting.fetch_add(1, Ordering::SeqCst);
                             gate.passing.acquire().await.unwrap().forget();
                             gate.waiting.fetch_sub(1, Ordering::SeqCst);
@@ -135,6 +149,11 @@ impl UdpRelay {
 
     pub fn flows(&self) -> Vec<Flow> {
         self.flows.lock().unwrap().values().cloned().collect()
+    }
+
+    /// Shows new addresses to the device from now on; what comes to the old ones is lost.
+    pub fn rebind(&self) {
+        self.gate.rebound.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Lets this many datagrams of the device's pass, and no more.

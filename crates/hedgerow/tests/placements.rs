@@ -1,0 +1,443 @@
+//! Who starts, and where the gateway stands: every cell of docs/specs/placements.md that claims to be served,
+//! over the loopback interface, with a relay where the border of the device's network is.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    unreachable_pub
+)]
+
+#[path = "support/relay.rs"]
+mod relay;
+mod support;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hedgerow::coap::Code;
+use hedgerow::core::{KeyPurpose, Peer, PeerId, Psk};
+use hedgerow::endpoint::ConnectionIds;
+use hedgerow::gateway::{
+    Config, Device, Gateway, Mode, Running, Security, Translate as Translating, User,
+};
+use hedgerow::net::{
+    Credentials, ForwardSecrecy, GatewayTls, GatewayUser, KeyStore, LinkedNode, Node, NodeConfig,
+    RequestMessage, Requester, ResponseMessage, SecurityPolicy, ServerRequest, TranslateConfig,
+    Tunnel, TunnelConfig, TunnelTarget, translated_link,
+};
+use hedgerow::presets;
+use hedgerow::record::TranslateForm;
+use relay::{TcpRelay, UdpRelay};
+use support::http::http_get;
+use support::{IDENTITY, KEY, loopback};
+use tokio::runtime::Runtime;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Starts {
+    HttpSide,
+    Device,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stands {
+    Inside,
+    Outside,
+}
+
+/// What a mode is to a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Claim {
+    Serves,
+    Unfit,
+    NotYet,
+}
+
+use Claim::{NotYet, Serves, Unfit};
+
+struct Cell {
+    starts: Starts,
+    stands: Stands,
+    is_trusted: bool,
+    claims: [Claim; MODES.len()],
+}
+
+/// The modes, in the order of the table's columns.
+const MODES: [(&str, Mode); 3] = [
+    ("terminate", Mode::Terminate),
+    ("tunnel", Mode::Tunnel),
+    ("translate", Mode::Translate),
+];
+
+const fn cell(
+    starts: Starts,
+    stands: Stands,
+    is_trusted: bool,
+    claims: [Claim; MODES.len()],
+) -> Cell {
+    Cell {
+        starts,
+        stands,
+        is_trusted,
+        claims,
+    }
+}
+
+const CELLS: [Cell; 8] = [
+    cell(
+        Starts::HttpSide,
+        Stands::Inside,
+        true,
+        [Serves, Serves, Serves],
+    ),
+    cell(
+        Starts::HttpSide,
+        Stands::Inside,
+        false,
+        [Unfit, Serves, Serves],
+    ),
+    cell(
+        Starts::HttpSide,
+        Stands::Outside,
+        true,
+        [Serves, Serves, Serves],
+    ),
+    cell(
+        Starts::HttpSide,
+        Stands::Outside,
+        false,
+        [Unfit, Serves, Serves],
+    ),
+    cell(
+        Starts::Device,
+        Stands::Inside,
+        true,
+        [NotYet, Serves, Serves],
+    ),
+    cell(
+        Starts::Device,
+        Stands::Inside,
+        false,
+        [Unfit, Serves, Serves],
+    ),
+    cell(
+        Starts::Device,
+        Stands::Outside,
+        true,
+        [NotYet, Serves, Serves],
+    ),
+    cell(
+        Starts::Device,
+        Stands::Outside,
+        false,
+        [Unfit, Serves, Serves],
+    ),
+];
+
+/// The page's table is this one.
+#[test]
+fn page_claims_what_is_run() {
+    let page = include_str!("../../../docs/specs/placements.md");
+    let mut rows = page
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .map(|line| {
+            let cells = line.trim_matches('|').split('|');
+            cells.map(str::trim).collect::<Vec<_>>()
+        });
+    let mut head = vec!["starts", "gateway", "trusted"];
+    head.extend(MODES.map(|(name, _)| name));
+    assert_eq!(rows.next(), Some(head));
+    let rows: Vec<_> = rows.skip(1).collect();
+    let cells = CELLS.iter().map(|cell| {
+        let mut row = vec![
+            match cell.starts {
+                Starts::HttpSide => "HTTP side",
+                Starts::Device => "device",
+            },
+            match cell.stands {
+                Stands::Inside => "inside",
+                Stands::Outside => "outside",
+            },
+            if cell.is_trusted { "yes" } else { "no" },
+        ];
+        row.extend(cell.claims.map(|claim| match claim {
+            Serves => "serves",
+            Unfit => "unfit",
+            NotYet => "not yet",
+        }));
+        row
+    });
+    assert_eq!(rows, cells.collect::<Vec<_>>());
+    // Every combination is there once.
+    for (at, cell) in CELLS.iter().enumerate() {
+        let is_same = |other: &Cell| {
+            (other.starts, other.stands, other.is_trusted)
+                == (cell.starts, cell.stands, cell.is_trusted)
+        };
+        assert_eq!(CELLS.iter().position(is_same), Some(at));
+    }
+}
+
+fn run(starts: Starts, stands: Stands) {
+    let cells = CELLS
+        .iter()
+        .filter(|cell| (cell.starts, cell.stands) == (starts, stands));
+    let mut count = 0;
+    for cell in cells {
+        for ((name, mode), claim) in MODES.iter().zip(cell.claims) {
+            println!(
+                "{starts:?} starts, {stands:?}, trusted {}: {name}",
+                cell.is_trusted
+            );
+            match (claim, starts) {
+                (Serves, _) => serves(cell, *mode),
+                // The device that starts has nothing here that it could ask.
+                (Unfit, Starts::HttpSide) => is_refused(cell, *mode),
+                (Unfit, Starts::Device) | (NotYet, _) => continue,
+            }
+            count += 1;
+        }
+    }
+    assert!(count >= 4, "{count} were run");
+}
+
+#[test]
+fn http_side_starts_and_the_gateway_is_inside() {
+    run(Starts::HttpSide, Stands::Inside);
+}
+
+#[test]
+fn http_side_starts_and_the_gateway_is_outside() {
+    run(Starts::HttpSide, Stands::Outside);
+}
+
+#[test]
+fn device_starts_and_the_gateway_is_inside() {
+    run(Starts::Device, Stands::Inside);
+}
+
+#[test]
+fn device_starts_and_the_gateway_is_outside() {
+    run(Starts::Device, Stands::Outside);
+}
+
+/// The gateway, the end that answers, and the border of the device's network where it stands between those
+/// that talk.
+struct Scene {
+    gateway: Option<Running>,
+    answering: Node,
+    /// Between the gateway and who answers.
+    udp: Option<UdpRelay>,
+    /// Whether the border is between who starts and the gateway.
+    is_before_starting: bool,
+    runtime: Runtime,
+}
+
+impl Scene {
+    fn start(cell: &Cell) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let answering = runtime.block_on(answering(cell.is_trusted));
+        // The border lies before the device: before who answers if the gateway is outside, and if the device
+        // starts it is the other way round.
+        let (is_before_answering, is_before_starting) = match (cell.starts, cell.stands) {
+            (Starts::HttpSide, Stands::Outside) | (Starts::Device, Stands::Inside) => (true, false),
+            (Starts::Device, Stands::Outside) => (false, true),
+            (Starts::HttpSide, Stands::Inside) => (false, false),
+        };
+        let address = answering.local_addr();
+        let udp = is_before_answering.then(|| UdpRelay::start(&runtime, address));
+        let seen = udp.as_ref().map_or(address, |relay| relay.address);
+        let security = Security::psk("gateway", GATEWAY_KEY.as_bytes()).unwrap();
+        let behind = Device::new(NAME, format!("coaps://{seen}"), security)
+            .with_modes(&MODES.map(|(_, mode)| mode));
+        let mut config = Config::default()
+            .with_http(loopback())
+            .with_device(behind)
+            .with_user(User::with_token("user", TOKEN.as_bytes()))
+            .with_translate(Translating::new(loopback()));
+        config.dtls.connection_ids = ConnectionIds::SendOnly;
+        config.dtls.timers.deadline = Duration::from_secs(2);
+        let gateway = runtime.block_on(Gateway::start(config)).unwrap();
+        Self {
+            gateway: Some(gateway),
+            answering,
+            udp,
+            is_before_starting,
+            runtime,
+        }
+    }
+
+    fn gateway(&self) -> &Running {
+        self.gateway.as_ref().unwrap()
+    }
+
+    /// Where the gateway's listener is reached by who starts.
+    fn reached(&self, listener: SocketAddr) -> SocketAddr {
+        match self.is_before_starting {
+            true => TcpRelay::start(&self.runtime, listener).address,
+            false => listener,
+        }
+    }
+
+    /// The way by which the gateway reaches who answers, as seen from the gateway.
+    fn port(&self) -> u16 {
+        let address = self.udp.as_ref().map(|relay| relay.address);
+        address.unwrap_or(self.answering.local_addr()).port()
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        if let Some(gateway) = self.gateway.take() {
+            self.runtime.block_on(gateway.shutdown());
+        }
+    }
+}
+
+/// Who is asked: it tells by which key the one who asks has come in. With a gateway that isn't trusted it takes
+/// no key that the gateway has.
+async fn answering(is_trusted: bool) -> Node {
+    let keys = KeyStore::new();
+    let hop = Psk::new(GATEWAY_KEY.as_bytes()).unwrap();
+    keys.insert("gateway", hop, PeerId(1)).unwrap();
+    keys.insert(IDENTITY, end_to_end(), PeerId(2)).unwrap();
+    let mut config = presets::device();
+    if !is_trusted {
+        let policy = SecurityPolicy::default().with_clients_for(KeyPurpose::EndToEnd);
+        config = config.with_security(policy);
+    }
+    let tell = async |request: ServerRequest| {
+        let told = match request.requester {
+            Requester::Client(Peer::Psk(PeerId(1))) => HOP,
+            Requester::Client(Peer::EndToEndPsk(PeerId(2))) => END_TO_END,
+            _ => "somebody",
+        };
+        let told = format!("{told} at {}", request.from.port());
+        ResponseMessage::new(Code::CONTENT).payload(told)
+    };
+    let node = Node::bind_server(loopback(), config, keys, tell);
+    node.await.unwrap()
+}
+
+fn end_to_end() -> Psk {
+    Psk::new(KEY.as_bytes()).unwrap().into_end_to_end().unwrap()
+}
+
+fn policy() -> SecurityPolicy {
+    SecurityPolicy::default().for_end_to_end(ForwardSecrecy::Required)
+}
+
+/// Requests are answered, and where a border translates addresses they change in between.
+fn serves(cell: &Cell, mode: Mode) {
+    let scene = Scene::start(cell);
+    match mode {
+        Mode::Terminate => {
+            let http = scene.gateway().http_addr().unwrap();
+            let ask = || {
+                let response = http_get(http, &format!("/devices/{NAME}/x"));
+                assert_eq!(response.status, 200, "{response:?}");
+                response.text().to_owned()
+            };
+            again(&scene, HOP, ask, Address::MayChange);
+        }
+        Mode::Tunnel => {
+            let http = scene.reached(scene.gateway().http_addr().unwrap());
+            let uri = format!("http://{http}").parse().unwrap();
+            let mut config = TunnelConfig::new(uri, GatewayTls::nobody().unwrap());
+            config.user = Some(GatewayUser::with_token(TOKEN).unwrap());
+            let target = TunnelTarget::new(NAME, scene.port()).unwrap();
+            let open = Tunnel::open(&config, &target);
+            let link = scene.runtime.block_on(open).unwrap().link;
+            let mut node = client();
+            node.endpoint.connection_ids = ConnectionIds::SendOnly;
+            let node = enter(&scene, || LinkedNode::new(link, node));
+            again(
+                &scene,
+                END_TO_END,
+                || ask(&scene, &node),
+                Address::MayChange,
+            );
+        }
+        Mode::Translate => {
+            let records = scene.reached(scene.gateway().translate_addr().unwrap());
+            let config = TranslateConfig::new(records, NAME, TranslateForm::Short);
+            let link = scene.runtime.block_on(translated_link(&config)).unwrap();
+            let node = enter(&scene, || LinkedNode::new(link, config.fit(client())));
+            again(&scene, END_TO_END, || ask(&scene, &node), Address::Stays);
+        }
+        other => panic!("{other:?} isn't run"),
+    }
+}
+
+/// Whether a mode's session outlives a change of address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Address {
+    MayChange,
+    Stays,
+}
+
+/// Asks again and again in one session. If there is a border that translates addresses, and the mode bears that,
+/// who answers sees another address in the end, once that has proved itself.
+fn again(scene: &Scene, who: &str, ask: impl Fn() -> String, address: Address) {
+    let is_changed = scene.udp.is_some() && address == Address::MayChange;
+    let first = ask();
+    if let (true, Some(udp)) = (is_changed, &scene.udp) {
+        udp.rebind();
+    }
+    let second = ask();
+    let has_moved = || scene.answering.statistics().moved == u64::from(is_changed);
+    for _ in 0..2_000 {
+        if has_moved() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(has_moved());
+    let third = ask();
+    for told in [&first, &second, &third] {
+        assert!(told.starts_with(&format!("{who} at ")), "{told}");
+    }
+    assert_eq!(first != third, is_changed, "{first}, {third}");
+    assert_eq!(scene.answering.statistics().established, 1);
+}
+
+/// The gateway can't ask who wants security end to end.
+fn is_refused(cell: &Cell, mode: Mode) {
+    assert_eq!(mode, Mode::Terminate);
+    let scene = Scene::start(cell);
+    let http = scene.gateway().http_addr().unwrap();
+    let refused = http_get(http, &format!("/devices/{NAME}/x"));
+    assert!(matches!(refused.status, 502 | 504), "{refused:?}");
+    assert_eq!(scene.answering.statistics().established, 0);
+}
+
+fn client() -> NodeConfig {
+    presets::client(LIMIT).with_security(policy())
+}
+
+fn enter<T>(scene: &Scene, act: impl FnOnce() -> T) -> T {
+    let _entered = scene.runtime.enter();
+    act()
+}
+
+fn ask(scene: &Scene, node: &LinkedNode) -> String {
+    let key = Credentials::new(IDENTITY, end_to_end(), PeerId(1)).unwrap();
+    let key = Arc::new(key);
+    let get = RequestMessage::new(Code::GET).path("/x");
+    let response = scene.runtime.block_on(node.request(Some(&key), get));
+    String::from_utf8(response.unwrap().payload).unwrap()
+}
+
+/// The name of who answers at the gateway.
+const NAME: &str = "it";
+const GATEWAY_KEY: &str = "the gateway's own key";
+const TOKEN: &str = "0123456789abcdef";
+
+/// What is told of who asks.
+const HOP: &str = "a hop";
+const END_TO_END: &str = "the other end";
+
+/// For each request.
+const LIMIT: Duration = Duration::from_secs(20);
