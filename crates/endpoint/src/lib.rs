@@ -33,6 +33,8 @@
 //!
 //! Beside a tunnel a UDP carrier is a DTLS session for messages of others (mode `auto`, docs/specs/auto.md):
 //! [`UdpCarrierClient`], and [`UdpCarrierServer`] for all of a gateway's.
+//! A device that adapts to unmodified TLS clients has an [`AdaptedConnection`] for each, over a stream of its leg: CoAP or
+//! HTTP/1.1 over TLS (docs/specs/translate-device.md).
 //!
 //! A server without security ([`Endpoint::server_without_security`]) is made on purpose and nothing falls back to
 //! it. It makes an association of an address once that has answered a challenge (RFC 9175 §2.3).
@@ -113,6 +115,8 @@
 
 extern crate alloc;
 
+mod adapted_connection;
+mod adapted_framing;
 mod address;
 mod association;
 mod candidate;
@@ -141,6 +145,10 @@ mod tls_connection;
 mod translated_stream;
 mod udp_carrier;
 
+pub use adapted_connection::{
+    AdaptedConfig, AdaptedConnection, AdaptedEvent, AdaptedFault, AdaptedRequest,
+};
+pub use adapted_framing::AdaptedFraming;
 pub use address::Address;
 pub use config::{Config, ConnectionIds};
 pub use connection_id_format::ConnectionIdFormat;

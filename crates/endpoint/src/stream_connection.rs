@@ -227,6 +227,17 @@ where
         Ok(Self::new(tls, config, env))
     }
 
+    /// Begins over TLS that is established, as the end that accepted the stream.
+    pub(crate) fn over(
+        tls: TlsConnection<P, S, K>,
+        config: &StreamConfig,
+        env: &mut Env<'_>,
+    ) -> Self {
+        let mut connection = Self::new(Some(tls), config, env);
+        connection.exchange.handle_transport_established(env);
+        connection
+    }
+
     fn new(tls: Option<TlsConnection<P, S, K>>, config: &StreamConfig, env: &mut Env<'_>) -> Self {
         let mut connection = Arc::clone(&config.connection);
         if tls.is_none() && connection.exchange.tokens != TokenKind::Unpredictable {
@@ -518,6 +529,11 @@ where
         self.exchange.is_closed()
     }
 
+    /// Says whether TLS can send: the handshake is over and nobody has closed.
+    pub(crate) fn is_open(&self) -> bool {
+        self.tls.as_ref().is_none_or(TlsConnection::is_open)
+    }
+
     /// Returns who is at the other end: `None` until TLS is established, [`Peer::Anonymous`] without
     /// it.
     pub fn peer(&self) -> Option<Peer> {
@@ -555,7 +571,7 @@ where
 }
 
 /// Seals `message` into as many records as it takes.
-fn seal_all<P, S, K>(
+pub(crate) fn seal_all<P, S, K>(
     tls: &mut TlsConnection<P, S, K>,
     message: &[u8],
     out: &mut Vec<u8>,

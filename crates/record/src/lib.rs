@@ -66,7 +66,9 @@ mod traffic_keys;
 mod translate;
 mod usage_limits;
 
-pub use adapt::{DtlsFormToTls, MAX_FORM_FRAGMENT_LEN, Mapped, TlsToDtlsForm};
+pub use adapt::{
+    DtlsFormToTls, LegForm, MAX_FORM_FRAGMENT_LEN, Mapped, StreamApplication, TlsToDtlsForm,
+};
 pub use alert::{Alert, AlertDescription, AlertLevel};
 pub use certificate::{
     CertificateRequest, ECDSA_SIGN, decode_certificates, decode_raw_public_key,

@@ -1,0 +1,820 @@
+//! An unmodified TLS client, a gateway that carries its records over a leg, and a device, in virtual time. The
+//! gateway does to them what it is told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hedgerow_coap::{Code, OptionNumber};
+use hedgerow_core::{ChannelError, Env, Instant, PeerFault};
+use hedgerow_crypto_soft::SoftCrypto;
+use hedgerow_endpoint::{
+    AdaptedConfig, AdaptedConnection, AdaptedEvent, AdaptedFault, AdaptedFraming, AssociationId,
+    Endpoint, Event, ForwardSecrecy, SecurityPolicy, StreamConfig, StreamConnection, StreamEvent,
+    TlsConnection, TlsEvent,
+};
+use hedgerow_exchange::{ConnectionConfig, Received, Request};
+use hedgerow_handshake::Settings;
+use hedgerow_http::ResourceResponse;
+use hedgerow_leg::{Offer, Read, ResetReason, Role, StreamId};
+use hedgerow_record::{CipherSuite, LegForm, StreamApplication};
+use hedgerow_sim::{Address, Conditions, Node, NodeId, Outbox, TestRng, World};
+
+use crate::common::legs::{Provider, config};
+use crate::common::{CLIENT, Driver, IDENTITY, Known, PSK, Place, SERVER, Shown, shown};
+
+/// The two ends' key, which the gateway hasn't. The hop has another one.
+pub const END_TO_END: &[u8] = b"nobody between has it";
+pub const USER: &[u8] = b"user";
+pub const READING: &[u8] = b"21.5 degrees, which is nobody else's business";
+
+/// What the gateway does to a direction's TLS records, counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tampering {
+    None,
+    /// Flips a bit of an octet.
+    Flip(Way, usize, usize),
+    Drop(Way, usize),
+    Replay(Way, usize),
+    /// Lets the next record overtake.
+    Swap(Way, usize),
+    /// Puts these octets before a record.
+    Inject(Way, usize, &'static [u8]),
+    /// Puts the last record of the other direction before a record.
+    Reflect(Way, usize),
+    /// Ends the direction in order before a record.
+    End(Way, usize),
+    /// Flips a bit of the octets on the leg.
+    FlipOnLeg(Way, usize),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    ToDevice,
+    ToClient,
+}
+
+/// What speaks over the client's connection.
+pub enum Client {
+    Coap(Box<StreamConnection<Provider, Known, Shown>>),
+    Http(Box<TlsConnection<Provider, Known, Shown>>),
+}
+
+/// What has become of the client.
+#[derive(Default)]
+pub struct ClientState {
+    pub is_established: bool,
+    pub answers: Vec<Vec<u8>>,
+    pub text: Vec<u8>,
+    pub is_closed: bool,
+    pub failure: Option<ChannelError>,
+    asked: bool,
+    /// CoAP's layer has given the connection up.
+    pub is_aborted: bool,
+    pub has_released: bool,
+}
+
+/// A direction's records, for a gateway that does something to them.
+#[derive(Default)]
+struct Records {
+    begun: Vec<u8>,
+    count: usize,
+    held: Vec<u8>,
+    last: Vec<u8>,
+    has_ended: bool,
+    on_leg: usize,
+}
+
+pub struct GatewayEnd {
+    pub client: Client,
+    pub state: ClientState,
+    framing: AdaptedFraming,
+    tampering: Tampering,
+    ways: [Records; 2],
+    /// All that went by, in clear for whoever is the gateway.
+    pub seen: Vec<u8>,
+    pub port: u16,
+}
+
+pub struct DeviceEnd {
+    config: Arc<AdaptedConfig>,
+    known: Known,
+    provider: Provider,
+    pub connection: Option<AdaptedConnection<Provider, Known, Shown>>,
+    pub application: Option<StreamApplication>,
+    pub form: Option<LegForm>,
+    pub requests: Vec<Vec<u8>>,
+    pub fault: Option<AdaptedFault>,
+}
+
+pub enum Work {
+    Gateway(Box<GatewayEnd>),
+    Device(Box<DeviceEnd>),
+}
+
+/// One end of the leg.
+pub struct Side {
+    address: Address,
+    endpoint: Driver<Provider>,
+    pub work: Work,
+    pub stream: Option<(AssociationId, StreamId)>,
+    to_leg: Vec<u8>,
+    is_finished: bool,
+    has_ended: bool,
+    pub reset: Option<ResetReason>,
+    due: Option<Instant>,
+}
+
+impl Side {
+    fn flush(&mut self, env: &mut Env<'_>, out: &mut Outbox) {
+        loop {
+            let mut has_news = false;
+            while let Some(event) = self.endpoint.poll_event() {
+                has_news = true;
+                if let Event::Stream { association, event } = event {
+                    self.note(env, association, event);
+                }
+            }
+            if let Some((association, stream)) = self.stream {
+                self.copy(env, association, stream);
+            }
+            let mut datagram = [0; 1_500];
+            while let Some((to, len)) = self.endpoint.poll_transmit(env, &mut datagram) {
+                out.send(self.address, to.0, &datagram[..len]);
+            }
+            if !has_news {
+                break;
+            }
+        }
+        let own = match &self.work {
+            Work::Gateway(gateway) => match &gateway.client {
+                Client::Coap(coap) => coap.poll_timeout(),
+                Client::Http(tls) => tls.poll_timeout(),
+            }
+            .filter(|_| gateway.state.failure.is_none()),
+            Work::Device(device) => {
+                let connection = device.connection.as_ref();
+                connection.and_then(AdaptedConnection::poll_timeout)
+            }
+        };
+        let own = own.filter(|_| self.stream.is_some());
+        self.due = [own, self.endpoint.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min();
+    }
+
+    fn note(&mut self, env: &mut Env<'_>, association: AssociationId, event: hedgerow_leg::Event) {
+        match event {
+            hedgerow_leg::Event::Opened(stream) => {
+                let offer = self.endpoint.stream_offer(association, stream).unwrap();
+                let port = offer.port;
+                self.stream = Some((association, stream));
+                if let Work::Device(device) = &mut self.work {
+                    let connection = AdaptedConnection::new(
+                        device.provider.clone(),
+                        device.known.clone(),
+                        Arc::clone(&device.config),
+                        port,
+                        env,
+                    );
+                    device.connection = Some(connection.unwrap());
+                }
+            }
+            hedgerow_leg::Event::Reset { reason, .. } => {
+                self.reset = Some(reason);
+                self.end(env);
+                self.stream = None;
+            }
+            _ => {}
+        }
+    }
+
+    /// Moves bytes between the leg and what works above it, as long as there are any.
+    fn copy(&mut self, env: &mut Env<'_>, association: AssociationId, stream: StreamId) {
+        loop {
+            let mut moved = false;
+            let mut part = [0; 700];
+            while !self.has_ended {
+                match self.endpoint.read_stream(association, stream, &mut part) {
+                    Ok(Read::Bytes(len)) => {
+                        moved = true;
+                        self.take_in(env, &part[..len]);
+                    }
+                    Ok(Read::End) => {
+                        moved = true;
+                        self.has_ended = true;
+                        self.end(env);
+                    }
+                    Ok(Read::Blocked) | Err(_) => break,
+                }
+            }
+            self.give_out(env);
+            if let Ok(len) = self
+                .endpoint
+                .write_stream(association, stream, &self.to_leg)
+            {
+                moved |= len > 0;
+                self.to_leg.drain(..len);
+            }
+            if self.to_leg.is_empty() && self.wants_end() && !self.is_finished {
+                self.is_finished = self.endpoint.finish_stream(association, stream).is_ok();
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    fn wants_end(&self) -> bool {
+        match &self.work {
+            Work::Gateway(gateway) => {
+                let state = &gateway.state;
+                gateway.ways[0].has_ended || state.is_closed || state.failure.is_some()
+            }
+            Work::Device(device) => {
+                device.fault.is_some()
+                    || device
+                        .connection
+                        .as_ref()
+                        .is_some_and(AdaptedConnection::is_over)
+            }
+        }
+    }
+
+    fn take_in(&mut self, env: &mut Env<'_>, bytes: &[u8]) {
+        match &mut self.work {
+            Work::Gateway(gateway) => gateway.take_from_leg(env, bytes),
+            Work::Device(device) => device.take_in(env, bytes),
+        }
+    }
+
+    fn give_out(&mut self, env: &mut Env<'_>) {
+        match &mut self.work {
+            Work::Gateway(gateway) => gateway.give_to_leg(env, &mut self.to_leg),
+            Work::Device(device) => device.give_out(env, &mut self.to_leg),
+        }
+    }
+
+    fn end(&mut self, env: &mut Env<'_>) {
+        match &mut self.work {
+            Work::Gateway(gateway) => gateway.end_client(),
+            Work::Device(device) => {
+                device.step(env);
+                let connection = device.connection.as_mut();
+                let ended = connection.map_or(Ok(()), AdaptedConnection::handle_end);
+                device.fault = device.fault.or(ended.err());
+            }
+        }
+    }
+
+    fn handle_own_timeout(&mut self, env: &mut Env<'_>) {
+        match &mut self.work {
+            Work::Gateway(gateway) => {
+                let ended = match &mut gateway.client {
+                    Client::Coap(coap) => coap.handle_timeout(env),
+                    Client::Http(tls) => tls.handle_timeout(env),
+                };
+                gateway.state.failure = gateway.state.failure.or(ended.err());
+            }
+            Work::Device(device) => {
+                let connection = device.connection.as_mut();
+                let ended = connection.map_or(Ok(()), |it| it.handle_timeout(env));
+                device.fault = device.fault.or(ended.err());
+            }
+        }
+    }
+}
+
+impl DeviceEnd {
+    fn take_in(&mut self, env: &mut Env<'_>, bytes: &[u8]) {
+        let mut rest = bytes;
+        while let Some(connection) = &mut self.connection
+            && !rest.is_empty()
+            && self.fault.is_none()
+        {
+            match connection.push(rest) {
+                Ok(0) => return,
+                Ok(len) => rest = &rest[len..],
+                Err(fault) => self.fault = Some(fault),
+            }
+            self.step(env);
+        }
+    }
+
+    fn step(&mut self, env: &mut Env<'_>) {
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        while self.fault.is_none() {
+            match connection.poll(env) {
+                Ok(None) => break,
+                Ok(Some(AdaptedEvent::Established { application, .. })) => {
+                    self.application = Some(application);
+                    self.form = connection.form();
+                }
+                Ok(Some(AdaptedEvent::Request {
+                    request, options, ..
+                })) => {
+                    let path = options
+                        .iter()
+                        .find(|(number, _)| *number == OptionNumber::URI_PATH);
+                    self.requests
+                        .push(path.map(|(_, path)| path.clone()).unwrap_or_default());
+                    let response = ResourceResponse {
+                        code: Code::CONTENT,
+                        options: &[],
+                        payload: READING,
+                    };
+                    connection.respond(env, request, &response).unwrap();
+                }
+                Ok(Some(_)) => {}
+                Err(fault) => self.fault = Some(fault),
+            }
+        }
+    }
+
+    fn give_out(&mut self, env: &mut Env<'_>, out: &mut Vec<u8>) {
+        loop {
+            self.step(env);
+            let Some(connection) = &mut self.connection else {
+                return;
+            };
+            if !connection.poll_transmit(env, out).unwrap() {
+                return;
+            }
+        }
+    }
+}
+
+impl GatewayEnd {
+    /// Gives the client what came over the leg.
+    fn take_from_leg(&mut self, env: &mut Env<'_>, bytes: &[u8]) {
+        let mut bytes = bytes.to_vec();
+        self.flip(Way::ToClient, &mut bytes);
+        let mut tls = Vec::new();
+        if self.framing.from_leg(&bytes, &mut tls).is_err() {
+            return self.end_client();
+        }
+        self.seen.extend_from_slice(&tls);
+        let tls = self.tamper(Way::ToClient, &tls);
+        let mut rest = &tls[..];
+        while !rest.is_empty() && self.state.failure.is_none() {
+            let len = match &mut self.client {
+                Client::Coap(coap) => coap.push(rest),
+                Client::Http(tls) => tls.push(rest),
+            };
+            rest = &rest[len..];
+            self.step(env);
+            if len == 0 {
+                break;
+            }
+        }
+        if self.ways[1].has_ended {
+            self.end_client();
+        }
+    }
+
+    /// Takes what the client sends.
+    fn give_to_leg(&mut self, env: &mut Env<'_>, out: &mut Vec<u8>) {
+        self.step(env);
+        let mut sent = Vec::new();
+        match &mut self.client {
+            Client::Coap(coap) => {
+                let mut message = Vec::new();
+                while coap.poll_transmit(env, &mut message, &mut sent).unwrap() {}
+            }
+            Client::Http(tls) => {
+                let mut bytes = [0; 2_048];
+                while let Some(len) = tls.poll_transmit(env, &mut bytes).unwrap() {
+                    sent.extend_from_slice(&bytes[..len]);
+                }
+                if tls.is_open() && !self.state.asked {
+                    self.state.asked = true;
+                    let text =
+                        b"GET /reading HTTP/1.1\r\nHost: device\r\nConnection: close\r\n\r\n";
+                    let len = tls.seal(text, &mut bytes).unwrap();
+                    sent.extend_from_slice(&bytes[..len]);
+                }
+            }
+        }
+        self.seen.extend_from_slice(&sent);
+        let sent = self.tamper(Way::ToDevice, &sent);
+        let before = out.len();
+        if self.framing.to_leg(&sent, out).is_err() {
+            // What can't be followed isn't carried.
+            self.ways[0].has_ended = true;
+            self.end_client();
+        }
+        let mut mapped = out.split_off(before);
+        self.flip(Way::ToDevice, &mut mapped);
+        out.extend(mapped);
+    }
+
+    fn step(&mut self, env: &mut Env<'_>) {
+        let state = &mut self.state;
+        while state.failure.is_none() {
+            match &mut self.client {
+                Client::Coap(coap) => match coap.poll(env) {
+                    Ok(None) => break,
+                    Ok(Some(StreamEvent::Established(_))) => state.is_established = true,
+                    Ok(Some(StreamEvent::Closed)) => state.is_closed = true,
+                    Ok(Some(StreamEvent::Received(Received::Abort { .. }))) => {
+                        state.is_aborted = true;
+                    }
+                    Ok(Some(StreamEvent::Received(Received::Response { message, .. }))) => {
+                        state.answers.push(message.payload().to_vec());
+                    }
+                    Ok(Some(_)) => {}
+                    Err(error) => state.failure = Some(error),
+                },
+                Client::Http(tls) => match tls.poll(env) {
+                    Ok(None) => break,
+                    Ok(Some(TlsEvent::Established(_))) => state.is_established = true,
+                    Ok(Some(TlsEvent::Closed)) => {
+                        state.is_closed = true;
+                        break;
+                    }
+                    Ok(Some(TlsEvent::Plaintext(bytes))) => state.text.extend_from_slice(bytes),
+                    Ok(Some(_)) => {}
+                    Err(error) => state.failure = Some(error),
+                },
+            }
+        }
+        if let Client::Coap(coap) = &mut self.client {
+            while coap.poll_event().is_some() {}
+            if !state.answers.is_empty() && !state.has_released {
+                state.has_released = coap.release().is_ok();
+            }
+            // It ended before there was an answer, whoever lost patience.
+            state.is_aborted |= coap.is_closed() && state.answers.is_empty();
+            if coap.is_closed() && !state.is_closed {
+                coap.close();
+            }
+        }
+        if let Client::Http(_) = &self.client
+            && state.answers.is_empty()
+            && state.text.ends_with(READING)
+        {
+            state.answers.push(READING.to_vec());
+        }
+    }
+
+    fn end_client(&mut self) {
+        if self.state.failure.is_some() {
+            return;
+        }
+        let ended = match &mut self.client {
+            Client::Coap(coap) => coap.handle_end(),
+            Client::Http(tls) => tls.handle_end(),
+        };
+        self.state.failure = ended.err();
+    }
+
+    fn flip(&mut self, way: Way, bytes: &mut [u8]) {
+        let records = &mut self.ways[usize::from(way == Way::ToClient)];
+        if let Tampering::FlipOnLeg(told, at) = self.tampering
+            && told == way
+            && let Some(byte) = at
+                .checked_sub(records.on_leg)
+                .and_then(|at| bytes.get_mut(at))
+        {
+            *byte ^= 0x04;
+        }
+        records.on_leg += bytes.len();
+    }
+
+    /// Does to whole records what it is told.
+    fn tamper(&mut self, way: Way, bytes: &[u8]) -> Vec<u8> {
+        let index = usize::from(way == Way::ToClient);
+        let reflected = self.ways[1 - index].last.clone();
+        let records = &mut self.ways[index];
+        records.begun.extend_from_slice(bytes);
+        let mut out = Vec::new();
+        while let Some(len) = record_len(&records.begun) {
+            let mut record: Vec<u8> = records.begun.drain(..len).collect();
+            let number = records.count;
+            records.count += 1;
+            records.last.clone_from(&record);
+            if records.has_ended {
+                continue;
+            }
+            let is_it = |told: Way, at: usize| told == way && at == number;
+            match self.tampering {
+                Tampering::Flip(told, at, byte) if is_it(told, at) => {
+                    let byte = byte % record.len();
+                    record[byte] ^= 0x04;
+                }
+                Tampering::Drop(told, at) if is_it(told, at) => continue,
+                Tampering::Replay(told, at) if is_it(told, at) => out.extend_from_slice(&record),
+                Tampering::Swap(told, at) if is_it(told, at) => {
+                    records.held = record;
+                    continue;
+                }
+                Tampering::Inject(told, at, bytes) if is_it(told, at) => {
+                    out.extend_from_slice(bytes);
+                }
+                Tampering::Reflect(told, at) if is_it(told, at) => {
+                    out.extend_from_slice(&reflected);
+                }
+                Tampering::End(told, at) if is_it(told, at) => {
+                    records.has_ended = true;
+                    continue;
+                }
+                _ => {}
+            }
+            out.extend(record);
+            out.append(&mut records.held);
+        }
+        out
+    }
+}
+
+fn record_len(bytes: &[u8]) -> Option<usize> {
+    let &[_, _, _, l0, l1] = bytes.first_chunk::<5>()?;
+    let len = 5 + usize::from(u16::from_be_bytes([l0, l1]));
+    (bytes.len() >= len).then_some(len)
+}
+
+impl Node for Side {
+    type Provider = Provider;
+
+    fn handle_datagram(
+        &mut self,
+        env: &mut Env<'_>,
+        from: Address,
+        _to: Address,
+        datagram: &mut [u8],
+        out: &mut Outbox,
+    ) {
+        let mut rest = datagram;
+        while !rest.is_empty() {
+            let mut answer = [0; 64];
+            let handled = self
+                .endpoint
+                .handle_datagram(env, Place(from), rest, &mut answer);
+            let (consumed, len) = (handled.consumed, handled.answer);
+            if len > 0 {
+                out.send(self.address, from, &answer[..len]);
+            }
+            rest = &mut rest[consumed..];
+            self.flush(env, out);
+        }
+    }
+
+    fn handle_timeout(&mut self, env: &mut Env<'_>, out: &mut Outbox) {
+        self.endpoint.handle_timeout(env);
+        self.handle_own_timeout(env);
+        self.flush(env, out);
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.due
+    }
+}
+
+/// What differs from one run to the next.
+#[derive(Clone)]
+pub struct Setup {
+    pub seed: u64,
+    pub conditions: Conditions,
+    pub application: StreamApplication,
+    pub form: LegForm,
+    pub tampering: Tampering,
+    pub port: u16,
+    pub client_key: Shown,
+    pub device_keys: Known,
+    pub suite: CipherSuite,
+    /// Whether the client names its protocol.
+    pub has_alpn: bool,
+}
+
+impl Setup {
+    pub fn new(seed: u64, conditions: Conditions) -> Self {
+        Self {
+            seed,
+            conditions,
+            application: StreamApplication::Coap,
+            form: LegForm::Dtls,
+            tampering: Tampering::None,
+            port: StreamApplication::Coap.port_tag(),
+            client_key: Shown::end_to_end(USER, END_TO_END),
+            device_keys: Known::end_to_end(&[(USER, END_TO_END)]),
+            suite: CipherSuite::TLS_PSK_WITH_AES_128_CCM_8,
+            has_alpn: false,
+        }
+    }
+
+    pub fn http(self) -> Self {
+        Self {
+            application: StreamApplication::Http,
+            port: StreamApplication::Http.port_tag(),
+            ..self
+        }
+    }
+
+    fn settings(&self) -> Settings {
+        let names: &'static [&'static [u8]] = match (self.has_alpn, self.application) {
+            (false, _) => &[],
+            (true, StreamApplication::Coap) => &[b"coap"],
+            (true, StreamApplication::Http) => &[b"http/1.1"],
+        };
+        Settings::new(&[self.suite])
+            .with_timers(crate::common::patient_timers())
+            .with_application_protocols(names)
+    }
+
+    fn client(&self, provider: Provider, env: &mut Env<'_>) -> Client {
+        let policy = SecurityPolicy::default().for_end_to_end(ForwardSecrecy::Optional);
+        let policy = Arc::new(policy);
+        let key = self.client_key.clone();
+        match self.application {
+            StreamApplication::Coap => {
+                let config = StreamConfig {
+                    security: policy,
+                    handshake: self.settings(),
+                    connection: patient(),
+                    ..StreamConfig::default()
+                };
+                let client = StreamConnection::client(provider, Some(key), &config, env);
+                let mut client = client.unwrap();
+                let path = [hedgerow_coap::MessageOption::new(
+                    OptionNumber::URI_PATH,
+                    b"reading",
+                )];
+                client
+                    .request(&Request::new(Code::GET).options(&path))
+                    .unwrap();
+                Client::Coap(Box::new(client))
+            }
+            StreamApplication::Http => {
+                let client = TlsConnection::client(provider, key, self.settings(), &policy, env);
+                Client::Http(Box::new(client.unwrap()))
+            }
+        }
+    }
+
+    fn device(&self, provider: Provider) -> DeviceEnd {
+        let mut config = AdaptedConfig::default();
+        config.stream.connection = patient();
+        config.stream.handshake = Settings::new(&[self.suite])
+            .with_timers(crate::common::patient_timers())
+            .with_application_protocols(&[b"coap", b"http/1.1"]);
+        DeviceEnd {
+            config: Arc::new(config),
+            known: self.device_keys.clone(),
+            provider,
+            connection: None,
+            application: None,
+            form: None,
+            requests: Vec::new(),
+            fault: None,
+        }
+    }
+
+    /// Runs a connection to its end.
+    pub fn run(&self) -> Outcome {
+        let mut world = World::new(self.seed);
+        world.set_conditions(self.conditions.clone());
+        let mut rng = TestRng::stream(self.seed, 78);
+        let env = &mut Env::new(world.now(), &mut rng);
+        let [at_device, at_gateway, at_client] =
+            ["device", "gateway", "client"].map(|name| world.provider(SoftCrypto, name));
+        let hop_keys = Known::new(&[(IDENTITY, PSK)]);
+        let server = Endpoint::server(at_device.clone(), hop_keys, config(Role::Device), env);
+        let caller = Endpoint::client(at_gateway, Known::new(&[]), config(Role::Gateway));
+        let side = |address, endpoint, work| Side {
+            address,
+            endpoint,
+            work,
+            stream: None,
+            to_leg: Vec::new(),
+            is_finished: false,
+            has_ended: false,
+            reset: None,
+            due: None,
+        };
+        let client = self.client(at_client, env);
+        let gateway = Work::Gateway(Box::new(GatewayEnd {
+            client,
+            state: ClientState::default(),
+            framing: AdaptedFraming::gateway(self.form),
+            tampering: self.tampering,
+            ways: [Records::default(), Records::default()],
+            seen: Vec::new(),
+            port: self.port,
+        }));
+        let device = Work::Device(Box::new(self.device(at_device)));
+        let device = world.add(side(SERVER, server, device), &[SERVER]);
+        let gateway = world.add(side(CLIENT, caller, gateway), &[CLIENT]);
+        world.act(gateway, |side, env, out| {
+            let begun = side.endpoint.connect(env, Place(SERVER), Some(&shown()));
+            let association = begun.unwrap();
+            let Work::Gateway(end) = &side.work else {
+                panic!("not the gateway");
+            };
+            let offer = Offer {
+                port: end.port,
+                ..Offer::default()
+            };
+            let stream = side.endpoint.open_stream(env, association, &offer).unwrap();
+            side.stream = Some((association, stream));
+            side.flush(env, out);
+        });
+        world.run_for(Duration::from_secs(6_000)).unwrap();
+        // Who still waits now is waiting for what somebody has taken away. The gateway goes.
+        world.act(gateway, |side, _, _| {
+            if let Work::Gateway(end) = &mut side.work
+                && !end.state.is_closed
+            {
+                end.end_client();
+            }
+        });
+        Outcome {
+            world,
+            gateway,
+            device,
+        }
+    }
+}
+
+/// Time enough for a leg on which every other datagram is lost.
+fn patient() -> Arc<ConnectionConfig> {
+    const LONG: Duration = Duration::from_secs(2_000);
+    let mut config = ConnectionConfig {
+        csm_timeout: LONG,
+        pong_timeout: LONG,
+        release_timeout: LONG,
+        ..ConnectionConfig::default()
+    };
+    config.exchange.response_timeout = LONG;
+    Arc::new(config)
+}
+
+/// A run that is over.
+pub struct Outcome {
+    pub world: World<Side>,
+    gateway: NodeId,
+    device: NodeId,
+}
+
+impl Outcome {
+    pub fn gateway(&self) -> &GatewayEnd {
+        match &self.world.node(self.gateway).work {
+            Work::Gateway(gateway) => gateway,
+            Work::Device(_) => panic!("the other one"),
+        }
+    }
+
+    pub fn device(&self) -> &DeviceEnd {
+        match &self.world.node(self.device).work {
+            Work::Device(device) => device,
+            Work::Gateway(_) => panic!("the other one"),
+        }
+    }
+
+    pub fn client(&self) -> &ClientState {
+        &self.gateway().state
+    }
+
+    /// All went as it should, and the gateway read nothing of it.
+    pub fn assert_whole(&self) {
+        let (client, device) = (self.client(), self.device());
+        assert_eq!(client.failure, None);
+        assert_eq!(device.fault, None);
+        assert_eq!(device.requests, [b"reading".to_vec()]);
+        assert_eq!(client.answers, [READING.to_vec()]);
+        assert!(client.is_closed, "not in order");
+        let seen = &self.gateway().seen;
+        assert!(contains(seen, USER), "the control of the search");
+        for secret in [READING, b"reading", END_TO_END] {
+            assert!(!contains(seen, &secret[..7]), "the gateway reads it");
+        }
+    }
+
+    /// Nothing that was not said was taken for said, and no cut for an end in order.
+    pub fn assert_nothing_wrong(&self) {
+        let (client, device) = (self.client(), self.device());
+        assert!(device.requests.iter().all(|path| path == b"reading"));
+        assert!(device.requests.len() <= 1);
+        assert!(client.answers.iter().all(|answer| answer == READING));
+        assert!(client.answers.len() <= 1);
+    }
+
+    /// One of the ends noticed.
+    pub fn is_detected(&self) -> bool {
+        let client = self.client();
+        client.failure.is_some() || client.is_aborted || self.device().fault.is_some()
+    }
+
+    pub fn is_truncated(&self, way: Way) -> bool {
+        let truncated = ChannelError::Peer(PeerFault::Truncated);
+        match way {
+            Way::ToClient => self.client().failure == Some(truncated),
+            Way::ToDevice => self.device().fault == Some(AdaptedFault::Channel(truncated)),
+        }
+    }
+}
+
+pub fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
