@@ -80,6 +80,11 @@ impl SecurityPolicy {
         self.purpose
     }
 
+    /// Returns whether what this end begins end to end has to have forward secrecy.
+    pub const fn forward_secrecy(&self) -> ForwardSecrecy {
+        self.forward_secrecy
+    }
+
     /// Sets another least mode for one client, by the application's own number for it.
     #[must_use]
     pub fn with_client(mut self, client: PeerId, least: SecurityMode) -> Self {

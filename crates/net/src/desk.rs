@@ -15,7 +15,7 @@ use crate::hops::Hops;
 use crate::legs::Streams;
 use crate::path::{Path, Remote};
 use crate::shared::{RequestKey, Waiting};
-use crate::{HopEvent, RequestFailure, Requester};
+use crate::{HopEvent, InnerSession, RequestFailure, Requester};
 
 /// The node's own tables. They follow the endpoint's by its events.
 #[derive(Default)]
@@ -34,6 +34,8 @@ struct Known {
     is_own: bool,
     /// The suite of its session and who is there, once there is one.
     session: Option<(CipherSuite, Peer)>,
+    /// What is known of its inner session, if it has one.
+    inner: Option<InnerSession>,
     requests: BTreeMap<OutgoingRequest, Waiting>,
 }
 
@@ -95,12 +97,24 @@ impl Desk {
         self.hops.begin(association, session.1, path.remote);
     }
 
-    /// Notes an association that the peer began in clear, unless it is known; it says whether it was
-    /// new.
-    pub(crate) fn meet(&mut self, association: AssociationId, path: Path) -> bool {
+    /// Notes that an association inside an outer session is established. Its path is the outer session's.
+    pub(crate) fn establish_inner(
+        &mut self,
+        association: AssociationId,
+        path: Path,
+        session: InnerSession,
+    ) {
+        self.enter(association, path, false).inner = Some(session);
+    }
+
+    /// Notes an association that the peer began in clear, or inside an outer session, unless it is known; it says
+    /// whether it was new.
+    pub(crate) fn meet(&mut self, association: AssociationId, path: Path, peer: Peer) -> bool {
         let is_new = !self.associations.contains_key(&association);
-        if is_new {
+        if is_new && peer == Peer::Anonymous {
             self.entry(association, path, false);
+        } else if is_new {
+            self.enter(association, path, false);
         }
         is_new
     }
@@ -124,12 +138,18 @@ impl Desk {
 
     fn entry(&mut self, association: AssociationId, path: Path, is_own: bool) -> &mut Known {
         self.paths.insert(path, association);
+        self.enter(association, path, is_own)
+    }
+
+    /// As [`Self::entry`], and leaves the path to whose it is.
+    fn enter(&mut self, association: AssociationId, path: Path, is_own: bool) -> &mut Known {
         self.associations
             .entry(association)
             .or_insert_with(|| Known {
                 path,
                 is_own,
                 session: None,
+                inner: None,
                 requests: BTreeMap::new(),
             })
     }
@@ -156,7 +176,13 @@ impl Desk {
     pub(crate) fn is_established(&self, association: AssociationId) -> bool {
         self.associations
             .get(&association)
-            .is_some_and(|known| known.session.is_some())
+            .is_some_and(|known| known.session.is_some() || known.inner.is_some())
+    }
+
+    /// Returns what is known of the inner session of the association that this end began with a peer.
+    pub(crate) fn inner_session(&self, remote: Remote) -> Option<InnerSession> {
+        let found = self.find(remote)?;
+        self.associations.get(&found.association)?.inner
     }
 
     /// Returns the suite of the session with a peer and who it is, if there is one.

@@ -134,6 +134,9 @@ where
                         // Whoever has stopped waiting needs no answer.
                         let _ = done.send(is_closed);
                     }
+                    Some(Command::InnerSession { remote, answer }) => {
+                        let _ = answer.send(self.desk.inner_session(remote));
+                    }
                     Some(Command::Session { remote, answer }) => {
                         let _ = answer.send(self.desk.session(remote));
                     }

@@ -1,5 +1,6 @@
 //! What the events of an endpoint mean for a node and for its log.
 
+use hedgerow_core::Peer;
 use hedgerow_endpoint::Event;
 use tracing::field::display;
 use tracing::{debug, info, trace};
@@ -9,7 +10,9 @@ use crate::handlers::{Asked, Handlers};
 use crate::mode_label::{DTLS, label};
 use crate::path::{Path, Remote};
 use crate::statistics::{Counters, count};
-use crate::{Handler, RequestFailure, RequestMessage, ResponseMessage, ServerRequest};
+use crate::{
+    Handler, InnerSession, RequestFailure, RequestMessage, ResponseMessage, ServerRequest,
+};
 
 impl Desk {
     /// Takes note of what happened, and returns the request that is to be refused because too many
@@ -37,6 +40,27 @@ impl Desk {
                 }
                 self.establish(association, address, (suite, peer));
             }
+            Event::InnerEstablished {
+                association,
+                address,
+                peer,
+                suite,
+                has_forward_secrecy,
+                is_resumed,
+            } => {
+                let remote = address.remote;
+                info!(%remote, ?peer, ?suite, has_forward_secrecy, is_resumed, mode = "itls", "association established");
+                count(&counters.established);
+                if is_resumed {
+                    count(&counters.resumed);
+                }
+                let session = InnerSession {
+                    suite,
+                    peer,
+                    has_forward_secrecy,
+                };
+                self.establish_inner(association, address, session);
+            }
             Event::Request {
                 association,
                 address,
@@ -49,7 +73,7 @@ impl Desk {
                     request,
                 };
                 // One that a handshake made is known by now.
-                if self.meet(association, address) {
+                if self.meet(association, address, peer) && peer == Peer::Anonymous {
                     info!(remote = %address.remote, mode = "nosec", "association accepted");
                 }
                 let from = self.remote(association).and_then(Remote::address);

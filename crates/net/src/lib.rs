@@ -97,6 +97,8 @@ mod handler;
 mod handlers;
 mod hops;
 mod identity;
+mod inner_session;
+mod itls_link;
 mod keep_alive;
 mod key_log;
 mod key_store;
@@ -130,6 +132,8 @@ pub use hedgerow_endpoint::{ForwardSecrecy, LegConfig, Resumption, SecurityPolic
 pub use hedgerow_leg::{ResetBy, ResetReason};
 pub use hops::{HopEvent, HopEvents, HopId};
 pub use identity::{Authorities, Identity, IdentityError, RawPublicKey};
+pub use inner_session::InnerSession;
+pub use itls_link::{ITLS_ALPN, ItlsConfig, ItlsLink, itls_link};
 pub use key_log::KeyLogFile;
 pub use key_store::{KeyStore, KeyStoreError};
 pub use leg_stream::{IncomingStream, LegStream, StreamFailure, StreamOffer};

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use hedgerow_endpoint::TranslateError;
+use hedgerow_endpoint::{OuterStream, TranslateError};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
@@ -22,6 +22,8 @@ pub struct DatagramLink {
     max_datagram_len: usize,
     shared: Arc<LinkShared>,
     observer: Option<Observer>,
+    /// What it carries is an outer session's, which has this.
+    outer: Option<OuterStream>,
 }
 
 /// Whoever looks on.
@@ -99,6 +101,7 @@ pub fn datagram_link(places: usize, max_datagram_len: usize) -> (DatagramLink, L
         max_datagram_len,
         shared: Arc::clone(&shared),
         observer: None,
+        outer: None,
     };
     let carrier = LinkCarrier {
         outgoing: LinkOutgoing(outgoing),
@@ -122,6 +125,18 @@ impl DatagramLink {
     pub fn observed(mut self, observer: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
         self.observer = Some(Observer(Box::new(observer)));
         self
+    }
+
+    /// Has it carry the messages of an outer session of mode `itls`.
+    #[must_use]
+    pub(crate) fn inside(mut self, outer: OuterStream) -> Self {
+        self.outer = Some(outer);
+        self
+    }
+
+    /// Returns what the outer session is that it carries, if it does.
+    pub(crate) const fn outer(&self) -> Option<&OuterStream> {
+        self.outer.as_ref()
     }
 
     fn show(&self, datagram: &[u8]) {
@@ -364,6 +379,12 @@ pub enum CarrierFailure {
     /// The connection in mode `translate` didn't come about or ended, and why.
     #[error("mode translate: {0}")]
     Translate(#[from] TranslateError),
+    /// What answers there doesn't speak mode `itls`.
+    #[error("what answers there doesn't speak mode itls")]
+    NoItls,
+    /// The gateway doesn't know this user in mode `itls`, or wants to know one.
+    #[error("the gateway doesn't know this user")]
+    UserUnknown,
     /// The carrier is gone without a word.
     #[error("the carrier is gone")]
     Gone,

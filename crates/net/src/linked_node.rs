@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use hedgerow_core::Peer;
+use hedgerow_endpoint::InnerConfig;
+use hedgerow_itls::End;
 use hedgerow_record::CipherSuite;
 
 use crate::link::{DatagramLink, LinkDrops, LinkShared};
 use crate::path::Remote;
 use crate::{
-    Credentials, Node, NodeConfig, RequestFailure, RequestMessage, ResponseMessage, Statistics,
+    Credentials, ForwardSecrecy, InnerSession, Node, NodeConfig, RequestFailure, RequestMessage,
+    ResponseMessage, Statistics,
 };
 
 /// A CoAP client of one peer that is behind a [`DatagramLink`], such as a tunnel, and has no address
@@ -32,6 +35,14 @@ impl LinkedNode {
         let handshake = config.endpoint.handshake;
         let len = handshake.max_datagram_len().min(link.max_datagram_len());
         config.endpoint.handshake = handshake.with_max_datagram_len(len);
+        if link.outer().is_some() && config.endpoint.inner.is_none() {
+            let settings = hedgerow_itls::Settings::new(End::Internet);
+            let settings = match config.endpoint.security.forward_secrecy() {
+                ForwardSecrecy::Required => settings,
+                ForwardSecrecy::Optional => settings.without_forward_secrecy(),
+            };
+            config.endpoint.inner = Some(InnerConfig::new(settings));
+        }
         Self {
             node: Node::over(link, config),
             link: shared,
@@ -62,10 +73,17 @@ impl LinkedNode {
         Some(suite)
     }
 
+    /// Returns what is known of the inner session with the peer, in mode `itls`.
+    pub async fn inner_session(&self) -> Option<InnerSession> {
+        self.node.inner_session(Remote::Linked).await
+    }
+
     /// Returns who the peer has proved to be, if there is a session with it.
     pub async fn peer(&self) -> Option<Peer> {
-        let (_, peer) = self.node.session(Remote::Linked).await?;
-        Some(peer)
+        match self.node.session(Remote::Linked).await {
+            Some((_, peer)) => Some(peer),
+            None => self.inner_session().await.map(|session| session.peer),
+        }
     }
 
     /// Says whether the link has ended, so that nothing can be asked any more.

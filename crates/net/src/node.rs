@@ -10,7 +10,7 @@ use hedgerow_endpoint::Endpoint;
 use hedgerow_record::CipherSuite;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::carrier::Carrier;
 use crate::clock::{Clock, os_random};
@@ -18,13 +18,13 @@ use crate::driver::{Driver, NodeEndpoint};
 use crate::handler::NoResources;
 use crate::legs::QueuedStream;
 use crate::link::DatagramLink;
-use crate::path::Remote;
+use crate::path::{Path, Remote};
 use crate::provider::with_key_log;
 use crate::shared::{AbandonOnDrop, Command, QueuedRequest, RequestKey, Shared, Waiting};
 use crate::socket::NodeSocket;
 use crate::{
-    Credentials, Handler, IncomingStream, KeyStore, LegStream, NodeConfig, RequestFailure,
-    RequestMessage, ResponseMessage, Statistics, StreamOffer, Target,
+    Credentials, Handler, IncomingStream, InnerSession, KeyStore, LegStream, NodeConfig,
+    RequestFailure, RequestMessage, ResponseMessage, Statistics, StreamOffer, Target,
 };
 
 /// A CoAP node: one UDP socket, and a task that drives everything behind it.
@@ -77,11 +77,17 @@ impl Node {
 
     /// Makes a node whose datagrams a link carries.
     pub(crate) fn over(link: DatagramLink, config: NodeConfig) -> Self {
-        let endpoint = Endpoint::client(
+        let mut endpoint = Endpoint::client(
             with_key_log(config.key_log.clone()),
             KeyStore::new(),
             own_events(&config),
         );
+        if let Some(outer) = link.outer()
+            && let Err(error) = endpoint.open_outer_stream(Path::to(Remote::Linked), outer.clone())
+        {
+            // Without it nothing can be asked, and each request says so.
+            debug!(%error, "link carries no outer session");
+        }
         let carrier = Carrier::Link(link);
         Self::start(carrier, endpoint, Clock::start(), config, NoResources)
     }
@@ -321,6 +327,13 @@ impl Node {
     pub async fn peer(&self, address: SocketAddr) -> Option<Peer> {
         let session = self.session(Remote::to(address)).await;
         session.map(|(_, peer)| peer)
+    }
+
+    pub(crate) async fn inner_session(&self, remote: Remote) -> Option<InnerSession> {
+        let (answer, session) = oneshot::channel();
+        let command = Command::InnerSession { remote, answer };
+        self.inner.commands.send(command).await.ok()?;
+        session.await.ok().flatten()
     }
 
     pub(crate) async fn session(&self, remote: Remote) -> Option<(CipherSuite, Peer)> {

@@ -12,7 +12,7 @@ use crate::leg_stream::StreamKey;
 use crate::legs::QueuedStream;
 use crate::path::Remote;
 use crate::statistics::Counters;
-use crate::{Credentials, HopEvent, RequestFailure, RequestMessage, ResponseMessage};
+use crate::{Credentials, HopEvent, InnerSession, RequestFailure, RequestMessage, ResponseMessage};
 
 /// A request's own number, never given twice by one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -116,6 +116,10 @@ pub(crate) enum Command {
     Disconnect {
         target: Remote,
         done: oneshot::Sender<bool>,
+    },
+    InnerSession {
+        remote: Remote,
+        answer: oneshot::Sender<Option<InnerSession>>,
     },
     Session {
         remote: Remote,

@@ -23,6 +23,8 @@ pub use gateway_uri::{GatewayUri, GatewayUriError};
 pub use gateway_user::{GatewayUser, GatewayUserError};
 pub use target::{TunnelTarget, TunnelTargetError};
 
+pub(crate) use connect::explain as explain_tls;
+
 use crate::Authorities;
 use crate::keep_alive::SILENCE_TIMEOUT;
 use crate::link::{CarrierFailure, DatagramLink, datagram_link};
@@ -125,6 +127,10 @@ impl GatewayTls {
     /// None that can be: [`GatewayTlsError`] if the TLS library had no version of TLS.
     pub fn nobody() -> Result<Self, GatewayTlsError> {
         Self::trusting(RootCertStore::empty())
+    }
+
+    pub(crate) const fn config(&self) -> &Arc<ClientConfig> {
+        &self.0
     }
 
     fn new(roots: RootCertStore) -> Result<Self, GatewayTlsError> {

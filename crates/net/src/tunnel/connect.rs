@@ -87,7 +87,7 @@ async fn secure(
 }
 
 /// Says what became of TLS.
-fn explain(error: &io::Error) -> CarrierFailure {
+pub(crate) fn explain(error: &io::Error) -> CarrierFailure {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
     let Some(Error::InvalidCertificate(fault)) = inner else {
         return CarrierFailure::Tls;

@@ -67,6 +67,11 @@ impl GatewayUser {
         Self(Arc::new(value))
     }
 
+    /// Lends the value of the field.
+    pub(crate) fn shown(&self) -> &str {
+        &self.0
+    }
+
     /// Returns the value of the field. The library that sends it doesn't zero its copies.
     pub(super) fn field(&self) -> Option<HeaderValue> {
         let mut value = HeaderValue::from_str(&self.0).ok()?;

@@ -1,0 +1,365 @@
+//! A link to a device through a gateway in mode `itls` (docs/specs/itls.md): the Internet end's outer session.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hedgerow_core::Writer;
+use hedgerow_endpoint::OuterStream;
+use hedgerow_itls::{
+    Control, MAX_FLOW_NAME_LEN, MAX_USER_LEN, OUTER_BINDING_LABEL, OUTER_BINDING_LEN, OuterBinding,
+    RoutingHeader, User,
+};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tracing::{debug, info};
+use zeroize::Zeroizing;
+
+use crate::keep_alive::{SILENCE_TIMEOUT, give_up_after};
+use crate::link::{CarrierFailure, DatagramLink, LinkIncoming, LinkOutgoing, datagram_link};
+use crate::tunnel::explain_tls;
+use crate::{GatewayTls, GatewayUri, GatewayUser};
+
+/// How a gateway is asked for a device in mode `itls`, and who asks.
+#[derive(Clone, Debug)]
+pub struct ItlsConfig {
+    /// The gateway, over HTTPS's URI and the port that it has for this mode.
+    pub gateway: GatewayUri,
+    /// How the gateway is known.
+    pub tls: GatewayTls,
+    /// Who asks; `None` shows nothing, which gateways refuse unless they let everybody in.
+    pub user: Option<GatewayUser>,
+    /// The device, by the name that the gateway has for it: at most 63 bytes.
+    pub device: String,
+    /// How long it may take until the outer session is there.
+    pub connect_timeout: Duration,
+    /// How long a gateway that gives no sign of life is taken for there, in whole seconds and as far as the
+    /// system can notice.
+    pub silence_timeout: Duration,
+    /// Messages that wait in each direction.
+    pub places: usize,
+    /// The longest message that is carried, in bytes. What the device's hop takes is less, and the gateway
+    /// says so.
+    pub max_message_len: usize,
+}
+
+impl ItlsConfig {
+    /// Asks as nobody within 10 s, with 128 places for messages of up to 1,452 bytes.
+    pub fn new(gateway: GatewayUri, tls: GatewayTls, device: impl Into<String>) -> Self {
+        Self {
+            gateway,
+            tls,
+            user: None,
+            device: device.into(),
+            connect_timeout: Duration::from_secs(10),
+            silence_timeout: SILENCE_TIMEOUT,
+            places: 128,
+            max_message_len: 1_452,
+        }
+    }
+}
+
+/// An outer session that is there.
+#[derive(Debug)]
+pub struct ItlsLink {
+    /// What a [`LinkedNode`](crate::LinkedNode) asks the device by. The session ends when it is dropped.
+    pub link: DatagramLink,
+    /// Where the gateway was found.
+    pub gateway: SocketAddr,
+}
+
+/// Opens the outer session with a gateway: TLS, the name of this mode, and who asks. What travels through it
+/// is sealed once more between the node and the device, which the gateway has no key of.
+///
+/// It must be called within a tokio runtime with I/O and time. The link ends with the session, and says
+/// why; whoever isn't known to the gateway learns that so.
+///
+/// # Errors
+///
+/// [`CarrierFailure::GatewayName`], [`CarrierFailure::InClear`] for a gateway that isn't reached over TLS,
+/// [`CarrierFailure::Connect`], [`CarrierFailure::ConnectTimeout`],
+/// [`CarrierFailure::GatewayCertificate`], [`CarrierFailure::Tls`], [`CarrierFailure::NoItls`] and
+/// [`CarrierFailure::TargetDenied`] for a name that no gateway has.
+pub async fn itls_link(config: &ItlsConfig) -> Result<ItlsLink, CarrierFailure> {
+    if config.device.len() > MAX_FLOW_NAME_LEN {
+        return Err(CarrierFailure::TargetDenied);
+    }
+    let opened = timeout(config.connect_timeout, open(config)).await;
+    let (stream, gateway, binding) = opened.map_err(|_| CarrierFailure::ConnectTimeout)??;
+    let max_len = config.max_message_len.min(usize::from(u16::MAX));
+    let (link, carrier) = datagram_link(config.places, max_len);
+    let link = link.inside(OuterStream {
+        binding,
+        name: config.device.clone().into_bytes(),
+        max_message_len: max_len,
+    });
+    let (outgoing, incoming) = carrier.split();
+    info!(%gateway, device = config.device, mode = "itls", "outer session established");
+    tokio::spawn(async move {
+        let failure = carry(stream, outgoing, &incoming, max_len).await;
+        debug!(%failure, mode = "itls", "link ended");
+        incoming.end(failure);
+    });
+    Ok(ItlsLink { link, gateway })
+}
+
+type Opened = (TlsStream<TcpStream>, SocketAddr, OuterBinding);
+
+async fn open(config: &ItlsConfig) -> Result<Opened, CarrierFailure> {
+    let gateway = &config.gateway;
+    if !gateway.is_https() {
+        return Err(CarrierFailure::InClear);
+    }
+    let addresses = crate::resolve(gateway.host(), gateway.port())
+        .await
+        .map_err(|_| CarrierFailure::GatewayName)?;
+    let mut failure = CarrierFailure::GatewayName;
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => {
+                let (stream, binding) = secure(stream, config).await?;
+                return Ok((stream, address, binding));
+            }
+            Err(error) => failure = CarrierFailure::Connect { kind: error.kind() },
+        }
+    }
+    Err(failure)
+}
+
+async fn secure(
+    stream: TcpStream,
+    config: &ItlsConfig,
+) -> Result<(TlsStream<TcpStream>, OuterBinding), CarrierFailure> {
+    // Messages that wait for others to fill a segment are late. What can't be set costs no more.
+    let _ = stream.set_nodelay(true);
+    give_up_after(&stream, config.silence_timeout);
+    let mut tls = rustls::ClientConfig::clone(config.tls.config());
+    tls.alpn_protocols = vec![ITLS_ALPN.to_vec()];
+    // MUST (RFC 7627 §5.4): without the extended master secret TLS 1.2 exports nothing.
+    tls.require_ems = true;
+    let name = ServerName::try_from(config.gateway.host().to_owned())
+        .map_err(|_| CarrierFailure::GatewayName)?;
+    let connected = TlsConnector::from(Arc::new(tls)).connect(name, stream);
+    let mut stream = connected.await.map_err(|error| explain(&error))?;
+    let connection = stream.get_ref().1;
+    if connection.alpn_protocol() != Some(ITLS_ALPN) {
+        return Err(CarrierFailure::NoItls);
+    }
+    let exported = connection
+        .export_keying_material([0; OUTER_BINDING_LEN], OUTER_BINDING_LABEL, None)
+        .map_err(|_| CarrierFailure::Tls)?;
+    let shown = config.user.as_ref().map_or("", GatewayUser::shown);
+    let first = user(shown).ok_or(CarrierFailure::Tls)?;
+    let written = stream.write_all(&first).await;
+    written.and(stream.flush().await).map_err(broken)?;
+    Ok((stream, OuterBinding::new(exported)))
+}
+
+/// Writes who asks, as the first message of the stream.
+fn user(shown: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let mut message = Zeroizing::new([0; MAX_USER_LEN + 4]);
+    let mut writer = Writer::new(message.as_mut_slice());
+    let header = RoutingHeader {
+        flow: 0,
+        is_control: true,
+    };
+    header.encode(&mut writer).ok()?;
+    let user = Control::User(User {
+        takes_flows: false,
+        shown: shown.as_bytes(),
+    });
+    user.encode(&mut writer).ok()?;
+    let mut framed = Zeroizing::new(Vec::with_capacity(MAX_USER_LEN + 6));
+    append(&mut framed, writer.written());
+    Some(framed)
+}
+
+fn broken(error: io::Error) -> CarrierFailure {
+    CarrierFailure::Connect { kind: error.kind() }
+}
+
+/// A gateway that doesn't have this mode ends TLS for want of a common protocol (RFC 7301 §3.2).
+fn explain(error: &io::Error) -> CarrierFailure {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    let no_protocol = rustls::AlertDescription::NoApplicationProtocol;
+    match inner {
+        Some(rustls::Error::AlertReceived(alert)) if *alert == no_protocol => {
+            CarrierFailure::NoItls
+        }
+        _ => explain_tls(error),
+    }
+}
+
+/// Carries messages until either side ends, and says which did. Both directions go on by themselves.
+async fn carry<S>(
+    stream: S,
+    mut outgoing: LinkOutgoing,
+    incoming: &LinkIncoming,
+    max_len: usize,
+) -> CarrierFailure
+where
+    S: AsyncRead + AsyncWrite,
+{
+    let (reader, mut writer) = tokio::io::split(stream);
+    let failure = {
+        let reading = read(reader, incoming, max_len);
+        tokio::pin!(reading);
+        tokio::select! {
+            failure = &mut reading => failure,
+            is_gone = write(&mut writer, &mut outgoing) => match is_gone {
+                true => CarrierFailure::Gone,
+                // A gateway that has closed takes nothing more: what it said before is still to be read.
+                false => timeout(SHUTDOWN_TIMEOUT, reading)
+                    .await
+                    .unwrap_or(CarrierFailure::Truncated),
+            },
+        }
+    };
+    // What waits for room isn't waited for.
+    let _ = timeout(SHUTDOWN_TIMEOUT, writer.shutdown()).await;
+    failure
+}
+
+async fn read(
+    mut reader: impl AsyncRead + Unpin,
+    incoming: &LinkIncoming,
+    max_len: usize,
+) -> CarrierFailure {
+    let mut message = Vec::new();
+    loop {
+        let len = match reader.read_u16().await {
+            Ok(len) => usize::from(len),
+            // An end between two messages: whether it was in order TLS says, and nobody inside believes.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return CarrierFailure::Closed;
+            }
+            Err(_) => return CarrierFailure::Truncated,
+        };
+        message.resize(len, 0);
+        if reader.read_exact(&mut message).await.is_err() {
+            return CarrierFailure::Truncated;
+        }
+        if is_refusal(&message) {
+            return CarrierFailure::UserUnknown;
+        }
+        match len <= max_len {
+            true => incoming.deliver(&message),
+            false => incoming.count_too_long(),
+        }
+    }
+}
+
+/// Says whether the gateway closes the stream itself, which is all that it says to a user that it doesn't
+/// know.
+fn is_refusal(message: &[u8]) -> bool {
+    let Ok((header, rest)) = RoutingHeader::decode(message) else {
+        return false;
+    };
+    header.flow == 0 && header.is_control && matches!(Control::decode(rest), Ok(Control::Close(_)))
+}
+
+/// Writes until the node is gone, which is said, or nothing can be written any more.
+async fn write(writer: &mut (impl AsyncWrite + Unpin), outgoing: &mut LinkOutgoing) -> bool {
+    let mut framed = Vec::with_capacity(BUFFER_LEN);
+    while let Some(first) = outgoing.next().await {
+        framed.clear();
+        append(&mut framed, &first);
+        // Messages that wait already leave together.
+        while framed.len() < BUFFER_LEN
+            && let Some(next) = outgoing.next_now()
+        {
+            append(&mut framed, &next);
+        }
+        let written = writer.write_all(&framed).await;
+        if let Err(error) = written.and(writer.flush().await) {
+            debug!(%error, mode = "itls", "stream can't be written to");
+            return false;
+        }
+    }
+    true
+}
+
+/// Appends a message behind its length. The link takes none that is longer than two octets say.
+fn append(framed: &mut Vec<u8>, message: &[u8]) {
+    if let Ok(len) = u16::try_from(message.len()) {
+        framed.extend_from_slice(&len.to_be_bytes());
+        framed.extend_from_slice(message);
+    }
+}
+
+/// The application protocol of an outer session over TLS.
+pub const ITLS_ALPN: &[u8] = b"hedgerow-itls";
+
+/// What is written at once, in bytes, at least.
+const BUFFER_LEN: usize = 4 * 1_024;
+
+/// How long an orderly end may take.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::duplex;
+
+    use super::*;
+    use crate::link::LinkInput;
+
+    #[test]
+    fn first_message_says_who_asks() {
+        let framed = user("Bearer mF_9.B5f-4.1JqM").unwrap();
+        // The specification's vector, behind its length.
+        let expected = b"\x00\x19\xe0\x04\x00Bearer mF_9.B5f-4.1JqM";
+        assert_eq!(framed.as_slice(), expected);
+        assert!(user(&"a".repeat(MAX_USER_LEN)).is_some());
+        assert!(user(&"a".repeat(MAX_USER_LEN + 1)).is_none());
+    }
+
+    /// Messages are told apart however the stream cuts them.
+    #[tokio::test]
+    async fn messages_go_both_ways_behind_their_lengths() {
+        let (mut link, carrier) = datagram_link(4, 100);
+        let (outgoing, incoming) = carrier.split();
+        let (stream, mut gateway) = duplex(7);
+        let carrying = tokio::spawn(async move {
+            let failure = carry(stream, outgoing, &incoming, 4).await;
+            incoming.end(failure);
+        });
+        gateway
+            .write_all(b"\x00\x02ab\x00\x05too l\x00\x00\x00\x01c")
+            .await
+            .unwrap();
+        for expected in [b"ab".as_slice(), b"", b"c"] {
+            let expected = LinkInput::Datagram(expected.to_vec());
+            assert_eq!(link.receive().await, Ok(expected));
+        }
+        assert_eq!(link.shared().drops().too_long, 1);
+        assert_eq!(link.send(b"there"), Ok(()));
+        let mut framed = [0; 7];
+        gateway.read_exact(&mut framed).await.unwrap();
+        assert_eq!(&framed, b"\x00\x05there");
+        drop(gateway);
+        assert_eq!(link.receive().await, Err(CarrierFailure::Closed));
+        carrying.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn ends_say_what_they_are() {
+        for (sent, expected) in [
+            (b"".as_slice(), CarrierFailure::Closed),
+            (b"\x00\x05ab", CarrierFailure::Truncated),
+            // CLOSE refused, of flow 0.
+            (b"\x00\x03\xe0\x02\x02", CarrierFailure::UserUnknown),
+        ] {
+            let (_link, carrier) = datagram_link(4, 100);
+            let (outgoing, incoming) = carrier.split();
+            let (stream, mut gateway) = duplex(64);
+            gateway.write_all(sent).await.unwrap();
+            drop(gateway);
+            assert_eq!(carry(stream, outgoing, &incoming, 100).await, expected);
+        }
+    }
+}
