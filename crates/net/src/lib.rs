@@ -83,6 +83,7 @@
 //!
 //! None. The crate needs an operating system and a tokio runtime with I/O and time.
 
+mod auto;
 mod carrier;
 mod certificates;
 mod clock;
@@ -122,6 +123,7 @@ mod tls_stream;
 mod translated_link;
 mod tunnel;
 
+pub use auto::{UdpCarrier, UdpCarrierEvent, UdpCarrierSender, UdpCarrierStatistics, UdpCarriers};
 pub use certificates::{AcceptedServer, CertificateStore, ServerCertificates};
 pub use config::NodeConfig;
 pub use connected_socket::{ConnectedSocket, ReceivedDatagrams, SocketFault};

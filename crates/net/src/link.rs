@@ -253,6 +253,11 @@ impl LinkIncoming {
         }
     }
 
+    /// Counts a datagram of the node's for which the carrier had no room.
+    pub(crate) fn count_full_outwards(&self) {
+        count(&self.shared.full_outwards);
+    }
+
     /// Counts a datagram of the peer that is longer than the carrier takes.
     pub fn count_too_long(&self) {
         count(&self.shared.too_long);

@@ -14,8 +14,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hedgerow_proxy::{MAX_UDP_PAYLOAD_LEN, TunnelDecoder, TunnelForm};
+use hedgerow_proxy::{CarrierState, MAX_UDP_PAYLOAD_LEN, TunnelDecoder, TunnelForm};
 use rustls::{ClientConfig, RootCertStore};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::info;
 
@@ -26,6 +27,7 @@ pub use target::{TunnelTarget, TunnelTargetError};
 pub(crate) use connect::explain as explain_tls;
 
 use crate::Authorities;
+use crate::auto::{self, AutoTunnel};
 use crate::keep_alive::SILENCE_TIMEOUT;
 use crate::link::{CarrierFailure, DatagramLink, datagram_link};
 
@@ -48,6 +50,9 @@ pub struct TunnelConfig {
     /// How long a gateway that gives no sign of life is taken for there. Over HTTP/1.1 the system notices
     /// that, in whole seconds and as far as it can.
     pub silence_timeout: Duration,
+    /// Whether a second carrier is asked for, over UDP (mode `auto`, `docs/specs/auto.md`). Where a gateway
+    /// offers none there is the first alone.
+    pub wants_udp_carrier: bool,
     /// Datagrams that wait in each direction.
     pub places: usize,
     /// The longest datagram that is carried, in bytes.
@@ -66,6 +71,7 @@ impl TunnelConfig {
             allows_clear: false,
             connect_timeout: Duration::from_secs(10),
             silence_timeout: SILENCE_TIMEOUT,
+            wants_udp_carrier: false,
             places: 128,
             max_datagram_len: 1_500,
         }
@@ -160,6 +166,9 @@ pub struct Tunnel {
     pub gateway: SocketAddr,
     /// By which version of HTTP it was asked.
     pub form: TunnelForm,
+    /// What this end thinks of the two carriers, from now on; `None` if the gateway has offered no
+    /// second one, or wasn't asked.
+    pub carriers: Option<watch::Receiver<CarrierState>>,
 }
 
 impl Tunnel {
@@ -184,16 +193,35 @@ impl Tunnel {
     ) -> Result<Self, CarrierFailure> {
         let connection = connect::connect(config).await?;
         let gateway = connection.address;
-        let (form, stream) = open::open(connection, config, target).await?;
+        let (form, stream, offer) = open::open(connection, config, target).await?;
         let max_len = config.max_datagram_len.min(MAX_UDP_PAYLOAD_LEN);
         let (link, carrier) = datagram_link(config.places, max_len);
-        let decoder = TunnelDecoder::new(max_len);
-        tokio::spawn(pump::pump(stream, carrier, decoder));
-        info!(%gateway, ?form, %target, "tunnel open");
+        let carriers = match offer {
+            None => {
+                let decoder = TunnelDecoder::new(max_len);
+                tokio::spawn(pump::pump(stream, carrier, decoder));
+                None
+            }
+            Some(offer) => {
+                let (state, carriers) = watch::channel(CarrierState::TcpOnly);
+                let tunnel = AutoTunnel {
+                    offer,
+                    gateway,
+                    max_datagram_len: max_len,
+                    places: config.places,
+                    state,
+                };
+                tokio::spawn(auto::carry(stream, carrier, tunnel));
+                Some(carriers)
+            }
+        };
+        let has_offer = carriers.is_some();
+        info!(%gateway, ?form, %target, has_offer, "tunnel open");
         Ok(Self {
             link,
             gateway,
             form,
+            carriers,
         })
     }
 }

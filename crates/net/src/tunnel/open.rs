@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hedgerow_proxy::{CAPSULE_PROTOCOL, CONNECT_UDP, TunnelForm};
+use hedgerow_proxy::{CAPSULE_PROTOCOL, CONNECT_UDP, TunnelForm, UDP_CARRIER, UdpCarrierOffer};
 use http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderName, HeaderValue, UPGRADE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Empty;
@@ -29,7 +29,12 @@ pub(super) async fn open(
     connection: Connection,
     config: &TunnelConfig,
     target: &TunnelTarget,
-) -> Result<(TunnelForm, TunnelStream), CarrierFailure> {
+) -> Result<(TunnelForm, TunnelStream, Option<UdpCarrierOffer>), CarrierFailure> {
+    // What wasn't asked for is no offer.
+    let offer = |response: &Response<Incoming>| {
+        let headers = config.wants_udp_carrier.then_some(response.headers());
+        headers.and_then(UdpCarrierOffer::of)
+    };
     match connection.is_http2 {
         false => {
             let response = ask_http1(connection, config, target).await?;
@@ -40,14 +45,16 @@ pub(super) async fn open(
                         .as_bytes()
                         .eq_ignore_ascii_case(CONNECT_UDP.as_bytes())
                 });
+            let offer = offer(&response);
             let stream = upgraded(response, is_granted).await?;
-            Ok((TunnelForm::Upgrade, stream))
+            Ok((TunnelForm::Upgrade, stream, offer))
         }
         true => {
             let response = ask_http2(connection, config, target).await?;
             let is_granted = response.status() == StatusCode::OK;
+            let offer = offer(&response);
             let stream = upgraded(response, is_granted).await?;
-            Ok((TunnelForm::ExtendedConnect, stream))
+            Ok((TunnelForm::ExtendedConnect, stream, offer))
         }
     }
 }
@@ -112,6 +119,9 @@ async fn ask_http2(
 
 fn add_fields(headers: &mut HeaderMap, config: &TunnelConfig) {
     headers.insert(CAPSULE_PROTOCOL, HeaderValue::from_static("?1"));
+    if config.wants_udp_carrier {
+        headers.insert(UDP_CARRIER, HeaderValue::from_static("?1"));
+    }
     if let Some(value) = config.user.as_ref().and_then(super::GatewayUser::field) {
         headers.insert(AUTHORIZATION, value);
     }

@@ -1,0 +1,441 @@
+//! The client's end of a tunnel with two carriers.
+
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hedgerow_crypto_ring::RingCrypto;
+use hedgerow_endpoint::{UdpCarrierClient, UdpCarrierReceived};
+use hedgerow_proxy::{
+    CarrierChoice, CarrierKind, CarrierMessage, CarrierRole, CarrierState, TunnelCarriers,
+    TunnelDecoder, TunnelDrop, TunnelEvent, UdpCarrierOffer, encode_message_capsule,
+    udp_payload_message,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{sleep_until, timeout};
+use tracing::{debug, info, trace};
+
+use super::RECORD_BUFFER_LEN;
+use crate::clock::{Clock, os_random};
+use crate::connected_socket::{ConnectedSocket, ReceivedDatagrams};
+use crate::link::{CarrierFailure, LinkCarrier, LinkIncoming, LinkOutgoing};
+
+/// What a tunnel with two carriers is made of, once it was granted with an offer.
+pub(crate) struct AutoTunnel {
+    pub(crate) offer: UdpCarrierOffer,
+    /// Where the TCP connection leads to; the UDP carrier leads to the same host.
+    pub(crate) gateway: SocketAddr,
+    pub(crate) max_datagram_len: usize,
+    pub(crate) places: usize,
+    /// Where it is told what is thought of the carriers.
+    pub(crate) state: watch::Sender<CarrierState>,
+}
+
+/// What the directions have in common.
+struct Shared {
+    carriers: Mutex<TunnelCarriers>,
+    clock: Clock,
+    /// Messages that wait for the TCP carrier, and for the UDP carrier.
+    tcp: mpsc::Sender<Box<[u8]>>,
+    udp: mpsc::Sender<Box<[u8]>>,
+    /// Something may be due earlier than before.
+    changed: Notify,
+    state: watch::Sender<CarrierState>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, TunnelCarriers> {
+        self.carriers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in a message, and gives the node what is for it.
+    fn receive(&self, carrier: CarrierKind, message: CarrierMessage<'_>, incoming: &LinkIncoming) {
+        let payload = self
+            .lock()
+            .handle_message(self.clock.now(), carrier, message);
+        match payload {
+            Some(payload) => incoming.deliver(payload),
+            None => self.changed.notify_one(),
+        }
+    }
+
+    /// Hands a message to a carrier; where it has no room it is dropped, as by UDP, and `false`.
+    fn send(&self, carrier: CarrierKind, message: Box<[u8]>) -> bool {
+        let sent = match carrier {
+            CarrierKind::Tcp => self.tcp.try_send(message),
+            CarrierKind::Udp => self.udp.try_send(message),
+        };
+        sent.is_ok()
+    }
+
+    fn tell_state(&self) {
+        let state = self.lock().state();
+        let is_new = self.state.send_if_modified(|told| {
+            let is_new = *told != state;
+            *told = state;
+            is_new
+        });
+        if is_new {
+            info!(state = state.name(), mode = "auto", "carriers");
+        }
+    }
+}
+
+/// Carries datagrams until either side ends, and says which did.
+pub(crate) async fn carry<S>(stream: S, carrier: LinkCarrier, tunnel: AutoTunnel)
+where
+    S: AsyncRead + AsyncWrite,
+{
+    let AutoTunnel {
+        offer,
+        gateway,
+        max_datagram_len,
+        places,
+        state,
+    } = tunnel;
+    let clock = Clock::start();
+    let (tcp, to_tcp) = mpsc::channel(places.max(MIN_PLACES));
+    let (udp, to_udp) = mpsc::channel(places.max(MIN_PLACES));
+    let shared = Shared {
+        carriers: Mutex::new(TunnelCarriers::new(CarrierRole::Client, clock.now())),
+        clock,
+        tcp,
+        udp,
+        changed: Notify::new(),
+        state,
+    };
+    let (reader, mut writer) = tokio::io::split(stream);
+    let (outgoing, incoming) = carrier.split();
+    let mut udp_end = UdpEnd {
+        offer,
+        gateway,
+        open: None,
+    };
+    let failure = {
+        let decoder = TunnelDecoder::new(max_datagram_len).with_probes();
+        let reading = read(reader, &incoming, decoder, &shared);
+        tokio::pin!(reading);
+        tokio::select! {
+            failure = &mut reading => failure,
+            () = send(outgoing, &incoming, &shared) => CarrierFailure::Gone,
+            () = udp_end.run(to_udp, &incoming, &shared) => CarrierFailure::Gone,
+            () = write(&mut writer, to_tcp) => {
+                // What a gateway said before it closed is still to be read.
+                timeout(SHUTDOWN_TIMEOUT, reading)
+                    .await
+                    .unwrap_or(CarrierFailure::Truncated)
+            }
+        }
+    };
+    debug!(%failure, mode = "auto", "tunnel ended");
+    udp_end.close(&shared).await;
+    let _ = timeout(SHUTDOWN_TIMEOUT, writer.shutdown()).await;
+    incoming.end(failure);
+}
+
+/// Chooses for each datagram of the node, until the node is gone.
+async fn send(mut outgoing: LinkOutgoing, incoming: &LinkIncoming, shared: &Shared) {
+    while let Some(datagram) = outgoing.next().await {
+        let choice = shared.lock().choose(shared.clock.now(), &datagram);
+        let message = udp_payload_message(&datagram);
+        if choice == CarrierChoice::Both && !shared.send(CarrierKind::Udp, message.clone()) {
+            incoming.count_full_outwards();
+        }
+        let carrier = match choice {
+            CarrierChoice::Udp => CarrierKind::Udp,
+            CarrierChoice::Tcp | CarrierChoice::Both => CarrierKind::Tcp,
+        };
+        if !shared.send(carrier, message) {
+            incoming.count_full_outwards();
+        }
+        shared.changed.notify_one();
+    }
+}
+
+async fn read(
+    mut reader: impl AsyncRead + Unpin,
+    incoming: &LinkIncoming,
+    mut decoder: TunnelDecoder,
+    shared: &Shared,
+) -> CarrierFailure {
+    let mut buffer = vec![0; BUFFER_LEN];
+    loop {
+        let mut bytes = match reader.read(&mut buffer).await {
+            Ok(0) => {
+                // MUST (RFC 9297 §3.3): an end within a capsule is no orderly one.
+                return match decoder.finish() {
+                    Ok(()) => CarrierFailure::Closed,
+                    Err(_) => CarrierFailure::Truncated,
+                };
+            }
+            Ok(len) => buffer.get(..len).unwrap_or_default(),
+            Err(error) => {
+                debug!(%error, "tunnel can't be read");
+                return CarrierFailure::Truncated;
+            }
+        };
+        loop {
+            let message = match decoder.next_event(&mut bytes) {
+                Ok(Some(TunnelEvent::UdpPayload(payload))) => CarrierMessage::UdpPayload(payload),
+                Ok(Some(TunnelEvent::Probing(message))) => message,
+                Ok(Some(TunnelEvent::Dropped(TunnelDrop::TooLong))) => {
+                    incoming.count_too_long();
+                    continue;
+                }
+                Ok(Some(TunnelEvent::Dropped(_))) => {
+                    incoming.count_not_passed_on();
+                    continue;
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    debug!(%error, "tunnel is malformed");
+                    return CarrierFailure::Malformed;
+                }
+            };
+            shared.receive(CarrierKind::Tcp, message, incoming);
+        }
+    }
+}
+
+/// Writes messages until nothing can be written any more.
+async fn write(writer: &mut (impl AsyncWrite + Unpin), mut messages: mpsc::Receiver<Box<[u8]>>) {
+    let mut capsules = Vec::with_capacity(BUFFER_LEN);
+    while let Some(first) = messages.recv().await {
+        capsules.clear();
+        append(&mut capsules, &first);
+        while capsules.len() < BUFFER_LEN
+            && let Ok(next) = messages.try_recv()
+        {
+            append(&mut capsules, &next);
+        }
+        let written = writer.write_all(&capsules).await;
+        if let Err(error) = written.and(writer.flush().await) {
+            debug!(%error, "tunnel can't be written to");
+            return;
+        }
+    }
+}
+
+fn append(capsules: &mut Vec<u8>, message: &[u8]) {
+    let start = capsules.len();
+    let room = message.len().saturating_add(MAX_HEAD_LEN);
+    capsules.resize(start.saturating_add(room), 0);
+    let out = capsules.get_mut(start..).unwrap_or_default();
+    let len = encode_message_capsule(message, out).unwrap_or_default();
+    capsules.truncate(start.saturating_add(len));
+}
+
+/// The UDP carrier, while there is one, and the timers of both.
+struct UdpEnd {
+    offer: UdpCarrierOffer,
+    gateway: SocketAddr,
+    open: Option<Open>,
+}
+
+struct Open {
+    socket: ConnectedSocket,
+    client: UdpCarrierClient<RingCrypto>,
+}
+
+impl UdpEnd {
+    async fn run(
+        &mut self,
+        mut messages: mpsc::Receiver<Box<[u8]>>,
+        incoming: &LinkIncoming,
+        shared: &Shared,
+    ) {
+        let mut received = ReceivedDatagrams::default();
+        loop {
+            self.step(shared).await;
+            let client = self
+                .open
+                .as_ref()
+                .and_then(|open| open.client.poll_timeout());
+            let due = [client, shared.lock().poll_timeout()];
+            let due = due.into_iter().flatten().min();
+            let wake_at = shared.clock.wake_at(due.unwrap_or_default());
+            let socket = self.open.as_ref().map(|open| &open.socket);
+            tokio::select! {
+                Some(message) = messages.recv() => self.seal(&message).await,
+                () = shared.changed.notified() => {}
+                () = sleep_until(wake_at), if due.is_some() => {}
+                result = receive(socket, &mut received), if socket.is_some() => {
+                    if let Err(error) = result {
+                        // ICMP, which anybody can send: probes say what is lost.
+                        trace!(%error, "receiving failed");
+                        continue;
+                    }
+                    let datagrams: Vec<_> = received.iter().map(<[u8]>::to_vec).collect();
+                    for mut datagram in datagrams {
+                        self.handle_datagram(&mut datagram, incoming, shared).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Does all that is due.
+    async fn step(&mut self, shared: &Shared) {
+        let now = shared.clock.now();
+        let wants_open = {
+            let mut carriers = shared.lock();
+            carriers.handle_timeout(now);
+            carriers.poll_open(now)
+        };
+        if wants_open {
+            self.open = self.begin(shared);
+        }
+        if let Some(open) = &mut self.open {
+            let mut rng = os_random();
+            let mut env = shared.clock.env(&mut rng);
+            if open.client.poll_timeout().is_some_and(|at| at <= env.now) {
+                open.client.handle_timeout(&mut env);
+            }
+        }
+        self.flush(shared).await;
+        let is_closed = self
+            .open
+            .as_ref()
+            .is_some_and(|open| open.client.is_closed());
+        if is_closed || wants_open && self.open.is_none() {
+            self.open = None;
+            shared.lock().udp_closed(now);
+        }
+        loop {
+            let message = shared.lock().poll_message(now);
+            match message {
+                // One that finds no room is a probe lost.
+                Some((CarrierKind::Tcp, message)) => drop(shared.send(CarrierKind::Tcp, message)),
+                Some((CarrierKind::Udp, message)) => self.seal(&message).await,
+                None => break,
+            }
+        }
+        shared.tell_state();
+    }
+
+    fn begin(&self, shared: &Shared) -> Option<Open> {
+        let address = SocketAddr::new(self.gateway.ip(), self.offer.port());
+        let socket = ConnectedSocket::connect(address)
+            .inspect_err(|error| debug!(%error, "no socket for a UDP carrier"))
+            .ok()?;
+        let mut rng = os_random();
+        let mut env = shared.clock.env(&mut rng);
+        let identity = self.offer.identity();
+        let client = UdpCarrierClient::new(RingCrypto, identity, self.offer.psk()?, &mut env);
+        let client = client.ok()?;
+        Some(Open { socket, client })
+    }
+
+    async fn handle_datagram(
+        &mut self,
+        datagram: &mut [u8],
+        incoming: &LinkIncoming,
+        shared: &Shared,
+    ) {
+        let mut rest = datagram;
+        while !rest.is_empty() {
+            let Some(open) = &mut self.open else {
+                return;
+            };
+            let mut rng = os_random();
+            let mut env = shared.clock.env(&mut rng);
+            let now = env.now;
+            let (received, left) = open.client.handle_datagram(&mut env, rest);
+            match received {
+                UdpCarrierReceived::Opened => shared.lock().udp_opened(now),
+                UdpCarrierReceived::Message(message) => {
+                    match CarrierMessage::decode_exact(message) {
+                        Ok(message) => shared.receive(CarrierKind::Udp, message, incoming),
+                        Err(error) => {
+                            trace!(%error, "dropped from the UDP carrier");
+                            incoming.count_not_passed_on();
+                        }
+                    }
+                }
+                UdpCarrierReceived::Dropped(reason) => {
+                    trace!(?reason, "dropped from the UDP carrier");
+                }
+                UdpCarrierReceived::Closed | UdpCarrierReceived::Nothing => {}
+            }
+            rest = left;
+        }
+        self.flush(shared).await;
+    }
+
+    /// Sends what the handshake or the session has to say for itself.
+    async fn flush(&mut self, shared: &Shared) {
+        let Some(open) = &mut self.open else {
+            return;
+        };
+        let mut out = [0; RECORD_BUFFER_LEN];
+        loop {
+            let written = {
+                let mut rng = os_random();
+                let mut env = shared.clock.env(&mut rng);
+                open.client.poll_transmit(&mut env, &mut out)
+            };
+            let Some(len) = written else {
+                return;
+            };
+            give(&open.socket, out.get(..len).unwrap_or_default()).await;
+        }
+    }
+
+    async fn seal(&mut self, message: &[u8]) {
+        let mut out = [0; RECORD_BUFFER_LEN];
+        if let Some(open) = &mut self.open
+            && let Ok(len) = open.client.seal(message, &mut out)
+        {
+            give(&open.socket, out.get(..len).unwrap_or_default()).await;
+        }
+    }
+
+    async fn close(self, shared: &Shared) {
+        if let Some(open) = self.open {
+            let mut out = [0; RECORD_BUFFER_LEN];
+            let written = {
+                let mut rng = os_random();
+                let mut env = shared.clock.env(&mut rng);
+                open.client.close(&mut env, &mut out)
+            };
+            if let Some(len) = written {
+                give(&open.socket, out.get(..len).unwrap_or_default()).await;
+            }
+        }
+    }
+}
+
+async fn receive(
+    socket: Option<&ConnectedSocket>,
+    received: &mut ReceivedDatagrams,
+) -> Result<(), crate::SocketFault> {
+    match socket {
+        Some(socket) => socket.receive(received).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Sends a datagram, or loses it: the probes will tell.
+async fn give(socket: &ConnectedSocket, datagram: &[u8]) {
+    let mut sent = socket.send(datagram).await;
+    if matches!(sent, Err(crate::SocketFault::Refused(_))) {
+        // That was about an earlier one, and took this one's place.
+        sent = socket.send(datagram).await;
+    }
+    if let Err(error) = sent {
+        trace!(%error, "sending failed");
+    }
+}
+
+/// What is read or written at once, in bytes, at least.
+const BUFFER_LEN: usize = 16 * 1_024;
+
+/// Type and length of a capsule, in bytes, at most.
+const MAX_HEAD_LEN: usize = 16;
+
+/// Messages that wait for a carrier, at least: probes and echoes are among them.
+const MIN_PLACES: usize = 32;
+
+/// How long an orderly end may take.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
