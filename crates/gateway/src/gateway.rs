@@ -9,7 +9,7 @@ use hedgerow_core::{PeerId, Psk, SecurityMode};
 use hedgerow_exchange::ConnectionConfig;
 use hedgerow_net::{
     KeyStore, Node, NodeConfig, Resumption, SecurityPolicy, Shares, Statistics, StreamClient,
-    StreamConfig, StreamStatistics,
+    StreamConfig, StreamStatistics, UdpCarrierStatistics, UdpCarriers,
 };
 use hedgerow_proxy::HcProxy;
 use tokio::net::TcpListener;
@@ -86,7 +86,16 @@ impl Gateway {
             node: bind_node(&config).await.map_err(StartError::Socket)?,
             streams: StreamClient::new(streams(&config)),
         };
-        let tunnels = Tunnels::new(config.users, config.tunnel, config.https_psk.as_ref());
+        let udp = config.udp_carriers.map(|address| {
+            let bound = UdpCarriers::bind(address);
+            bound.map_err(|error| StartError::Listen { address, error })
+        });
+        let udp = udp.transpose()?;
+        if let Some(udp) = &udp {
+            info!(address = %udp.local_addr(), mode = "auto", "listening for UDP carriers");
+        }
+        let https_psk_keys = config.https_psk.as_ref();
+        let tunnels = Tunnels::new(config.users, config.tunnel, https_psk_keys, udp);
         let service = Arc::new(Service {
             tunnels: Arc::clone(&tunnels),
             registry: Arc::new(Registry::new(
@@ -218,6 +227,17 @@ impl Running {
         shared.map_or_else(TranslateStatistics::default, |shared| {
             shared.counters.lock().clone()
         })
+    }
+
+    /// Returns where UDP carriers are listened for, with the port that was taken.
+    pub fn udp_carriers_addr(&self) -> Option<SocketAddr> {
+        self.tunnels.udp.as_ref().map(UdpCarriers::local_addr)
+    }
+
+    /// Returns the counters of UDP carriers.
+    pub fn udp_carrier_statistics(&self) -> UdpCarrierStatistics {
+        let udp = self.tunnels.udp.as_ref();
+        udp.map_or_else(UdpCarrierStatistics::default, UdpCarriers::statistics)
     }
 
     /// Returns the counters of tunnels.

@@ -74,6 +74,7 @@
 
 mod access_log;
 mod authorization;
+mod auto;
 mod config;
 mod failure;
 mod gateway;

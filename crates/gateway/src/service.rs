@@ -6,10 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hedgerow_coap::{Code, MessageOption};
 use hedgerow_core::PeerId;
-use hedgerow_net::{ConnectedSocket, ResponseMessage, Shares};
+use hedgerow_net::{ConnectedSocket, ResponseMessage, Shares, UdpCarriers};
 use hedgerow_proxy::{
     CoapResponse, ConnectUdp, ConnectUdpError, ConnectUdpRequest, Failure, HcProxy, HttpRequest,
-    MappedRequest, ReasonPhrase, TargetError, TunnelRefusal,
+    MappedRequest, ReasonPhrase, TargetError, TunnelRefusal, UDP_CARRIER, asks_for_udp_carrier,
 };
 use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode};
@@ -187,9 +187,20 @@ impl Service {
             _ => TunnelRefusal::TargetDenied,
         })?;
         let socket = ConnectedSocket::connect(address).map_err(|_| TunnelRefusal::Unroutable)?;
+        // Nothing that was refused so far has a key drawn for it.
+        let udp = self.tunnels.udp.as_ref();
+        let udp = udp.filter(|_| asks_for_udp_carrier(request.headers()));
+        let udp = udp.and_then(UdpCarriers::offer);
+        let mut answer = form.to_response().map(|()| Bytes::new());
+        if let Some(udp) = &udp {
+            answer
+                .headers_mut()
+                .insert(UDP_CARRIER, udp.field().clone());
+        }
         let tunnel = Tunnel {
             upgrade: hyper::upgrade::on(request),
             socket,
+            udp,
             place,
             limits: self.tunnels.limits,
             user: self.tunnels.user_name(user).to_owned(),
@@ -198,7 +209,7 @@ impl Service {
             device_index: entry.index,
             patience: self.timeouts.head,
         };
-        Ok((form.to_response().map(|()| Bytes::new()), tunnel))
+        Ok((answer, tunnel))
     }
 
     fn answer_itself(

@@ -2,14 +2,15 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::pending;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hedgerow_net::{ConnectedSocket, ReceivedDatagrams, SocketFault};
+use hedgerow_net::{ConnectedSocket, ReceivedDatagrams, SocketFault, UdpCarrier, UdpCarrierEvent};
 use hedgerow_proxy::{
-    MAX_UDP_CAPSULE_OVERHEAD, TunnelDecoder, TunnelDrop, TunnelEvent, TunnelFault,
-    encode_udp_capsule,
+    CarrierKind, CarrierMessage, MAX_UDP_CAPSULE_OVERHEAD, TunnelDecoder, TunnelDrop, TunnelEvent,
+    TunnelFault, encode_message_capsule, udp_payload_message,
 };
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -18,6 +19,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::info;
 
+use crate::auto::Auto;
 use crate::config::{Mode, TunnelLimits};
 use crate::registry::Registry;
 use crate::server::stopped;
@@ -27,6 +29,8 @@ use crate::tunnels::{TunnelPlace, TunnelTraffic};
 pub(crate) struct Tunnel {
     pub(crate) upgrade: OnUpgrade,
     pub(crate) socket: ConnectedSocket,
+    /// What was offered to a client that has asked for it.
+    pub(crate) udp: Option<UdpCarrier>,
     pub(crate) place: TunnelPlace,
     pub(crate) limits: TunnelLimits,
     pub(crate) user: String,
@@ -77,18 +81,22 @@ impl Tunnel {
     /// Carries datagrams until something ends it, and leaves a line in the log.
     pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
         self.place.open();
+        let mut udp = self.udp.take();
+        let auto = udp.as_ref().map(|udp| Auto::new(udp.sender()));
         let mut audited = Audited {
             start: Instant::now(),
             user: &self.user,
             device: &self.device,
-            shared: Shared::new(self.limits, &self.place),
+            shared: Shared::new(self.limits, &self.place, auto),
             end: End::Stopping,
         };
         audited.begin();
         audited.end = match timeout(self.patience, &mut self.upgrade).await {
             Ok(Ok(stream)) => {
                 let stream = TokioIo::new(stream);
-                let carried = audited.shared.carry(stream, &self.socket, &mut stop);
+                let carried = audited
+                    .shared
+                    .carry(stream, &self.socket, udp.as_mut(), &mut stop);
                 let (end, mut writer) = carried.await;
                 // MUST (RFC 9298 §3.1): the stream is closed with the socket. Where the client broke the
                 // rules it isn't closed in order.
@@ -148,6 +156,11 @@ impl Drop for Audited<'_> {
             icmp_refused = traffic.icmp_refused,
             queue_full = traffic.queue_full,
             foreign_source = traffic.foreign_source,
+            has_udp_carrier = self.shared.auto.is_some(),
+            udp_datagrams_up = traffic.udp_datagrams_up,
+            udp_datagrams_down = traffic.udp_datagrams_down,
+            udp_full = traffic.udp_full,
+            malformed_message = traffic.malformed_message,
             ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX),
             end = %self.end,
             "tunnel ended"
@@ -161,11 +174,12 @@ struct Shared<'t> {
     limits: TunnelLimits,
     state: Mutex<State>,
     queued: Notify,
+    auto: Option<Auto>,
 }
 
 struct State {
     traffic: TunnelTraffic,
-    /// Datagrams that wait for the client to read.
+    /// Carrier messages that wait for the client to read.
     queue: VecDeque<Box<[u8]>>,
     queue_len_bytes: usize,
     /// When a datagram was passed on last.
@@ -173,7 +187,7 @@ struct State {
 }
 
 impl<'t> Shared<'t> {
-    fn new(limits: TunnelLimits, place: &'t TunnelPlace) -> Self {
+    fn new(limits: TunnelLimits, place: &'t TunnelPlace, auto: Option<Auto>) -> Self {
         let state = State {
             traffic: TunnelTraffic::default(),
             queue: VecDeque::new(),
@@ -185,6 +199,7 @@ impl<'t> Shared<'t> {
             limits,
             state: Mutex::new(state),
             queued: Notify::new(),
+            auto,
         }
     }
 
@@ -193,6 +208,7 @@ impl<'t> Shared<'t> {
         &self,
         stream: S,
         socket: &ConnectedSocket,
+        udp: Option<&mut UdpCarrier>,
         stop: &mut watch::Receiver<bool>,
     ) -> (End, WriteHalf<S>) {
         let (mut reader, mut writer) = split(stream);
@@ -200,6 +216,7 @@ impl<'t> Shared<'t> {
             end = up(&mut reader, socket, self) => end,
             end = receive(socket, self) => end,
             end = down(&mut writer, self) => end,
+            end = steer(udp, socket, self) => end,
             () = self.idle() => End::Idle,
             () = stopped(stop) => End::Stopping,
         };
@@ -219,26 +236,45 @@ impl<'t> Shared<'t> {
         self.place.count(add);
     }
 
-    /// Queues a datagram of the device's, unless the client lags behind.
-    fn queue(&self, datagram: &[u8]) {
+    /// Sends a datagram of the device's on its way. What goes over UDP waits for nothing on TCP.
+    fn send(&self, datagram: &[u8]) {
+        let Some(auto) = &self.auto else {
+            return self.queue(udp_payload_message(datagram));
+        };
+        let sent = auto.send(datagram);
+        match sent.udp {
+            Some(true) => {
+                self.count(|traffic| &mut traffic.udp_datagrams_down);
+                self.carried_down(datagram.len());
+            }
+            Some(false) => self.count(|traffic| &mut traffic.udp_full),
+            None => {}
+        }
+        if let Some(message) = sent.tcp {
+            self.queue(message);
+        }
+    }
+
+    /// Queues a message for TCP, unless the client lags behind.
+    fn queue(&self, message: Box<[u8]>) {
         let mut state = self.lock();
-        let len_bytes = state.queue_len_bytes.saturating_add(datagram.len());
+        let len_bytes = state.queue_len_bytes.saturating_add(message.len());
         let is_full = state.queue.len() >= self.limits.queue_datagrams;
         if is_full || len_bytes > self.limits.queue_bytes {
             drop(state);
             return self.count(|traffic| &mut traffic.queue_full);
         }
         state.queue_len_bytes = len_bytes;
-        state.queue.push_back(datagram.into());
+        state.queue.push_back(message);
         drop(state);
         self.queued.notify_one();
     }
 
     fn next(&self) -> Option<Box<[u8]>> {
         let mut state = self.lock();
-        let datagram = state.queue.pop_front()?;
-        state.queue_len_bytes = state.queue_len_bytes.saturating_sub(datagram.len());
-        Some(datagram)
+        let message = state.queue.pop_front()?;
+        state.queue_len_bytes = state.queue_len_bytes.saturating_sub(message.len());
+        Some(message)
     }
 
     fn carried_up(&self, len: usize) {
@@ -280,6 +316,9 @@ async fn up(
     to: &Shared<'_>,
 ) -> End {
     let mut decoder = TunnelDecoder::new(to.limits.max_datagram);
+    if to.auto.is_some() {
+        decoder = decoder.with_probes();
+    }
     let mut buffer = vec![0; READ_LEN].into_boxed_slice();
     loop {
         let read = match reader.read(&mut buffer).await {
@@ -291,36 +330,92 @@ async fn up(
         loop {
             let payload = match decoder.next_event(&mut bytes) {
                 Ok(None) => break,
-                Ok(Some(TunnelEvent::UdpPayload(payload))) => payload,
-                Ok(Some(TunnelEvent::Probing(_))) => {
-                    // What wasn't asked for.
-                    to.count(|traffic| &mut traffic.unknown_context);
+                Ok(Some(TunnelEvent::UdpPayload(payload))) => {
+                    if let Some(auto) = &to.auto {
+                        auto.receive(CarrierKind::Tcp, CarrierMessage::UdpPayload(payload));
+                    }
+                    payload
+                }
+                Ok(Some(TunnelEvent::Probing(message))) => {
+                    if let Some(auto) = &to.auto {
+                        auto.receive(CarrierKind::Tcp, message);
+                    }
                     continue;
                 }
                 Ok(Some(TunnelEvent::Dropped(reason))) => {
                     to.count(|traffic| match reason {
                         TunnelDrop::UnknownContext => &mut traffic.unknown_context,
                         TunnelDrop::TooLong => &mut traffic.too_long,
+                        TunnelDrop::MalformedProbe => &mut traffic.malformed_message,
                         _ => &mut traffic.unknown_capsule,
                     });
                     continue;
                 }
                 Err(fault) => return End::Fault(fault),
             };
-            let mut sent = socket.send(payload).await;
-            if matches!(sent, Err(SocketFault::Refused(_))) {
-                // That was about an earlier datagram, and took this one's place.
-                to.count(|traffic| &mut traffic.icmp_refused);
-                sent = socket.send(payload).await;
+            if let Err(end) = to_device(socket, payload, to).await {
+                return end;
             }
-            match sent {
-                Ok(()) => to.carried_up(payload.len()),
-                // MUST (RFC 9298 §3.1): nothing is fragmented, what is too big is dropped.
-                Err(SocketFault::TooLong) => to.count(|traffic| &mut traffic.too_big_for_path),
-                Err(SocketFault::Refused(_)) => to.count(|traffic| &mut traffic.icmp_refused),
-                Err(SocketFault::Unusable(error)) => return End::Socket(error.kind()),
-                Err(_) => return End::Socket(io::ErrorKind::Other),
+        }
+    }
+}
+
+/// Sends a datagram to the device, or counts why not.
+async fn to_device(socket: &ConnectedSocket, payload: &[u8], to: &Shared<'_>) -> Result<(), End> {
+    let mut sent = socket.send(payload).await;
+    if matches!(sent, Err(SocketFault::Refused(_))) {
+        // That was about an earlier datagram, and took this one's place.
+        to.count(|traffic| &mut traffic.icmp_refused);
+        sent = socket.send(payload).await;
+    }
+    match sent {
+        Ok(()) => to.carried_up(payload.len()),
+        // MUST (RFC 9298 §3.1): nothing is fragmented, what is too big is dropped.
+        Err(SocketFault::TooLong) => to.count(|traffic| &mut traffic.too_big_for_path),
+        Err(SocketFault::Refused(_)) => to.count(|traffic| &mut traffic.icmp_refused),
+        Err(SocketFault::Unusable(error)) => return Err(End::Socket(error.kind())),
+        Err(_) => return Err(End::Socket(io::ErrorKind::Other)),
+    }
+    Ok(())
+}
+
+/// Takes in what comes by the UDP carrier, and sends the probes and echoes of both.
+async fn steer(udp: Option<&mut UdpCarrier>, socket: &ConnectedSocket, to: &Shared<'_>) -> End {
+    let (Some(udp), Some(auto)) = (udp, &to.auto) else {
+        return pending().await;
+    };
+    loop {
+        for message in auto.step() {
+            to.queue(message);
+        }
+        let event = tokio::select! {
+            event = udp.next() => event,
+            () = auto.due() => continue,
+        };
+        match event {
+            Some(UdpCarrierEvent::Opened) => auto.udp_opened(),
+            Some(UdpCarrierEvent::Message(message)) => {
+                let Ok(message) = CarrierMessage::decode_exact(&message) else {
+                    to.count(|traffic| &mut traffic.malformed_message);
+                    continue;
+                };
+                let Some(payload) = auto.receive(CarrierKind::Udp, message) else {
+                    continue;
+                };
+                to.count(|traffic| &mut traffic.udp_datagrams_up);
+                if let Err(end) = to_device(socket, payload, to).await {
+                    return end;
+                }
             }
+            Some(_) => auto.udp_closed(),
+            // Nothing comes by UDP any more, and what comes by TCP is still answered.
+            None => loop {
+                auto.udp_closed();
+                for message in auto.step() {
+                    to.queue(message);
+                }
+                auto.due().await;
+            },
         }
     }
 }
@@ -331,7 +426,7 @@ async fn receive(socket: &ConnectedSocket, to: &Shared<'_>) -> End {
     loop {
         match socket.receive(&mut received).await {
             Ok(()) if received.is_foreign() => to.count(|traffic| &mut traffic.foreign_source),
-            Ok(()) => received.iter().for_each(|datagram| to.queue(datagram)),
+            Ok(()) => received.iter().for_each(|datagram| to.send(datagram)),
             // DEVIATES (RFC 9298 §3.1): ICMP doesn't end the tunnel. The socket stays usable, a device
             // that restarts is deaf for a moment, and whoever can send ICMP could end any tunnel.
             Err(SocketFault::Refused(_) | SocketFault::TooLong) => {
@@ -347,13 +442,13 @@ async fn receive(socket: &ConnectedSocket, to: &Shared<'_>) -> End {
 async fn down(writer: &mut (impl AsyncWrite + Unpin), from: &Shared<'_>) -> End {
     let mut capsule = Vec::new();
     loop {
-        let Some(datagram) = from.next() else {
+        let Some(message) = from.next() else {
             from.queued.notified().await;
             continue;
         };
-        capsule.resize(datagram.len().saturating_add(MAX_UDP_CAPSULE_OVERHEAD), 0);
-        // There is room, and no datagram is longer than a UDP payload can be.
-        let Ok(len) = encode_udp_capsule(&datagram, &mut capsule) else {
+        capsule.resize(message.len().saturating_add(MAX_UDP_CAPSULE_OVERHEAD), 0);
+        // There is room, for no message is longer than a UDP payload can be and its context ID.
+        let Some(len) = encode_message_capsule(&message, &mut capsule) else {
             from.count(|traffic| &mut traffic.too_long);
             continue;
         };
@@ -366,7 +461,10 @@ async fn down(writer: &mut (impl AsyncWrite + Unpin), from: &Shared<'_>) -> End 
         if let Err(error) = written.await {
             return End::Broken(error.kind());
         }
-        from.carried_down(datagram.len());
+        // Probes and echoes are nothing that the device has sent, and keep no tunnel.
+        if let Ok(CarrierMessage::UdpPayload(payload)) = CarrierMessage::decode_exact(&message) {
+            from.carried_down(payload.len());
+        }
     }
 }
 

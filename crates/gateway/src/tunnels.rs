@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hedgerow_core::PeerId;
+use hedgerow_net::UdpCarriers;
 use hedgerow_proxy::{TunnelFault, TunnelRefusal};
 use http::HeaderMap;
 use tokio::time::Instant;
@@ -19,6 +20,8 @@ pub(crate) struct Tunnels {
     /// Who each client with a pre-shared key is, in the order of the configuration.
     psk_users: Vec<Option<usize>>,
     pub(crate) limits: TunnelLimits,
+    /// Where clients that ask for a second carrier are offered one.
+    pub(crate) udp: Option<UdpCarriers>,
     guesses: Mutex<Guesses>,
     state: Mutex<State>,
 }
@@ -74,6 +77,15 @@ pub struct TunnelTraffic {
     pub queue_full: u64,
     /// Datagrams from elsewhere than the device.
     pub foreign_source: u64,
+    /// Of the datagrams to the device, those that came by a UDP carrier.
+    pub udp_datagrams_up: u64,
+    /// Of the datagrams to the client, those that went by a UDP carrier. What went on both carriers
+    /// counts twice.
+    pub udp_datagrams_down: u64,
+    /// Datagrams that found no room on a UDP carrier.
+    pub udp_full: u64,
+    /// Messages of a client with two carriers that are none.
+    pub malformed_message: u64,
 }
 
 impl TunnelTraffic {
@@ -86,6 +98,8 @@ impl TunnelTraffic {
             .saturating_add(self.icmp_refused)
             .saturating_add(self.queue_full)
             .saturating_add(self.foreign_source)
+            .saturating_add(self.udp_full)
+            .saturating_add(self.malformed_message)
     }
 }
 
@@ -94,6 +108,7 @@ impl Tunnels {
         users: Vec<User>,
         limits: TunnelLimits,
         https_psk: Option<&HttpsPsk>,
+        udp: Option<UdpCarriers>,
     ) -> Arc<Self> {
         let clients = https_psk.iter().flat_map(|https| &https.clients);
         let user_of = |client: &HttpsClient| {
@@ -111,6 +126,7 @@ impl Tunnels {
             users,
             psk_users,
             limits,
+            udp,
             guesses: Mutex::new(Guesses::new()),
             state: Mutex::new(state),
         })

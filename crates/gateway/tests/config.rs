@@ -536,6 +536,11 @@ fn tunnels_need_a_user_a_secured_device_and_no_key() {
         (limits.idle_timeout, limits.max_datagram),
         (Duration::from_secs(120), 1_200)
     );
+    assert_eq!(parse("[tunnel]\n").unwrap().udp_carriers, None);
+    let udp = parse("[tunnel]\nudp = \"[::]:5685\"\n")
+        .unwrap()
+        .udp_carriers;
+    assert_eq!(udp, Some("[::]:5685".parse().unwrap()));
 
     for (text, line, key, message) in [
         (
@@ -650,6 +655,12 @@ fn tunnels_need_a_user_a_secured_device_and_no_key() {
             3,
             "user.psk_identity",
             "no such client",
+        ),
+        (
+            "[tunnel]\nudp = \"5685\"\n".to_owned(),
+            2,
+            "tunnel.udp",
+            "an address and a port",
         ),
         (
             "[tunnel]\ntunnels = 0\n".to_owned(),

@@ -175,7 +175,7 @@ impl Reader<'_, '_> {
             config.hc_devices = self.hc(table);
         }
         if let Some(table) = root.table(self.findings, "tunnel") {
-            self.tunnel(table, &mut config.tunnel);
+            config.udp_carriers = self.tunnel(table, &mut config.tunnel);
         }
         if let Some(table) = root.table(self.findings, "translate") {
             config.translate = self.translate(table);
@@ -520,8 +520,9 @@ impl Reader<'_, '_> {
         Some(Security::EndToEnd)
     }
 
-    fn tunnel(&mut self, mut table: Table<'_>, limits: &mut TunnelLimits) {
+    fn tunnel(&mut self, mut table: Table<'_>, limits: &mut TunnelLimits) -> Option<SocketAddr> {
         let findings = &mut *self.findings;
+        let udp = table.address(findings, "udp");
         for (name, place) in [
             ("tunnels", &mut limits.tunnels),
             ("tunnels_per_user", &mut limits.tunnels_per_user),
@@ -539,6 +540,7 @@ impl Reader<'_, '_> {
         let idle = table.duration(findings, "idle_timeout", DURATIONS);
         set(&mut limits.idle_timeout, idle);
         table.finish(findings);
+        udp
     }
 
     fn translate(&mut self, mut table: Table<'_>) -> Option<Translate> {

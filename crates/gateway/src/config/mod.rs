@@ -65,6 +65,9 @@ pub struct Config {
     pub users: Vec<User>,
     /// What tunnels may take.
     pub tunnel: TunnelLimits,
+    /// Where UDP carriers are listened for, which tunnels' clients may ask for (mode `auto`,
+    /// `docs/specs/auto.md`); `None` if tunnels have TCP alone.
+    pub udp_carriers: Option<SocketAddr>,
     /// The listener for mode `translate`; `None` if there is none.
     pub translate: Option<Translate>,
     /// The names of the devices that may be asked by URI, under `/hc/`.
@@ -92,6 +95,7 @@ impl Default for Config {
             coap: Coap::default(),
             users: Vec::new(),
             tunnel: TunnelLimits::default(),
+            udp_carriers: None,
             translate: None,
             hc_devices: Vec::new(),
             via: None,
@@ -112,6 +116,13 @@ impl Config {
     #[must_use]
     pub fn with_user(mut self, user: User) -> Self {
         self.users.push(user);
+        self
+    }
+
+    /// Listens for UDP carriers of tunnels; port 0 takes a free one.
+    #[must_use]
+    pub const fn with_udp_carriers(mut self, address: SocketAddr) -> Self {
+        self.udp_carriers = Some(address);
         self
     }
 

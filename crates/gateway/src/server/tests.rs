@@ -48,7 +48,7 @@ impl Gateway {
                 base: "http://localhost".to_owned(),
             }),
             service: Arc::new(Service {
-                tunnels: crate::tunnels::Tunnels::new(config.users, config.tunnel, None),
+                tunnels: crate::tunnels::Tunnels::new(config.users, config.tunnel, None, None),
                 registry: Arc::new(registry),
                 timeouts: config.timeouts,
                 places: Arc::new(Semaphore::new(limits.requests)),
