@@ -33,6 +33,7 @@
 //!
 //! Beside a tunnel a UDP carrier is a DTLS session for messages of others (mode `auto`, docs/specs/auto.md):
 //! [`UdpCarrierClient`], and [`UdpCarrierServer`] for all of a gateway's.
+//!
 //! A device that adapts to unmodified TLS clients has an [`AdaptedConnection`] for each, over a stream of its leg: CoAP or
 //! HTTP/1.1 over TLS (docs/specs/translate-device.md).
 //!
