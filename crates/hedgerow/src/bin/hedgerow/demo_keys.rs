@@ -134,10 +134,11 @@ mod tests {
         };
         let files = KeyFiles::write(&[server], &token).unwrap();
         let behind = CoapUri::parse("coaps://lamp:4000").unwrap();
-        let found = key_file::find(files.all(), &behind).unwrap();
+        let found = key_file::find(files.all(), &behind, KeyPurpose::EndToEnd).unwrap();
         assert_eq!(found.purpose(), KeyPurpose::EndToEnd);
         assert_eq!(std::fs::read(files.token()).unwrap(), token.as_bytes());
-        let found = key_file::find(files.all(), &CoapUri::parse(uri).unwrap()).unwrap();
+        let found =
+            key_file::find(files.all(), &CoapUri::parse(uri).unwrap(), KeyPurpose::Hop).unwrap();
         let key_file::Entry::Psk { identity, psk, .. } = found else {
             panic!("{found:?}");
         };

@@ -3,7 +3,8 @@
 //! It is TOML: one `[[key]]` table a server, with `uri` (`coaps://HOST:PORT` or
 //! `coaps+tcp://HOST:PORT`), `identity` and `key` (text, or hexadecimal digits behind `0x`), or
 //! files for certificate mode, relative to the file's own folder. With `end_to_end = true` they are
-//! for a server behind a gateway, which has nothing of them.
+//! for a server behind a gateway, which has nothing of them. A server may have an entry of each kind, and
+//! no more.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -44,12 +45,13 @@ impl Entry {
     }
 }
 
-/// Reads `path` and returns the entry for the server of `uri`.
-pub(crate) fn find(path: &Path, uri: &CoapUri<'_>) -> Result<Entry, Failure> {
+/// Reads `path` and returns the entry for the server of `uri` and for what is `wanted` of it, or else the one
+/// that the server has.
+pub(crate) fn find(path: &Path, uri: &CoapUri<'_>, wanted: KeyPurpose) -> Result<Entry, Failure> {
     private_file::warn_if_readable_by_others(path);
     let text = fs::read_to_string(path).map_err(|error| Failure::file(path, &error))?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    find_in(&Zeroizing::new(text), folder, uri)
+    find_in(&Zeroizing::new(text), folder, uri, wanted)
         .map_err(|message| Failure::usage(format!("{}: {message}", path.display())))
 }
 
@@ -93,13 +95,24 @@ pub(crate) fn write_entry(
     );
 }
 
-fn find_in(text: &str, folder: &Path, uri: &CoapUri<'_>) -> Result<Entry, String> {
+fn find_in(
+    text: &str,
+    folder: &Path,
+    uri: &CoapUri<'_>,
+    wanted: KeyPurpose,
+) -> Result<Entry, String> {
     let (tables, servers) = read(text)?;
     let others: Vec<_> = servers
         .into_iter()
         .map(|(authority, _)| authority)
         .collect();
-    let found = others.iter().position(|other| *other == authority(uri));
+    let wanted = wanted == KeyPurpose::EndToEnd;
+    let of_server = || {
+        let named = others.iter().zip(&tables).enumerate();
+        named.filter(|(_, (other, _))| **other == authority(uri))
+    };
+    let fitting = of_server().find(|(_, (_, table))| table.end_to_end == wanted);
+    let found = fitting.or_else(|| of_server().next()).map(|(at, _)| at);
     if let Some(table) = found.and_then(|at| tables.into_iter().nth(at)) {
         let uri = table.uri.clone();
         return table
@@ -140,6 +153,7 @@ fn read(text: &str) -> Result<(Vec<Table>, Vec<Server>), String> {
         }
         servers.push(server);
     }
+    check_once(&tables.key, &servers)?;
     check_apart(&tables.key, &servers)?;
     let servers = servers
         .iter()
@@ -148,7 +162,28 @@ fn read(text: &str) -> Result<(Vec<Table>, Vec<Server>), String> {
     Ok((tables.key, servers))
 }
 
-/// Refuses an end-to-end key that stands in another entry too: for a hop, or for another server.
+/// Refuses two entries of a server for the same purpose: which one counts would be a matter of order.
+fn check_once(tables: &[Table], servers: &[CoapUri<'_>]) -> Result<(), String> {
+    let mut seen = Vec::new();
+    for (table, server) in tables.iter().zip(servers) {
+        let entry = (authority(server), table.end_to_end);
+        if seen.contains(&entry) {
+            let kind = match table.end_to_end {
+                true => "with end_to_end = true",
+                false => "without end_to_end = true",
+            };
+            return Err(format!(
+                "{} stands here twice {kind}: expected one entry, or one of each kind",
+                entry.0
+            ));
+        }
+        seen.push(entry);
+    }
+    Ok(())
+}
+
+/// Refuses an end-to-end key that stands in another entry too: for a hop, or for another server. One
+/// server may be there over UDP and over TCP, at one host and port.
 fn check_apart(tables: &[Table], servers: &[CoapUri<'_>]) -> Result<(), String> {
     // What is no key says so when it is asked for.
     let keys: Vec<_> = tables
@@ -171,7 +206,7 @@ fn check_apart(tables: &[Table], servers: &[CoapUri<'_>]) -> Result<(), String> 
                      without end_to_end = true a gateway may have, so expected two keys"
                 ));
             }
-            if at.host() != other_at.host() {
+            if (at.host(), at.port()) != (other_at.host(), other_at.port()) {
                 return Err(format!(
                     "{one_name} and {other_name} have one end-to-end key: each could play the \
                      other, so expected two keys"
@@ -254,7 +289,12 @@ mod tests {
     use super::*;
 
     fn find_for(text: &str, uri: &str) -> Result<Entry, String> {
-        find_in(text, Path::new("folder"), &CoapUri::parse(uri).unwrap())
+        find_wanted(text, uri, KeyPurpose::Hop)
+    }
+
+    fn find_wanted(text: &str, uri: &str, wanted: KeyPurpose) -> Result<Entry, String> {
+        let uri = CoapUri::parse(uri).unwrap();
+        find_in(text, Path::new("folder"), &uri, wanted)
     }
 
     fn psk_for(text: &str, uri: &str) -> (String, Vec<u8>, bool) {
@@ -344,9 +384,42 @@ mod tests {
         let two = entry("coaps://a", KEY, end_to_end) + &entry("coaps://b", KEY, end_to_end);
         let two = refused(two);
         assert!(two.contains("have one end-to-end key"), "{two}");
+        let ports = entry("coaps://a", KEY, end_to_end) + &entry("coaps://a:1", KEY, end_to_end);
+        let ports = refused(ports);
+        assert!(
+            ports.contains("coaps://a:1 and coaps://a:5684 have one end-to-end key"),
+            "{ports}"
+        );
         // The same server over UDP and over TCP.
         let same = entry("coaps://a", KEY, end_to_end) + &entry("coaps+tcp://a", KEY, end_to_end);
         assert!(find_for(&same, "coaps://a").is_ok());
+    }
+
+    #[test]
+    fn server_has_one_entry_of_each_kind_at_most() {
+        let (hop, end_to_end) = ("", "end_to_end = true");
+        let other = KEY.replace("aabb", "ccdd");
+        for (first, second) in [(hop, end_to_end), (end_to_end, hop)] {
+            let text = entry("coaps://a", KEY, first) + &entry("coaps://a", &other, second);
+            for wanted in [KeyPurpose::Hop, KeyPurpose::EndToEnd] {
+                let found = find_wanted(&text, "coaps://a", wanted).unwrap();
+                assert_eq!(found.purpose(), wanted);
+            }
+            // What there is of it is found, and is the caller's to refuse.
+            let text = entry("coaps://a", KEY, first);
+            for wanted in [KeyPurpose::Hop, KeyPurpose::EndToEnd] {
+                assert!(find_wanted(&text, "coaps://a", wanted).is_ok());
+            }
+        }
+        for kind in [hop, end_to_end] {
+            let text = entry("coaps://a", KEY, kind) + &entry("coaps://A:5684/x", &other, kind);
+            let error = find_for(&text, "coaps://b").unwrap_err();
+            assert!(
+                error.contains("coaps://a:5684 stands here twice with"),
+                "{error}"
+            );
+            assert!(!error.contains("0011"), "{error}");
+        }
     }
 
     fn written() -> String {

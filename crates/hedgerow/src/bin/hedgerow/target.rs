@@ -87,7 +87,7 @@ impl Security {
                 psk: for_purpose(key_text::parse_argument(key)?, said)?,
                 is_shared: arguments.shared_key,
             },
-            (None, None, Some(path)) => key_file::find(path, uri)?,
+            (None, None, Some(path)) => key_file::find(path, uri, wanted)?,
             _ if arguments.certificates.files().is_any() => Entry::Certificates {
                 files: arguments.certificates.files(),
                 purpose: said,
