@@ -110,6 +110,7 @@ mod linked_node;
 mod message;
 mod mode_label;
 mod node;
+mod passage;
 mod path;
 mod provider;
 mod requests;
@@ -146,6 +147,7 @@ pub use link::{
 pub use linked_node::LinkedNode;
 pub use message::{OwnedOption, RequestMessage, ResponseMessage};
 pub use node::Node;
+pub use passage::{OpenPassage, Passage, TranslateGateway};
 pub use resolve::resolve;
 pub use shares::{Share, Shares};
 pub use statistics::Statistics;

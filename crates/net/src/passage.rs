@@ -1,0 +1,213 @@
+//! Ways to devices behind a gateway that isn't trusted, one for each mode.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hedgerow_proxy::TunnelForm;
+use hedgerow_record::TranslateForm;
+use tokio::time::{Instant, timeout_at};
+
+use crate::keep_alive::SILENCE_TIMEOUT;
+use crate::link::CarrierFailure;
+use crate::tunnel::{Tunnel, TunnelConfig, TunnelTarget};
+use crate::{LinkedNode, NodeConfig, TranslateConfig, resolve, translated_link};
+
+/// How devices behind a gateway are reached, in one of the modes in which it can't read what passes.
+///
+/// Whoever asks devices so, the program's client and the facade alike, knows no more of a mode than this.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Passage {
+    /// Datagrams in capsules over HTTP (`docs/specs/tunnel.md`).
+    Tunnel(TunnelConfig),
+    /// Records under other headers over TCP (`docs/specs/translate.md`; experimental).
+    Translate(TranslateGateway),
+}
+
+/// A gateway that translates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TranslateGateway {
+    /// The gateway's name or address; an IPv6 address may stand in brackets.
+    pub host: String,
+    /// Where it listens for this mode.
+    pub port: u16,
+    /// How records stand on the stream.
+    pub form: TranslateForm,
+    /// How long it may take until the gateway has accepted, its name's look-up and all of its addresses
+    /// included.
+    pub connect_timeout: Duration,
+    /// How long a gateway that gives no sign of life is taken for there, in whole seconds.
+    pub silence_timeout: Duration,
+}
+
+/// A way that is open.
+#[derive(Debug)]
+pub struct OpenPassage {
+    /// What asks the device.
+    pub node: LinkedNode,
+    /// Where the gateway was found.
+    pub gateway: SocketAddr,
+    /// What carries the datagrams, such as `https/2`.
+    pub carrier: &'static str,
+}
+
+impl Passage {
+    /// Opens a way to a device, as the gateway knows it: by the name or the host of its configuration, and
+    /// by the port from there, which doesn't count in mode `translate`. What the node begins is for one hop
+    /// or end to end as its configuration says; the rest of that is changed to fit the mode.
+    ///
+    /// It has to run within a tokio runtime with I/O and time.
+    ///
+    /// # Errors
+    ///
+    /// Each [`CarrierFailure`] has its condition.
+    pub async fn open(
+        &self,
+        host: &str,
+        port: u16,
+        node: NodeConfig,
+    ) -> Result<OpenPassage, CarrierFailure> {
+        match self {
+            Self::Tunnel(config) => {
+                let target =
+                    TunnelTarget::new(host, port).map_err(|_| CarrierFailure::TargetDenied)?;
+                let tunnel = Tunnel::open(config, &target).await?;
+                Ok(OpenPassage {
+                    gateway: tunnel.gateway,
+                    carrier: match (config.gateway.is_https(), tunnel.form) {
+                        (true, TunnelForm::Upgrade) => "https/1.1",
+                        (true, TunnelForm::ExtendedConnect) => "https/2",
+                        (false, TunnelForm::Upgrade) => "http/1.1",
+                        (false, TunnelForm::ExtendedConnect) => "http/2",
+                    },
+                    node: LinkedNode::new(tunnel.link, node),
+                })
+            }
+            Self::Translate(gateway) => gateway.open(host, node).await,
+        }
+    }
+
+    /// Changes how long it may take until a way is open.
+    pub const fn set_connect_timeout(&mut self, timeout: Duration) {
+        match self {
+            Self::Tunnel(config) => config.connect_timeout = timeout,
+            Self::Translate(gateway) => gateway.connect_timeout = timeout,
+        }
+    }
+
+    /// Returns how long it may take until a way is open.
+    pub const fn connect_timeout(&self) -> Duration {
+        match self {
+            Self::Tunnel(config) => config.connect_timeout,
+            Self::Translate(gateway) => gateway.connect_timeout,
+        }
+    }
+}
+
+impl TranslateGateway {
+    /// Asks within 10 s.
+    pub fn new(host: impl Into<String>, port: u16, form: TranslateForm) -> Self {
+        Self {
+            host: host.into(),
+            port,
+            form,
+            connect_timeout: Duration::from_secs(10),
+            silence_timeout: SILENCE_TIMEOUT,
+        }
+    }
+
+    async fn open(&self, device: &str, node: NodeConfig) -> Result<OpenPassage, CarrierFailure> {
+        let end = Instant::now() + self.connect_timeout;
+        let addresses = timeout_at(end, resolve(&self.host, self.port)).await;
+        let addresses = addresses.map_err(|_| CarrierFailure::ConnectTimeout)?;
+        let addresses = addresses.map_err(|_| CarrierFailure::GatewayName)?;
+        self.open_at(addresses, end, device, node).await
+    }
+
+    /// Opens a way by the first of some addresses that leads to a gateway.
+    async fn open_at(
+        &self,
+        addresses: Vec<SocketAddr>,
+        end: Instant,
+        device: &str,
+        node: NodeConfig,
+    ) -> Result<OpenPassage, CarrierFailure> {
+        let mut addresses = addresses.into_iter();
+        let mut failure = CarrierFailure::GatewayName;
+        while let Some(address) = addresses.next() {
+            let left = end.saturating_duration_since(Instant::now());
+            // One that doesn't answer leaves time for the others.
+            let share = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
+            let config = TranslateConfig {
+                connect_timeout: left / share.saturating_add(1),
+                silence_timeout: self.silence_timeout,
+                ..TranslateConfig::new(address, device, self.form)
+            };
+            match translated_link(&config).await {
+                Ok(link) => {
+                    return Ok(OpenPassage {
+                        node: LinkedNode::new(link, config.fit(node)),
+                        gateway: address,
+                        carrier: match self.form {
+                            TranslateForm::Short => "tcp/short",
+                            TranslateForm::Long => "tcp/long",
+                        },
+                    });
+                }
+                // Another address may lead there; what a gateway has answered stands.
+                Err(
+                    refused @ (CarrierFailure::Connect { .. } | CarrierFailure::ConnectTimeout),
+                ) => failure = refused,
+                Err(other) => return Err(other),
+            }
+        }
+        Err(failure)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn listener() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    #[tokio::test]
+    async fn addresses_share_the_time() {
+        let mut silent = Vec::new();
+        for _ in 0..8 {
+            silent.push(listener().await);
+        }
+        let mut addresses: Vec<_> = silent.iter().map(|(_, address)| *address).collect();
+        let mut gateway = TranslateGateway::new("gateway", 1, TranslateForm::Short);
+        gateway.connect_timeout = Duration::from_millis(400);
+        let begun = Instant::now();
+        let end = begun + gateway.connect_timeout;
+        let opened = gateway.open_at(addresses.clone(), end, "lamp", NodeConfig::default());
+        assert_eq!(opened.await.unwrap_err(), CarrierFailure::ConnectTimeout);
+        // Eight times as long would be 3.2 s.
+        assert!(begun.elapsed() < Duration::from_millis(1_600));
+
+        // Silent ones before it don't hide a gateway.
+        let (there, address) = listener().await;
+        addresses.push(address);
+        let answer = async {
+            let (mut stream, _) = there.accept().await.unwrap();
+            stream.read_exact(&mut [0; 11]).await.unwrap();
+            stream.write_all(b"HGTR\x01\x01\x00").await.unwrap();
+            stream
+        };
+        let end = Instant::now() + Duration::from_secs(3);
+        let opened = gateway.open_at(addresses, end, "lamp", NodeConfig::default());
+        let (opened, _stream) = tokio::join!(opened, answer);
+        let opened = opened.unwrap();
+        assert_eq!((opened.gateway, opened.carrier), (address, "tcp/short"));
+        opened.node.close().await;
+    }
+}
