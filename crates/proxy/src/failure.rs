@@ -7,7 +7,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYP
 use http::{HeaderValue, Method, Response, StatusCode};
 
 use crate::problem::{Problem, instance};
-use crate::{Methods, TargetError, guard};
+use crate::{GatewayRefusal, Methods, TargetError, guard};
 
 /// The body of an HTTP response: borrowed where it is a device's payload.
 pub type Body<'a> = Cow<'a, [u8]>;
@@ -69,6 +69,9 @@ pub enum Failure {
     /// The network says that the destination can't be reached: 502.
     #[error("the device can't be reached")]
     Unreachable,
+    /// A gateway between the proxy and the device says no: 502, 503 or 504.
+    #[error(transparent)]
+    Gateway(#[from] GatewayRefusal),
     /// The destination doesn't answer the handshake: 504.
     #[error("the device does not answer the handshake")]
     HandshakeTimeout,
@@ -126,6 +129,7 @@ impl Failure {
     pub const fn status(self) -> StatusCode {
         match self {
             Self::Target(error) => target_status(error),
+            Self::Gateway(refusal) => refusal.status(),
             Self::InvalidField { .. } | Self::UnexpectedBody => StatusCode::BAD_REQUEST,
             Self::HttpsNeeded => StatusCode::FORBIDDEN,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
@@ -157,6 +161,7 @@ impl Failure {
     pub const fn problem_type(self) -> (&'static str, &'static str) {
         match self {
             Self::Target(error) => target_problem(error),
+            Self::Gateway(refusal) => refusal.problem_type(),
             Self::MethodNotImplemented => ("/problems/method-not-mapped", "Method not mapped"),
             Self::MethodNotAllowed { .. } => ("/problems/method-denied", "Method not permitted"),
             Self::HttpsNeeded => ("/problems/https-needed", "HTTPS needed"),
@@ -216,7 +221,8 @@ impl Failure {
             Self::MethodNotAllowed { allowed } => {
                 headers.insert(ALLOW, allowed.allow());
             }
-            Self::TooManyRequests { retry_after_secs } => {
+            Self::TooManyRequests { retry_after_secs }
+            | Self::Gateway(GatewayRefusal::Busy { retry_after_secs }) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(retry_after_secs));
             }
             Self::FreshnessUnknown => {

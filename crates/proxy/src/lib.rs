@@ -90,6 +90,7 @@ mod destination;
 mod entity_tag;
 mod failure;
 mod fields;
+mod gateway_refusal;
 mod hc_proxy;
 mod itls;
 mod media_type;
@@ -126,6 +127,7 @@ pub use connect_udp::{
 pub use destination::{Destination, Host};
 pub use entity_tag::EntityTag;
 pub use failure::{Body, Failure};
+pub use gateway_refusal::GatewayRefusal;
 pub use hc_proxy::{ConfigError, HcProxy, Limits};
 pub use itls::{
     FlowEnd, FlowRecord, ItlsContent, ItlsDelivery, ItlsEvent, ItlsForwarder, ItlsLimits,
