@@ -1,9 +1,10 @@
 //! From what ended a request to a device to what the client is told.
 
 use hedgerow_core::ChannelError;
+use hedgerow_endpoint::TranslateError;
 use hedgerow_exchange::RequestError;
 use hedgerow_net::{CarrierFailure, RequestFailure};
-use hedgerow_proxy::Failure;
+use hedgerow_proxy::{Failure, GatewayRefusal};
 use tracing::warn;
 
 /// When to come again if there is no place now, in seconds.
@@ -18,13 +19,11 @@ pub(crate) const TOO_MANY: Failure = Failure::TooManyRequests {
 pub(crate) fn map_request_failure(failure: RequestFailure, max_response: usize) -> Failure {
     match failure {
         RequestFailure::Channel(ChannelError::Peer(fault)) => fault.into(),
-        RequestFailure::Closed
-        | RequestFailure::Carrier(CarrierFailure::Closed | CarrierFailure::Truncated) => {
-            Failure::OutcomeUnknown
-        }
+        RequestFailure::Closed => Failure::OutcomeUnknown,
+        RequestFailure::Carrier(failure) if broke_off(failure) => Failure::OutcomeUnknown,
         RequestFailure::Carrier(failure) => {
             warn!(%failure, "no way through the gateway before the devices");
-            Failure::Unreachable
+            map_carrier_failure(failure).into()
         }
         RequestFailure::Exchange(error) => map_request_error(error, max_response),
         RequestFailure::Refused(error) => map_refusal(error),
@@ -41,6 +40,36 @@ pub(crate) fn map_request_failure(failure: RequestFailure, max_response: usize) 
         RequestFailure::NodeStopped => Failure::ShuttingDown,
         // The channel's limits and what this end did wrong: the client can't mend either.
         _ => Failure::ChannelFailed,
+    }
+}
+
+/// Says whether a way to a device ended while something may have been under way on it.
+pub(crate) const fn broke_off(failure: CarrierFailure) -> bool {
+    matches!(
+        failure,
+        CarrierFailure::Closed
+            | CarrierFailure::Truncated
+            | CarrierFailure::Gone
+            | CarrierFailure::Translate(TranslateError::Truncated { .. })
+    )
+}
+
+fn map_carrier_failure(failure: CarrierFailure) -> GatewayRefusal {
+    use CarrierFailure as Carrier;
+    match failure {
+        Carrier::GatewayName | Carrier::Connect { .. } => GatewayRefusal::NotReached,
+        Carrier::ConnectTimeout => GatewayRefusal::NotAnswered,
+        Carrier::GatewayCertificate { .. } | Carrier::InClear => GatewayRefusal::NotTrusted,
+        Carrier::UserRefused { .. } => GatewayRefusal::User,
+        Carrier::TargetDenied | Carrier::Translate(TranslateError::Refused) => {
+            GatewayRefusal::Target
+        }
+        Carrier::Busy { .. } | Carrier::Translate(TranslateError::Busy) => GatewayRefusal::Busy {
+            retry_after_secs: RETRY_AFTER_SECS,
+        },
+        Carrier::Unreachable { .. } => GatewayRefusal::NoWay,
+        Carrier::Refused { status } => GatewayRefusal::Other { status },
+        _ => GatewayRefusal::NotSpoken,
     }
 }
 
@@ -125,6 +154,12 @@ mod tests {
                 504,
             ),
             (RequestFailure::NodeStopped, 503),
+            (CarrierFailure::UserRefused { status: 401 }.into(), 502),
+            (CarrierFailure::TargetDenied.into(), 502),
+            (CarrierFailure::Busy { status: 429 }.into(), 503),
+            (CarrierFailure::ConnectTimeout.into(), 504),
+            (CarrierFailure::Truncated.into(), 504),
+            (CarrierFailure::Translate(TranslateError::Busy).into(), 503),
             (
                 RequestFailure::Refused(hedgerow_endpoint::Error::TooManyHandshakes { max: 1 }),
                 503,
@@ -139,6 +174,7 @@ mod tests {
     fn unknown_outcome_names_no_cause_that_was_not_seen() {
         for failure in [
             RequestFailure::Closed,
+            CarrierFailure::Closed.into(),
             RequestFailure::Exchange(RequestError::AssociationRestarted),
         ] {
             let text = map_request_failure(failure, 10).to_string();

@@ -18,10 +18,11 @@ use hedgerow_proxy::{
 };
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::config::{ConfigError, Device, Mode, Security, unchecked};
-use crate::failure::map_request_failure;
+use crate::failure::{broke_off, map_request_failure};
 use crate::ways::Ways;
 
 /// Every configured device.
@@ -227,6 +228,7 @@ impl Registry {
         entry: &Entry,
         request: &CoapRequest,
         is_fresh: bool,
+        deadline: Instant,
     ) -> Result<ResponseMessage, Failure> {
         // Where a device behind another gateway is, that gateway knows, and nobody else is asked.
         let target = match &self.carriers.via {
@@ -249,7 +251,8 @@ impl Registry {
                     };
                     let place = (host.as_str(), entry.destination.port());
                     let credentials = entry.credentials.as_ref();
-                    ways.request(entry.index, place, credentials, message).await
+                    ways.request(entry.index, place, credentials, message, deadline)
+                        .await
                 }
                 (None, Some(target)) => {
                     self.carriers.request(entry.is_tcp(), target, message).await
@@ -341,10 +344,13 @@ impl Entry {
 
 /// Says whether a session ended, and with it the requests on it.
 const fn is_end(failure: RequestFailure) -> bool {
-    matches!(
-        failure,
-        RequestFailure::Closed | RequestFailure::Channel(ChannelError::Peer(PeerFault::Truncated))
-    )
+    match failure {
+        RequestFailure::Closed => true,
+        RequestFailure::Channel(ChannelError::Peer(PeerFault::Truncated)) => true,
+        // What carried the session ended, and the session with it.
+        RequestFailure::Carrier(failure) => broke_off(failure),
+        _ => false,
+    }
 }
 
 /// Says whether a device may be asked at an address that its host stands for.

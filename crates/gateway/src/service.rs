@@ -306,7 +306,9 @@ impl Service {
         coap.set_body(body)?;
         let _device_place = entry.places.try_acquire().map_err(|_| TOO_MANY)?;
         let response = loop {
-            let asked = self.registry.request(entry, &coap, asker.is_fresh);
+            let asked = self
+                .registry
+                .request(entry, &coap, asker.is_fresh, deadline);
             let asked = timeout_at(deadline, asked).await;
             // The gateway's own time may be over before the message layer's.
             let Ok(response) = asked else {

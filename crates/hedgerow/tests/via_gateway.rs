@@ -18,8 +18,8 @@ use hedgerow::gateway::{
 use hedgerow::handshake::Settings;
 use hedgerow::net::{
     CarrierFailure, Credentials, ForwardSecrecy, GatewayTls, GatewayUser, Handler, KeyStore,
-    LinkedNode, Node, NodeConfig, RequestFailure, RequestMessage, ResponseMessage, SecurityPolicy,
-    ServerRequest, Tunnel, TunnelConfig, TunnelTarget,
+    LinkedNode, Node, NodeConfig, Passage, RequestFailure, RequestMessage, ResponseMessage,
+    SecurityPolicy, ServerRequest, Tunnel, TunnelConfig, TunnelTarget,
 };
 use hedgerow::presets;
 use hedgerow::proxy::Methods;
@@ -428,56 +428,97 @@ impl Drop for Child {
     }
 }
 
+/// A facade with these arguments, where it listens, and what it says of so many devices.
+fn facade(arguments: &[&str], devices: usize) -> (Child, SocketAddr, Vec<String>) {
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_hedgerow"))
+        .args(["facade", "--listen", "127.0.0.1:0"])
+        .args(arguments)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stdout = std::io::BufReader::new(child.stdout.take().unwrap());
+    let lines = std::io::BufRead::lines(stdout).map(Result::unwrap);
+    let lines: Vec<_> = lines.take(devices).collect();
+    let http = lines[0].strip_prefix("http://");
+    let http = http.and_then(|rest| rest.split('/').next());
+    (Child(child), http.unwrap().parse().unwrap(), lines)
+}
+
+fn key_entry(uri: &str, identity: &str, key: &str, rest: &str) -> String {
+    format!("[[key]]\nuri = \"{uri}\"\nidentity = \"{identity}\"\nkey = \"{key}\"\n{rest}\n")
+}
+
 /// Any HTTP program reaches the device end to end: HTTP ends on the user's own machine.
 #[test]
 fn facade_maps_http_for_the_user_and_the_gateway_carries_datagrams() {
     let setup = Setup::new(DeviceServer::new(Lamp::new()));
-    let entry = |uri: &str, identity: &str, key: &str, rest: &str| {
-        format!("[[key]]\nuri = \"{uri}\"\nidentity = \"{identity}\"\nkey = \"{key}\"\n{rest}\n")
-    };
     let wrong = format!("coaps://other:{}", setup.device.port());
-    let text = entry(&setup.uri(""), IDENTITY, KEY, "end_to_end = true")
-        + &entry(
-            &wrong,
-            IDENTITY,
-            "some other sixteen bytes",
-            "end_to_end = true",
-        )
-        + &entry("coaps://127.0.0.1:1", "gateway", GATEWAY_KEY, "");
+    let (other_key, end_to_end) = ("some other sixteen bytes", "end_to_end = true");
+    let text = key_entry(&setup.uri(""), IDENTITY, KEY, end_to_end)
+        + &key_entry(&wrong, IDENTITY, other_key, end_to_end)
+        + &key_entry("coaps://127.0.0.1:1", "gateway", GATEWAY_KEY, "");
     let keys = file("facade.toml", &text);
     let token = file("facade-token", TOKEN);
-    let gateway = format!("http://{}", setup.http());
-    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_hedgerow"))
-        .args(["facade", "--via", &gateway, "--mode", "tunnel"])
-        .args(["--token-file", &token, "--keys", &keys])
-        .args(["--listen", "127.0.0.1:0"])
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let stdout = std::io::BufReader::new(child.stdout.take().unwrap());
-    let _child = Child(child);
-    let mut lines = std::io::BufRead::lines(stdout).map(Result::unwrap);
-    let (first, second) = (lines.next().unwrap(), lines.next().unwrap());
-    assert!(second.contains("/devices/other/"), "{second}");
-    let http: SocketAddr = first
-        .strip_prefix("http://")
-        .and_then(|rest| rest.split('/').next())
-        .unwrap()
-        .parse()
-        .unwrap();
-    assert!(
-        first.contains(&format!("/devices/it/  {}", setup.uri(""))),
-        "{first}"
-    );
-    let text = "Content-Type: text/plain\r\n";
-    let put = support::http::http(http, "PUT", "/devices/it/state", text, b"on");
-    assert_eq!(put.status, 204);
-    let get = http_get(http, "/devices/it/state");
-    assert_eq!((get.status, get.text()), (200, "on"));
-    // One tunnel serves both, and what the gateway doesn't let through is told.
+    let tunnel = format!("http://{}", setup.http());
+    let translate = format!("tcp://{}", setup.gateway().translate_addr().unwrap());
+    for way in [
+        &["--mode", "tunnel", "--via", &tunnel, "--token-file", &token][..],
+        &["--mode", "translate", "--via", &translate],
+        &["--mode", "translate", "--via", &translate, "--form", "long"],
+    ] {
+        let (_child, http, lines) = facade(&[way, &["--keys", &keys]].concat(), 2);
+        let listed = format!("/devices/it/  {}", setup.uri(""));
+        assert!(lines[0].contains(&listed), "{lines:?}");
+        assert!(lines[1].contains("/devices/other/"), "{lines:?}");
+        let text = "Content-Type: text/plain\r\n";
+        let put = support::http::http(http, "PUT", "/devices/it/state", text, b"on");
+        assert_eq!(put.status, 204, "{way:?}");
+        let get = http_get(http, "/devices/it/state");
+        assert_eq!((get.status, get.text()), (200, "on"));
+        let refused = http_get(http, "/devices/other/state");
+        assert_eq!(refused.status, 502);
+        assert!(
+            refused
+                .text()
+                .contains("the gateway before the device has no such device"),
+            "{}",
+            refused.text()
+        );
+        assert_eq!(http_get(http, "/devices/nobody/state").status, 404);
+    }
+    // One way serves all requests of a facade.
     assert_eq!(setup.gateway().tunnel_statistics().opened, 1);
-    assert_eq!(http_get(http, "/devices/other/state").status, 502);
-    assert_eq!(http_get(http, "/devices/nobody/state").status, 404);
+    assert_eq!(setup.gateway().translate_statistics().accepted, 2);
+    assert_eq!(setup.gateway().statistics().established, 0);
+}
+
+#[test]
+fn facade_says_what_it_leaves_out_and_tells_devices_of_one_host_apart() {
+    let end_to_end = "end_to_end = true";
+    let text = key_entry("coaps://it", IDENTITY, KEY, end_to_end)
+        + &key_entry(
+            "coaps://it:4000",
+            IDENTITY,
+            "some other sixteen bytes",
+            end_to_end,
+        )
+        + "[[key]]\nuri = \"coaps://valve\"\nauthority = \"ca.pem\"\nend_to_end = true\n";
+    let keys = file("facade-names.toml", &text);
+    let way = ["--mode", "translate", "--via", "tcp://127.0.0.1:1"];
+    let (mut child, _, lines) = facade(&[&way, &["--keys", &keys][..]].concat(), 2);
+    assert!(
+        lines[0].contains("/devices/it-5684/  coaps://it:5684"),
+        "{lines:?}"
+    );
+    assert!(
+        lines[1].contains("/devices/it-4000/  coaps://it:4000"),
+        "{lines:?}"
+    );
+    let mut stderr = std::io::BufReader::new(child.0.stderr.take().unwrap());
+    let mut said = String::new();
+    std::io::BufRead::read_line(&mut stderr, &mut said).unwrap();
+    assert!(said.contains("coaps://valve:5684: left out"), "{said}");
 }
 
 #[test]
@@ -523,7 +564,7 @@ fn facade_takes_no_key_that_a_gateway_may_have_and_listens_on_this_host_alone() 
         };
         let mut config = Config::default().with_device(Behind::new("it", "coaps://it", security));
         config.via = Some(hedgerow::gateway::Via {
-            tunnel: TunnelConfig::new(uri, GatewayTls::nobody().unwrap()),
+            passage: Passage::Tunnel(TunnelConfig::new(uri, GatewayTls::nobody().unwrap())),
             forward_secrecy: ForwardSecrecy::Required,
         });
         config

@@ -105,7 +105,11 @@ impl Fixture {
         });
         let request = request.unwrap().request;
         let entry = self.registry.entry(request.target()).unwrap();
-        let response = self.registry.request(entry, &request, true).await?;
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let response = self
+            .registry
+            .request(entry, &request, true, deadline)
+            .await?;
         Ok(response.payload)
     }
 }

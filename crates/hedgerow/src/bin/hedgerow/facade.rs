@@ -39,24 +39,33 @@ pub(crate) async fn run(arguments: &FacadeArguments) -> Result<(), Failure> {
              loopback address",
         ));
     }
+    let entries = key_file::end_to_end(&arguments.keys)?;
+    let (entries, left_out): (Vec<_>, Vec<_>) = entries
+        .into_iter()
+        .partition(|(_, entry)| matches!(entry, Entry::Psk { .. }));
+    for (uri, _) in left_out {
+        report::tell(&format!(
+            "{uri}: left out: the facade asks devices with keys alone, and this entry has certificates"
+        ));
+    }
+    let uris = entries.iter().map(|(uri, _)| uri.as_str());
+    let names = device_names(&uris.collect::<Vec<_>>()).map_err(Failure::usage)?;
     let mut config = Config::default().with_http(arguments.listen);
-    let mut names = Vec::new();
-    for (uri, entry) in key_file::end_to_end(&arguments.keys)? {
-        let parsed = CoapUri::parse(&uri).map_err(|error| Failure::usage(error.to_string()))?;
+    let mut listed = Vec::new();
+    for (name, (uri, entry)) in names.into_iter().zip(entries) {
         let Entry::Psk { identity, psk, .. } = entry else {
             continue;
         };
-        let name = format!("{}", parsed.host()).replace(['[', ']', ':'], "-");
         let security = Security::Psk {
             identity: identity.into_bytes(),
             key: psk,
             is_shared: false,
         };
-        names.push((name.clone(), uri.clone()));
+        listed.push((name.clone(), uri.clone()));
         config.hc_devices.push(name.clone());
         config = config.with_device(Device::new(name, uri, security).with_methods(Methods::ALL));
     }
-    if names.is_empty() {
+    if listed.is_empty() {
         return Err(Failure::usage(format!(
             "{}: expected entries with end_to_end = true, a key and a coaps:// URI",
             arguments.keys.display()
@@ -68,7 +77,7 @@ pub(crate) async fn run(arguments: &FacadeArguments) -> Result<(), Failure> {
     let running = Gateway::start(config).await.map_err(gateway::explain)?;
     let http = running.http_addr().unwrap_or(arguments.listen);
     let mut text = String::new();
-    for (name, uri) in names {
+    for (name, uri) in listed {
         text.push_str(&format!("http://{http}/devices/{name}/  {uri}\n"));
     }
     // Where standard output can't be written to, nobody reads it.
@@ -81,4 +90,53 @@ pub(crate) async fn run(arguments: &FacadeArguments) -> Result<(), Failure> {
     report::tell("closing");
     running.shutdown().await;
     Ok(())
+}
+
+/// Names devices by their hosts, and by host and port those whose host isn't theirs alone.
+fn device_names(uris: &[&str]) -> Result<Vec<String>, String> {
+    let mut places = Vec::new();
+    for uri in uris {
+        let parsed = CoapUri::parse(uri).map_err(|error| error.to_string())?;
+        let host = parsed.host().to_string().replace(['[', ']', ':'], "-");
+        places.push((host, parsed.port()));
+    }
+    let is_alone = |host: &String| places.iter().filter(|(other, _)| other == host).count() == 1;
+    let names: Vec<_> = places
+        .iter()
+        .map(|(host, port)| match is_alone(host) {
+            true => host.clone(),
+            false => format!("{host}-{port}"),
+        })
+        .collect();
+    for (index, (name, uri)) in names.iter().zip(uris).enumerate() {
+        let before = names.get(..index).unwrap_or_default();
+        if let Some(first) = before.iter().position(|other| other == name) {
+            let first = uris.get(first).copied().unwrap_or_default();
+            return Err(format!(
+                "{first} and {uri} would both be called {name} here: ask one of them by its address, \
+                 or in a facade of its own"
+            ));
+        }
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_of_one_host_are_told_apart_by_their_ports() {
+        let names = |uris: &[&str]| device_names(uris);
+        assert_eq!(
+            names(&["coaps://lamp", "coaps://[::1]:4000", "coaps://192.0.2.1"]).unwrap(),
+            ["lamp", "---1-", "192.0.2.1"]
+        );
+        assert_eq!(
+            names(&["coaps://lamp", "coaps://meter", "coaps://lamp:4000"]).unwrap(),
+            ["lamp-5684", "meter", "lamp-4000"]
+        );
+        let both = names(&["coaps://lamp", "coaps://lamp:1", "coaps://lamp-1"]).unwrap_err();
+        assert!(both.contains("coaps://lamp:1") && both.contains("coaps://lamp-1 would both"));
+    }
 }

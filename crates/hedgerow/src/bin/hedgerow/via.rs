@@ -10,16 +10,15 @@ use hedgerow_core::{ChannelError, PeerFault};
 use hedgerow_endpoint::TranslateError;
 use hedgerow_net::{
     Authorities, CarrierFailure, CertificateReason, ForwardSecrecy, GatewayTls, GatewayUri,
-    GatewayUser, LinkedNode, NodeConfig, RequestFailure, SecurityPolicy, TranslateConfig, Tunnel,
-    TunnelConfig, TunnelTarget, translated_link,
+    GatewayUser, LinkedNode, NodeConfig, Passage, RequestFailure, SecurityPolicy, TranslateGateway,
+    TunnelConfig, TunnelTarget,
 };
-use hedgerow_proxy::TunnelForm;
 use hedgerow_record::TranslateForm;
-use tokio::time::{Duration, timeout};
+use tokio::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::exit::{Class, Failure};
-use crate::{private_file, target};
+use crate::private_file;
 
 /// Which gateway is asked, as whom, and in which mode.
 #[derive(Debug, Args)]
@@ -105,25 +104,12 @@ pub(crate) struct Way {
 /// A way through a gateway that is to be opened.
 #[derive(Debug)]
 pub(crate) struct Via {
-    opener: Opener,
+    passage: Passage,
+    /// The device as the gateway knows it.
+    host: String,
+    port: u16,
     forward_secrecy: ForwardSecrecy,
     pub(crate) way: Way,
-}
-
-/// What opens the way, in each mode.
-#[derive(Debug)]
-enum Opener {
-    Tunnel {
-        config: TunnelConfig,
-        target: TunnelTarget,
-    },
-    Translate {
-        /// `coap+tcp://HOST:PORT`, for which addresses are looked up.
-        gateway: String,
-        device: String,
-        form: TranslateForm,
-        limit: Duration,
-    },
 }
 
 impl Via {
@@ -143,29 +129,13 @@ impl Via {
                 mode.name()
             )));
         }
-        let device = uri.host().to_string();
-        let (opener, gateway) = match mode {
-            Mode::Tunnel => {
-                let mut config = tunnel_config(arguments, gateway)?;
-                let target = TunnelTarget::new(&device, uri.port())
-                    .map_err(|error| Failure::usage(format!("{uri}: {error}")))?;
-                config.connect_timeout = config.connect_timeout.min(limit);
-                let gateway = config.gateway.to_string();
-                (Opener::Tunnel { config, target }, gateway)
-            }
-            Mode::Translate => {
-                let opener = Opener::Translate {
-                    gateway: translating_gateway(arguments, gateway)?,
-                    device,
-                    form: match arguments.form {
-                        Some(Form::Long) => TranslateForm::Long,
-                        Some(Form::Short) | None => TranslateForm::Short,
-                    },
-                    limit,
-                };
-                (opener, gateway.clone())
-            }
-        };
+        let host = uri.host().to_string();
+        let (mut passage, gateway) = passage(arguments, gateway, mode)?;
+        if let Passage::Tunnel(_) = passage {
+            TunnelTarget::new(&host, uri.port())
+                .map_err(|error| Failure::usage(format!("{uri}: {error}")))?;
+        }
+        passage.set_connect_timeout(passage.connect_timeout().min(limit));
         let way = Way {
             mode,
             gateway,
@@ -173,7 +143,9 @@ impl Via {
             carrier: None,
         };
         Ok(Some(Self {
-            opener,
+            passage,
+            host,
+            port: uri.port(),
             forward_secrecy: forward_secrecy(arguments),
             way,
         }))
@@ -181,23 +153,15 @@ impl Via {
 
     /// Reads what the command line says of the gateway before all devices.
     pub(crate) fn for_all(arguments: &ViaArguments) -> Result<hedgerow_gateway::Via, Failure> {
-        let gateway = match (&arguments.via, arguments.mode) {
-            (Some(gateway), Some(Mode::Tunnel)) => gateway,
-            (Some(_), Some(mode)) => {
-                return Err(Failure::usage(format!(
-                    "the facade goes through gateways in mode tunnel alone, not in mode {}",
-                    mode.name()
-                )));
-            }
-            _ => {
-                return Err(Failure::usage(
-                    "expected --via GATEWAY and --mode MODE: devices that are asked straight need no \
-                     facade",
-                ));
-            }
+        let (Some(gateway), Some(mode)) = (&arguments.via, arguments.mode) else {
+            return Err(Failure::usage(
+                "expected --via GATEWAY and --mode MODE: devices that are asked straight need no \
+                 facade",
+            ));
         };
+        let (passage, _) = passage(arguments, gateway, mode)?;
         Ok(hedgerow_gateway::Via {
-            tunnel: tunnel_config(arguments, gateway)?,
+            passage,
             forward_secrecy: forward_secrecy(arguments),
         })
     }
@@ -206,55 +170,11 @@ impl Via {
     pub(crate) async fn open(&mut self, config: NodeConfig) -> Result<LinkedNode, Failure> {
         let policy = SecurityPolicy::default().for_end_to_end(self.forward_secrecy);
         let config = config.with_security(policy);
-        match &self.opener {
-            Opener::Tunnel {
-                config: tunnel,
-                target,
-            } => {
-                let is_https = tunnel.gateway.is_https();
-                let tunnel = Tunnel::open(tunnel, target)
-                    .await
-                    .map_err(|failure| self.explain(failure))?;
-                self.way.address = Some(tunnel.gateway);
-                self.way.carrier = Some(match (is_https, tunnel.form) {
-                    (true, TunnelForm::Upgrade) => "https/1.1",
-                    (true, TunnelForm::ExtendedConnect) => "https/2",
-                    (false, TunnelForm::Upgrade) => "http/1.1",
-                    (false, TunnelForm::ExtendedConnect) => "http/2",
-                });
-                Ok(LinkedNode::new(tunnel.link, config))
-            }
-            Opener::Translate {
-                gateway,
-                device,
-                form,
-                limit,
-            } => {
-                let (device, form, limit) = (device.clone(), *form, *limit);
-                let addresses = timeout(limit, addresses(gateway)).await;
-                let addresses =
-                    addresses.map_err(|_| self.explain(CarrierFailure::ConnectTimeout))??;
-                let mut failure = CarrierFailure::GatewayName;
-                for address in addresses {
-                    let mut translate = TranslateConfig::new(address, device.as_str(), form);
-                    translate.connect_timeout = translate.connect_timeout.min(limit);
-                    match translated_link(&translate).await {
-                        Ok(link) => {
-                            self.way.address = Some(address);
-                            self.way.carrier = Some(match form {
-                                TranslateForm::Short => "tcp/short",
-                                TranslateForm::Long => "tcp/long",
-                            });
-                            return Ok(LinkedNode::new(link, translate.fit(config)));
-                        }
-                        // Another address may lead there; what a gateway has answered stands.
-                        Err(refused @ CarrierFailure::Connect { .. }) => failure = refused,
-                        Err(other) => return Err(self.explain(other)),
-                    }
-                }
-                Err(self.explain(failure))
-            }
-        }
+        let opened = self.passage.open(&self.host, self.port, config).await;
+        let opened = opened.map_err(|failure| self.explain(failure))?;
+        self.way.address = Some(opened.gateway);
+        self.way.carrier = Some(opened.carrier);
+        Ok(opened.node)
     }
 
     /// Says what became of the way, and what to do about it.
@@ -348,11 +268,8 @@ impl Via {
             );
         }
         let is_short = matches!(
-            self.opener,
-            Opener::Translate {
-                form: TranslateForm::Short,
-                ..
-            }
+            &self.passage,
+            Passage::Translate(gateway) if gateway.form == TranslateForm::Short
         );
         if is_refused && is_short {
             told.message
@@ -368,19 +285,46 @@ impl Via {
 
     /// Returns the device as the gateway is asked for it.
     fn target(&self) -> String {
-        match &self.opener {
-            Opener::Tunnel { target, .. } => target.to_string(),
-            Opener::Translate { device, .. } => device.clone(),
+        match &self.passage {
+            Passage::Tunnel(_) => format!("{}:{}", self.host, self.port),
+            _ => self.host.clone(),
         }
     }
 
     const fn shows_user(&self) -> bool {
-        matches!(&self.opener, Opener::Tunnel { config, .. } if config.user.is_some())
+        matches!(&self.passage, Passage::Tunnel(config) if config.user.is_some())
     }
 }
 
+/// Reads how a gateway is reached in a mode, and what it is called where failures are told.
+fn passage(
+    arguments: &ViaArguments,
+    gateway: &str,
+    mode: Mode,
+) -> Result<(Passage, String), Failure> {
+    Ok(match mode {
+        Mode::Tunnel => {
+            let config = tunnel_config(arguments, gateway)?;
+            let gateway = config.gateway.to_string();
+            (Passage::Tunnel(config), gateway)
+        }
+        Mode::Translate => {
+            let form = match arguments.form {
+                Some(Form::Long) => TranslateForm::Long,
+                Some(Form::Short) | None => TranslateForm::Short,
+            };
+            let translating = translating_gateway(arguments, gateway, form)?;
+            (Passage::Translate(translating), gateway.to_owned())
+        }
+    })
+}
+
 /// Reads which gateway translates.
-fn translating_gateway(arguments: &ViaArguments, gateway: &str) -> Result<String, Failure> {
+fn translating_gateway(
+    arguments: &ViaArguments,
+    gateway: &str,
+    form: TranslateForm,
+) -> Result<TranslateGateway, Failure> {
     for (flag, is_there) in [
         ("--token-file", arguments.token_file.is_some()),
         ("--gateway-user", arguments.gateway_user.is_some()),
@@ -395,21 +339,16 @@ fn translating_gateway(arguments: &ViaArguments, gateway: &str) -> Result<String
     }
     let parsed = gateway.strip_prefix("tcp://").and_then(|place| {
         let uri = format!("coap+tcp://{place}");
-        let port = CoapUri::parse(&uri).ok()?.port();
+        let uri = CoapUri::parse(&uri).ok()?;
         let is_place = !place.contains(['/', '?', '#', '@']);
-        (is_place && place.ends_with(&format!(":{port}"))).then_some(uri)
+        (is_place && place.ends_with(&format!(":{}", uri.port())))
+            .then(|| TranslateGateway::new(uri.host().to_string(), uri.port(), form))
     });
     parsed.ok_or_else(|| {
         Failure::usage(format!(
             "--via: {gateway}: expected tcp://HOST:PORT for mode translate"
         ))
     })
-}
-
-/// Looks up where such a gateway is.
-async fn addresses(gateway: &str) -> Result<Vec<SocketAddr>, Failure> {
-    let uri = CoapUri::parse(gateway).map_err(|error| Failure::usage(error.to_string()))?;
-    target::resolve(&uri).await
 }
 
 /// Reads how a gateway with tunnels is reached.
