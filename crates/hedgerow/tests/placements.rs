@@ -12,7 +12,9 @@
 mod relay;
 mod support;
 
+use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +33,7 @@ use hedgerow::presets;
 use hedgerow::record::TranslateForm;
 use relay::{TcpRelay, UdpRelay};
 use support::http::http_get;
-use support::{IDENTITY, KEY, loopback};
+use support::{IDENTITY, KEY, loopback, private_file};
 use tokio::runtime::Runtime;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -368,6 +370,57 @@ fn serves(cell: &Cell, mode: Mode) {
             again(&scene, END_TO_END, || ask(&scene, &node), Address::Stays);
         }
         other => panic!("{other:?} isn't run"),
+    }
+    if cell.starts == Starts::HttpSide && mode != Mode::Terminate {
+        serves_http(&scene, mode);
+    }
+}
+
+/// What an HTTP client asks is answered by the device, end to end: the program stands on the user's own
+/// machine, with the user's key.
+fn serves_http(scene: &Scene, mode: Mode) {
+    let uri = format!("coaps://{NAME}:{}", scene.port());
+    let entry = format!(
+        "[[key]]\nuri = \"{uri}\"\nidentity = \"{IDENTITY}\"\nkey = \"{KEY}\"\nend_to_end = true"
+    );
+    let keys = private_file("placements.toml", &entry);
+    let token = private_file("placements-token", TOKEN);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hedgerow"));
+    command
+        .args(["facade", "--listen", "127.0.0.1:0", "--keys"])
+        .arg(&keys);
+    match mode {
+        Mode::Tunnel => {
+            let gateway = format!("http://{}", scene.gateway().http_addr().unwrap());
+            let way = ["--mode", "tunnel", "--via", &gateway, "--token-file"];
+            command.args(way).arg(&token);
+        }
+        Mode::Translate => {
+            let gateway = format!("tcp://{}", scene.gateway().translate_addr().unwrap());
+            command.args(["--mode", "translate", "--via", &gateway]);
+        }
+        other => panic!("{other:?} isn't run"),
+    }
+    let mut facade = Child(command.stdout(Stdio::piped()).spawn().unwrap());
+    let mut line = String::new();
+    let stdout = facade.0.stdout.take().unwrap();
+    BufReader::new(stdout).read_line(&mut line).unwrap();
+    let http = line
+        .strip_prefix("http://")
+        .and_then(|rest| rest.split('/').next());
+    let http = http.unwrap().parse().unwrap();
+    let response = http_get(http, &format!("/devices/{NAME}/x"));
+    assert_eq!(response.status, 200, "{response:?}");
+    assert!(response.text().starts_with(END_TO_END), "{response:?}");
+}
+
+/// A child that is stopped however the test ends.
+struct Child(std::process::Child);
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

@@ -1,11 +1,9 @@
 //! The gateway's program between relays, and the two ends.
 
-use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -22,7 +20,7 @@ use tokio::sync::Semaphore;
 
 use super::relay::{TcpRelay, UdpRelay};
 use crate::support::http::{HttpResponse, http_get};
-use crate::support::loopback;
+use crate::support::{loopback, private_file};
 
 /// The device's name at the gateway.
 pub const DEVICE: &str = "it";
@@ -100,7 +98,7 @@ impl Scene {
         let runtime = Runtime::new().unwrap();
         let drawn = Arc::new(Drawn::new());
         let [client_log, device_log] =
-            ["client", "device"].map(|end| fresh_file(&format!("knowledge-{mode}-{end}.log")));
+            ["client", "device"].map(|end| private_file(&format!("{mode}-{end}.log"), ""));
         let handler = Arc::new(Holding {
             has_come: Semaphore::new(0),
             may_answer: Semaphore::new(0),
@@ -241,8 +239,7 @@ struct Program {
 
 impl Program {
     fn start(mode: &str, configuration: &str) -> Self {
-        let file = fresh_file(&format!("knowledge-{mode}.toml"));
-        write_private(&file, configuration);
+        let file = private_file(&format!("{mode}.toml"), configuration);
         let mut child = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
             .args(["gateway", "--config"])
             .arg(&file)
@@ -278,22 +275,6 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Names a file that isn't there.
-fn fresh_file(name: &str) -> PathBuf {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    let name = format!("{}-{number}-{name}", std::process::id());
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let _ = fs::remove_file(&path);
-    path
-}
-
-fn write_private(path: &Path, text: &str) {
-    fs::write(path, text).unwrap();
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-    fs::set_permissions(path, mode).unwrap();
 }
 
 /// Posts what was drawn to the device through the gateway's HTTP server.
