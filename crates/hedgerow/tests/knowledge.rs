@@ -32,6 +32,7 @@ use hedgerow::net::{
     DatagramLink, GatewayTls, GatewayUser, LinkedNode, NodeConfig, TranslateConfig, Tunnel,
     TunnelConfig, TunnelTarget, translated_link,
 };
+use hedgerow::proxy::CarrierState;
 use hedgerow::record::TranslateForm;
 use relay::Flow;
 use scene::{DEVICE, LIMIT, Scene};
@@ -45,7 +46,7 @@ struct Mode {
     ask: fn(&Scene) -> mpsc::Receiver<Vec<u8>>,
 }
 
-const MODES: [Mode; 3] = [
+const MODES: [Mode; 4] = [
     Mode {
         name: "terminate",
         ask: terminate,
@@ -57,6 +58,10 @@ const MODES: [Mode; 3] = [
     Mode {
         name: "translate",
         ask: translate,
+    },
+    Mode {
+        name: "auto",
+        ask: auto,
     },
 ];
 
@@ -70,12 +75,32 @@ fn terminate(scene: &Scene) -> mpsc::Receiver<Vec<u8>> {
 }
 
 fn tunnel(scene: &Scene) -> mpsc::Receiver<Vec<u8>> {
+    let (config, target) = asked_tunnel(scene);
+    let open = async move { Tunnel::open(&config, &target).await.unwrap().link };
+    end_to_end(scene, open, |node| node)
+}
+
+/// A tunnel whose second carrier is in use.
+fn auto(scene: &Scene) -> mpsc::Receiver<Vec<u8>> {
+    let (mut config, target) = asked_tunnel(scene);
+    config.wants_udp_carrier = true;
+    let open = async move {
+        let tunnel = Tunnel::open(&config, &target).await.unwrap();
+        let mut carriers = tunnel.carriers.expect("an offer of the gateway's");
+        let is_active = |state: &CarrierState| *state == CarrierState::UdpActive;
+        let active = tokio::time::timeout(LIMIT, carriers.wait_for(is_active)).await;
+        active.expect("UDP carries").unwrap();
+        tunnel.link
+    };
+    end_to_end(scene, open, |node| node)
+}
+
+fn asked_tunnel(scene: &Scene) -> (TunnelConfig, TunnelTarget) {
     let uri = format!("http://{}", scene.http.address).parse().unwrap();
     let mut config = TunnelConfig::new(uri, GatewayTls::nobody().unwrap());
     config.user = Some(GatewayUser::with_token(&scene.drawn.token).unwrap());
     let target = TunnelTarget::new(DEVICE, scene.device.address.port()).unwrap();
-    let open = async move { Tunnel::open(&config, &target).await.unwrap().link };
-    end_to_end(scene, open, |node| node)
+    (config, target)
 }
 
 fn translate(scene: &Scene) -> mpsc::Receiver<Vec<u8>> {
@@ -189,8 +214,10 @@ fn known(mode: &Mode) -> [[Found; 6]; 3] {
     let datagrams = scene.device.flows().concat();
     let datagrams = datagrams.into_iter().map(|(_, datagram)| datagram);
     let [mut on_internet_side, mut on_device_side] = [BTreeSet::new(), BTreeSet::new()];
-    for stream in streams.concat() {
-        search.search(&stream, &mut on_internet_side);
+    let carried = scene.carriers.flows().concat();
+    let carried = carried.into_iter().map(|(_, datagram)| datagram);
+    for bytes in streams.concat().into_iter().chain(carried) {
+        search.search(&bytes, &mut on_internet_side);
     }
     for datagram in datagrams {
         search.search(&datagram, &mut on_device_side);

@@ -77,6 +77,8 @@ pub struct Scene {
     pub drawn: Arc<Drawn>,
     pub http: TcpRelay,
     pub translate: TcpRelay,
+    /// Beside HTTP, at the same address and the port that the gateway offers.
+    pub carriers: UdpRelay,
     pub device: UdpRelay,
     /// Where the ends' master secrets are written.
     pub client_log: PathBuf,
@@ -107,13 +109,19 @@ impl Scene {
         let node = runtime.block_on(node);
         let device = UdpRelay::start(&runtime, node.local_addr());
         let program = Program::start(mode, &configuration(&drawn, device.address));
-        let http = TcpRelay::start(&runtime, program.address("listening for HTTP"));
+        // Another address of this host, so that a port of the gateway's is free there.
+        let elsewhere = |port| SocketAddr::from(([127, 0, 0, 2], port));
+        let http = program.address("listening for HTTP");
+        let http = TcpRelay::start_at(&runtime, elsewhere(0), http);
+        let carriers = program.address("listening for UDP carriers");
+        let carriers = UdpRelay::start_at(&runtime, elsewhere(carriers.port()), carriers);
         let records = program.address("listening for records over TCP");
         let translate = TcpRelay::start(&runtime, records);
         let scene = Self {
             drawn,
             http,
             translate,
+            carriers,
             device,
             client_log,
             device_log,
@@ -210,6 +218,9 @@ listen = "127.0.0.1:0"
 [translate]
 listen = "127.0.0.1:0"
 
+[tunnel]
+udp = "127.0.0.1:0"
+
 [dtls]
 suites = ["TLS_ECDHE_PSK_WITH_CHACHA20_POLY1305_SHA256"]
 
@@ -287,8 +298,8 @@ pub fn post(address: SocketAddr, drawn: &Drawn) -> HttpResponse {
 /// A resource that answers at once, and what it answers.
 const WARM: &str = "warm";
 
-/// HTTP, and records over TCP.
-const LISTENERS: usize = 2;
+/// HTTP, UDP carriers, and records over TCP.
+const LISTENERS: usize = 3;
 
 /// For each step.
 pub const LIMIT: Duration = Duration::from_secs(30);

@@ -28,7 +28,11 @@ pub struct TcpRelay {
 
 impl TcpRelay {
     pub fn start(runtime: &Runtime, to: SocketAddr) -> Self {
-        let listener = runtime.block_on(TcpListener::bind(loopback())).unwrap();
+        Self::start_at(runtime, loopback(), to)
+    }
+
+    pub fn start_at(runtime: &Runtime, at: SocketAddr, to: SocketAddr) -> Self {
+        let listener = runtime.block_on(TcpListener::bind(at)).unwrap();
         let address = listener.local_addr().unwrap();
         let recording = Recording::default();
         let kept = Arc::clone(&recording);
@@ -89,7 +93,11 @@ struct Gate {
 
 impl UdpRelay {
     pub fn start(runtime: &Runtime, to: SocketAddr) -> Self {
-        let socket = Arc::new(runtime.block_on(UdpSocket::bind(loopback())).unwrap());
+        Self::start_at(runtime, loopback(), to)
+    }
+
+    pub fn start_at(runtime: &Runtime, at: SocketAddr, to: SocketAddr) -> Self {
+        let socket = Arc::new(runtime.block_on(UdpSocket::bind(at)).unwrap());
         let address = socket.local_addr().unwrap();
         let flows = Arc::<Mutex<BTreeMap<SocketAddr, Flow>>>::default();
         let gate = Arc::new(Gate {
