@@ -22,6 +22,7 @@ use crate::config::{Config, ConfigError, Http, HttpsPsk, Mode, unchecked};
 use crate::registry::{Carriers, Registry, peer_id};
 use crate::server::{Protection, Server};
 use crate::service::{Front, Service};
+use crate::services::{LegServer, LegStatistics, Shared as LegShared};
 use crate::site::HostNames;
 use crate::translate::{Shared as TranslateShared, TranslateServer, TranslateStatistics};
 use crate::tunnels::{TunnelStatistics, Tunnels};
@@ -75,6 +76,10 @@ impl Gateway {
             Some(https) => Some((bind(https.listen).await?, client_keys(https)?)),
             None => None,
         };
+        let leg = match config.leg.take() {
+            Some(leg) => Some(LegShared::bind(leg, node_config(&config)).await?),
+            None => None,
+        };
         let via = config.via.take();
         let via = via.map(|via| Ways::new(via, node_config(&config), config.devices.len()));
         let translate = match config.translate {
@@ -117,6 +122,7 @@ impl Gateway {
             https: None,
             https_psk: None,
             translate: None,
+            leg: None,
             stop,
             servers: JoinSet::new(),
             carriers,
@@ -162,6 +168,12 @@ impl Gateway {
             running.servers.spawn(server.run());
             running.translate = Some((address, shared));
         }
+        if let Some(shared) = leg.map(Arc::new) {
+            let server = LegServer::new(Arc::clone(&shared), stopped.clone());
+            info!(address = %shared.address(), "listening for streams of devices over DTLS");
+            running.servers.spawn(server.run());
+            running.leg = Some(shared);
+        }
         Ok(running)
     }
 }
@@ -172,6 +184,7 @@ pub struct Running {
     https: Option<SocketAddr>,
     https_psk: Option<SocketAddr>,
     translate: Option<(SocketAddr, Arc<TranslateShared>)>,
+    leg: Option<Arc<LegShared>>,
     stop: watch::Sender<bool>,
     servers: JoinSet<()>,
     carriers: Carriers,
@@ -238,6 +251,17 @@ impl Running {
     pub fn udp_carrier_statistics(&self) -> UdpCarrierStatistics {
         let udp = self.tunnels.udp.as_ref();
         udp.map_or_else(UdpCarrierStatistics::default, UdpCarriers::statistics)
+    }
+
+    /// Returns where streams of devices are listened for, with the port that was taken.
+    pub fn leg_addr(&self) -> Option<SocketAddr> {
+        self.leg.as_ref().map(|shared| shared.address())
+    }
+
+    /// Returns the counters of streams of devices.
+    pub fn leg_statistics(&self) -> LegStatistics {
+        let shared = self.leg.as_ref();
+        shared.map_or_else(LegStatistics::default, |shared| shared.statistics())
     }
 
     /// Returns the counters of tunnels.

@@ -23,6 +23,8 @@
 //! - `/.well-known/masque/udp/NAME/PORT/` opens a tunnel to a device with the mode `tunnel`, for
 //!   configured users alone, by upgrade in HTTP/1.1 and extended CONNECT in HTTP/2. Datagrams pass as
 //!   they are, within [`TunnelLimits`]; `docs/specs/tunnel.md` has the whole of it.
+//! - A listener of its own takes DTLS sessions of devices that open TLS connections to listed servers, each in a
+//!   stream of its session, within [`Leg`]; `docs/specs/leg.md` has the whole of it.
 //! - A listener for plain HTTP answers to `localhost`, addresses and configured names only, and no
 //!   listener lets a page of another site change a device.
 //!
@@ -87,6 +89,7 @@ mod rate;
 mod registry;
 mod server;
 mod service;
+mod services;
 mod site;
 mod translate;
 mod tunnel;
@@ -95,11 +98,12 @@ mod ways;
 
 pub use config::{
     Coap, CoapsOverHttp, Config, ConfigError, Device, Dtls, Http, Https, HttpsClient, HttpsError,
-    HttpsPsk, Limits, Mistake, Mode, PathPattern, PathPatternError, Position, Security, Timeouts,
-    Translate, TunnelLimits, User,
+    HttpsPsk, Leg, LegPeer, LegService, Limits, Mistake, Mode, PathPattern, PathPatternError,
+    Position, Security, Timeouts, Translate, TunnelLimits, User,
 };
 pub use gateway::{Gateway, Running, StartError};
 pub use key::{KeyError, parse_key, parse_key_file};
+pub use services::LegStatistics;
 pub use translate::TranslateStatistics;
 pub use tunnels::{TunnelStatistics, TunnelTraffic};
 pub use ways::Via;

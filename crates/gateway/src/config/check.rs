@@ -57,9 +57,8 @@ impl Config {
     ) -> Vec<(Place, String)> {
         let mut faults = Vec::new();
         let has_http = self.http.is_some() || self.https.is_some() || self.https_psk.is_some();
-        if !has_http && self.translate.is_none() {
-            let message =
-                "nothing listens: expected [http] enabled, [https], [https_psk] or [translate]";
+        if !has_http && self.translate.is_none() && self.leg.is_none() {
+            let message = "nothing listens: expected [http] enabled, [https], [https_psk], [translate] or [leg]";
             faults.push((("http", 0, "enabled"), message.to_owned()));
         }
         self.check_https_clients(&mut faults);
@@ -69,6 +68,7 @@ impl Config {
         self.check_modes(&mut faults);
         self.check_tunnels(&mut faults);
         self.check_translate(&mut faults);
+        self.check_leg(&mut faults);
         for (index, name) in self.hc_devices.iter().enumerate() {
             let is_known = self.devices.iter().any(|device| device.name == *name);
             let is_first = self.hc_devices.iter().position(|other| other == name) == Some(index);
@@ -523,7 +523,7 @@ fn is_behind_gateway(device: &Device) -> bool {
         && !device.has(Mode::Translate)
 }
 
-fn same_key(one: &Psk, other: &Psk) -> bool {
+pub(super) fn same_key(one: &Psk, other: &Psk) -> bool {
     ct_eq(one.expose(), other.expose())
 }
 
@@ -560,11 +560,11 @@ fn is_bare(uri: &str) -> bool {
 const EXPECTED_URI: &str =
     "coap://HOST:PORT or coaps://HOST:PORT, or with +tcp behind the scheme for TCP";
 
-const MIN_DURATION: Duration = Duration::from_millis(10);
+pub(super) const MIN_DURATION: Duration = Duration::from_millis(10);
 
 const MIN_PING_INTERVAL: Duration = Duration::from_secs(10);
 
-const MAX_DURATION: Duration = Duration::from_secs(24 * 3_600);
+pub(super) const MAX_DURATION: Duration = Duration::from_secs(24 * 3_600);
 
 /// As many as semaphores, sockets and message IDs can have with room to spare.
-const MAX_COUNT: usize = 65_536;
+pub(super) const MAX_COUNT: usize = 65_536;

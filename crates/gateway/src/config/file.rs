@@ -135,8 +135,8 @@ fn wipe(value: &mut DeValue<'_>) {
     }
 }
 
-struct Reader<'r, 't> {
-    findings: &'r mut Findings<'t>,
+pub(super) struct Reader<'r, 't> {
+    pub(super) findings: &'r mut Findings<'t>,
     folder: &'r Path,
     is_exposed: bool,
 }
@@ -176,6 +176,9 @@ impl Reader<'_, '_> {
         }
         if let Some(table) = root.table(self.findings, "tunnel") {
             config.udp_carriers = self.tunnel(table, &mut config.tunnel);
+        }
+        if let Some(table) = root.table(self.findings, "leg") {
+            config.leg = self.leg(table);
         }
         if let Some(table) = root.table(self.findings, "translate") {
             config.translate = self.translate(table);
@@ -761,7 +764,7 @@ impl Reader<'_, '_> {
     }
 
     /// Reads where a key stands: in the table itself, or in a file.
-    fn key_texts<'a>(&mut self, table: &mut Table<'a>) -> KeyTexts<'a> {
+    pub(super) fn key_texts<'a>(&mut self, table: &mut Table<'a>) -> KeyTexts<'a> {
         if table.boolean(self.findings, "end_to_end") == Some(true) {
             table.wrong(self.findings, "end_to_end", super::END_TO_END.to_owned());
         }
@@ -772,7 +775,7 @@ impl Reader<'_, '_> {
     }
 
     /// Reads a key that there has to be.
-    fn key(&mut self, table: &mut Table<'_>, texts: KeyTexts<'_>) -> Option<Psk> {
+    pub(super) fn key(&mut self, table: &mut Table<'_>, texts: KeyTexts<'_>) -> Option<Psk> {
         let KeyTexts { inline, file } = texts;
         match (table.is_present("psk"), table.is_present("psk_file")) {
             (false, false) => table.missing(self.findings, "psk", "psk = KEY or psk_file = PATH"),
@@ -802,7 +805,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn required(
+    pub(super) fn required(
         &mut self,
         table: &mut Table<'_>,
         name: &'static str,
@@ -818,7 +821,7 @@ impl Reader<'_, '_> {
 
 /// Where a key stands.
 #[derive(Clone, Copy)]
-struct KeyTexts<'a> {
+pub(super) struct KeyTexts<'a> {
     inline: Option<&'a str>,
     file: Option<&'a str>,
 }
@@ -881,7 +884,7 @@ fn connection_ids(findings: &mut Findings<'_>, table: &mut Table<'_>) -> Option<
     Some(ConnectionIds::Both(format))
 }
 
-fn set<T>(place: &mut T, value: Option<T>) {
+pub(super) fn set<T>(place: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *place = value;
     }
@@ -894,9 +897,9 @@ fn hundredths(factor: f64) -> u16 {
         .unwrap_or(150)
 }
 
-const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+pub(super) const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
-const DURATIONS: std::ops::RangeInclusive<Duration> =
+pub(super) const DURATIONS: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(10)..=Duration::from_secs(24 * 3_600);
 
 /// How often a device may be asked for signs of life: so that they cost next to nothing.

@@ -6,6 +6,7 @@ mod file;
 mod files;
 mod https;
 mod https_psk;
+mod leg;
 mod mistake;
 mod suggestion;
 mod table;
@@ -30,6 +31,7 @@ use crate::Via;
 pub use device::{Device, Mode, PathPattern, PathPatternError, Security};
 pub use https::{Https, HttpsError};
 pub use https_psk::{HttpsClient, HttpsPsk};
+pub use leg::{Leg, LegPeer, LegService};
 pub use mistake::{ConfigError, Mistake, Position};
 pub use translate::Translate;
 pub(crate) use user::UserSecret;
@@ -70,6 +72,8 @@ pub struct Config {
     pub udp_carriers: Option<SocketAddr>,
     /// The listener for mode `translate`; `None` if there is none.
     pub translate: Option<Translate>,
+    /// The listener for devices that open streams; `None` if there is none.
+    pub leg: Option<Leg>,
     /// The names of the devices that may be asked by URI, under `/hc/`.
     pub hc_devices: Vec<String>,
     /// The devices. Nothing else is ever asked.
@@ -97,6 +101,7 @@ impl Default for Config {
             tunnel: TunnelLimits::default(),
             udp_carriers: None,
             translate: None,
+            leg: None,
             hc_devices: Vec::new(),
             via: None,
             devices: Vec::new(),

@@ -1,0 +1,288 @@
+//! The listener for devices that open streams to configured services.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hedgerow_core::{KeyPurpose, MAX_PSK_IDENTITY_LEN, Psk};
+use hedgerow_leg::Name;
+
+use super::Config;
+use super::check::{MAX_COUNT, MAX_DURATION, MIN_DURATION, same_key};
+use super::device::Security;
+use super::file::{DURATIONS, NOWHERE, Reader, set};
+use super::table::{Place, Table};
+
+/// The listener for devices that open TLS connections to servers: each in a stream of its hop's DTLS session
+/// (docs/specs/leg.md). The gateway copies bytes between the stream and a TCP connection, and has no
+/// key of what is inside.
+#[derive(Debug)]
+pub struct Leg {
+    /// Address and UDP port.
+    pub listen: SocketAddr,
+    /// Streams at the same time; more are given up.
+    pub streams: usize,
+    /// Streams of one device at the same time; more are given up.
+    pub streams_per_device: usize,
+    /// How long a TCP connection may take until it stands.
+    pub connect_timeout: Duration,
+    /// How long a stream is kept on which nothing is carried.
+    pub idle_timeout: Duration,
+    /// The devices that are let in, each with a hop key of its own.
+    pub peers: Vec<LegPeer>,
+    /// What can be reached. Nothing else is.
+    pub services: Vec<LegService>,
+}
+
+/// A device that is let in by [`Leg`].
+pub struct LegPeer {
+    /// Its name in the log, 1 to 64 visible ASCII characters.
+    pub name: String,
+    /// The identity that it shows, at most 128 bytes.
+    pub psk_identity: Vec<u8>,
+    /// Its key for the hop to the gateway: the gateway is the server here, so that it is another one than
+    /// that of a [`Device`](super::Device), which the gateway calls.
+    pub psk: Psk,
+    /// The names of the services that it may reach; nobody else may.
+    pub services: Vec<String>,
+}
+
+/// A TCP server that devices may reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LegService {
+    /// What devices call it: 1 to 15 visible ASCII characters.
+    pub name: String,
+    /// Its host: a name or an address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+}
+
+/// The name, the identity and the services, and no more.
+impl fmt::Debug for LegPeer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let identity = self.psk_identity.escape_ascii().to_string();
+        formatter
+            .debug_struct("LegPeer")
+            .field("name", &self.name)
+            .field("psk_identity", &identity)
+            .field("services", &self.services)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Leg {
+    /// Listens at an address, with 64 streams, 4 a device, 10 s to connect, 10 minutes of silence, and nobody
+    /// and nothing yet.
+    pub const fn new(listen: SocketAddr) -> Self {
+        Self {
+            listen,
+            streams: 64,
+            streams_per_device: 4,
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(600),
+            peers: Vec::new(),
+            services: Vec::new(),
+        }
+    }
+}
+
+impl Reader<'_, '_> {
+    pub(super) fn leg(&mut self, mut table: Table<'_>) -> Option<Leg> {
+        let listen = table.address(self.findings, "listen");
+        if !table.is_present("listen") {
+            table.missing(self.findings, "listen", "an address and a port");
+        }
+        // A placeholder where there is none, and then there is no configuration.
+        let mut leg = Leg::new(listen.unwrap_or(NOWHERE));
+        for (name, place) in [
+            ("streams", &mut leg.streams),
+            ("streams_per_device", &mut leg.streams_per_device),
+        ] {
+            let count = table.integer(self.findings, name, 1..=65_536);
+            set(place, count.and_then(|count| usize::try_from(count).ok()));
+        }
+        for (name, place) in [
+            ("connect_timeout", &mut leg.connect_timeout),
+            ("idle_timeout", &mut leg.idle_timeout),
+        ] {
+            set(place, table.duration(self.findings, name, DURATIONS));
+        }
+        for peer in table.tables(self.findings, "peer") {
+            leg.peers.extend(self.leg_peer(peer));
+        }
+        for service in table.tables(self.findings, "service") {
+            leg.services.extend(self.leg_service(service));
+        }
+        for (name, expected) in [
+            ("peer", "one [[leg.peer]] or more"),
+            ("service", "one [[leg.service]] or more"),
+        ] {
+            if !table.is_present(name) {
+                table.missing(self.findings, name, expected);
+            }
+        }
+        table.finish(self.findings);
+        listen.map(|_| leg)
+    }
+
+    fn leg_peer(&mut self, mut table: Table<'_>) -> Option<LegPeer> {
+        let name = self.required(&mut table, "name", "the name of a device");
+        let identity = self.required(&mut table, "psk_identity", "the identity of a device");
+        let texts = self.key_texts(&mut table);
+        let key = self.key(&mut table, texts);
+        let services = table.texts(self.findings, "services", "a list of names of services");
+        if !table.is_present("services") {
+            table.missing(self.findings, "services", "a list of names of services");
+        }
+        table.finish(self.findings);
+        let services = services?.into_iter();
+        Some(LegPeer {
+            name: name?,
+            psk_identity: identity?.into_bytes(),
+            psk: key?,
+            services: services.map(|name| (*name.get_ref()).to_owned()).collect(),
+        })
+    }
+
+    fn leg_service(&mut self, mut table: Table<'_>) -> Option<LegService> {
+        let name = self.required(&mut table, "name", "the name of a service");
+        let host = self.required(&mut table, "host", "a host's name or address");
+        let port = table.integer(self.findings, "port", 1..=65_535);
+        if !table.is_present("port") {
+            table.missing(self.findings, "port", "a TCP port");
+        }
+        table.finish(self.findings);
+        Some(LegService {
+            name: name?,
+            host: host?,
+            port: u16::try_from(port?).ok()?,
+        })
+    }
+}
+
+impl Config {
+    /// Lets devices open streams to services.
+    #[must_use]
+    pub fn with_leg(mut self, leg: Leg) -> Self {
+        self.leg = Some(leg);
+        self
+    }
+
+    /// What the listener for streams asks for.
+    pub(super) fn check_leg(&self, faults: &mut Vec<(Place, String)>) {
+        let Some(leg) = &self.leg else {
+            return;
+        };
+        let mut fault = |name, message: &str| {
+            faults.push((("leg", 0, name), message.to_owned()));
+        };
+        for (name, number) in [
+            ("streams", leg.streams),
+            ("streams_per_device", leg.streams_per_device),
+        ] {
+            if !(1..=MAX_COUNT).contains(&number) {
+                fault(name, "expected 1 to 65536");
+            }
+        }
+        for (name, duration) in [
+            ("connect_timeout", leg.connect_timeout),
+            ("idle_timeout", leg.idle_timeout),
+        ] {
+            if !(MIN_DURATION..=MAX_DURATION).contains(&duration) {
+                fault(name, "expected 10ms to 24h");
+            }
+        }
+        if leg.peers.is_empty() {
+            fault("peer", "nobody is let in: expected one device or more");
+        }
+        if leg.services.is_empty() {
+            fault(
+                "service",
+                "nothing is reached: expected one service or more",
+            );
+        }
+        for (index, service) in leg.services.iter().enumerate() {
+            let mut fault = |name, message: &str| {
+                faults.push((("service", index, name), message.to_owned()));
+            };
+            if service.name.is_empty() || Name::new(service.name.as_bytes()).is_err() {
+                fault("name", "expected 1 to 15 visible ASCII characters");
+            }
+            let before = leg.services.get(..index).unwrap_or_default();
+            if before.iter().any(|other| other.name == service.name) {
+                fault("name", "stands here twice");
+            }
+            if !(1..=253).contains(&service.host.len()) {
+                fault("host", "expected a host's name or address");
+            }
+            if service.port == 0 {
+                fault("port", "expected 1 to 65535");
+            }
+        }
+        for (index, peer) in leg.peers.iter().enumerate() {
+            let before = leg.peers.get(..index).unwrap_or_default();
+            self.check_leg_peer(leg, peer, before, &mut |name, message| {
+                faults.push((("peer", index, name), message.to_owned()));
+            });
+        }
+    }
+
+    fn check_leg_peer(
+        &self,
+        leg: &Leg,
+        peer: &LegPeer,
+        before: &[LegPeer],
+        fault: &mut dyn FnMut(&'static str, &str),
+    ) {
+        let is_name = peer.name.bytes().all(|byte| byte.is_ascii_graphic());
+        if !(1..=64).contains(&peer.name.len()) || !is_name {
+            fault("name", "expected 1 to 64 visible ASCII characters");
+        }
+        if before.iter().any(|other| other.name == peer.name) {
+            fault("name", "stands here twice");
+        }
+        if !(1..=MAX_PSK_IDENTITY_LEN).contains(&peer.psk_identity.len()) {
+            fault("psk_identity", "expected 1 to 128 bytes");
+        }
+        if before
+            .iter()
+            .any(|other| other.psk_identity == peer.psk_identity)
+        {
+            fault("psk_identity", "stands here twice");
+        }
+        if peer.psk.purpose() == KeyPurpose::EndToEnd {
+            fault("psk", super::END_TO_END);
+        }
+        // Whoever has it could be either; and a key that both ends begin sessions with lets the gateway
+        // be led to itself.
+        let of_devices = self
+            .devices
+            .iter()
+            .filter_map(|device| match &device.security {
+                Security::Psk { key, .. } => Some(key),
+                Security::None | Security::EndToEnd | Security::Certificate { .. } => None,
+            });
+        let of_clients = self.https_psk.iter().flat_map(|https| &https.clients);
+        let mut others = before
+            .iter()
+            .map(|other| &other.psk)
+            .chain(of_clients.map(|client| &client.psk))
+            .chain(of_devices);
+        if others.any(|other| same_key(other, &peer.psk)) {
+            fault(
+                "psk",
+                "another device, client or direction has this key: expected one for each",
+            );
+        }
+        for name in &peer.services {
+            if !leg.services.iter().any(|service| service.name == *name) {
+                // What stands there isn't repeated: it may be a key in the wrong line.
+                fault(
+                    "services",
+                    "no such service: expected names of [[leg.service]]",
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,459 @@
+//! Devices that open TLS connections to servers (docs/specs/leg.md): each in a stream of its hop's DTLS session,
+//! which goes on as a TCP connection to a service that is listed for the device. The gateway has no key
+//! of what is inside, and looks into nothing.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hedgerow_coap::Code;
+use hedgerow_core::{PeerId, Psk};
+use hedgerow_endpoint::LegConfig;
+use hedgerow_leg::Role;
+use hedgerow_net::{
+    IncomingStream, KeyStore, LegStream, Node, NodeConfig, ResetReason, ResponseMessage,
+    SecurityPolicy, ServerRequest, resolve,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{info, warn};
+
+use crate::config::{ConfigError, Leg, LegPeer, LegService, unchecked};
+use crate::gateway::StartError;
+use crate::server::stopped;
+
+/// Counters of all streams of devices since the gateway started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LegStatistics {
+    /// Streams that are carried now.
+    pub open: u64,
+    /// Streams for which a TCP connection was made.
+    pub connected: u64,
+    /// Streams to a service that isn't there, or isn't listed for the device.
+    pub refused: u64,
+    /// Streams that a limit turned away.
+    pub busy: u64,
+    /// Streams whose TCP connection wasn't made.
+    pub connect_failed: u64,
+    /// Streams that ended in order on both sides.
+    pub closed: u64,
+    /// Streams that were carried and ended otherwise.
+    pub broken: u64,
+    /// Bytes from devices.
+    pub bytes_from_devices: u64,
+    /// Bytes to devices.
+    pub bytes_to_devices: u64,
+}
+
+/// The listener for devices that open streams.
+pub(crate) struct LegServer {
+    shared: Arc<Shared>,
+    stop: watch::Receiver<bool>,
+}
+
+/// What all streams have in common.
+pub(crate) struct Shared {
+    node: Node,
+    peers: Vec<(LegPeer, Arc<Semaphore>)>,
+    services: Vec<LegService>,
+    places: Arc<Semaphore>,
+    connect_timeout: Duration,
+    idle_timeout: Duration,
+    counters: Mutex<LegStatistics>,
+}
+
+/// Why a stream that was carried has ended.
+#[derive(Debug)]
+enum End {
+    /// Both directions did, in order.
+    Closed,
+    /// The device gave it up, or its session was lost.
+    Device(io::Error),
+    /// The TCP connection broke.
+    Service(io::Error),
+    /// Nothing was carried for too long.
+    Idle,
+    /// The gateway stops.
+    Stopping,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => formatter.write_str("closed in order"),
+            Self::Device(error) => write!(formatter, "device: {error}"),
+            Self::Service(error) => write!(formatter, "service: {}", error.kind()),
+            Self::Idle => formatter.write_str("idle"),
+            Self::Stopping => formatter.write_str("gateway stopping"),
+        }
+    }
+}
+
+impl Shared {
+    /// Binds the node that devices call.
+    pub(crate) async fn bind(leg: Leg, mut config: NodeConfig) -> Result<Self, StartError> {
+        let keys = keys(&leg)?;
+        let most = leg.streams_per_device;
+        config.endpoint.legs = Some(LegConfig {
+            leg: Arc::new(hedgerow_leg::Config {
+                // As many again may be on their way out.
+                max_streams: most.saturating_mul(2),
+                max_incoming: most,
+                ..hedgerow_leg::Config::default()
+            }),
+            max_legs: config.endpoint.max_associations,
+            ..LegConfig::new(Role::Gateway)
+        });
+        // The policy for devices that the gateway calls says nothing of those that call it.
+        let config = config.with_security(SecurityPolicy::default());
+        let address = leg.listen;
+        let node = Node::bind_server(address, config, keys, nothing_here).await;
+        let node = node.map_err(|error| StartError::Listen { address, error })?;
+        let peers = leg.peers.into_iter();
+        Ok(Self {
+            node,
+            peers: peers
+                .map(|peer| (peer, Arc::new(Semaphore::new(most))))
+                .collect(),
+            services: leg.services,
+            places: Arc::new(Semaphore::new(leg.streams)),
+            connect_timeout: leg.connect_timeout,
+            idle_timeout: leg.idle_timeout,
+            counters: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.node.local_addr()
+    }
+
+    pub(crate) fn statistics(&self) -> LegStatistics {
+        *self.lock()
+    }
+
+    pub(crate) async fn close(&self) {
+        self.node.close().await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LegStatistics> {
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self, counter: impl Fn(&mut LegStatistics) -> &mut u64) {
+        let mut counters = self.lock();
+        let counter = counter(&mut counters);
+        *counter = counter.saturating_add(1);
+    }
+
+    /// Finds who has opened a stream, and the service that it names if that is listed for it.
+    fn permit(&self, incoming: &IncomingStream) -> Option<Permitted<'_>> {
+        let PeerId(number) = incoming.peer.id()?;
+        let (peer, places) = self.peers.get(usize::try_from(number).ok()?)?;
+        let name = &incoming.offer.name;
+        let is_listed = peer.services.contains(name);
+        let service = self.services.iter().find(|service| service.name == *name);
+        Some(Permitted {
+            peer,
+            places,
+            service: service.filter(|_| is_listed),
+        })
+    }
+}
+
+struct Permitted<'s> {
+    peer: &'s LegPeer,
+    places: &'s Arc<Semaphore>,
+    service: Option<&'s LegService>,
+}
+
+impl LegServer {
+    pub(crate) const fn new(shared: Arc<Shared>, stop: watch::Receiver<bool>) -> Self {
+        Self { shared, stop }
+    }
+
+    /// Serves until it is told to stop. The streams end then, and not in order.
+    pub(crate) async fn run(self) {
+        let mut stop = self.stop.clone();
+        let mut flows = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = stopped(&mut stop) => break,
+                Some(_) = flows.join_next() => {}
+                accepted = self.shared.node.accept_stream() => match accepted {
+                    Some(incoming) => self.begin(incoming, &mut flows),
+                    None => break,
+                },
+            }
+        }
+        while flows.join_next().await.is_some() {}
+        self.shared.close().await;
+    }
+
+    fn begin(&self, incoming: IncomingStream, flows: &mut JoinSet<()>) {
+        let shared = &self.shared;
+        let permitted = shared.permit(&incoming);
+        let peer = permitted.as_ref().map_or("-", |found| &found.peer.name);
+        let asked = incoming.offer.name.as_str();
+        let from = incoming.remote;
+        let Some((permitted, service)) = permitted
+            .as_ref()
+            .and_then(|found| Some((found, found.service?)))
+        else {
+            warn!(target: "hedgerow::audit", device = peer, %from, service = asked, "stream denied");
+            shared.count(|counters| &mut counters.refused);
+            return incoming.stream.reset(ResetReason::Refused);
+        };
+        let places = [&shared.places, permitted.places].map(|places| {
+            let place = Arc::clone(places).try_acquire_owned();
+            place.ok()
+        });
+        let [Some(place), Some(own_place)] = places else {
+            warn!(target: "hedgerow::audit", device = peer, %from, service = asked, "stream denied: as many as configured");
+            shared.count(|counters| &mut counters.busy);
+            return incoming.stream.reset(ResetReason::Limit);
+        };
+        let flow = Flow {
+            shared: Arc::clone(shared),
+            device: peer.to_owned(),
+            service: service.clone(),
+            _places: [place, own_place],
+        };
+        flows.spawn(flow.run(incoming.stream, self.stop.clone()));
+    }
+}
+
+/// One stream.
+struct Flow {
+    shared: Arc<Shared>,
+    device: String,
+    service: LegService,
+    _places: [OwnedSemaphorePermit; 2],
+}
+
+impl Flow {
+    /// Connects to the service and copies until something ends it, and leaves a line in the log.
+    async fn run(self, stream: LegStream, mut stop: watch::Receiver<bool>) {
+        let (device, service) = (self.device.as_str(), self.service.name.as_str());
+        let connected = tokio::select! {
+            connected = self.connect() => connected,
+            () = stopped(&mut stop) => return stream.reset(ResetReason::Application),
+        };
+        let tcp = match connected {
+            Ok(tcp) => tcp,
+            Err(error) => {
+                warn!(target: "hedgerow::audit", device, service, %error, "service not reached");
+                self.shared.count(|counters| &mut counters.connect_failed);
+                return stream.reset(ResetReason::ConnectFailed);
+            }
+        };
+        info!(target: "hedgerow::audit", device, service, "stream opened");
+        self.shared.count(|counters| &mut counters.connected);
+        self.shared.count(|counters| &mut counters.open);
+        let start = Instant::now();
+        let traffic = Traffic::new();
+        let tcp = Connection {
+            tcp,
+            has_ended: false,
+        };
+        let end = self.carry(stream, tcp, &traffic, &mut stop).await;
+        let Carried { up, down, .. } = *traffic.lock();
+        let mut counters = self.shared.lock();
+        counters.open = counters.open.saturating_sub(1);
+        let ended = match end {
+            End::Closed => &mut counters.closed,
+            _ => &mut counters.broken,
+        };
+        *ended = ended.saturating_add(1);
+        counters.bytes_from_devices = counters.bytes_from_devices.saturating_add(up);
+        counters.bytes_to_devices = counters.bytes_to_devices.saturating_add(down);
+        drop(counters);
+        info!(
+            target: "hedgerow::audit",
+            device,
+            service,
+            bytes_up = up,
+            bytes_down = down,
+            ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
+            %end,
+            "stream ended"
+        );
+    }
+
+    async fn connect(&self) -> io::Result<TcpStream> {
+        let connecting = async {
+            let mut last = io::ErrorKind::NotFound.into();
+            for address in resolve(&self.service.host, self.service.port).await? {
+                match TcpStream::connect(address).await {
+                    Ok(stream) => {
+                        // Handshakes are short messages that wait for each other.
+                        let _ = stream.set_nodelay(true);
+                        return Ok(stream);
+                    }
+                    Err(error) => last = error,
+                }
+            }
+            Err(last)
+        };
+        timeout(self.shared.connect_timeout, connecting)
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Copies both ways. Each side's orderly end becomes the other's; whatever else ends one side ends
+    /// the other one out of order.
+    async fn carry(
+        &self,
+        stream: LegStream,
+        mut connection: Connection,
+        traffic: &Traffic,
+        stop: &mut watch::Receiver<bool>,
+    ) -> End {
+        let (mut leg_reader, mut leg_writer) = split(stream);
+        let (mut tcp_reader, mut tcp_writer) = connection.tcp.split();
+        let up = async { copy(&mut leg_reader, &mut tcp_writer, |len| traffic.up(len)).await };
+        let down = async {
+            let copied = copy(&mut tcp_reader, &mut leg_writer, |len| traffic.down(len)).await;
+            // The same two sides, seen from here.
+            copied.map_err(|side| match side {
+                Side::Read(error) => Side::Written(error),
+                Side::Written(error) => Side::Read(error),
+            })
+        };
+        let both = async { tokio::try_join!(up, down) };
+        let end = tokio::select! {
+            ended = both => match ended {
+                Ok(_) => End::Closed,
+                Err(Side::Read(error)) => End::Device(error),
+                Err(Side::Written(error)) => End::Service(error),
+            },
+            () = traffic.idle(self.shared.idle_timeout) => End::Idle,
+            () = stopped(stop) => End::Stopping,
+        };
+        let stream = leg_reader.unsplit(leg_writer);
+        match &end {
+            // The leg sees to what is left to be acknowledged.
+            End::Closed => connection.has_ended = true,
+            End::Service(_) => stream.reset(ResetReason::ConnectionLost),
+            End::Idle | End::Device(_) => stream.reset(ResetReason::Timeout),
+            End::Stopping => stream.reset(ResetReason::Application),
+        }
+        end
+    }
+}
+
+/// A TCP connection that is reset unless it has ended in order.
+struct Connection {
+    tcp: TcpStream,
+    has_ended: bool,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // The system would end it in order, and a truncation look like the end.
+        if !self.has_ended
+            && let Err(error) = self.tcp.set_zero_linger()
+        {
+            warn!(%error, "a TCP connection can't be reset");
+        }
+    }
+}
+
+/// Which side of a copy failed.
+enum Side {
+    Read(io::Error),
+    Written(io::Error),
+}
+
+/// Copies until the reader's end, and ends the writer in order then.
+async fn copy(
+    reader: &mut (impl AsyncRead + Unpin),
+    writer: &mut (impl AsyncWrite + Unpin),
+    carried: impl Fn(usize),
+) -> Result<(), Side> {
+    let mut buffer = vec![0; COPY_LEN].into_boxed_slice();
+    loop {
+        // Nothing more is read before everything is written: a slow side slows the other.
+        let len = reader.read(&mut buffer).await.map_err(Side::Read)?;
+        if len == 0 {
+            return writer.shutdown().await.map_err(Side::Written);
+        }
+        let part = buffer.get(..len).unwrap_or_default();
+        writer.write_all(part).await.map_err(Side::Written)?;
+        carried(len);
+    }
+}
+
+/// What a stream has carried.
+struct Traffic(Mutex<Carried>);
+
+struct Carried {
+    up: u64,
+    down: u64,
+    last: Instant,
+}
+
+impl Traffic {
+    fn new() -> Self {
+        Self(Mutex::new(Carried {
+            up: 0,
+            down: 0,
+            last: Instant::now(),
+        }))
+    }
+
+    fn up(&self, len: usize) {
+        let mut carried = self.lock();
+        carried.up = carried.up.saturating_add(to_u64(len));
+        carried.last = Instant::now();
+    }
+
+    fn down(&self, len: usize) {
+        let mut carried = self.lock();
+        carried.down = carried.down.saturating_add(to_u64(len));
+        carried.last = Instant::now();
+    }
+
+    /// Waits until nothing has been carried for too long.
+    async fn idle(&self, after: Duration) {
+        loop {
+            let end = self.lock().last + after;
+            if end <= Instant::now() {
+                return;
+            }
+            sleep_until(end).await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Carried> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The gateway has no resources of its own.
+async fn nothing_here(_: ServerRequest) -> ResponseMessage {
+    ResponseMessage::new(Code::NOT_FOUND)
+}
+
+/// Returns the hop keys of the devices that are let in, numbered in the order of the configuration.
+fn keys(leg: &Leg) -> Result<KeyStore, ConfigError> {
+    let keys = KeyStore::new();
+    for (number, peer) in (0..).zip(&leg.peers) {
+        let psk = Psk::new(peer.psk.expose()).map_err(unchecked)?;
+        keys.insert(peer.psk_identity.clone(), psk, PeerId(number))
+            .map_err(unchecked)?;
+    }
+    Ok(keys)
+}
+
+fn to_u64(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
+
+/// Bytes that are copied at a time.
+const COPY_LEN: usize = 4_096;

@@ -1,0 +1,390 @@
+//! Devices that reach servers through the gateway, each TLS connection in a stream of the hop's session.
+#![allow(
+    clippy::as_conversions,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
+
+mod support;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hedgerow_core::{KeyPurpose, PeerId, Psk};
+use hedgerow_gateway::{Config, Leg, LegPeer, LegService, Running};
+use hedgerow_handshake::Settings;
+use hedgerow_leg::Role;
+use hedgerow_net::{
+    Credentials, ForwardSecrecy, KeyStore, LegConfig, LegStream, Node, NodeConfig, ResetReason,
+    SecurityPolicy, StreamFailure, StreamOffer, Target, TlsStream,
+};
+use support::{loopback, psk_device, short_config, start};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+const HOP_KEY: &[u8] = b"a hop's own key.";
+const END_TO_END: &[u8] = b"end-to-end bytes";
+
+fn peer(name: &str, key: &[u8], services: &[&str]) -> LegPeer {
+    LegPeer {
+        name: name.to_owned(),
+        psk_identity: name.as_bytes().to_vec(),
+        psk: Psk::new(key).unwrap(),
+        services: services.iter().map(|name| (*name).to_owned()).collect(),
+    }
+}
+
+fn service(name: &str, at: SocketAddr) -> LegService {
+    LegService {
+        name: name.to_owned(),
+        host: at.ip().to_string(),
+        port: at.port(),
+    }
+}
+
+fn leg(at: SocketAddr) -> Leg {
+    let mut leg = Leg::new(loopback());
+    leg.peers.push(peer("meter", HOP_KEY, &["backend", "dead"]));
+    leg.peers.push(peer("lamp", b"the lamp's own key", &[]));
+    leg.services.push(service("backend", at));
+    leg.services.push(service("other", at));
+    // Nothing listens there: the port of a socket that is gone.
+    leg.services
+        .push(service("dead", "127.0.0.1:1".parse().unwrap()));
+    leg
+}
+
+/// The gateway also has a key of its own for the device, which it calls with it: `terminate` beside.
+fn config(leg: Leg) -> Config {
+    let device = psk_device("meter", "127.0.0.1:5684".parse().unwrap());
+    short_config().with_device(device).with_leg(leg)
+}
+
+struct Device {
+    node: Node,
+    target: Target,
+}
+
+impl Device {
+    async fn new(gateway: &Running, identity: &str, key: &[u8]) -> Self {
+        let mut config = NodeConfig::default();
+        config.endpoint.legs = Some(LegConfig::new(Role::Device));
+        let node = Node::bind_client(loopback(), config).await.unwrap();
+        let key = Psk::new(key).unwrap();
+        let credentials = Credentials::new(identity, key, PeerId(1)).unwrap();
+        let target = Target {
+            address: gateway.leg_addr().unwrap(),
+            credentials: Some(Arc::new(credentials)),
+        };
+        Self { node, target }
+    }
+
+    async fn open(&self, name: &str) -> LegStream {
+        let offer = StreamOffer {
+            name: name.to_owned(),
+            ..StreamOffer::default()
+        };
+        self.node.open_stream(&self.target, offer).await.unwrap()
+    }
+
+    /// Opens a stream and returns how it ended.
+    async fn failure(&self, name: &str) -> ResetReason {
+        reason(&self.open(name).await.read_u8().await.unwrap_err())
+    }
+}
+
+fn reason(error: &io::Error) -> ResetReason {
+    match error.get_ref().unwrap().downcast_ref() {
+        Some(StreamFailure::Reset { reason, .. }) => *reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn with_backend() -> (Running, Device, TcpListener) {
+    let backend = TcpListener::bind(loopback()).await.unwrap();
+    let gateway = start(config(leg(backend.local_addr().unwrap()))).await;
+    let device = Device::new(&gateway, "meter", HOP_KEY).await;
+    (gateway, device, backend)
+}
+
+/// A stream and its TCP connection, both of which know that it stands.
+async fn carried(device: &Device, backend: &TcpListener) -> (LegStream, TcpStream) {
+    let mut stream = device.open("backend").await;
+    let (mut tcp, _) = backend.accept().await.unwrap();
+    tcp.write_all(b"x").await.unwrap();
+    assert_eq!(stream.read_u8().await.unwrap(), b'x');
+    (stream, tcp)
+}
+
+async fn until(condition: impl Fn() -> bool) {
+    for _ in 0..500 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it never became so");
+}
+
+fn policy() -> Arc<SecurityPolicy> {
+    Arc::new(SecurityPolicy::default().for_end_to_end(ForwardSecrecy::Required))
+}
+
+fn end_to_end() -> Psk {
+    Psk::new(END_TO_END).unwrap().into_end_to_end().unwrap()
+}
+
+#[tokio::test]
+async fn device_speaks_tls_with_a_listed_service_and_both_close_in_order() {
+    let (gateway, device, backend) = with_backend().await;
+    let serving = tokio::spawn(async move {
+        let (tcp, _) = backend.accept().await.unwrap();
+        let store = KeyStore::new();
+        store.insert("meter", end_to_end(), PeerId(5)).unwrap();
+        let settings = Settings::default();
+        let mut tls = TlsStream::accept(tcp, &store, settings, &policy())
+            .await
+            .unwrap();
+        let mut question = [0; 8];
+        tls.read_exact(&mut question).await.unwrap();
+        assert_eq!(&question, b"question");
+        tls.write_all(&b"answer ".repeat(10_000)).await.unwrap();
+        tls.shutdown().await.unwrap();
+    });
+    let stream = device.open("backend").await;
+    let credentials = Credentials::new("meter", end_to_end(), PeerId(6)).unwrap();
+    let settings = Settings::default();
+    let mut tls = TlsStream::connect(stream, Arc::new(credentials), settings, &policy())
+        .await
+        .unwrap();
+    assert_eq!(tls.peer().key_purpose(), Some(KeyPurpose::EndToEnd));
+    tls.write_all(b"question").await.unwrap();
+    let mut answer = Vec::new();
+    tls.read_to_end(&mut answer).await.unwrap();
+    tls.shutdown().await.unwrap();
+    assert!(answer == b"answer ".repeat(10_000));
+    serving.await.unwrap();
+    drop(tls);
+    until(|| gateway.leg_statistics().closed == 1).await;
+    let statistics = gateway.leg_statistics();
+    assert_eq!((statistics.connected, statistics.open), (1, 0));
+    assert_eq!(statistics.broken, 0);
+    assert!(statistics.bytes_to_devices > 70_000);
+    gateway.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_is_not_listed_for_a_device_is_refused() {
+    let (gateway, device, _backend) = with_backend().await;
+    for name in ["other", "unknown", ""] {
+        assert_eq!(device.failure(name).await, ResetReason::Refused, "{name:?}");
+    }
+    let lamp = Device::new(&gateway, "lamp", b"the lamp's own key").await;
+    assert_eq!(lamp.failure("backend").await, ResetReason::Refused);
+    assert_eq!(device.failure("dead").await, ResetReason::ConnectFailed);
+    let statistics = gateway.leg_statistics();
+    assert_eq!((statistics.refused, statistics.connect_failed), (4, 1));
+    assert_eq!(statistics.connected, 0);
+    // Who doesn't have the key has no session, and no stream.
+    let stranger = Device::new(&gateway, "meter", b"some other bytes").await;
+    let error = stranger.open("backend").await.read_u8().await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::NotConnected);
+    gateway.shutdown().await;
+}
+
+#[tokio::test]
+async fn each_way_to_end_one_side_ends_the_other_likewise() {
+    let (gateway, device, backend) = with_backend().await;
+    // TCP's FIN is FIN, and the other direction goes on.
+    let mut stream = device.open("backend").await;
+    let (mut tcp, _) = backend.accept().await.unwrap();
+    tcp.write_all(b"bye").await.unwrap();
+    tcp.shutdown().await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    assert_eq!(text, "bye");
+    stream.write_all(b"still here").await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut text = String::new();
+    tcp.read_to_string(&mut text).await.unwrap();
+    assert_eq!(text, "still here");
+
+    // A reset connection is no end.
+    let (mut stream, tcp) = carried(&device, &backend).await;
+    tcp.set_zero_linger().unwrap();
+    drop(tcp);
+    let error = stream.read_u8().await.unwrap_err();
+    assert_eq!(reason(&error), ResetReason::ConnectionLost);
+
+    // A stream that is given up is no end.
+    let (stream, mut tcp) = carried(&device, &backend).await;
+    stream.reset(ResetReason::Application);
+    let error = tcp.read_u8().await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+
+    // Nor is the end of the hop's session.
+    let (_stream, mut tcp) = carried(&device, &backend).await;
+    assert!(device.node.disconnect(device.target.address).await);
+    let error = tcp.read_u8().await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+
+    // Nor that of the gateway.
+    let (mut stream, mut tcp) = carried(&device, &backend).await;
+    gateway.shutdown().await;
+    let error = tcp.read_u8().await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    assert!(stream.read_u8().await.is_err());
+}
+
+#[tokio::test]
+async fn limits_hold_and_places_come_back() {
+    let backend = TcpListener::bind(loopback()).await.unwrap();
+    let mut leg = leg(backend.local_addr().unwrap());
+    leg.streams_per_device = 1;
+    leg.idle_timeout = Duration::from_millis(300);
+    let gateway = start(config(leg)).await;
+    let device = Device::new(&gateway, "meter", HOP_KEY).await;
+    let mut first = device.open("backend").await;
+    let (mut tcp, _) = backend.accept().await.unwrap();
+    assert_eq!(device.failure("backend").await, ResetReason::Limit);
+    // Silence ends both sides, and frees the place.
+    let error = first.read_u8().await.unwrap_err();
+    assert_eq!(reason(&error), ResetReason::Timeout);
+    let error = tcp.read_u8().await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    until(|| gateway.leg_statistics().open == 0).await;
+    let _again = device.open("backend").await;
+    backend.accept().await.unwrap();
+    gateway.shutdown().await;
+}
+
+/// The gateway's side reads no further than the other side takes.
+#[tokio::test]
+async fn slow_service_holds_the_device_up() {
+    let (gateway, device, backend) = with_backend().await;
+    let mut stream = device.open("backend").await;
+    let (tcp, _) = backend.accept().await.unwrap();
+    let sent = 64 << 20;
+    let writing = tokio::spawn(async move {
+        let mut written = 0_usize;
+        let part = [7; 4_096];
+        while written < sent {
+            let Ok(Ok(len)) =
+                tokio::time::timeout(Duration::from_millis(500), stream.write(&part)).await
+            else {
+                break;
+            };
+            written += len;
+        }
+        written
+    });
+    let written = writing.await.unwrap();
+    assert!(written < sent, "nothing held it up");
+    drop::<TcpStream>(tcp);
+    gateway.shutdown().await;
+}
+
+#[test]
+fn mistakes_of_the_configuration_are_found() {
+    let at: SocketAddr = "192.0.2.7:443".parse().unwrap();
+    let mistakes = |change: &dyn Fn(&mut Leg)| {
+        let mut leg = leg(at);
+        change(&mut leg);
+        match config(leg).check() {
+            Ok(()) => String::new(),
+            Err(error) => error.to_string(),
+        }
+    };
+    assert_eq!(mistakes(&|_| {}), "");
+    let again = |leg: &mut Leg, key: &[u8]| leg.peers.push(peer("meter", key, &["backend"]));
+    for (change, expected) in [
+        (
+            Box::new(move |leg: &mut Leg| again(leg, b"another one's key"))
+                as Box<dyn Fn(&mut Leg)>,
+            "stands here twice",
+        ),
+        (
+            // The key with which the gateway calls the device: one key, two directions.
+            Box::new(|leg: &mut Leg| leg.peers.push(peer("x", support::KEY, &[]))),
+            "another device, client or direction has this key",
+        ),
+        (
+            Box::new(|leg: &mut Leg| leg.peers[0].psk = end_to_end()),
+            "an end-to-end key",
+        ),
+        (
+            Box::new(|leg: &mut Leg| leg.peers[0].services.push("nowhere".to_owned())),
+            "no such service",
+        ),
+        (
+            Box::new(|leg: &mut Leg| leg.services[0].name = "a name too long".repeat(2)),
+            "expected 1 to 15 visible ASCII characters",
+        ),
+        (
+            Box::new(|leg: &mut Leg| leg.peers.clear()),
+            "nobody is let in",
+        ),
+        (
+            Box::new(|leg: &mut Leg| leg.services.clear()),
+            "nothing is reached",
+        ),
+        (
+            Box::new(|leg: &mut Leg| leg.streams = 0),
+            "expected 1 to 65536",
+        ),
+    ] {
+        let found = mistakes(&change);
+        assert!(found.contains(expected), "{expected}: {found}");
+    }
+}
+
+#[test]
+fn file_says_the_same() {
+    let text = r#"
+        [leg]
+        listen = "127.0.0.1:0"
+        streams = 10
+        idle_timeout = "2min"
+
+        [[leg.peer]]
+        name = "meter"
+        psk_identity = "meter"
+        psk = "0x8f2b0d4f1c6a97e35b1fd0c2a94e7786"
+        services = ["backend"]
+
+        [[leg.service]]
+        name = "backend"
+        host = "backend.example"
+        port = 443
+    "#;
+    let folder = std::path::Path::new(".");
+    let config = Config::from_toml(text, "hedgerow.toml", folder).unwrap();
+    let leg = config.leg.unwrap();
+    assert_eq!(leg.streams, 10);
+    assert_eq!(leg.idle_timeout, Duration::from_secs(120));
+    assert_eq!(leg.peers[0].services, ["backend"]);
+    assert_eq!(leg.services[0].port, 443);
+    let shown = format!("{:?}", leg.peers[0]);
+    assert!(
+        !shown.contains("8f2b") && !shown.contains("143, 43"),
+        "{shown}"
+    );
+    for (from, to, expected) in [
+        ("port = 443", "prot = 443", "unknown key"),
+        (
+            "services = [\"backend\"]",
+            "",
+            "missing: expected a list of names",
+        ),
+        ("[\"backend\"]", "[\"backed\"]", "no such service"),
+        ("psk = ", "end_to_end = true\npsk = ", "an end-to-end key"),
+    ] {
+        let text = text.replacen(from, to, 1);
+        let error = Config::from_toml(&text, "hedgerow.toml", folder).unwrap_err();
+        assert!(error.to_string().contains(expected), "{expected}: {error}");
+    }
+}
