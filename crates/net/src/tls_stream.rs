@@ -184,6 +184,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: ServerCredentials + Clone> TlsStream
 }
 
 impl<IO, S: ServerCredentials> TlsStream<IO, S> {
+    /// Gives back the stream below, after [`AsyncWrite::poll_shutdown`] for instance. What was read from it and not
+    /// from here is gone.
+    pub fn into_inner(self) -> IO {
+        self.io
+    }
+
     /// Returns who is at the other end.
     pub fn peer(&self) -> Peer {
         self.connection.peer().unwrap_or(Peer::Anonymous)

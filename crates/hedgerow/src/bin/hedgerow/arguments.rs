@@ -9,8 +9,9 @@ use hedgerow_coap::{Code, ContentFormat};
 
 use crate::certificates::Files;
 use crate::facade::FacadeArguments;
+use crate::fetch::FetchArguments;
 use crate::via::ViaArguments;
-use crate::{exit, media};
+use crate::{exit, fetch, media};
 
 /// Security for CoAP: a gateway from HTTP to CoAP devices over DTLS, and a client.
 ///
@@ -42,6 +43,9 @@ pub(crate) enum Command {
     Gateway(GatewayArguments),
     /// Serve HTTP on this machine for devices behind a gateway that can't read what is asked
     Facade(FacadeArguments),
+    /// Be a device that asks an HTTPS server through a gateway that can't read it (experimental)
+    #[command(after_help = fetch::HELP)]
+    Fetch(FetchArguments),
     /// Read a resource
     #[command(after_help = CLIENT_HELP)]
     Get(RequestArguments),
@@ -330,7 +334,8 @@ mod tests {
             "put coap://h -e payload -f file",
             "--listen 8080",
             "--listen 127.0.0.1:1 get coap://h",
-            "fetch coap://h",
+            "fetch https://h/",
+            "fetch https://h/ --via coaps://g --service s",
         ] {
             let line = ["hedgerow"].into_iter().chain(line.split(' '));
             let error = Arguments::try_parse_from(line.clone()).unwrap_err();

@@ -8,6 +8,7 @@ mod demo_keys;
 mod demo_modes;
 mod exit;
 mod facade;
+mod fetch;
 mod gateway;
 mod key_file;
 mod key_text;
@@ -65,6 +66,13 @@ async fn run(arguments: Arguments) -> u8 {
         Some(Command::Facade(facade)) => {
             log_to_stderr(LevelFilter::WARN, verbose);
             return conclude(facade::run(&facade).await);
+        }
+        Some(Command::Fetch(fetch)) => {
+            log_to_stderr(LevelFilter::WARN, verbose);
+            return match fetch::run(&fetch).await {
+                Ok(code) => code,
+                Err(failure) => report::print_failure(false, &Progress::default(), &failure),
+            };
         }
         Some(Command::Get(request)) => RequestLine::bare(Code::GET, request),
         Some(Command::Delete(request)) => RequestLine::bare(Code::DELETE, request),

@@ -1,0 +1,187 @@
+//! `hedgerow fetch`: the program as a device, a gateway that carries its stream, and an HTTPS server.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, dead_code)]
+
+mod support;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use hedgerow::core::{PeerId, Psk};
+use hedgerow::gateway::{Config, Gateway, Leg, LegPeer, LegService, Running};
+use hedgerow::handshake::Settings;
+use hedgerow::net::{ForwardSecrecy, KeyStore, SecurityPolicy, TlsStream};
+use support::{Finished, hedgerow, loopback};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+
+const HOP_KEY: &str = "the hop's own key";
+const KEY: &str = "sixteen end bytes";
+
+/// What the server answers, and whether it ends TLS in order.
+#[derive(Clone, Copy)]
+struct Answer {
+    text: &'static str,
+    closes: bool,
+}
+
+const HELLO: Answer = Answer {
+    text: "HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\nhello, device\n",
+    closes: true,
+};
+
+struct Setup {
+    runtime: Runtime,
+    gateway: Running,
+}
+
+impl Setup {
+    fn new(answer: Answer) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let gateway = runtime.block_on(async {
+            let listener = TcpListener::bind(loopback()).await.unwrap();
+            let at = listener.local_addr().unwrap();
+            tokio::spawn(serve(listener, answer));
+            let psk = Psk::new(HOP_KEY.as_bytes()).unwrap();
+            let mut leg = Leg::new(loopback());
+            leg.peers.push(LegPeer {
+                name: "meter".to_owned(),
+                psk_identity: b"meter".to_vec(),
+                psk,
+                services: vec!["backend".to_owned(), "dead".to_owned()],
+            });
+            leg.services.push(service("backend", at));
+            leg.services.push(service("other", at));
+            leg.services
+                .push(service("dead", "127.0.0.1:1".parse().unwrap()));
+            let config = Config::default().with_http(loopback()).with_leg(leg);
+            Gateway::start(config).await.unwrap()
+        });
+        Self { runtime, gateway }
+    }
+
+    fn fetch(&self, service: &str, flags: &[&str]) -> Finished {
+        let via = format!("coaps://{}", self.gateway.leg_addr().unwrap());
+        let mut line = vec!["fetch", "--via", &via, "--service", service];
+        line.extend(["--hop-user", "meter", "--hop-key", HOP_KEY]);
+        line.extend_from_slice(flags);
+        line.push("https://backend.example/state?a=b");
+        hedgerow(&line)
+    }
+}
+
+fn service(name: &str, at: SocketAddr) -> LegService {
+    LegService {
+        name: name.to_owned(),
+        host: at.ip().to_string(),
+        port: at.port(),
+    }
+}
+
+async fn serve(listener: TcpListener, answer: Answer) {
+    let keys = KeyStore::new();
+    let psk = Psk::new(KEY.as_bytes()).unwrap().into_end_to_end().unwrap();
+    keys.insert("device", psk, PeerId(1)).unwrap();
+    let policy = SecurityPolicy::default().for_end_to_end(ForwardSecrecy::Required);
+    let policy = Arc::new(policy);
+    while let Ok((tcp, _)) = listener.accept().await {
+        let settings = Settings::default().with_application_protocols(&[b"http/1.1"]);
+        let Ok(mut tls) = TlsStream::accept(tcp, &keys, settings, &policy).await else {
+            continue;
+        };
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(tls.read_u8().await.unwrap());
+        }
+        let head = String::from_utf8(head).unwrap();
+        assert!(head.starts_with("GET /state?a=b HTTP/1.1\r\n"), "{head}");
+        assert!(head.contains("host: backend.example\r\n"), "{head}");
+        tls.write_all(answer.text.as_bytes()).await.unwrap();
+        match answer.closes {
+            true => {
+                let _ = tls.shutdown().await;
+                let _ = tls.read(&mut [0]).await;
+            }
+            false => {
+                // TCP in order, TLS not.
+                let mut tcp = tls.into_inner();
+                tcp.shutdown().await.unwrap();
+                let _ = tcp.read(&mut [0]).await;
+            }
+        }
+    }
+}
+
+const SHOWN: &[&str] = &["-u", "device", "-k", KEY];
+
+#[test]
+fn body_of_an_https_server_comes_through_a_gateway_without_the_key() {
+    let setup = Setup::new(HELLO);
+    let finished = setup.fetch("backend", SHOWN);
+    assert_eq!(finished.code(), 0, "{}", finished.stderr());
+    assert_eq!(finished.stdout(), "hello, device\n");
+    // The gateway carried it, and both sides ended in order.
+    let closed = async {
+        while setup.gateway.leg_statistics().closed == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let limit = std::time::Duration::from_secs(10);
+    let closed = setup
+        .runtime
+        .block_on(async { tokio::time::timeout(limit, closed).await });
+    assert!(closed.is_ok(), "not closed in order");
+    assert_eq!(setup.gateway.leg_statistics().broken, 0);
+}
+
+#[test]
+fn each_failure_says_who_failed() {
+    let setup = Setup::new(HELLO);
+    for (service, flags, code, message) in [
+        ("other", SHOWN, 7, "no service \"other\" for this device"),
+        ("dead", SHOWN, 6, "can't connect to the service \"dead\""),
+        ("two words", SHOWN, 2, "not a name of a service"),
+        (
+            "backend",
+            &["-u", "device", "-k", "some other end key"],
+            5,
+            "the server behind",
+        ),
+        ("backend", &["-u", "device", "-k", "too short"], 2, "-k:"),
+    ] {
+        let finished = setup.fetch(service, flags);
+        assert_eq!(finished.code(), code, "{service}: {}", finished.stderr());
+        assert!(finished.stderr().contains(message), "{}", finished.stderr());
+        assert!(finished.stdout().is_empty());
+    }
+}
+
+#[test]
+fn status_is_the_exit_code_and_what_is_cut_off_is_no_body() {
+    let text = "HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\ngone";
+    let setup = Setup::new(Answer { text, closes: true });
+    let finished = setup.fetch("backend", SHOWN);
+    assert_eq!(finished.code(), 14, "{}", finished.stderr());
+    assert_eq!(finished.stdout(), "gone");
+
+    // As long as the connection lasts: only TLS's own end says that this is all.
+    let text = "HTTP/1.1 200 OK\r\n\r\nhalf of i";
+    for (closes, code) in [(true, 0), (false, 6)] {
+        let setup = Setup::new(Answer { text, closes });
+        let finished = setup.fetch("backend", SHOWN);
+        assert_eq!(finished.code(), code, "{}", finished.stderr());
+        assert_eq!(finished.stdout().is_empty(), !closes);
+    }
+}
+
+#[test]
+fn body_goes_to_a_file() {
+    let setup = Setup::new(HELLO);
+    let path = std::env::temp_dir().join(format!("hedgerow-fetch-{}", std::process::id()));
+    let flags = [SHOWN, &["-o", path.to_str().unwrap()]].concat();
+    let finished = setup.fetch("backend", &flags);
+    assert_eq!(finished.code(), 0, "{}", finished.stderr());
+    assert_eq!(fs::read(&path).unwrap(), b"hello, device\n");
+    fs::remove_file(path).unwrap();
+}
