@@ -23,6 +23,9 @@
 //! A gateway in mode `itls` (docs/specs/itls.md) is told of a node's sessions and of the messages in them that go on
 //! elsewhere by [`Node::hop_events`], and sends its own by [`Node::forward`].
 //!
+//! An [`AdaptedServer`] serves TLS clients that know of no gateway over such streams, with CoAP or HTTP
+//! (docs/specs/translate-device.md).
+//!
 //! Over TCP, in clear or under TLS (RFC 8323), there are [`StreamClient`] and [`StreamServer`],
 //! with the same messages, keys, targets and [`Handler`]s, and a task for each connection. NoSec is
 //! spoken where it is asked for, and never instead of anything else.
@@ -83,6 +86,7 @@
 //!
 //! None. The crate needs an operating system and a tokio runtime with I/O and time.
 
+mod adapted;
 mod auto;
 mod carrier;
 mod certificates;
@@ -124,6 +128,7 @@ mod tls_stream;
 mod translated_link;
 mod tunnel;
 
+pub use adapted::AdaptedServer;
 pub use auto::{UdpCarrier, UdpCarrierEvent, UdpCarrierSender, UdpCarrierStatistics, UdpCarriers};
 pub use certificates::{AcceptedServer, CertificateStore, ServerCertificates};
 pub use config::NodeConfig;
