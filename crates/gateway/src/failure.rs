@@ -1,6 +1,6 @@
 //! From what ended a request to a device to what the client is told.
 
-use hedgerow_core::ChannelError;
+use hedgerow_core::{ChannelError, PeerFault, WayRefusal};
 use hedgerow_endpoint::TranslateError;
 use hedgerow_exchange::RequestError;
 use hedgerow_net::{CarrierFailure, RequestFailure};
@@ -18,6 +18,9 @@ pub(crate) const TOO_MANY: Failure = Failure::TooManyRequests {
 /// bytes.
 pub(crate) fn map_request_failure(failure: RequestFailure, max_response: usize) -> Failure {
     match failure {
+        RequestFailure::Channel(ChannelError::Peer(PeerFault::WayRefused { reason })) => {
+            map_way_refusal(reason).into()
+        }
         RequestFailure::Channel(ChannelError::Peer(fault)) => fault.into(),
         RequestFailure::Closed => Failure::OutcomeUnknown,
         RequestFailure::Carrier(failure) if broke_off(failure) => Failure::OutcomeUnknown,
@@ -54,13 +57,25 @@ pub(crate) const fn broke_off(failure: CarrierFailure) -> bool {
     )
 }
 
+/// Maps what a gateway says in mode `itls`.
+const fn map_way_refusal(reason: WayRefusal) -> GatewayRefusal {
+    match reason {
+        WayRefusal::Refused => GatewayRefusal::Target,
+        WayRefusal::Busy => GatewayRefusal::Busy {
+            retry_after_secs: RETRY_AFTER_SECS,
+        },
+        // Gone, and what else may come.
+        _ => GatewayRefusal::NoWay,
+    }
+}
+
 fn map_carrier_failure(failure: CarrierFailure) -> GatewayRefusal {
     use CarrierFailure as Carrier;
     match failure {
         Carrier::GatewayName | Carrier::Connect { .. } => GatewayRefusal::NotReached,
         Carrier::ConnectTimeout => GatewayRefusal::NotAnswered,
         Carrier::GatewayCertificate { .. } | Carrier::InClear => GatewayRefusal::NotTrusted,
-        Carrier::UserRefused { .. } => GatewayRefusal::User,
+        Carrier::UserRefused { .. } | Carrier::UserUnknown => GatewayRefusal::User,
         Carrier::TargetDenied | Carrier::Translate(TranslateError::Refused) => {
             GatewayRefusal::Target
         }

@@ -61,6 +61,7 @@ pub use hedgerow_endpoint as endpoint;
 pub use hedgerow_exchange as exchange;
 pub use hedgerow_gateway as gateway;
 pub use hedgerow_handshake as handshake;
+pub use hedgerow_itls as itls;
 pub use hedgerow_leg as leg;
 pub use hedgerow_net as net;
 pub use hedgerow_proxy as proxy;

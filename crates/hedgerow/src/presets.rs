@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hedgerow_endpoint::{ConnectionIdFormat, ConnectionIds};
+use hedgerow_endpoint::{ConnectionIdFormat, ConnectionIds, InnerConfig};
 use hedgerow_exchange::ConnectionConfig;
 use hedgerow_handshake::{Settings, Timers};
+use hedgerow_itls::{End, Settings as InnerSettings};
 use hedgerow_net::{NodeConfig, Resumption, StreamConfig};
 
 /// Configures a node for one request after the other to servers that the user names, each with
@@ -37,7 +38,8 @@ pub fn stream_client(limit: Duration) -> StreamConfig {
 }
 
 /// Configures a node that plays one device: RFC 7252's parameters, bodies of up to 128 KiB, 64
-/// peers, whose sessions can be resumed, and a connection ID for each that wants one (RFC 9146).
+/// peers, whose sessions can be resumed, a connection ID for each that wants one (RFC 9146), and inner sessions
+/// of mode `itls` for whoever has an end-to-end key.
 pub fn device() -> NodeConfig {
     let exchange = hedgerow_exchange::Config::default();
     let mut config = node(Settings::default(), exchange);
@@ -46,6 +48,7 @@ pub fn device() -> NodeConfig {
     config.endpoint.resumption = device_resumption();
     // Whoever sees them learns nothing: there is one node, and its number is 0.
     config.endpoint.connection_ids = ConnectionIds::Both(ConnectionIdFormat::new(0));
+    config.endpoint.inner = Some(InnerConfig::new(InnerSettings::new(End::Device)));
     config
 }
 

@@ -181,3 +181,61 @@ fn gateway_that_is_not_there_is_told() {
         "{finished:?}"
     );
 }
+
+/// Asks for a device in mode `itls`.
+fn ask_inside(gateway: &str, more: &[&str]) -> Finished {
+    let way = ["get", DEVICE, "--via", gateway, "--mode", "itls"];
+    hedgerow(&[&way, more].concat())
+}
+
+#[test]
+fn mode_itls_says_what_it_has_no_use_for() {
+    let key = ["-u", IDENTITY, "-k", KEY, "--end-to-end"];
+    for (gateway, more, told) in [
+        ("http://127.0.0.1:1", &key[..], "expected https://HOST:PORT"),
+        ("tcp://127.0.0.1:1", &key[..], "expected https://HOST:PORT"),
+        (
+            "https://127.0.0.1:1",
+            &[&key[..], &["--form", "long"]].concat(),
+            "only mode translate has forms",
+        ),
+        (
+            "https://127.0.0.1:1",
+            &[&key[..], &["--connection-id"]].concat(),
+            "no DTLS records",
+        ),
+        (
+            "https://127.0.0.1:1",
+            &["-u", IDENTITY, "-k", KEY],
+            "expected --end-to-end",
+        ),
+    ] {
+        let authority = file("via-itls-authority.pem", &certificate());
+        let more = [more, &["--gateway-authority", &authority]].concat();
+        let finished = ask_inside(gateway, &more);
+        assert_eq!(finished.code(), 2, "{finished:?}");
+        assert!(finished.stderr().contains(told), "{finished:?}");
+        assert!(!finished.stderr().contains(KEY), "{finished:?}");
+    }
+}
+
+#[test]
+fn gateway_that_is_not_there_in_mode_itls_is_told() {
+    let listener = TcpListener::bind(loopback()).unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let authority = file("via-itls-nobody.pem", &certificate());
+    let key = ["-u", IDENTITY, "-k", KEY, "--end-to-end"];
+    let more = [&key[..], &["--gateway-authority", &authority]].concat();
+    let finished = ask_inside(&format!("https://{address}"), &more);
+    assert_eq!(finished.code(), 6, "{finished:?}");
+    assert!(
+        finished.stderr().contains("no gateway listens"),
+        "{finished:?}"
+    );
+}
+
+fn certificate() -> String {
+    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    pair.cert.pem()
+}

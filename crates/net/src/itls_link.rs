@@ -25,7 +25,7 @@ use crate::link::{CarrierFailure, DatagramLink, LinkIncoming, LinkOutgoing, data
 use crate::tunnel::explain_tls;
 use crate::{GatewayTls, GatewayUri, GatewayUser};
 
-/// How a gateway is asked for a device in mode `itls`, and who asks.
+/// How a gateway is asked for devices in mode `itls`, and who asks.
 #[derive(Clone, Debug)]
 pub struct ItlsConfig {
     /// The gateway, over HTTPS's URI and the port that it has for this mode.
@@ -34,8 +34,6 @@ pub struct ItlsConfig {
     pub tls: GatewayTls,
     /// Who asks; `None` shows nothing, which gateways refuse unless they let everybody in.
     pub user: Option<GatewayUser>,
-    /// The device, by the name that the gateway has for it: at most 63 bytes.
-    pub device: String,
     /// How long it may take until the outer session is there.
     pub connect_timeout: Duration,
     /// How long a gateway that gives no sign of life is taken for there, in whole seconds and as far as the
@@ -50,12 +48,11 @@ pub struct ItlsConfig {
 
 impl ItlsConfig {
     /// Asks as nobody within 10 s, with 128 places for messages of up to 1,452 bytes.
-    pub fn new(gateway: GatewayUri, tls: GatewayTls, device: impl Into<String>) -> Self {
+    pub fn new(gateway: GatewayUri, tls: GatewayTls) -> Self {
         Self {
             gateway,
             tls,
             user: None,
-            device: device.into(),
             connect_timeout: Duration::from_secs(10),
             silence_timeout: SILENCE_TIMEOUT,
             places: 128,
@@ -74,7 +71,8 @@ pub struct ItlsLink {
 }
 
 /// Opens the outer session with a gateway: TLS, the name of this mode, and who asks. What travels through it
-/// is sealed once more between the node and the device, which the gateway has no key of.
+/// is sealed once more between the node and the device, which the gateway has no key of, and which it knows
+/// by the name `device`, of at most 63 bytes.
 ///
 /// It must be called within a tokio runtime with I/O and time. The link ends with the session, and says
 /// why; whoever isn't known to the gateway learns that so.
@@ -85,8 +83,8 @@ pub struct ItlsLink {
 /// [`CarrierFailure::Connect`], [`CarrierFailure::ConnectTimeout`],
 /// [`CarrierFailure::GatewayCertificate`], [`CarrierFailure::Tls`], [`CarrierFailure::NoItls`] and
 /// [`CarrierFailure::TargetDenied`] for a name that no gateway has.
-pub async fn itls_link(config: &ItlsConfig) -> Result<ItlsLink, CarrierFailure> {
-    if config.device.len() > MAX_FLOW_NAME_LEN {
+pub async fn itls_link(config: &ItlsConfig, device: &str) -> Result<ItlsLink, CarrierFailure> {
+    if device.len() > MAX_FLOW_NAME_LEN {
         return Err(CarrierFailure::TargetDenied);
     }
     let opened = timeout(config.connect_timeout, open(config)).await;
@@ -95,11 +93,11 @@ pub async fn itls_link(config: &ItlsConfig) -> Result<ItlsLink, CarrierFailure> 
     let (link, carrier) = datagram_link(config.places, max_len);
     let link = link.inside(OuterStream {
         binding,
-        name: config.device.clone().into_bytes(),
+        name: device.as_bytes().to_vec(),
         max_message_len: max_len,
     });
     let (outgoing, incoming) = carrier.split();
-    info!(%gateway, device = config.device, mode = "itls", "outer session established");
+    info!(%gateway, device, mode = "itls", "outer session established");
     tokio::spawn(async move {
         let failure = carry(stream, outgoing, &incoming, max_len).await;
         debug!(%failure, mode = "itls", "link ended");

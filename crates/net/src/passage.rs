@@ -10,7 +10,9 @@ use tokio::time::{Instant, timeout_at};
 use crate::keep_alive::SILENCE_TIMEOUT;
 use crate::link::CarrierFailure;
 use crate::tunnel::{Tunnel, TunnelConfig, TunnelTarget};
-use crate::{LinkedNode, NodeConfig, TranslateConfig, resolve, translated_link};
+use crate::{
+    ItlsConfig, LinkedNode, NodeConfig, TranslateConfig, itls_link, resolve, translated_link,
+};
 
 /// How devices behind a gateway are reached, in one of the modes in which it can't read what passes.
 ///
@@ -22,6 +24,8 @@ pub enum Passage {
     Tunnel(TunnelConfig),
     /// Records under other headers over TCP (`docs/specs/translate.md`; experimental).
     Translate(TranslateGateway),
+    /// Messages sealed for the device inside TLS to the gateway (`docs/specs/itls.md`; experimental).
+    Itls(Box<ItlsConfig>),
 }
 
 /// A gateway that translates.
@@ -53,7 +57,7 @@ pub struct OpenPassage {
 
 impl Passage {
     /// Opens a way to a device, as the gateway knows it: by the name or the host of its configuration, and
-    /// by the port from there, which doesn't count in mode `translate`. What the node begins is for one hop
+    /// by the port from there, which doesn't count in modes `translate` and `itls`. What the node begins is for one hop
     /// or end to end as its configuration says; the rest of that is changed to fit the mode.
     ///
     /// It has to run within a tokio runtime with I/O and time.
@@ -84,6 +88,14 @@ impl Passage {
                 })
             }
             Self::Translate(gateway) => gateway.open(host, node).await,
+            Self::Itls(config) => {
+                let opened = itls_link(config, host).await?;
+                Ok(OpenPassage {
+                    node: LinkedNode::new(opened.link, node),
+                    gateway: opened.gateway,
+                    carrier: "tls",
+                })
+            }
         }
     }
 
@@ -92,6 +104,7 @@ impl Passage {
         match self {
             Self::Tunnel(config) => config.connect_timeout = timeout,
             Self::Translate(gateway) => gateway.connect_timeout = timeout,
+            Self::Itls(config) => config.connect_timeout = timeout,
         }
     }
 
@@ -100,6 +113,7 @@ impl Passage {
         match self {
             Self::Tunnel(config) => config.connect_timeout,
             Self::Translate(gateway) => gateway.connect_timeout,
+            Self::Itls(config) => config.connect_timeout,
         }
     }
 }

@@ -31,6 +31,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
+const DEVICE: &str = "thermometer";
 const END_KEY: &[u8] = b"the two ends' one";
 
 /// What a gateway does with an end that has come by TLS.
@@ -115,7 +116,7 @@ impl Gateway {
 
     fn config(&self) -> ItlsConfig {
         let uri = format!("https://localhost:{}", self.address.port());
-        let mut config = ItlsConfig::new(uri.parse().unwrap(), self.tls.clone(), "thermometer");
+        let mut config = ItlsConfig::new(uri.parse().unwrap(), self.tls.clone());
         config.user = Some(GatewayUser::with_token("token").unwrap());
         config
     }
@@ -259,7 +260,7 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
 fn device_answers_and_the_gateway_learns_who_asks_and_no_word_of_it() {
     run(async {
         let mut gateway = Gateway::start(Conduct::Play, ITLS_ALPN).await;
-        let opened = itls_link(&gateway.config()).await.unwrap();
+        let opened = itls_link(&gateway.config(), DEVICE).await.unwrap();
         assert_eq!(opened.gateway, gateway.address);
         let node = LinkedNode::new(opened.link, across());
         for _ in 0..3 {
@@ -287,7 +288,7 @@ fn device_answers_and_the_gateway_learns_who_asks_and_no_word_of_it() {
 fn gateway_that_does_not_know_the_user_says_so() {
     run(async {
         let gateway = Gateway::start(Conduct::Refuse, ITLS_ALPN).await;
-        let opened = itls_link(&gateway.config()).await.unwrap();
+        let opened = itls_link(&gateway.config(), DEVICE).await.unwrap();
         let node = LinkedNode::new(opened.link, across());
         let response = node.request(Some(&credentials()), get("temperature")).await;
         let failure = RequestFailure::Carrier(CarrierFailure::UserUnknown);
@@ -300,7 +301,7 @@ fn gateway_that_does_not_know_the_user_says_so() {
 fn end_of_the_outer_session_ends_what_is_under_way() {
     run(async {
         let gateway = Gateway::start(Conduct::End, ITLS_ALPN).await;
-        let opened = itls_link(&gateway.config()).await.unwrap();
+        let opened = itls_link(&gateway.config(), DEVICE).await.unwrap();
         let node = LinkedNode::new(opened.link, across());
         let response = node.request(Some(&credentials()), get("temperature")).await;
         assert!(matches!(
@@ -317,22 +318,21 @@ fn gateways_that_are_none_of_this_mode_are_told_apart() {
     run(async {
         for alpn in [b"http/1.1".as_slice(), b""] {
             let gateway = Gateway::start(Conduct::Play, alpn).await;
-            let refused = itls_link(&gateway.config()).await.unwrap_err();
+            let refused = itls_link(&gateway.config(), DEVICE).await.unwrap_err();
             assert_eq!(refused, CarrierFailure::NoItls);
         }
         let gateway = Gateway::start(Conduct::Play, ITLS_ALPN).await;
         let mut config = gateway.config();
         config.tls = tls_of(&pair());
-        let refused = itls_link(&config).await.unwrap_err();
+        let refused = itls_link(&config, DEVICE).await.unwrap_err();
         let reason = CertificateReason::Authority;
         assert_eq!(refused, CarrierFailure::GatewayCertificate { reason });
         let mut config = gateway.config();
         config.gateway = format!("http://{}", gateway.address).parse().unwrap();
-        let refused = itls_link(&config).await.unwrap_err();
+        let refused = itls_link(&config, DEVICE).await.unwrap_err();
         assert_eq!(refused, CarrierFailure::InClear);
-        let mut config = gateway.config();
-        config.device = "a".repeat(64);
-        let refused = itls_link(&config).await.unwrap_err();
+        let refused = itls_link(&gateway.config(), &"a".repeat(64)).await;
+        let refused = refused.unwrap_err();
         assert_eq!(refused, CarrierFailure::TargetDenied);
     });
 }
@@ -341,7 +341,7 @@ fn gateways_that_are_none_of_this_mode_are_told_apart() {
 fn key_that_the_gateway_may_have_and_none_are_refused() {
     run(async {
         let gateway = Gateway::start(Conduct::Play, ITLS_ALPN).await;
-        let opened = itls_link(&gateway.config()).await.unwrap();
+        let opened = itls_link(&gateway.config(), DEVICE).await.unwrap();
         let node = LinkedNode::new(opened.link, across());
         let hop = Credentials::new(b"end".as_slice(), psk(END_KEY), PeerId(1)).unwrap();
         let refused = node.request(Some(&hop.into()), get("temperature")).await;

@@ -13,8 +13,8 @@ use hedgerow_core::{ChannelError, PeerFault, SecurityMode};
 use hedgerow_endpoint::{ConnectionIds, Error as EndpointError};
 use hedgerow_exchange::{Error as ExchangeError, RequestError};
 use hedgerow_net::{
-    KeyLogFile, Node, NodeConfig, RequestFailure, RequestMessage, ResponseMessage, SecurityPolicy,
-    StreamClient, StreamConfig, Target,
+    InnerSession, KeyLogFile, Node, NodeConfig, RequestFailure, RequestMessage, ResponseMessage,
+    SecurityPolicy, StreamClient, StreamConfig, Target,
 };
 use hedgerow_record::CipherSuite;
 use tokio::time::{Instant, timeout_at};
@@ -23,6 +23,7 @@ use crate::arguments::RequestLine;
 use crate::exit::{Class, Failure};
 use crate::target::{self, Security};
 use crate::via::{Mode, Via, Way};
+use crate::via_itls;
 
 /// What a request was about, as far as it got.
 #[derive(Debug, Default)]
@@ -32,6 +33,8 @@ pub(crate) struct Progress {
     pub(crate) security: Option<Security>,
     /// The suite that was negotiated.
     pub(crate) suite: Option<CipherSuite>,
+    /// The inner session, in mode `itls`.
+    pub(crate) inner: Option<InnerSession>,
     pub(crate) address: Option<SocketAddr>,
     /// The way through a gateway, if there is one.
     pub(crate) way: Option<Way>,
@@ -134,6 +137,9 @@ async fn run_via(
         is_confirmable: !line.common.non_confirmable,
         answers_challenges: true,
     };
+    if via.way.mode == Mode::Itls {
+        via_itls::check(security, line.common.connection_id)?;
+    }
     let mut config = NodeConfig {
         key_log: open_key_log(line.common.key_log.as_deref())?,
         ..hedgerow::presets::client(line.common.limit())
@@ -155,6 +161,7 @@ async fn run_via(
     let waited = asked.elapsed();
     progress.requesting = Some(waited);
     progress.suite = node.suite().await;
+    progress.inner = node.inner_session().await;
     let is_established = node.statistics().established > 0;
     node.close().await;
     let peer = Peer {
@@ -167,6 +174,9 @@ async fn run_via(
     match outcome {
         Ok(Ok(response)) => Ok(response),
         Ok(Err(RequestFailure::Carrier(failure))) => Err(via.explain(failure)),
+        Ok(Err(RequestFailure::Channel(ChannelError::Peer(PeerFault::WayRefused { reason })))) => {
+            Err(via.refused(reason))
+        }
         Ok(Err(failure)) if is_established => Err(behind_gateway(peer.explain(failure))),
         Ok(Err(failure)) => {
             let told = behind_gateway(peer.explain(failure));

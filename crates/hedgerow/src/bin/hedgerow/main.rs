@@ -19,6 +19,7 @@ mod report;
 mod shutdown;
 mod target;
 mod via;
+mod via_itls;
 
 use std::io;
 use std::process::ExitCode;

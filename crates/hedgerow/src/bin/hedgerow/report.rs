@@ -15,6 +15,8 @@ use crate::arguments::RequestArguments;
 use crate::client::Progress;
 use crate::exit::{Class, Failure};
 use crate::target::Security;
+use crate::via::Mode;
+use crate::via_itls::suite_name as suite_of_inner_sessions;
 
 /// Writes a line to standard error. Where that can't be written to, nobody listens.
 pub(crate) fn tell(text: &str) {
@@ -89,7 +91,10 @@ fn print_text(
         .as_ref()
         .map(Security::describe)
         .unwrap_or_default();
-    if let Some(suite) = &progress.suite {
+    if is_inside(progress) {
+        security = security.replacen("DTLS", "an inner session", 1);
+    }
+    if let Some(suite) = suite_name(progress) {
         security = format!("{security}, {suite}");
     }
     if let Some(way) = &progress.way {
@@ -269,8 +274,25 @@ impl<'a> WayReport<'a> {
     }
 }
 
+/// Says whether the request goes inside sessions with a gateway.
+fn is_inside(progress: &Progress) -> bool {
+    let way = progress.way.as_ref();
+    way.is_some_and(|way| way.mode == Mode::Itls)
+}
+
+/// Returns the suite that protects the request end to end.
+fn suite_name(progress: &Progress) -> Option<String> {
+    match progress.inner {
+        Some(session) => Some(suite_of_inner_sessions(session.suite).to_owned()),
+        None => progress.suite.map(|suite| suite.to_string()),
+    }
+}
+
 /// Says whether what was negotiated stays secret if a key becomes known later.
 fn forward_secrecy(progress: &Progress) -> Option<bool> {
+    if let Some(session) = progress.inner {
+        return Some(session.has_forward_secrecy);
+    }
     let key_exchange = progress.suite?.key_exchange()?;
     Some(key_exchange != KeyExchange::Psk)
 }
@@ -279,13 +301,16 @@ impl<'a> SecurityReport<'a> {
     fn of(progress: &'a Progress) -> Option<Self> {
         let security = progress.security.as_ref()?;
         Some(Self {
-            mode: security.mode(),
+            mode: match is_inside(progress) {
+                true => "itls-psk",
+                false => security.mode(),
+            },
             security_mode: security.security_mode().name(),
             identity: match security {
                 Security::NoSec | Security::Certificate { .. } => None,
                 Security::Psk { identity, .. } => Some(identity),
             },
-            suite: progress.suite.map(|suite| suite.to_string()),
+            suite: suite_name(progress),
             forward_secrecy: forward_secrecy(progress),
         })
     }

@@ -6,7 +6,7 @@ use std::{env, fs};
 
 use clap::{Args, ValueEnum};
 use hedgerow_coap::{CoapUri, Scheme};
-use hedgerow_core::{ChannelError, PeerFault};
+use hedgerow_core::{ChannelError, PeerFault, WayRefusal};
 use hedgerow_endpoint::TranslateError;
 use hedgerow_net::{
     Authorities, CarrierFailure, CertificateReason, ForwardSecrecy, GatewayTls, GatewayUri,
@@ -18,16 +18,16 @@ use tokio::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::exit::{Class, Failure};
-use crate::private_file;
+use crate::{private_file, via_itls};
 
 /// Which gateway is asked, as whom, and in which mode.
 #[derive(Debug, Args)]
 pub(crate) struct ViaArguments {
     /// Ask the device through this gateway, which can't read it: https://HOST:PORT, or http:// on this host;
-    /// in mode translate tcp://HOST:PORT
+    /// in mode translate tcp://HOST:PORT, in mode itls https:// with the port that it has for this mode
     ///
     /// The URI then names the device as the gateway's configuration does, by name or by address, and
-    /// with the port from there; in mode translate by name, and no port counts.
+    /// with the port from there; in modes translate and itls by name, and no port counts.
     #[arg(long, value_name = "GATEWAY", requires = "mode")]
     pub(crate) via: Option<String>,
 
@@ -71,6 +71,9 @@ pub(crate) enum Mode {
     /// DTLS records under other headers over TCP to the gateway, UDP behind it (docs/specs/translate.md;
     /// experimental)
     Translate,
+    /// Messages sealed for the device inside TLS to the gateway, and inside DTLS behind it
+    /// (docs/specs/itls.md; experimental)
+    Itls,
 }
 
 /// The forms of records in mode `translate`.
@@ -87,6 +90,7 @@ impl Mode {
         match self {
             Self::Tunnel => "tunnel",
             Self::Translate => "translate",
+            Self::Itls => "itls",
         }
     }
 }
@@ -209,12 +213,18 @@ impl Via {
                 Class::Protocol,
                 "no TLS came about: is it the gateway's HTTPS port?".to_owned(),
             ),
-            CarrierFailure::UserRefused { .. } if !self.shows_user() => told(
+            CarrierFailure::UserRefused { .. } | CarrierFailure::UserUnknown
+                if !self.shows_user() => told(
                 Class::Credentials,
                 "the gateway wants to know who asks: --token-file FILE, or HEDGEROW_TOKEN"
                     .to_owned(),
             ),
-            CarrierFailure::UserRefused { .. } => told(
+            CarrierFailure::NoItls => told(
+                Class::Protocol,
+                "what answers there doesn't speak mode itls: is it the address that [itls] listens at?"
+                    .to_owned(),
+            ),
+            CarrierFailure::UserRefused { .. } | CarrierFailure::UserUnknown => told(
                 Class::Credentials,
                 "the gateway doesn't know this token, or name and password".to_owned(),
             ),
@@ -250,6 +260,11 @@ impl Via {
             }
             other => told(Class::Protocol, other.to_string()),
         }
+    }
+
+    /// Says what became of a way that the gateway didn't give, or closed before the device answered.
+    pub(crate) fn refused(&self, reason: WayRefusal) -> Failure {
+        via_itls::refused(&self.way.gateway, &self.target(), reason)
     }
 
     /// Says what may help where the device refused the handshake for want of a common suite.
@@ -292,7 +307,11 @@ impl Via {
     }
 
     const fn shows_user(&self) -> bool {
-        matches!(&self.passage, Passage::Tunnel(config) if config.user.is_some())
+        match &self.passage {
+            Passage::Tunnel(config) => config.user.is_some(),
+            Passage::Itls(config) => config.user.is_some(),
+            _ => false,
+        }
     }
 }
 
@@ -307,6 +326,12 @@ fn passage(
             let config = tunnel_config(arguments, gateway)?;
             let gateway = config.gateway.to_string();
             (Passage::Tunnel(config), gateway)
+        }
+        Mode::Itls => {
+            let (uri, tls, user) = gateway_over_http(arguments, gateway)?;
+            let config = via_itls::config(uri, tls, user)?;
+            let gateway = config.gateway.to_string();
+            (Passage::Itls(Box::new(config)), gateway)
         }
         Mode::Translate => {
             let form = match arguments.form {
@@ -353,6 +378,18 @@ fn translating_gateway(
 
 /// Reads how a gateway with tunnels is reached.
 fn tunnel_config(arguments: &ViaArguments, gateway: &str) -> Result<TunnelConfig, Failure> {
+    let (gateway, tls, user) = gateway_over_http(arguments, gateway)?;
+    let mut config = TunnelConfig::new(gateway, tls);
+    config.user = user;
+    config.allows_clear = arguments.gateway_in_clear;
+    Ok(config)
+}
+
+/// Reads where a gateway is that asks for a user, whom to trust in it, and who asks.
+fn gateway_over_http(
+    arguments: &ViaArguments,
+    gateway: &str,
+) -> Result<(GatewayUri, GatewayTls, Option<GatewayUser>), Failure> {
     if arguments.form.is_some() {
         return Err(Failure::usage("--form: only mode translate has forms"));
     }
@@ -360,10 +397,7 @@ fn tunnel_config(arguments: &ViaArguments, gateway: &str) -> Result<TunnelConfig
         .parse()
         .map_err(|error| Failure::usage(format!("--via: {error}")))?;
     let tls = tls(arguments, &gateway)?;
-    let mut config = TunnelConfig::new(gateway, tls);
-    config.user = user(arguments)?;
-    config.allows_clear = arguments.gateway_in_clear;
-    Ok(config)
+    Ok((gateway, tls, user(arguments)?))
 }
 
 const fn forward_secrecy(arguments: &ViaArguments) -> ForwardSecrecy {
