@@ -28,40 +28,61 @@ mod sessions;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, mpsc};
 
+use hedgerow::handshake::Settings;
 use hedgerow::net::{
-    DatagramLink, GatewayTls, GatewayUser, LinkedNode, NodeConfig, TranslateConfig, Tunnel,
-    TunnelConfig, TunnelTarget, translated_link,
+    DatagramLink, ForwardSecrecy, GatewayTls, GatewayUser, LinkedNode, Node, NodeConfig,
+    SecurityPolicy, StreamOffer, Target, TlsStream, TranslateConfig, Tunnel, TunnelConfig,
+    TunnelTarget, translated_link,
 };
 use hedgerow::proxy::CarrierState;
 use hedgerow::record::TranslateForm;
-use relay::Flow;
-use scene::{DEVICE, LIMIT, Scene};
+use relay::{Sender, UdpRelay};
+use scene::{DEVICE, Drawn, LIMIT, SERVICE, Scene};
 use search::{Needle, Search};
 use sessions::{SessionSecrets, master_secrets};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::runtime::Handle;
 
 /// A mode, and how the device is asked in it: what was drawn is posted, and the body of the answer told.
 struct Mode {
     name: &'static str,
     ask: fn(&Scene) -> mpsc::Receiver<Vec<u8>>,
+    /// What the answer's second half is held back in.
+    answered_by: fn(&Scene) -> &UdpRelay,
+    /// How many sessions the gateway has with the device, and how many the ends have past it.
+    sessions: [usize; 2],
 }
 
-const MODES: [Mode; 4] = [
+const MODES: [Mode; 5] = [
     Mode {
         name: "terminate",
         ask: terminate,
+        answered_by: |scene| &scene.device,
+        sessions: [1, 0],
     },
     Mode {
         name: "tunnel",
         ask: tunnel,
+        answered_by: |scene| &scene.device,
+        sessions: [1, 1],
     },
     Mode {
         name: "translate",
         ask: translate,
+        answered_by: |scene| &scene.device,
+        sessions: [1, 1],
     },
     Mode {
         name: "auto",
         ask: auto,
+        answered_by: |scene| &scene.device,
+        sessions: [1, 1],
+    },
+    Mode {
+        name: "TLS inside DTLS",
+        ask: leg,
+        answered_by: |scene| &scene.legs,
+        sessions: [2, 1],
     },
 ];
 
@@ -108,6 +129,53 @@ fn translate(scene: &Scene) -> mpsc::Receiver<Vec<u8>> {
     let opened = config.clone();
     let open = async move { translated_link(&opened).await.unwrap() };
     end_to_end(scene, open, move |node| config.fit(node))
+}
+
+/// The device asks the server, over TLS in a stream inside its DTLS session with the gateway.
+fn leg(scene: &Scene) -> mpsc::Receiver<Vec<u8>> {
+    let (config, hop, key) = scene.calling();
+    let target = Target {
+        address: scene.legs.address,
+        credentials: Some(Arc::new(hop)),
+    };
+    let offer = StreamOffer {
+        name: SERVICE.to_owned(),
+        ..StreamOffer::default()
+    };
+    let settings = Settings::default().with_application_protocols(&[b"coap"]);
+    let policy = SecurityPolicy::default().for_end_to_end(ForwardSecrecy::Required);
+    let drawn = Arc::clone(&scene.drawn);
+    scene.spawn(move |runtime: &Handle| {
+        runtime.block_on(async {
+            let node = Node::bind_client(support::loopback(), config)
+                .await
+                .unwrap();
+            let stream = node.open_stream(&target, offer).await.unwrap();
+            let policy = Arc::new(policy);
+            let tls = TlsStream::connect(stream, Arc::new(key), settings, &policy);
+            let mut tls = tls.await.unwrap();
+            tls.write_all(&posted(&drawn)).await.unwrap();
+            tls.flush().await.unwrap();
+            let body = drawn.response_body();
+            let mut read = Vec::new();
+            while !read.ends_with(&body) {
+                let len = tls.read_buf(&mut read).await.unwrap();
+                assert!(len > 0, "closed before the answer was whole");
+            }
+            node.close().await;
+            body
+        })
+    })
+}
+
+/// What a client of CoAP over TLS says (RFC 8323 §3.2, §5.3): that it takes messages of 8,192 bytes, and a POST.
+fn posted(drawn: &Drawn) -> Vec<u8> {
+    let csm = [0x30, 0xe1, 0x22, 0x20, 0x00];
+    // Uri-Path, whose length of 32 is 13 and 19.
+    let options = [&[0xbd, 19], drawn.path.as_bytes(), &[0xff]].concat();
+    let len = options.len() + drawn.request.len();
+    let head = [0xd1, u8::try_from(len - 13).unwrap(), 0x02, 0x55];
+    [&csm[..], &head, &options, &drawn.request].concat()
 }
 
 /// Asks the device over what carries datagrams.
@@ -176,7 +244,7 @@ fn gateway_knows_what_its_mode_promises_and_nothing_else() {
     let mut wrong = Vec::new();
     for mode in &MODES {
         for (place, found) in PLACES.iter().zip(known(mode)) {
-            println!("{:9}  {place:13}  {found:?}", mode.name);
+            println!("{:15}  {place:13}  {found:?}", mode.name);
             let row = &promised[&(mode.name.to_owned(), (*place).to_owned())];
             if *row != found {
                 wrong.push(format!("{}, {place}: {row:?} was promised", mode.name));
@@ -192,29 +260,35 @@ fn known(mode: &Mode) -> [[Found; 6]; 3] {
     let answer = (mode.ask)(&scene);
     // The request is under way: the device has it.
     scene.wait_until_asked();
-    let (needles, columns) = needles(&scene, mode.name != "terminate");
+    let (needles, columns) = needles(&scene, mode.sessions);
     let search = Search::new(&needles);
     let mut in_memory = BTreeSet::new();
     let mut len = memory::search(scene.gateway(), &search, &mut in_memory);
     // The response is under way: the gateway, or who is behind it, has half of its blocks.
-    scene.device.let_pass(2);
+    let answered_by = (mode.answered_by)(&scene);
+    answered_by.let_pass(2);
     scene.answer();
-    scene.device.wait_until_full();
+    answered_by.wait_until_full();
     len += memory::search(scene.gateway(), &search, &mut in_memory);
-    scene.device.open();
+    answered_by.open();
     assert_eq!(
         answer.recv_timeout(LIMIT).unwrap(),
         scene.drawn.response_body()
     );
     len += memory::search(scene.gateway(), &search, &mut in_memory);
-    println!("{:9}  {} MiB searched at three times", mode.name, len >> 20);
+    println!(
+        "{:15}  {} MiB searched at three times",
+        mode.name,
+        len >> 20
+    );
 
-    let streams =
-        [&scene.http, &scene.translate].map(|relay| relay.recording.lock().unwrap().clone());
-    let datagrams = scene.device.flows().concat();
+    let streams = [&scene.http, &scene.translate, &scene.server];
+    let streams = streams.map(|relay| relay.recording.lock().unwrap().clone());
+    let datagrams = [&scene.device, &scene.legs].map(|relay| relay.flows().concat());
+    let datagrams = datagrams.concat();
+    let carried = scene.carriers.flows().concat();
     let datagrams = datagrams.into_iter().map(|(_, datagram)| datagram);
     let [mut on_internet_side, mut on_device_side] = [BTreeSet::new(), BTreeSet::new()];
-    let carried = scene.carriers.flows().concat();
     let carried = carried.into_iter().map(|(_, datagram)| datagram);
     for bytes in streams.concat().into_iter().chain(carried) {
         search.search(&bytes, &mut on_internet_side);
@@ -243,33 +317,32 @@ fn known(mode: &Mode) -> [[Found; 6]; 3] {
 }
 
 /// Everything that is searched for, and the column that each name belongs to.
-fn needles(scene: &Scene, is_end_to_end: bool) -> (Vec<Needle>, Vec<(String, &'static str)>) {
+fn needles(scene: &Scene, expected: [usize; 2]) -> (Vec<Needle>, Vec<(String, &'static str)>) {
     let drawn = &scene.drawn;
+    let [hop, end_to_end] = [COLUMNS[3], COLUMNS[1]];
     let mut needles = vec![
         (Needle::bytes("path", drawn.path.as_bytes()), "plaintext"),
         (Needle::bytes("request", &drawn.request), "plaintext"),
         (Needle::bytes("response", &drawn.response), "plaintext"),
         (
-            Needle::key("end-to-end key", &drawn.end_to_end_key),
-            "end-to-end key",
+            Needle::key("client's key", &drawn.end_to_end_key),
+            end_to_end,
         ),
-        (Needle::key("hop key", &drawn.hop_key), "hop key"),
+        (Needle::key("server's key", &drawn.server_key), end_to_end),
+        (Needle::key("gateway's key", &drawn.hop_key), hop),
+        (Needle::key("caller's key", &drawn.calling_key), hop),
         (Needle::key("token", drawn.token.as_bytes()), "token"),
     ];
-    let [of_client, of_device] =
-        [&scene.client_log, &scene.device_log].map(|log| master_secrets(log));
-    let sessions = scene
-        .device
-        .flows()
-        .into_iter()
-        .map(|flow| session(&flow, &of_device));
-    let mut counts = [0, 0];
-    for session in sessions {
-        let is_clients = of_client
-            .values()
-            .any(|secret| *secret == session.master_secret);
-        counts[usize::from(is_clients)] += 1;
-        let column = match is_clients {
+    let sessions = sessions(scene);
+    let counts = [false, true].map(|wanted| {
+        let of_kind = sessions
+            .iter()
+            .filter(|(is_end_to_end, _)| *is_end_to_end == wanted);
+        of_kind.count()
+    });
+    assert_eq!(counts, expected, "sessions with the gateway, and past it");
+    for (number, (is_end_to_end, session)) in sessions.iter().enumerate() {
+        let column = match is_end_to_end {
             true => "end-to-end session",
             false => "hop session",
         };
@@ -278,10 +351,12 @@ fn needles(scene: &Scene, is_end_to_end: bool) -> (Vec<Needle>, Vec<(String, &'s
             ("client's key", &session.client_write_key),
             ("server's key", &session.server_write_key),
         ] {
-            needles.push((Needle::key(format!("{column}, {name}"), key), column));
+            needles.push((
+                Needle::key(format!("session {number}, {name}"), key),
+                column,
+            ));
         }
     }
-    assert_eq!(counts, [1, usize::from(is_end_to_end)], "sessions");
     let columns = needles
         .iter()
         .map(|(needle, column)| (needle.name.clone(), *column));
@@ -292,14 +367,34 @@ fn needles(scene: &Scene, is_end_to_end: bool) -> (Vec<Needle>, Vec<(String, &'s
     )
 }
 
-/// The secrets of a flow's session, which open all of its records. One of them is a message that was sent, so
-/// that these are the right ones.
-fn session(flow: &Flow, logged: &sessions::MasterSecrets) -> SessionSecrets {
-    let session =
-        SessionSecrets::of(flow, logged).expect("a whole handshake of a session in the log");
-    let opened = session.open(flow);
-    assert!(!opened.is_empty(), "nothing was said");
-    session
+/// The sessions that were recorded, and of each whether it is the ends' alone. Its secrets open all of its
+/// records, so that they are the right ones.
+fn sessions(scene: &Scene) -> Vec<(bool, SessionSecrets)> {
+    let logs = [&scene.client_log, &scene.device_log, &scene.server_log];
+    let [of_client, of_device, of_server] = logs.map(|log| master_secrets(log));
+    let mut sessions = Vec::new();
+    for flow in [&scene.device, &scene.legs]
+        .map(|relay| relay.flows())
+        .concat()
+    {
+        let session = SessionSecrets::of_flow(&flow, &of_device);
+        let session = session.expect("a whole handshake of a session in the log");
+        assert!(!session.open_flow(&flow).is_empty(), "nothing was said");
+        let mut of_client = of_client.values();
+        let is_clients = of_client.any(|secret| *secret == session.master_secret);
+        sessions.push((is_clients, session));
+    }
+    let streams = scene.server.recording.lock().unwrap();
+    for both in streams.as_chunks().0 {
+        let [client, server] = both;
+        let session = SessionSecrets::of_streams(client, server, &of_server);
+        let session = session.expect("a whole handshake of a session in the log");
+        let opened = [(Sender::Client, client), (Sender::Server, server)];
+        let opened = opened.map(|(sender, bytes)| session.open_stream(sender, bytes));
+        assert!(!opened.concat().is_empty(), "nothing was said");
+        sessions.push((true, session));
+    }
+    sessions
 }
 
 /// Reads the table of the page: by mode and place, what is promised for each column.

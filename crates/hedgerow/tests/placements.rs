@@ -22,19 +22,23 @@ use hedgerow::coap::Code;
 use hedgerow::core::{KeyPurpose, Peer, PeerId, Psk};
 use hedgerow::endpoint::ConnectionIds;
 use hedgerow::gateway::{
-    Config, Device, Gateway, Mode, Running, Security, Translate as Translating, User,
+    Config, Device, Gateway, Leg, LegPeer, LegService, Mode, Running, Security,
+    Translate as Translating, User,
 };
+use hedgerow::handshake::Settings;
 use hedgerow::net::{
     Credentials, ForwardSecrecy, GatewayTls, GatewayUser, KeyStore, LinkedNode, Node, NodeConfig,
-    RequestMessage, Requester, ResponseMessage, SecurityPolicy, ServerRequest, TranslateConfig,
-    Tunnel, TunnelConfig, TunnelTarget, translated_link,
+    RequestMessage, Requester, ResponseMessage, SecurityPolicy, ServerRequest, TlsStream,
+    TranslateConfig, Tunnel, TunnelConfig, TunnelTarget, translated_link,
 };
 use hedgerow::presets;
 use hedgerow::proxy::CarrierState;
 use hedgerow::record::TranslateForm;
 use relay::{TcpRelay, UdpRelay};
 use support::http::http_get;
-use support::{IDENTITY, KEY, loopback, private_file};
+use support::{IDENTITY, KEY, hedgerow, loopback, private_file};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,14 +77,16 @@ enum Way {
     Tunnel,
     Translate,
     Auto,
+    TlsInDtls,
 }
 
 /// In the order of the table's columns.
-const WAYS: [(&str, Way); 4] = [
+const WAYS: [(&str, Way); 5] = [
     ("terminate", Way::Terminate),
     ("tunnel", Way::Tunnel),
     ("translate", Way::Translate),
     ("auto", Way::Auto),
+    ("TLS inside DTLS", Way::TlsInDtls),
 ];
 
 const fn cell(
@@ -102,49 +108,49 @@ const CELLS: [Cell; 8] = [
         Starts::HttpSide,
         Stands::Inside,
         true,
-        [Serves, Serves, Serves, Serves],
+        [Serves, Serves, Serves, Serves, Unfit],
     ),
     cell(
         Starts::HttpSide,
         Stands::Inside,
         false,
-        [Unfit, Serves, Serves, Serves],
+        [Unfit, Serves, Serves, Serves, Unfit],
     ),
     cell(
         Starts::HttpSide,
         Stands::Outside,
         true,
-        [Serves, Serves, Serves, Serves],
+        [Serves, Serves, Serves, Serves, Unfit],
     ),
     cell(
         Starts::HttpSide,
         Stands::Outside,
         false,
-        [Unfit, Serves, Serves, Serves],
+        [Unfit, Serves, Serves, Serves, Unfit],
     ),
     cell(
         Starts::Device,
         Stands::Inside,
         true,
-        [NotYet, Serves, Serves, Serves],
+        [NotYet, Serves, Serves, Serves, Serves],
     ),
     cell(
         Starts::Device,
         Stands::Inside,
         false,
-        [Unfit, Serves, Serves, Serves],
+        [Unfit, Serves, Serves, Serves, Serves],
     ),
     cell(
         Starts::Device,
         Stands::Outside,
         true,
-        [NotYet, Serves, Serves, Serves],
+        [NotYet, Serves, Serves, Serves, Serves],
     ),
     cell(
         Starts::Device,
         Stands::Outside,
         false,
-        [Unfit, Serves, Serves, Serves],
+        [Unfit, Serves, Serves, Serves, Serves],
     ),
 ];
 
@@ -205,6 +211,7 @@ fn run(starts: Starts, stands: Stands) {
                 cell.is_trusted
             );
             match (claim, way, starts) {
+                (Serves, Way::TlsInDtls, _) => serves_by_https(cell),
                 (Serves, _, _) => serves(cell, *way),
                 // The device that starts has nothing here that it could ask.
                 (Unfit, Way::Terminate, Starts::HttpSide) => is_refused(cell),
@@ -213,7 +220,7 @@ fn run(starts: Starts, stands: Stands) {
             count += 1;
         }
     }
-    assert!(count >= 6, "{count} were run");
+    assert!(count >= 8, "{count} were run");
 }
 
 #[test]
@@ -405,6 +412,7 @@ fn serves(cell: &Cell, way: Way) {
             let node = enter(&scene, || LinkedNode::new(link, config.fit(client())));
             again(&scene, END_TO_END, || ask(&scene, &node), Address::Stays);
         }
+        Way::TlsInDtls => panic!("it has a scene of its own"),
     }
     // The program has no mode auto yet.
     if cell.starts == Starts::HttpSide && matches!(way, Way::Tunnel | Way::Translate) {
@@ -448,6 +456,70 @@ fn serves_http(scene: &Scene, way: Way) {
     let response = http_get(http, &format!("/devices/{NAME}/x"));
     assert_eq!(response.status, 200, "{response:?}");
     assert!(response.text().starts_with(END_TO_END), "{response:?}");
+}
+
+/// What the device asks is answered by an HTTPS server, end to end: the program is the device.
+fn serves_by_https(cell: &Cell) {
+    assert_eq!(cell.starts, Starts::Device);
+    let runtime = Runtime::new().unwrap();
+    let listener = runtime.block_on(TcpListener::bind(loopback())).unwrap();
+    let mut server = listener.local_addr().unwrap();
+    runtime.spawn(answer_https(listener));
+    if cell.stands == Stands::Inside {
+        server = TcpRelay::start(&runtime, server).address;
+    }
+    let mut leg = Leg::new(loopback());
+    leg.peers.push(LegPeer {
+        name: NAME.to_owned(),
+        psk_identity: NAME.into(),
+        psk: Psk::new(GATEWAY_KEY.as_bytes()).unwrap(),
+        services: vec![SERVICE.to_owned()],
+    });
+    leg.services.push(LegService {
+        name: SERVICE.to_owned(),
+        host: server.ip().to_string(),
+        port: server.port(),
+    });
+    let config = Config::default().with_http(loopback()).with_leg(leg);
+    let gateway = runtime.block_on(Gateway::start(config)).unwrap();
+    let mut reached = gateway.leg_addr().unwrap();
+    if cell.stands == Stands::Outside {
+        reached = UdpRelay::start(&runtime, reached).address;
+    }
+    let via = format!("coaps://{reached}");
+    let way = ["fetch", "--via", &via, "--service", SERVICE];
+    let hop = ["--hop-user", NAME, "--hop-key", GATEWAY_KEY];
+    let end = ["-u", IDENTITY, "-k", KEY, "https://backend.example/"];
+    let fetched = hedgerow(&[&way[..], &hop, &end].concat());
+    assert_eq!(
+        (fetched.code(), fetched.stdout()),
+        (0, END_TO_END),
+        "{fetched:?}"
+    );
+    runtime.block_on(gateway.shutdown());
+}
+
+/// A server that answers whoever has the end-to-end key.
+async fn answer_https(listener: TcpListener) {
+    let keys = KeyStore::new();
+    keys.insert(IDENTITY, end_to_end(), PeerId(1)).unwrap();
+    let settings = Settings::default().with_application_protocols(&[b"http/1.1"]);
+    let policy = SecurityPolicy::default().with_clients_for(KeyPurpose::EndToEnd);
+    let policy = Arc::new(policy);
+    while let Ok((tcp, _)) = listener.accept().await {
+        let mut tls = TlsStream::accept(tcp, &keys, settings, &policy)
+            .await
+            .unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(tls.read_u8().await.unwrap());
+        }
+        let len = END_TO_END.len();
+        let text = format!("HTTP/1.1 200 OK\r\nContent-Length: {len}\r\n\r\n{END_TO_END}");
+        tls.write_all(text.as_bytes()).await.unwrap();
+        let _ = tls.shutdown().await;
+        let _ = tls.read(&mut [0]).await;
+    }
 }
 
 /// A child that is stopped however the test ends.
@@ -517,6 +589,9 @@ fn ask(scene: &Scene, node: &LinkedNode) -> String {
     let response = scene.runtime.block_on(node.request(Some(&key), get));
     String::from_utf8(response.unwrap().payload).unwrap()
 }
+
+/// What the device asks for.
+const SERVICE: &str = "backend";
 
 /// The name of who answers at the gateway.
 const NAME: &str = "it";

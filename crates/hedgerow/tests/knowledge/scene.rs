@@ -11,10 +11,11 @@ use std::time::Duration;
 use hedgerow::coap::Code;
 use hedgerow::core::{PeerId, Psk};
 use hedgerow::net::{
-    Credentials, ForwardSecrecy, KeyLogFile, KeyStore, Node, NodeConfig, RequestMessage,
-    ResponseMessage, SecurityPolicy, ServerRequest,
+    Credentials, ForwardSecrecy, Handler, KeyLogFile, KeyStore, LegConfig, Node, NodeConfig,
+    RequestMessage, ResponseMessage, SecurityPolicy, ServerRequest, StreamServer,
 };
 use hedgerow::presets;
+use hedgerow_leg::Role;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::Semaphore;
 
@@ -24,13 +25,20 @@ use crate::support::{loopback, private_file};
 
 /// The device's name at the gateway.
 pub const DEVICE: &str = "it";
+/// Who the device is where it calls, and what it calls through the gateway.
+pub const CALLER: &str = "caller";
+pub const SERVICE: &str = "backend";
 /// Who asks the device end to end.
 pub const IDENTITY: &str = "reader";
 
 /// What is drawn anew for each scene.
 pub struct Drawn {
+    /// Of the gateway, which calls the device, and of the device, which calls the gateway.
     pub hop_key: [u8; 16],
+    pub calling_key: [u8; 16],
+    /// Of the client and the device, and of the device and the server.
     pub end_to_end_key: [u8; 16],
+    pub server_key: [u8; 16],
     /// Letters and digits, as in the configuration.
     pub token: String,
     /// A path without its first slash.
@@ -44,7 +52,9 @@ impl Drawn {
     fn new() -> Self {
         Self {
             hop_key: random(),
+            calling_key: random(),
             end_to_end_key: random(),
+            server_key: random(),
             token: hex(&random::<16>()),
             path: hex(&random::<16>()),
             request: random::<200>().to_vec(),
@@ -71,22 +81,29 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A device with two keys, the gateway's program with one of them as a process of its own, and whatever
-/// passes between them written down.
+/// A device with keys of two kinds, the gateway's program with those of one kind as a process of its own, a
+/// server on the Internet, and whatever passes between them written down.
 pub struct Scene {
     pub drawn: Arc<Drawn>,
     pub http: TcpRelay,
     pub translate: TcpRelay,
     /// Beside HTTP, at the same address and the port that the gateway offers.
     pub carriers: UdpRelay,
+    /// Between the gateway and the device that it calls.
     pub device: UdpRelay,
+    /// Between the device and the gateway that it calls.
+    pub legs: UdpRelay,
+    /// Between the gateway and the server.
+    pub server: TcpRelay,
     /// Where the ends' master secrets are written.
     pub client_log: PathBuf,
     pub device_log: PathBuf,
+    pub server_log: PathBuf,
     handler: Arc<Holding>,
     program: Program,
     runtime: Runtime,
     _node: Node,
+    _server: StreamServer,
 }
 
 /// The device's application, which answers when it is told to.
@@ -99,8 +116,8 @@ impl Scene {
     pub fn start(mode: &str) -> Self {
         let runtime = Runtime::new().unwrap();
         let drawn = Arc::new(Drawn::new());
-        let [client_log, device_log] =
-            ["client", "device"].map(|end| private_file(&format!("{mode}-{end}.log"), ""));
+        let [client_log, device_log, server_log] = ["client", "device", "server"]
+            .map(|end| private_file(&format!("{mode}-{end}.log"), ""));
         let handler = Arc::new(Holding {
             has_come: Semaphore::new(0),
             may_answer: Semaphore::new(0),
@@ -108,7 +125,10 @@ impl Scene {
         let node = device(&drawn, &device_log, &handler);
         let node = runtime.block_on(node);
         let device = UdpRelay::start(&runtime, node.local_addr());
-        let program = Program::start(mode, &configuration(&drawn, device.address));
+        let https = runtime.block_on(server(&drawn, &server_log, &handler));
+        let server = TcpRelay::start(&runtime, https.local_addr());
+        let text = configuration(&drawn, device.address, server.address);
+        let program = Program::start(mode, &text);
         // Another address of this host, so that a port of the gateway's is free there.
         let elsewhere = |port| SocketAddr::from(([127, 0, 0, 2], port));
         let http = program.address("listening for HTTP");
@@ -117,18 +137,24 @@ impl Scene {
         let carriers = UdpRelay::start_at(&runtime, elsewhere(carriers.port()), carriers);
         let records = program.address("listening for records over TCP");
         let translate = TcpRelay::start(&runtime, records);
+        let legs = program.address("listening for streams of devices");
+        let legs = UdpRelay::start(&runtime, legs);
         let scene = Self {
             drawn,
             http,
             translate,
             carriers,
             device,
+            legs,
+            server,
             client_log,
             device_log,
+            server_log,
             handler,
             program,
             runtime,
             _node: node,
+            _server: https,
         };
         // A session of the gateway's own with the same device, in every mode.
         let warm = http_get(scene.http.address, &format!("/devices/{DEVICE}/{WARM}"));
@@ -164,6 +190,18 @@ impl Scene {
         self.handler.may_answer.add_permits(1);
     }
 
+    /// What the device calls the gateway with, and then the server.
+    pub fn calling(&self) -> (NodeConfig, Credentials, Credentials) {
+        let mut config = presets::client(LIMIT);
+        config.endpoint.legs = Some(LegConfig::new(Role::Device));
+        config.key_log = Some(KeyLogFile::open(&self.device_log).unwrap());
+        let hop = Psk::new(&self.drawn.calling_key).unwrap();
+        let key = Psk::new(&self.drawn.server_key).unwrap();
+        let key = key.into_end_to_end().unwrap();
+        let [hop, key] = [hop, key].map(|key| Credentials::new(CALLER, key, PeerId(0)).unwrap());
+        (config, hop, key)
+    }
+
     /// What asks the device end to end.
     pub fn end_to_end(&self) -> (NodeConfig, Arc<Credentials>, RequestMessage) {
         let policy = SecurityPolicy::default().for_end_to_end(ForwardSecrecy::Required);
@@ -189,8 +227,26 @@ async fn device(drawn: &Arc<Drawn>, log: &Path, handler: &Arc<Holding>) -> Node 
     keys.insert(IDENTITY, end_to_end, PeerId(2)).unwrap();
     let mut config = presets::device();
     config.key_log = Some(KeyLogFile::open(log).unwrap());
+    let node = Node::bind_server(loopback(), config, keys, application(drawn, handler));
+    node.await.unwrap()
+}
+
+/// Starts the server on the Internet, which the device asks.
+async fn server(drawn: &Arc<Drawn>, log: &Path, handler: &Arc<Holding>) -> StreamServer {
+    let keys = KeyStore::new();
+    let key = Psk::new(&drawn.server_key).unwrap();
+    let key = key.into_end_to_end().unwrap();
+    keys.insert(CALLER, key, PeerId(3)).unwrap();
+    let mut config = presets::stream_device();
+    config.key_log = Some(KeyLogFile::open(log).unwrap());
+    let server = StreamServer::bind(loopback(), config, keys, application(drawn, handler));
+    server.await.unwrap()
+}
+
+/// Answers what was drawn by what was drawn, once it is told to.
+fn application(drawn: &Arc<Drawn>, handler: &Arc<Holding>) -> impl Handler {
     let (drawn, handler) = (Arc::clone(drawn), Arc::clone(handler));
-    let answer = move |request: ServerRequest| {
+    move |request: ServerRequest| {
         let (drawn, handler) = (Arc::clone(&drawn), Arc::clone(&handler));
         async move {
             if request.message.method == Code::GET {
@@ -201,14 +257,11 @@ async fn device(drawn: &Arc<Drawn>, log: &Path, handler: &Arc<Holding>) -> Node 
             handler.may_answer.acquire().await.unwrap().forget();
             ResponseMessage::new(Code::CHANGED).payload(drawn.response_body())
         }
-    };
-    Node::bind_server(loopback(), config, keys, answer)
-        .await
-        .unwrap()
+    }
 }
 
 /// The gateway knows a user and one key, and reaches the device in every mode.
-fn configuration(drawn: &Drawn, device: SocketAddr) -> String {
+fn configuration(drawn: &Drawn, device: SocketAddr, server: SocketAddr) -> String {
     // ChaCha20-Poly1305's key stands in memory as it is, on every processor.
     format!(
         r#"
@@ -235,9 +288,26 @@ modes = ["terminate", "tunnel", "translate"]
 psk_identity = "gateway"
 psk = "0x{key}"
 methods = ["GET", "POST"]
+
+[leg]
+listen = "127.0.0.1:0"
+
+[[leg.peer]]
+name = "{CALLER}"
+psk_identity = "{CALLER}"
+psk = "0x{calling_key}"
+services = ["{SERVICE}"]
+
+[[leg.service]]
+name = "{SERVICE}"
+host = "{host}"
+port = {port}
 "#,
         token = drawn.token,
         key = hex(&drawn.hop_key),
+        calling_key = hex(&drawn.calling_key),
+        host = server.ip(),
+        port = server.port(),
     )
 }
 
@@ -298,8 +368,8 @@ pub fn post(address: SocketAddr, drawn: &Drawn) -> HttpResponse {
 /// A resource that answers at once, and what it answers.
 const WARM: &str = "warm";
 
-/// HTTP, UDP carriers, and records over TCP.
-const LISTENERS: usize = 3;
+/// HTTP, UDP carriers, records over TCP, and streams of devices.
+const LISTENERS: usize = 4;
 
 /// For each step.
 pub const LIMIT: Duration = Duration::from_secs(30);

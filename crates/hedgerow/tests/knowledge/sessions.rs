@@ -1,4 +1,4 @@
-//! The keys of DTLS sessions, out of the ends' key logs and a recording.
+//! The keys of DTLS and TLS sessions, out of the ends' key logs and a recording.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -43,12 +43,27 @@ pub struct SessionSecrets {
 }
 
 impl SessionSecrets {
-    /// Derives the keys of the one session in a flow (RFC 5246 §6.3, RFC 5288 §3, RFC 6655 §3, RFC 7905 §2); `None`
-    /// if the log hasn't got it.
-    pub fn of(flow: &Flow, secrets: &MasterSecrets) -> Option<Self> {
-        let client_random = hello(flow, Sender::Gateway, 1)?.get(2..34)?;
+    /// Derives the keys of the one DTLS session in a flow; `None` if the log hasn't got it.
+    pub fn of_flow(flow: &Flow, secrets: &MasterSecrets) -> Option<Self> {
+        let client_hello = hello(flow, Sender::Client, 1)?;
+        Self::derive(client_hello, hello(flow, Sender::Server, 2)?, secrets)
+    }
+
+    /// Derives the keys of the TLS session whose client and server have sent these bytes; `None` if the log
+    /// hasn't got it.
+    pub fn of_streams(client: &[u8], server: &[u8], secrets: &MasterSecrets) -> Option<Self> {
+        let [client, server] = [client, server].map(|bytes| {
+            let mut first = tls_records(bytes);
+            // A hello stands in the first record, behind 4 bytes of type and length.
+            first.next().map(|(_, fragment)| fragment.get(4..))
+        });
+        Self::derive(client??, server??, secrets)
+    }
+
+    /// RFC 5246 §6.3, RFC 5288 §3, RFC 6655 §3, RFC 7905 §2.
+    fn derive(client_hello: &[u8], server_hello: &[u8], secrets: &MasterSecrets) -> Option<Self> {
+        let client_random = client_hello.get(2..34)?;
         let master_secret = secrets.get(client_random)?.clone();
-        let server_hello = hello(flow, Sender::Device, 2)?;
         let server_random = server_hello.get(2..34)?;
         let session_id_len = usize::from(*server_hello.get(34)?);
         let suite = server_hello.get(35 + session_id_len..37 + session_id_len)?;
@@ -72,26 +87,42 @@ impl SessionSecrets {
         })
     }
 
-    /// Opens every protected record of application data in a flow. That some open shows that the keys are the
-    /// session's.
-    pub fn open(&self, flow: &Flow) -> Vec<Vec<u8>> {
+    /// Opens every record of application data in a flow. That they open shows that the keys are the session's.
+    pub fn open_flow(&self, flow: &Flow) -> Vec<Vec<u8>> {
         let records = flow.iter().flat_map(|(sender, datagram)| {
             records(datagram).map(|(header, fragment)| (*sender, header, fragment))
         });
         records
             .filter(|(_, header, _)| header[0] == 23)
-            .map(|(sender, header, fragment)| self.open_record(sender, header, fragment))
+            .map(|(sender, header, fragment)| {
+                self.open_record(sender, &header[3..11], &header[..3], fragment)
+            })
             .collect()
     }
 
-    fn open_record(&self, sender: Sender, header: &[u8], fragment: &[u8]) -> Vec<u8> {
+    /// The same for what one side of a TLS session has sent.
+    pub fn open_stream(&self, sender: Sender, bytes: &[u8]) -> Vec<Vec<u8>> {
+        // RFC 5246 §6.1: numbers begin at 0 behind the ChangeCipherSpec.
+        let protected = tls_records(bytes)
+            .skip_while(|(header, _)| header[0] != 20)
+            .skip(1);
+        (0_u64..)
+            .zip(protected)
+            .filter(|(_, (header, _))| header[0] == 23)
+            .map(|(number, (header, fragment))| {
+                self.open_record(sender, &number.to_be_bytes(), &header[..3], fragment)
+            })
+            .collect()
+    }
+
+    fn open_record(&self, sender: Sender, number: &[u8], head: &[u8], fragment: &[u8]) -> Vec<u8> {
         let (key, iv) = match sender {
-            Sender::Gateway => (&self.client_write_key, &self.client_iv),
-            Sender::Device => (&self.server_write_key, &self.server_iv),
+            Sender::Client => (&self.client_write_key, &self.client_iv),
+            Sender::Server => (&self.server_write_key, &self.server_iv),
         };
         let (nonce, protected) = match self.algorithm {
             AeadAlgorithm::Chacha20Poly1305 => {
-                let number = [&[0; 4], &header[3..11]].concat();
+                let number = [&[0; 4], number].concat();
                 let nonce = iv.iter().zip(number).map(|(iv, number)| iv ^ number);
                 (nonce.collect(), fragment)
             }
@@ -103,7 +134,7 @@ impl SessionSecrets {
         };
         let (text, tag) = protected.split_at(protected.len() - tag_len);
         let len = u16::try_from(text.len()).unwrap().to_be_bytes();
-        let additional_data = [&header[3..11], &header[..3], &len].concat();
+        let additional_data = [number, head, &len].concat();
         let mut text = text.to_vec();
         let aead = SoftCrypto.aead(self.algorithm, key).unwrap();
         let opened = aead.open_in_place(&nonce, &additional_data, &mut text, tag);
@@ -129,6 +160,15 @@ fn records(mut datagram: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
         let header = datagram.split_off(..13)?;
         let len = usize::from(u16::from_be_bytes([header[11], header[12]]));
         Some((header, datagram.split_off(..len)?))
+    })
+}
+
+/// Iterates over the whole TLS records at the front of a stream: header and fragment (RFC 5246 §6.2.1).
+fn tls_records(mut bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    std::iter::from_fn(move || {
+        let header = bytes.split_off(..5)?;
+        let len = usize::from(u16::from_be_bytes([header[3], header[4]]));
+        Some((header, bytes.split_off(..len)?))
     })
 }
 

@@ -67,17 +67,18 @@ impl TcpRelay {
     }
 }
 
-/// Who sent a datagram of a flow.
+/// Who sent a datagram of a flow: who begins it, such as the gateway that calls a device, or who is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sender {
-    Gateway,
-    Device,
+    Client,
+    Server,
 }
 
-/// The datagrams between one socket of the gateway's and the device.
+/// The datagrams between one socket and who is reached.
 pub type Flow = Vec<(Sender, Vec<u8>)>;
 
-/// Leads datagrams to the device and back, keeps them, and lets no more of the device's pass than it is told.
+/// Leads datagrams to one who is reached and back, keeps them, and lets no more pass on the way back than it is
+/// told.
 pub struct UdpRelay {
     pub address: SocketAddr,
     flows: Arc<Mutex<BTreeMap<SocketAddr, Flow>>>,
@@ -117,7 +118,7 @@ impl UdpRelay {
                         .or_default()
                         .push((sender, datagram.to_vec()));
                 };
-                keep(&kept, Sender::Gateway, &datagram[..len]);
+                keep(&kept, Sender::Client, &datagram[..len]);
                 let now = gated.rebound.load(Ordering::SeqCst);
                 if now != rebound {
                     sockets.clear();
@@ -140,7 +141,7 @@ impl UdpRelay {
                             gate.waiting.fetch_add(1, Ordering::SeqCst);
                             gate.passing.acquire().await.unwrap().forget();
                             gate.waiting.fetch_sub(1, Ordering::SeqCst);
-                            keep(&kept, Sender::Device, &datagram[..len]);
+                            keep(&kept, Sender::Server, &datagram[..len]);
                             let _ = near.send_to(&datagram[..len], from).await;
                         }
                     });
@@ -159,12 +160,12 @@ impl UdpRelay {
         self.flows.lock().unwrap().values().cloned().collect()
     }
 
-    /// Shows new addresses to the device from now on; what comes to the old ones is lost.
+    /// Shows new addresses from now on; what comes to the old ones is lost.
     pub fn rebind(&self) {
         self.gate.rebound.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Lets this many datagrams of the device's pass, and no more.
+    /// Lets this many datagrams pass on the way back, and no more.
     pub fn let_pass(&self, count: usize) {
         self.gate.passing.forget_permits(usize::MAX);
         self.gate.passing.add_permits(count);
@@ -174,7 +175,7 @@ impl UdpRelay {
         self.gate.passing.add_permits(MANY);
     }
 
-    /// Waits until a datagram of the device's waits.
+    /// Waits until a datagram waits on the way back.
     pub fn wait_until_full(&self) {
         let is_full = || {
             let is_used_up = self.gate.passing.available_permits() == 0;
@@ -186,7 +187,7 @@ impl UdpRelay {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        panic!("nothing comes of the device");
+        panic!("nothing comes back");
     }
 }
 
