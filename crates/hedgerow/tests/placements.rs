@@ -414,7 +414,7 @@ fn serves(cell: &Cell, way: Way) {
         }
         Way::TlsInDtls => panic!("it has a scene of its own"),
     }
-    // The program has no mode auto yet.
+    // In these modes the program serves HTTP before the mode.
     if cell.starts == Starts::HttpSide && matches!(way, Way::Tunnel | Way::Translate) {
         serves_http(&scene, way);
     }
