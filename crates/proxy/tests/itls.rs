@@ -286,9 +286,9 @@ fn unknown_flow_is_answered_and_a_close_never_is() {
     let sent = gateway.take(lamp, &inner(2, DATA)).unwrap();
     assert_eq!(sent, [(lamp, close(2, CloseReason::UnknownFlow))]);
     let closed = gateway.take(alice, &close(4, CloseReason::Done));
-    assert_eq!(closed, Err(DropReason::UnknownStream));
+    assert_eq!(closed, Err(DropReason::UnknownFlow));
     let dropped = gateway.forwarder.statistics();
-    assert_eq!(dropped.dropped(DropReason::UnknownStream), 3);
+    assert_eq!(dropped.dropped(DropReason::UnknownFlow), 3);
     assert_eq!(dropped.open, 1);
 }
 
@@ -483,6 +483,9 @@ fn sender_is_told_of_what_did_not_fit_the_other_hop() {
         ItlsContent::Control(Control::TooLong(u16::MAX))
     );
     assert_eq!(gateway.forwarder.too_long(alice, 4, 9), None);
+    // What waits for a peer that doesn't read is nobody's message any more.
+    gateway.forwarder.count_undelivered(alice, 2);
+    assert_eq!(gateway.forwarder.statistics().undelivered, 1);
     let dropped = gateway.forwarder.statistics();
     assert_eq!(dropped.dropped(DropReason::TooLong), 3);
 }

@@ -155,7 +155,7 @@ impl ItlsForwarder {
             return match known {
                 Some(id) => self.pass_inner(now, id, from, rest, is_light),
                 None => {
-                    self.statistics.count_drop(DropReason::UnknownStream);
+                    self.statistics.count_drop(DropReason::UnknownFlow);
                     ItlsOutcome::Deliver(close(from, header.flow, CloseReason::UnknownFlow))
                 }
             };
@@ -168,7 +168,7 @@ impl ItlsForwarder {
             (Ok(Control::Open(open)), None) => self.open(now, from, header.flow, &open),
             (Ok(Control::Close(reason)), Some(id)) => self.pass_close(now, id, from, reason),
             // A close is never answered, so that none goes back and forth.
-            (Ok(Control::Close(_)), None) => self.drop(None, DropReason::UnknownStream),
+            (Ok(Control::Close(_)), None) => self.drop(None, DropReason::UnknownFlow),
             // The gateway's alone, or of a stream's first message.
             (Ok(_), known) => self.drop(known, DropReason::UnexpectedMessage),
             (Err(reason), known) => self.drop(known, reason),
@@ -197,11 +197,15 @@ impl ItlsForwarder {
         })
     }
 
-    /// Counts a delivery that the caller had to drop: for a peer that doesn't read, say.
-    pub fn count_undelivered(&mut self, to: OuterSession, flow: u16, reason: DropReason) {
+    /// Counts a message that the caller had to drop, for a peer that doesn't read or a queue that is full: `to`
+    /// and `flow` of its delivery.
+    pub fn count_undelivered(&mut self, to: OuterSession, flow: u16) {
+        add(&mut self.statistics.undelivered);
         let outer = self.sessions.get(&to);
-        let id = outer.and_then(|outer| outer.flows.get(&flow).copied());
-        self.drop(id, reason);
+        let id = outer.and_then(|outer| outer.flows.get(&flow));
+        if let Some(flow) = id.and_then(|id| self.flows.get_mut(id)) {
+            add(&mut flow.record.dropped);
+        }
     }
 
     /// Closes flows without a message.
@@ -281,7 +285,7 @@ impl ItlsForwarder {
         is_light: bool,
     ) -> ItlsOutcome<'m> {
         let Some(flow) = self.flows.get_mut(&id) else {
-            return self.drop(None, DropReason::UnknownStream);
+            return self.drop(None, DropReason::UnknownFlow);
         };
         if let (true, Some(side)) = (is_light, flow.side_mut(from)) {
             match side.light {

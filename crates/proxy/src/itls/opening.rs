@@ -76,7 +76,7 @@ impl ItlsForwarder {
                 let flow = self.flows.get(&id);
                 match flow.and_then(|flow| flow.open_delivery(&self.policy, open.message)) {
                     Some(delivery) => ItlsOutcome::Deliver(delivery),
-                    None => ItlsOutcome::Dropped(DropReason::UnknownStream),
+                    None => ItlsOutcome::Dropped(DropReason::UnknownFlow),
                 }
             }
             (None, ItlsParty::Device(device)) => {
@@ -101,7 +101,7 @@ impl ItlsForwarder {
         open: &Open<'m>,
     ) -> ItlsOutcome<'m> {
         let Some(flow) = self.flows.get_mut(&id) else {
-            return self.drop(None, DropReason::UnknownStream);
+            return self.drop(None, DropReason::UnknownFlow);
         };
         if flow.opener.session != from {
             return match open.message.is_empty() {
@@ -127,7 +127,7 @@ impl ItlsForwarder {
         let flow = self.flows.get(&id);
         match flow.and_then(|flow| flow.open_delivery(&self.policy, open.message)) {
             Some(delivery) => ItlsOutcome::Deliver(delivery),
-            None => ItlsOutcome::Dropped(DropReason::UnknownStream),
+            None => ItlsOutcome::Dropped(DropReason::UnknownFlow),
         }
     }
 
