@@ -5,20 +5,22 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
+use hedgerow_coap::Code;
 use hedgerow_core::{PeerId, Psk, SecurityMode};
 use hedgerow_exchange::ConnectionConfig;
 use hedgerow_net::{
-    KeyStore, Node, NodeConfig, Resumption, SecurityPolicy, Shares, Statistics, StreamClient,
-    StreamConfig, StreamStatistics, UdpCarrierStatistics, UdpCarriers,
+    KeyStore, Node, NodeConfig, ResponseMessage, Resumption, SecurityPolicy, ServerRequest, Shares,
+    Statistics, StreamClient, StreamConfig, StreamStatistics, UdpCarrierStatistics, UdpCarriers,
 };
-use hedgerow_proxy::HcProxy;
+use hedgerow_proxy::{HcProxy, ItlsStatistics};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
-use crate::config::{Config, ConfigError, Http, HttpsPsk, Mode, unchecked};
+use crate::config::{Config, ConfigError, Http, HttpsPsk, unchecked};
+use crate::itls::{Itls, ItlsServer};
 use crate::registry::{Carriers, Registry, peer_id};
 use crate::server::{Protection, Server};
 use crate::service::{Front, Service};
@@ -86,9 +88,14 @@ impl Gateway {
             Some(translate) => Some((bind(translate.listen).await?, translate)),
             None => None,
         };
+        let node = node_config(&config);
+        let mut itls = match config.itls.take() {
+            Some(itls) => Some((bind(itls.listen).await?, itls)),
+            None => None,
+        };
         let carriers = Carriers {
             via: via.map(Arc::new),
-            node: bind_node(&config).await.map_err(StartError::Socket)?,
+            node: bind_node(node.clone()).await.map_err(StartError::Socket)?,
             streams: StreamClient::new(streams(&config)),
         };
         let udp = config.udp_carriers.map(|address| {
@@ -123,6 +130,8 @@ impl Gateway {
             https_psk: None,
             translate: None,
             leg: None,
+            itls: None,
+            callers: None,
             stop,
             servers: JoinSet::new(),
             carriers,
@@ -174,8 +183,66 @@ impl Gateway {
             running.servers.spawn(server.run());
             running.leg = Some(shared);
         }
+        if let Some(((listener, address), config)) = itls.take() {
+            let called = match config.listen_devices {
+                Some(at) => Some(bind_callers(at, &config, &service.registry, node).await?),
+                None => None,
+            };
+            let nodes = std::iter::once(running.carriers.node.clone()).chain(called.clone());
+            let nodes: Vec<_> = nodes.collect();
+            let tunnels = Arc::clone(&running.tunnels);
+            let registry = Arc::clone(&service.registry);
+            let shared = Itls::new(&config, registry, tunnels, nodes.clone());
+            for (index, node) in nodes.iter().enumerate() {
+                let events = node.hop_events().map_err(unchecked)?;
+                let follower = Arc::clone(&shared).follow(index, events, stopped.clone());
+                running.servers.spawn(follower);
+            }
+            let server = ItlsServer {
+                listener,
+                tls: TlsAcceptor::from(config.tls),
+                itls: Arc::clone(&shared),
+                places: Arc::new(Semaphore::new(config.connections)),
+                clients: Arc::new(Shares::new(config.connections_per_client)),
+                stop: stopped.clone(),
+            };
+            info!(%address, mode = "itls", "listening for Internet ends");
+            running.servers.spawn(server.run());
+            running.itls = Some((address, shared));
+            running.callers = called;
+        }
         Ok(running)
     }
+}
+
+/// Binds the socket for devices that begin their sessions themselves. Each is known by the number that it
+/// has where the gateway calls it.
+async fn bind_callers(
+    at: SocketAddr,
+    config: &crate::Itls,
+    registry: &Registry,
+    node: NodeConfig,
+) -> Result<Node, StartError> {
+    let keys = KeyStore::new();
+    for caller in &config.callers {
+        let mut entries = registry.entries().iter();
+        let entry = entries.find(|entry| entry.device.name() == caller.device);
+        let entry = entry.ok_or_else(|| unchecked("unknown device"))?;
+        let psk = Psk::new(caller.psk.expose()).map_err(unchecked)?;
+        keys.insert(caller.psk_identity.clone(), psk, peer_id(entry.index))
+            .map_err(unchecked)?;
+    }
+    let node = node.with_security(SecurityPolicy::default());
+    let bound = Node::bind_server(at, node, keys, no_resources).await;
+    let failed = |error| StartError::Listen { address: at, error };
+    let node = bound.map_err(failed)?;
+    info!(address = %node.local_addr(), mode = "itls", "listening for devices");
+    Ok(node)
+}
+
+/// The gateway has no resources for devices.
+async fn no_resources(_: ServerRequest) -> ResponseMessage {
+    ResponseMessage::new(Code::NOT_FOUND)
 }
 
 /// A gateway that serves. Dropping it ends everything at once; [`Self::shutdown`] does it in order.
@@ -185,6 +252,9 @@ pub struct Running {
     https_psk: Option<SocketAddr>,
     translate: Option<(SocketAddr, Arc<TranslateShared>)>,
     leg: Option<Arc<LegShared>>,
+    itls: Option<(SocketAddr, Arc<Itls>)>,
+    /// The node of the devices that come by themselves.
+    callers: Option<Node>,
     stop: watch::Sender<bool>,
     servers: JoinSet<()>,
     carriers: Carriers,
@@ -264,6 +334,22 @@ impl Running {
         shared.map_or_else(LegStatistics::default, |shared| shared.statistics())
     }
 
+    /// Returns where Internet ends in mode `itls` are listened for, with the port that was taken.
+    pub fn itls_addr(&self) -> Option<SocketAddr> {
+        self.itls.as_ref().map(|(address, _)| *address)
+    }
+
+    /// Returns where devices in mode `itls` are listened for, with the port that was taken.
+    pub fn itls_devices_addr(&self) -> Option<SocketAddr> {
+        self.callers.as_ref().map(Node::local_addr)
+    }
+
+    /// Returns the counters of flows in mode `itls`.
+    pub fn itls_statistics(&self) -> ItlsStatistics {
+        let shared = self.itls.as_ref().map(|(_, shared)| shared);
+        shared.map_or_else(ItlsStatistics::default, |shared| shared.statistics())
+    }
+
     /// Returns the counters of tunnels.
     pub fn tunnel_statistics(&self) -> TunnelStatistics {
         self.tunnels.statistics()
@@ -275,6 +361,9 @@ impl Running {
         info!("shutting down");
         self.stop.send_replace(true);
         while self.servers.join_next().await.is_some() {}
+        if let Some(callers) = &self.callers {
+            callers.close().await;
+        }
         self.carriers.close().await;
     }
 }
@@ -301,8 +390,7 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartErr
 }
 
 /// Binds the socket for all devices, of both IP versions where the host has both.
-pub(crate) async fn bind_node(config: &Config) -> io::Result<Node> {
-    let node = node_config(config);
+pub(crate) async fn bind_node(node: NodeConfig) -> io::Result<Node> {
     let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
     match Node::bind_client(both, node.clone()).await {
         Ok(node) => Ok(node),
@@ -311,7 +399,7 @@ pub(crate) async fn bind_node(config: &Config) -> io::Result<Node> {
 }
 
 /// Returns how CoAP is spoken with devices.
-fn node_config(config: &Config) -> NodeConfig {
+pub(crate) fn node_config(config: &Config) -> NodeConfig {
     let settings = config.endpoint();
     NodeConfig {
         endpoint: hedgerow_endpoint::Config {
@@ -322,6 +410,7 @@ fn node_config(config: &Config) -> NodeConfig {
             idle_timeout: config.dtls.idle_timeout,
             resumption: resumption(config),
             ping_idle_after: config.dtls.ping_idle_after,
+            forwards: config.itls.is_some(),
             ..hedgerow_endpoint::Config::default()
         },
         max_requests: config.limits.requests,
@@ -343,7 +432,7 @@ const fn resumption(config: &Config) -> Resumption {
 fn security_policy(config: &Config) -> SecurityPolicy {
     // The gateway has no session with a device that is reached end to end alone.
     let devices = config.devices.iter().enumerate();
-    let devices = devices.filter(|(_, device)| device.has(Mode::Terminate));
+    let devices = devices.filter(|(_, device)| device.has_hop());
     let modes = devices.map(|(index, device)| (index, device.security.mode()));
     let least = modes.clone().map(|(_, mode)| mode).min();
     let policy = SecurityPolicy::new(least.unwrap_or(SecurityMode::MultiKey));

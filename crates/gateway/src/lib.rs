@@ -25,6 +25,9 @@
 //!   they are, within [`TunnelLimits`]; `docs/specs/tunnel.md` has the whole of it.
 //! - A listener of its own takes DTLS sessions of devices that open TLS connections to listed servers, each in a
 //!   stream of its session, within [`Leg`]; `docs/specs/leg.md` has the whole of it.
+//! - A listener of its own takes Internet ends in mode `itls`, over TLS and for configured users alone. Messages that two
+//!   ends have sealed for each other go on between their connections and the DTLS sessions of devices with that
+//!   mode, whichever end begins, within [`Itls`]; `docs/specs/itls.md` has the whole of it.
 //! - A listener for plain HTTP answers to `localhost`, addresses and configured names only, and no
 //!   listener lets a page of another site change a device.
 //!
@@ -81,6 +84,7 @@ mod config;
 mod failure;
 mod gateway;
 mod guesses;
+mod itls;
 mod key;
 mod page;
 mod problem;
@@ -98,10 +102,11 @@ mod ways;
 
 pub use config::{
     Coap, CoapsOverHttp, Config, ConfigError, Device, Dtls, Http, Https, HttpsClient, HttpsError,
-    HttpsPsk, Leg, LegPeer, LegService, Limits, Mistake, Mode, PathPattern, PathPatternError,
-    Position, Security, Timeouts, Translate, TunnelLimits, User,
+    HttpsPsk, Itls, ItlsCaller, Leg, LegPeer, LegService, Limits, Mistake, Mode, PathPattern,
+    PathPatternError, Position, Security, Timeouts, Translate, TunnelLimits, User,
 };
 pub use gateway::{Gateway, Running, StartError};
+pub use hedgerow_proxy::ItlsStatistics;
 pub use key::{KeyError, parse_key, parse_key_file};
 pub use services::LegStatistics;
 pub use translate::TranslateStatistics;

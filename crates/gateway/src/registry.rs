@@ -222,6 +222,14 @@ impl Registry {
         }
     }
 
+    /// Returns where a device is and what it is shown, for a session without a request.
+    pub(crate) async fn hop_target(&self, entry: &Entry) -> Result<hedgerow_net::Target, Failure> {
+        Ok(hedgerow_net::Target {
+            address: self.locate(entry).await?,
+            credentials: entry.credentials.clone(),
+        })
+    }
+
     /// Asks a device. The address that was checked is the one that is used.
     pub(crate) async fn request(
         &self,

@@ -163,6 +163,11 @@ impl Tunnels {
         }
     }
 
+    /// Lists the users' names in the order of the configuration.
+    pub(crate) fn user_names(&self) -> impl Iterator<Item = &str> {
+        self.users.iter().map(User::name)
+    }
+
     pub(crate) fn user_name(&self, user: usize) -> &str {
         self.users.get(user).map_or("-", |user| user.name())
     }

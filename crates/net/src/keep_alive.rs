@@ -8,7 +8,7 @@ use tracing::debug;
 
 /// Has the system end a connection whose other end has given no sign of life for about so long, whether
 /// it was asked something or not. What the system doesn't know how to do isn't done.
-pub(crate) fn give_up_after(stream: &TcpStream, silence: Duration) {
+pub fn give_up_after(stream: &TcpStream, silence: Duration) {
     let socket = SockRef::from(stream);
     let interval = (silence / 6).max(SHORTEST);
     let keep_alive = TcpKeepalive::new().with_time((silence / 2).max(SHORTEST));
@@ -26,7 +26,7 @@ pub(crate) fn give_up_after(stream: &TcpStream, silence: Duration) {
 }
 
 /// How long a gateway that gives no sign of life is taken for there, if nothing else is said.
-pub(crate) const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
+pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Unanswered probes that are the end.
 const PROBES: u32 = 3;

@@ -142,6 +142,7 @@ pub use hops::{HopEvent, HopEvents, HopId};
 pub use identity::{Authorities, Identity, IdentityError, RawPublicKey};
 pub use inner_session::InnerSession;
 pub use itls_link::{ITLS_ALPN, ItlsConfig, ItlsLink, itls_link};
+pub use keep_alive::{SILENCE_TIMEOUT, give_up_after};
 pub use key_log::KeyLogFile;
 pub use key_store::{KeyStore, KeyStoreError};
 pub use leg_stream::{IncomingStream, LegStream, StreamFailure, StreamOffer};

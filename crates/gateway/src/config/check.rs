@@ -57,8 +57,10 @@ impl Config {
     ) -> Vec<(Place, String)> {
         let mut faults = Vec::new();
         let has_http = self.http.is_some() || self.https.is_some() || self.https_psk.is_some();
-        if !has_http && self.translate.is_none() && self.leg.is_none() {
-            let message = "nothing listens: expected [http] enabled, [https], [https_psk], [translate] or [leg]";
+        let listens = self.translate.is_some() || self.leg.is_some() || self.itls.is_some();
+        if !has_http && !listens {
+            let message = "nothing listens: expected [http] enabled, [https], [https_psk], [translate], [leg] or \
+                           [itls]";
             faults.push((("http", 0, "enabled"), message.to_owned()));
         }
         self.check_https_clients(&mut faults);
@@ -69,6 +71,7 @@ impl Config {
         self.check_tunnels(&mut faults);
         self.check_translate(&mut faults);
         self.check_leg(&mut faults);
+        self.check_itls(&mut faults);
         for (index, name) in self.hc_devices.iter().enumerate() {
             let is_known = self.devices.iter().any(|device| device.name == *name);
             let is_first = self.hc_devices.iter().position(|other| other == name) == Some(index);
@@ -239,7 +242,7 @@ impl Config {
     fn check_modes(&self, faults: &mut Vec<(Place, String)>) {
         for (index, device) in self.devices.iter().enumerate() {
             let mode = device.security.mode();
-            if mode < self.minimum && device.has(Mode::Terminate) {
+            if mode < self.minimum && device.has_hop() {
                 let message = format!(
                     "mode {mode} found, expected {} or more as [security] minimum says",
                     self.minimum
@@ -309,7 +312,7 @@ impl Config {
             let mut fault = |name, message: &str| {
                 faults.push((("device", index, name), message.to_owned()));
             };
-            let terminates = device.has(Mode::Terminate);
+            let terminates = device.has_hop();
             let is_end_to_end = matches!(device.security, Security::EndToEnd);
             if terminates && is_end_to_end {
                 fault(
@@ -319,7 +322,7 @@ impl Config {
             } else if !terminates && !is_end_to_end {
                 fault(
                     "security",
-                    "not used without mode \"terminate\": the gateway must not have the key",
+                    "not used without mode \"terminate\" or \"itls\": the gateway must not have the key",
                 );
             }
             let modes = device.modes.iter().enumerate();
@@ -329,7 +332,7 @@ impl Config {
             if device.modes.is_empty() || is_repeated {
                 fault(
                     "modes",
-                    "expected \"terminate\", \"tunnel\", \"translate\" or several, each once",
+                    "expected \"terminate\", \"tunnel\", \"translate\", \"itls\" or several, each once",
                 );
             }
             if !device.has(Mode::Tunnel) {
@@ -521,6 +524,7 @@ fn is_behind_gateway(device: &Device) -> bool {
         && device.has(Mode::Terminate)
         && !device.has(Mode::Tunnel)
         && !device.has(Mode::Translate)
+        && !device.has(Mode::Itls)
 }
 
 pub(super) fn same_key(one: &Psk, other: &Psk) -> bool {

@@ -17,6 +17,8 @@ pub struct Device {
     pub(crate) methods: Methods,
     pub(crate) paths: Vec<PathPattern>,
     pub(crate) examples: Vec<String>,
+    /// The users that it may open flows to.
+    pub(crate) calls: Vec<String>,
 }
 
 impl Device {
@@ -33,11 +35,12 @@ impl Device {
             methods: Methods::GET,
             paths: Vec::new(),
             examples: Vec::new(),
+            calls: Vec::new(),
         }
     }
 
-    /// Permits these modes and no others. Without [`Mode::Terminate`] the gateway has no key for the
-    /// device, whose security is [`Security::EndToEnd`].
+    /// Permits these modes and no others. Without [`Mode::Terminate`] and [`Mode::Itls`] the gateway has no
+    /// key for the device, whose security is [`Security::EndToEnd`].
     #[must_use]
     pub fn with_modes(mut self, modes: &[Mode]) -> Self {
         self.modes = modes.to_vec();
@@ -65,6 +68,14 @@ impl Device {
         self
     }
 
+    /// Lets the device open flows in mode [`Itls`](Mode::Itls) to the Internet ends of a user, and of those named
+    /// before. Without any it opens none.
+    #[must_use]
+    pub fn with_call(mut self, user: impl Into<String>) -> Self {
+        self.calls.push(user.into());
+        self
+    }
+
     /// Returns the name.
     pub fn name(&self) -> &str {
         &self.name
@@ -72,7 +83,7 @@ impl Device {
 
     /// Returns the name of the security mode that the gateway has with the device.
     pub(crate) fn security_mode_name(&self) -> &'static str {
-        match self.has(Mode::Terminate) {
+        match self.has_hop() {
             true => self.security_mode.name(),
             false => "-",
         }
@@ -81,6 +92,11 @@ impl Device {
     /// Says whether the device has a mode.
     pub(crate) fn has(&self, mode: Mode) -> bool {
         self.modes.contains(&mode)
+    }
+
+    /// Says whether the gateway has a session of its own with the device.
+    pub(crate) fn has_hop(&self) -> bool {
+        self.has(Mode::Terminate) || self.has(Mode::Itls)
     }
 
     /// Returns the names of the modes, as logs and the page show them.
@@ -108,14 +124,18 @@ pub enum Mode {
     /// The client's DTLS records come over TCP under other headers, and go on as UDP to the device
     /// (`docs/specs/translate.md`). The gateway has no key of what is inside.
     Translate,
+    /// Messages sealed end to end travel inside a session of each end with the gateway, which takes one off
+    /// and puts the other on (`docs/specs/itls.md`). It has a key for the hop, and none of what is inside.
+    Itls,
 }
 
 impl Mode {
     /// Every mode with its name.
-    pub(super) const NAMED: [(&'static str, Self); 3] = [
+    pub(super) const NAMED: [(&'static str, Self); 4] = [
         ("terminate", Self::Terminate),
         ("tunnel", Self::Tunnel),
         ("translate", Self::Translate),
+        ("itls", Self::Itls),
     ];
 
     /// Returns the mode's name.
@@ -124,6 +144,7 @@ impl Mode {
             Self::Terminate => "terminate",
             Self::Tunnel => "tunnel",
             Self::Translate => "translate",
+            Self::Itls => "itls",
         }
     }
 }

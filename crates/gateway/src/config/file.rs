@@ -183,6 +183,9 @@ impl Reader<'_, '_> {
         if let Some(table) = root.table(self.findings, "translate") {
             config.translate = self.translate(table);
         }
+        if let Some(table) = root.table(self.findings, "itls") {
+            config.itls = self.itls(table);
+        }
         for table in root.tables(self.findings, "user") {
             config.users.extend(self.user(table));
         }
@@ -272,7 +275,7 @@ impl Reader<'_, '_> {
     }
 
     /// Reads a file that the configuration names and can't do without.
-    fn file(
+    pub(super) fn file(
         &mut self,
         table: &mut Table<'_>,
         name: &'static str,
@@ -445,9 +448,10 @@ impl Reader<'_, '_> {
         let name = self.required(&mut table, "name", "the name in /devices/NAME/");
         let uri = self.required(&mut table, "uri", "coap://HOST:PORT or coaps://HOST:PORT");
         let modes = self.modes(&mut table);
-        let is_end_to_end = modes
-            .as_ref()
-            .is_some_and(|modes| !modes.is_empty() && !modes.contains(&Mode::Terminate));
+        let is_end_to_end = modes.as_ref().is_some_and(|modes| {
+            let has_hop = modes.contains(&Mode::Terminate) || modes.contains(&Mode::Itls);
+            !modes.is_empty() && !has_hop
+        });
         let security = match is_end_to_end {
             true => self.end_to_end(&mut table),
             false => self.security(&mut table, uri.as_deref()),
@@ -476,6 +480,7 @@ impl Reader<'_, '_> {
             }
         }
         let examples = table.texts(self.findings, "examples", expected);
+        let calls = table.texts(self.findings, "calls", "a list of names of users");
         table.finish(self.findings);
         let mut device = Device::new(name?, uri?, security?);
         set(&mut device.modes, modes);
@@ -485,6 +490,9 @@ impl Reader<'_, '_> {
                 .fold(Methods::NONE, |all, one| all | one);
         }
         device.paths = patterns;
+        for user in calls.unwrap_or_default() {
+            device.calls.push((*user.get_ref()).to_owned());
+        }
         for example in examples.unwrap_or_default() {
             device.examples.push((*example.get_ref()).to_owned());
         }

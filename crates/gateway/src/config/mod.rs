@@ -6,6 +6,7 @@ mod file;
 mod files;
 mod https;
 mod https_psk;
+mod itls;
 mod leg;
 mod mistake;
 mod suggestion;
@@ -31,6 +32,7 @@ use crate::Via;
 pub use device::{Device, Mode, PathPattern, PathPatternError, Security};
 pub use https::{Https, HttpsError};
 pub use https_psk::{HttpsClient, HttpsPsk};
+pub use itls::{Itls, ItlsCaller};
 pub use leg::{Leg, LegPeer, LegService};
 pub use mistake::{ConfigError, Mistake, Position};
 pub use translate::Translate;
@@ -72,6 +74,8 @@ pub struct Config {
     pub udp_carriers: Option<SocketAddr>,
     /// The listener for mode `translate`; `None` if there is none.
     pub translate: Option<Translate>,
+    /// The listeners for mode `itls`; `None` if there are none.
+    pub itls: Option<Itls>,
     /// The listener for devices that open streams; `None` if there is none.
     pub leg: Option<Leg>,
     /// The names of the devices that may be asked by URI, under `/hc/`.
@@ -101,6 +105,7 @@ impl Default for Config {
             tunnel: TunnelLimits::default(),
             udp_carriers: None,
             translate: None,
+            itls: None,
             leg: None,
             hc_devices: Vec::new(),
             via: None,

@@ -11,7 +11,7 @@ use tokio::net::UdpSocket;
 
 use super::*;
 use crate::config::Config;
-use crate::gateway::bind_node;
+use crate::gateway::{bind_node, node_config};
 
 #[test]
 fn name_leads_neither_inwards_nor_to_another_device() {
@@ -81,7 +81,7 @@ impl Fixture {
         config.dtls.timers.initial_timeout = Duration::from_millis(100);
         config.dtls.timers.deadline = Duration::from_millis(500);
         let proxy = Arc::new(config.proxy().unwrap());
-        let node = bind_node(&config).await.unwrap();
+        let node = bind_node(node_config(&config)).await.unwrap();
         let mut registry =
             Registry::new(config.devices, Arc::clone(&proxy), node, 1, None).unwrap();
         let names = Names::default();
