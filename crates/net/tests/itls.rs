@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hedgerow_coap::Code;
-use hedgerow_core::{Env, Instant, KeyPurpose, Misuse, Peer, PeerId, Psk};
+use hedgerow_core::{Env, Instant, KeyPurpose, Misuse, Peer, PeerId};
 use hedgerow_crypto_ring::RingCrypto;
 use hedgerow_endpoint::{Address, Config, Endpoint, Event, InnerConfig, OuterStream};
 use hedgerow_exchange::Response;
@@ -22,7 +22,8 @@ use hedgerow_itls::{
 };
 use hedgerow_net::{
     Authorities, CarrierFailure, CertificateReason, Credentials, ForwardSecrecy, GatewayTls,
-    GatewayUser, ITLS_ALPN, ItlsConfig, LinkedNode, RequestFailure, SecurityPolicy, itls_link,
+    GatewayUser, ITLS_ALPN, ItlsConfig, KeyStore, LinkedNode, RequestFailure, SecurityPolicy,
+    itls_link,
 };
 use rustls::ServerConfig;
 use support::{get, hasty, psk, run};
@@ -169,13 +170,15 @@ async fn serve(mut stream: Stream, conduct: Conduct, sender: mpsc::UnboundedSend
         let _ = sender.send(seen);
         return;
     }
-    let key = psk(END_KEY).into_end_to_end().unwrap();
-    let store = (b"end".as_slice(), key, PeerId(4));
+    let store = KeyStore::new();
     let config = Config {
         inner: Some(InnerConfig::new(Settings::new(End::Device))),
         ..Config::default()
     };
-    let mut device: Device<'_> = Endpoint::client(RingCrypto, &store, config);
+    let mut device: Device = Endpoint::client(RingCrypto, store.clone(), config);
+    // A key that comes while the device runs counts from the next hello on.
+    let key = psk(END_KEY).into_end_to_end().unwrap();
+    store.insert("end", key, PeerId(4)).unwrap();
     let hop = OuterStream {
         binding: OuterBinding::new([9; 32]),
         name: Vec::new(),
@@ -204,16 +207,11 @@ async fn serve(mut stream: Stream, conduct: Conduct, sender: mpsc::UnboundedSend
     let _ = sender.send(seen);
 }
 
-type Device<'a> = Endpoint<
-    Here,
-    RingCrypto,
-    &'a (&'static [u8], Psk, PeerId),
-    hedgerow_core::Credentials<'static>,
->;
+type Device = Endpoint<Here, RingCrypto, KeyStore, hedgerow_core::Credentials<'static>>;
 
 /// Gives a message to the device and returns what it sends; `None` once it was asked something and the
 /// gateway wants to end.
-fn play(device: &mut Device<'_>, message: &mut [u8], conduct: Conduct) -> Option<Vec<Vec<u8>>> {
+fn play(device: &mut Device, message: &mut [u8], conduct: Conduct) -> Option<Vec<Vec<u8>>> {
     let mut rng = rand_core::UnwrapErr(getrandom::SysRng);
     let env = &mut Env::new(Instant::ZERO, &mut rng);
     let handled = device.handle_datagram(env, Here, message, &mut [0; 64]);

@@ -415,8 +415,10 @@ where
             .and_then(|id| sessions.iter().find(|(_, it)| it.session_id() == id))
             .map_or(env.now, |&(vouched_at, _)| vouched_at);
         let sessions: Vec<&Resumption> = sessions.into_iter().map(|(_, it)| it).collect();
+        // A clone for each handshake, as with DTLS: a store may lend the keys of when it was cloned.
+        let store = self.store.clone();
         let keys = EndKeys {
-            credentials: &self.store,
+            credentials: &store,
             policy: &self.config.security,
         };
         let answered = responder.handle_hello(env, &keys, &sessions, binding, message);
