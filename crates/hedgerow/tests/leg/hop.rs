@@ -24,6 +24,16 @@ pub enum Tampering {
     Flip(usize),
     /// It ends both directions in order before the byte with this number.
     End(usize),
+    /// It leaves that byte out.
+    Drop(usize),
+    /// It hands on twice what came with that byte, from there on.
+    Repeat(usize),
+    /// It hands that byte on behind what came with it.
+    Reorder(usize),
+    /// From that byte on it hands on what it copied for another connection, which has these bytes.
+    Splice(usize, &'static [u8]),
+    /// It gives the stream up before that byte.
+    Reset(usize),
 }
 
 /// The device with its TLS client, or the gateway with the TLS server at the other end of its stream.
@@ -42,6 +52,9 @@ pub struct Side {
     /// Everything that the gateway copied, in either direction.
     pub copied: Vec<u8>,
     has_ended_early: bool,
+    /// Whether anything was handed on that isn't what came.
+    pub has_tampered: bool,
+    has_given_up: bool,
     pub reset: Option<ResetReason>,
 }
 
@@ -75,6 +88,8 @@ impl Side {
             tampering,
             copied: Vec::new(),
             has_ended_early: false,
+            has_tampered: false,
+            has_given_up: false,
             reset: None,
         };
         let mut rng = TestRng::stream(world.seed(), 1_001);
@@ -102,6 +117,11 @@ impl Side {
         if let Some(stream) = self.stream {
             self.take_in(stream, env);
             self.give_out(stream, env);
+            if self.has_given_up {
+                let lost = ResetReason::ConnectionLost;
+                let _ = self.leg.reset(env.now, stream, lost);
+                self.stream = None;
+            }
             self.take_events(env.now);
         }
         let (own, peer) = match self.role {
@@ -184,7 +204,43 @@ impl Side {
                 bytes.truncate(at.saturating_sub(before));
                 self.has_ended_early = true;
             }
-            Tampering::None | Tampering::End(_) => {}
+            Tampering::Drop(at) => {
+                if let Some(at) = at.checked_sub(before).filter(|at| *at < bytes.len()) {
+                    bytes.remove(at);
+                    self.has_tampered = true;
+                }
+            }
+            Tampering::Repeat(at) => {
+                let tail = at.checked_sub(before).and_then(|at| bytes.get(at..));
+                if let Some(tail) = tail.map(<[u8]>::to_vec).filter(|tail| !tail.is_empty()) {
+                    bytes.extend(tail);
+                    self.has_tampered = true;
+                }
+            }
+            Tampering::Reorder(at) => {
+                let tail = at.checked_sub(before).and_then(|at| bytes.get_mut(at..));
+                if let Some(tail) = tail.filter(|tail| !tail.is_empty()) {
+                    let came = tail.to_vec();
+                    tail.rotate_left(1);
+                    self.has_tampered |= came != tail;
+                }
+            }
+            Tampering::Splice(at, foreign) => {
+                for (byte, foreign) in bytes
+                    .iter_mut()
+                    .zip(foreign.iter().skip(before))
+                    .skip(at.saturating_sub(before))
+                {
+                    self.has_tampered |= byte != foreign;
+                    *byte = *foreign;
+                }
+            }
+            Tampering::Reset(at) if before + bytes.len() > at => {
+                bytes.clear();
+                self.has_given_up = true;
+                self.has_tampered = true;
+            }
+            Tampering::None | Tampering::End(_) | Tampering::Reset(_) => {}
         }
         self.copied.extend_from_slice(bytes);
     }
