@@ -17,6 +17,7 @@ mod driven;
 mod driven_cells;
 mod dtls_end;
 mod handshakes;
+mod leg;
 mod mbed_tls;
 mod nosec;
 mod own_ends;
@@ -45,7 +46,7 @@ const INSIDE: &str = "--inside-namespace";
 const ONLY: &str = "--only";
 
 /// The groups of cells, each by the name that chooses it.
-const GROUPS: [Group; 15] = [
+const GROUPS: [Group; 16] = [
     Group::of("dtls", handshakes::run),
     Group::of("tls", tls_handshakes::run),
     Group::of("certificates", certificates::run),
@@ -57,6 +58,7 @@ const GROUPS: [Group; 15] = [
     Group::of("program", program::run),
     Group::of("tshark", tshark::run),
     Group::of("tunnel", tunnel::run),
+    Group::of("leg", leg::run),
     Group::of("bouncy-castle", bouncy_castle::run),
     Group::of("mbed-tls", mbed_tls::run).built_by(mbed_tls::build),
     Group::of("aiocoap", aiocoap::run).built_by(aiocoap::install),

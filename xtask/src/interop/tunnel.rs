@@ -282,7 +282,7 @@ modes = ["tunnel"]
     }
 }
 
-fn make_private(file: &Path) -> Result<(), String> {
+pub(super) fn make_private(file: &Path) -> Result<(), String> {
     use std::os::unix::fs::PermissionsExt as _;
     fs::set_permissions(file, fs::Permissions::from_mode(0o600)).map_err(|error| error.to_string())
 }
