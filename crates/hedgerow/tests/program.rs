@@ -112,7 +112,7 @@ fn demonstration_can_be_used_as_it_says_and_leaves_nothing_behind() {
         let terminated = row("terminate");
         assert!(terminated.contains("GET /temperature, status 200"));
         assert!(terminated.ends_with("\nplaintext: all of it"));
-        for mode in ["tunnel", "translate"] {
+        for mode in ["tunnel", "translate", "auto"] {
             let seen = row(mode);
             assert!(seen.contains(" application_data\n"), "{seen}");
             let plaintext = "\nplaintext: none of it found; the PSK identity was";

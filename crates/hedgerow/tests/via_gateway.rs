@@ -82,7 +82,8 @@ impl Setup {
             .with_device(both)
             .with_device(shut)
             .with_user(User::with_token("robot", TOKEN.as_bytes()))
-            .with_translate(Translate::new(loopback()));
+            .with_translate(Translate::new(loopback()))
+            .with_udp_carriers(loopback());
         let gateway = runtime.block_on(Gateway::start(change(config))).unwrap();
         Self {
             runtime,
@@ -464,6 +465,7 @@ fn facade_maps_http_for_the_user_and_the_gateway_carries_datagrams() {
     let translate = format!("tcp://{}", setup.gateway().translate_addr().unwrap());
     for way in [
         &["--mode", "tunnel", "--via", &tunnel, "--token-file", &token][..],
+        &["--mode", "auto", "--via", &tunnel, "--token-file", &token],
         &["--mode", "translate", "--via", &translate],
         &["--mode", "translate", "--via", &translate, "--form", "long"],
     ] {
@@ -488,7 +490,7 @@ fn facade_maps_http_for_the_user_and_the_gateway_carries_datagrams() {
         assert_eq!(http_get(http, "/devices/nobody/state").status, 404);
     }
     // One way serves all requests of a facade.
-    assert_eq!(setup.gateway().tunnel_statistics().opened, 1);
+    assert_eq!(setup.gateway().tunnel_statistics().opened, 2);
     assert_eq!(setup.gateway().translate_statistics().accepted, 2);
     assert_eq!(setup.gateway().statistics().established, 0);
 }

@@ -20,7 +20,8 @@ use crate::{
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Passage {
-    /// Datagrams in capsules over HTTP (`docs/specs/tunnel.md`).
+    /// Datagrams in capsules over HTTP (`docs/specs/tunnel.md`), and over a second carrier where the
+    /// configuration asks for one (`docs/specs/auto.md`; experimental).
     Tunnel(TunnelConfig),
     /// Records under other headers over TCP (`docs/specs/translate.md`; experimental).
     Translate(TranslateGateway),
@@ -78,11 +79,16 @@ impl Passage {
                 let tunnel = Tunnel::open(config, &target).await?;
                 Ok(OpenPassage {
                     gateway: tunnel.gateway,
-                    carrier: match (config.gateway.is_https(), tunnel.form) {
-                        (true, TunnelForm::Upgrade) => "https/1.1",
-                        (true, TunnelForm::ExtendedConnect) => "https/2",
-                        (false, TunnelForm::Upgrade) => "http/1.1",
-                        (false, TunnelForm::ExtendedConnect) => "http/2",
+                    carrier: match (config.gateway.is_https(), tunnel.form, &tunnel.carriers) {
+                        (true, TunnelForm::Upgrade, None) => "https/1.1",
+                        (true, TunnelForm::ExtendedConnect, None) => "https/2",
+                        (false, TunnelForm::Upgrade, None) => "http/1.1",
+                        (false, TunnelForm::ExtendedConnect, None) => "http/2",
+                        // A UDP carrier was offered, and is taken once it has shown to be good.
+                        (true, TunnelForm::Upgrade, Some(_)) => "https/1.1, udp",
+                        (true, TunnelForm::ExtendedConnect, Some(_)) => "https/2, udp",
+                        (false, TunnelForm::Upgrade, Some(_)) => "http/1.1, udp",
+                        (false, TunnelForm::ExtendedConnect, Some(_)) => "http/2, udp",
                     },
                     node: LinkedNode::new(tunnel.link, node),
                 })

@@ -152,7 +152,8 @@ async fn start_gateway(
     let mut config = Config::default()
         .with_http(listen)
         .with_user(user)
-        .with_translate(translate);
+        .with_translate(translate)
+        .with_udp_carriers((Ipv4Addr::LOCALHOST, 0).into());
     for device in devices {
         let security = Security::psk(GATEWAY_IDENTITY, device.gateway_key.as_bytes())
             .map_err(|error| misuse(&error))?;
@@ -228,10 +229,11 @@ The same over TCP and TLS; each device listens there too, at a port of its own:
 
   {program} get --keys {keys} {meter_tcp}/reading
 
-Through the gateway, which has another key and reads nothing, in mode tunnel and in mode translate:
+Through the gateway, which has another key and reads nothing, in each of its modes:
 
   {program} get --keys {keys} --via http://{reachable} --mode tunnel --token-file {token} {behind}/temperature
   {program} get --keys {keys} --via tcp://{translate} --mode translate {behind}/temperature
+  {program} get --keys {keys} --via http://{reachable} --mode auto --token-file {token} {behind}/temperature
 
 What the gateway saw of one GET /temperature in each mode, asked just now:
 

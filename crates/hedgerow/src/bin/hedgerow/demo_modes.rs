@@ -13,6 +13,7 @@ use hedgerow_net::{
     RequestMessage, SecurityPolicy, TranslateConfig, Tunnel, TunnelConfig, TunnelTarget,
     translated_link,
 };
+use hedgerow_proxy::CarrierState;
 use hedgerow_record::{ContentType, DtlsRecord, TranslateForm};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -51,6 +52,7 @@ pub(crate) async fn show(stage: &Stage<'_>) -> Result<String, Failure> {
             terminate(stage).await?,
             tunnel(stage).await?,
             translate(stage).await?,
+            auto(stage).await?,
         ])
     };
     let lines = timeout(LIMIT, shown).await.unwrap_or_else(|_| {
@@ -108,21 +110,45 @@ async fn terminate(stage: &Stage<'_>) -> Result<Line, Failure> {
 
 /// The device's DTLS session is the client's, and the gateway carries its datagrams.
 async fn tunnel(stage: &Stage<'_>) -> Result<Line, Failure> {
-    let failed = |what: &dyn std::fmt::Display| local(&format!("mode tunnel: {what}"));
+    let (tunnel, place) = open(stage, "tunnel", false).await?;
+    end_to_end(stage, "tunnel", &place, tunnel.link, |node| node).await
+}
+
+/// The same, with a second carrier over UDP, which is taken once it has shown to be the better one.
+async fn auto(stage: &Stage<'_>) -> Result<Line, Failure> {
+    let (mut tunnel, place) = open(stage, "auto", true).await?;
+    let carriers = tunnel.carriers.as_mut();
+    let carriers = carriers.ok_or_else(|| local("mode auto: no UDP carrier offered"))?;
+    let is_active = carriers.wait_for(|state| *state == CarrierState::UdpActive);
+    let is_active = matches!(timeout(UDP_LIMIT, is_active).await, Ok(Ok(_)));
+    let mut line = end_to_end(stage, "auto", &place, tunnel.link, |node| node).await?;
+    line.saw.push(match is_active {
+        true => "all of it over UDP, with the tunnel over TCP in reserve".to_owned(),
+        false => "all of it over TCP, for UDP has not shown to be better".to_owned(),
+    });
+    Ok(line)
+}
+
+/// Opens a tunnel, and says what the gateway calls where it leads.
+async fn open(
+    stage: &Stage<'_>,
+    mode: &'static str,
+    wants_udp_carrier: bool,
+) -> Result<(Tunnel, String), Failure> {
+    let failed = |what: &dyn std::fmt::Display| local(&format!("mode {mode}: {what}"));
     let uri = format!("http://{}", stage.http).parse();
     let uri = uri.map_err(|error| failed(&error))?;
     let tls = GatewayTls::nobody().map_err(|error| failed(&error))?;
     let user = GatewayUser::with_token(stage.token).map_err(|error| failed(&error))?;
     let config = TunnelConfig {
         user: Some(user),
+        wants_udp_carrier,
         ..TunnelConfig::new(uri, tls)
     };
     let target = TunnelTarget::new(stage.device, stage.port).map_err(|error| failed(&error))?;
     let tunnel = Tunnel::open(&config, &target).await;
     let tunnel = tunnel.map_err(|error| failed(&error))?;
-
-    let place = target.to_string();
-    end_to_end(stage, "tunnel", &place, tunnel.link, |node| node).await
+    Ok((tunnel, target.to_string()))
 }
 
 /// The same session, its records under other headers over TCP to the gateway.
@@ -229,6 +255,9 @@ fn local(message: &str) -> Failure {
 
 /// What is asked for.
 const PATH: &str = "/temperature";
+
+/// How long the UDP carrier is waited for: ten probes, and a handshake.
+const UDP_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long all modes together may take.
 const LIMIT: Duration = Duration::from_secs(20);

@@ -74,6 +74,9 @@ pub(crate) enum Mode {
     /// Messages sealed for the device inside TLS to the gateway, and inside DTLS behind it
     /// (docs/specs/itls.md; experimental)
     Itls,
+    /// A tunnel with a second carrier over UDP, of which the better one is taken while the session goes on
+    /// (docs/specs/auto.md; experimental)
+    Auto,
 }
 
 /// The forms of records in mode `translate`.
@@ -91,6 +94,7 @@ impl Mode {
             Self::Tunnel => "tunnel",
             Self::Translate => "translate",
             Self::Itls => "itls",
+            Self::Auto => "auto",
         }
     }
 }
@@ -322,8 +326,9 @@ fn passage(
     mode: Mode,
 ) -> Result<(Passage, String), Failure> {
     Ok(match mode {
-        Mode::Tunnel => {
-            let config = tunnel_config(arguments, gateway)?;
+        Mode::Tunnel | Mode::Auto => {
+            let mut config = tunnel_config(arguments, gateway)?;
+            config.wants_udp_carrier = mode == Mode::Auto;
             let gateway = config.gateway.to_string();
             (Passage::Tunnel(config), gateway)
         }
