@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use hedgerow_coap::Code;
 use hedgerow_core::{PeerId, Psk, SecurityMode};
@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
+use crate::adapt::{self, AdaptServer, AdaptStatistics};
 use crate::config::{Config, ConfigError, Http, HttpsPsk, unchecked};
 use crate::itls::{Itls, ItlsServer};
 use crate::registry::{Carriers, Registry, peer_id};
@@ -93,6 +94,18 @@ impl Gateway {
             Some(itls) => Some((bind(itls.listen).await?, itls)),
             None => None,
         };
+        let mut tls_listeners = Vec::new();
+        for limits in std::mem::take(&mut config.tls_listeners) {
+            tls_listeners.push((bind(limits.listen).await?, limits));
+        }
+        let hops = match tls_listeners.is_empty() {
+            true => None,
+            false => Some(
+                bind_node(adapt::hop_config(node.clone()))
+                    .await
+                    .map_err(StartError::Socket)?,
+            ),
+        };
         let carriers = Carriers {
             via: via.map(Arc::new),
             node: bind_node(node.clone()).await.map_err(StartError::Socket)?,
@@ -132,6 +145,8 @@ impl Gateway {
             leg: None,
             itls: None,
             callers: None,
+            tls_listeners: Vec::new(),
+            adapt: Arc::default(),
             stop,
             servers: JoinSet::new(),
             carriers,
@@ -211,6 +226,18 @@ impl Gateway {
             running.itls = Some((address, shared));
             running.callers = called;
         }
+        for ((listener, address), limits) in tls_listeners {
+            let Some(node) = hops.clone() else {
+                continue;
+            };
+            let counters = Arc::clone(&running.adapt);
+            let registry = Arc::clone(&service.registry);
+            let shared = adapt::Shared::new(limits, registry, node, counters)?;
+            let server = AdaptServer::new(listener, Arc::new(shared), stopped.clone());
+            info!(%address, mode = "translate-device", "listening for TLS clients");
+            running.servers.spawn(server.run());
+            running.tls_listeners.push(address);
+        }
         Ok(running)
     }
 }
@@ -255,6 +282,8 @@ pub struct Running {
     itls: Option<(SocketAddr, Arc<Itls>)>,
     /// The node of the devices that come by themselves.
     callers: Option<Node>,
+    tls_listeners: Vec<SocketAddr>,
+    adapt: Arc<Mutex<AdaptStatistics>>,
     stop: watch::Sender<bool>,
     servers: JoinSet<()>,
     carriers: Carriers,
@@ -348,6 +377,16 @@ impl Running {
     pub fn itls_statistics(&self) -> ItlsStatistics {
         let shared = self.itls.as_ref().map(|(_, shared)| shared);
         shared.map_or_else(ItlsStatistics::default, |shared| shared.statistics())
+    }
+
+    /// Returns where TLS clients are listened for whose devices adapt to them, in the order of the configuration.
+    pub fn tls_listener_addrs(&self) -> &[SocketAddr] {
+        &self.tls_listeners
+    }
+
+    /// Returns the counters of TLS connections to devices that adapt.
+    pub fn adapt_statistics(&self) -> AdaptStatistics {
+        *self.adapt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the counters of tunnels.

@@ -78,6 +78,7 @@
 //! None. The crate needs an operating system and a tokio runtime.
 
 mod access_log;
+mod adapt;
 mod authorization;
 mod auto;
 mod config;
@@ -100,10 +101,11 @@ mod tunnel;
 mod tunnels;
 mod ways;
 
+pub use adapt::AdaptStatistics;
 pub use config::{
     Coap, CoapsOverHttp, Config, ConfigError, Device, Dtls, Http, Https, HttpsClient, HttpsError,
     HttpsPsk, Itls, ItlsCaller, Leg, LegPeer, LegService, Limits, Mistake, Mode, PathPattern,
-    PathPatternError, Position, Security, Timeouts, Translate, TunnelLimits, User,
+    PathPatternError, Position, Security, Timeouts, TlsListener, Translate, TunnelLimits, User,
 };
 pub use gateway::{Gateway, Running, StartError};
 pub use hedgerow_proxy::ItlsStatistics;

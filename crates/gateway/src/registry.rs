@@ -175,6 +175,12 @@ impl Registry {
         entry.device.has(Mode::Translate).then_some(entry)
     }
 
+    /// Finds a device that adapts to TLS clients.
+    pub(crate) fn adapt_entry(&self, name: &str) -> Option<&Entry> {
+        let entry = self.entries.get(*self.by_name.get(name)?)?;
+        entry.device.has(Mode::TranslateDevice).then_some(entry)
+    }
+
     /// Looks for every device, and says in the log where it is. A name that doesn't resolve now is
     /// looked up again when the device is asked.
     pub(crate) async fn locate_all(self: &Arc<Self>) {

@@ -58,9 +58,9 @@ impl Config {
         let mut faults = Vec::new();
         let has_http = self.http.is_some() || self.https.is_some() || self.https_psk.is_some();
         let listens = self.translate.is_some() || self.leg.is_some() || self.itls.is_some();
-        if !has_http && !listens {
-            let message = "nothing listens: expected [http] enabled, [https], [https_psk], [translate], [leg] or \
-                           [itls]";
+        if !has_http && !listens && self.tls_listeners.is_empty() {
+            let message = "nothing listens: expected [http] enabled, [https], [https_psk], [translate], [leg], \
+                           [itls] or [[tls_listener]]";
             faults.push((("http", 0, "enabled"), message.to_owned()));
         }
         self.check_https_clients(&mut faults);
@@ -72,6 +72,7 @@ impl Config {
         self.check_translate(&mut faults);
         self.check_leg(&mut faults);
         self.check_itls(&mut faults);
+        self.check_tls_listeners(&mut faults);
         for (index, name) in self.hc_devices.iter().enumerate() {
             let is_known = self.devices.iter().any(|device| device.name == *name);
             let is_first = self.hc_devices.iter().position(|other| other == name) == Some(index);
@@ -319,7 +320,7 @@ impl Config {
                     "security",
                     "the gateway has no key to terminate with: expected one",
                 );
-            } else if !terminates && !is_end_to_end {
+            } else if !terminates && !device.has(Mode::TranslateDevice) && !is_end_to_end {
                 fault(
                     "security",
                     "not used without mode \"terminate\" or \"itls\": the gateway must not have the key",
@@ -332,7 +333,8 @@ impl Config {
             if device.modes.is_empty() || is_repeated {
                 fault(
                     "modes",
-                    "expected \"terminate\", \"tunnel\", \"translate\", \"itls\" or several, each once",
+                    "expected \"terminate\", \"tunnel\", \"translate\", \"translate-device\", \"itls\" or \
+                     several, each once",
                 );
             }
             if !device.has(Mode::Tunnel) {

@@ -127,15 +127,19 @@ pub enum Mode {
     /// Messages sealed end to end travel inside a session of each end with the gateway, which takes one off
     /// and puts the other on (`docs/specs/itls.md`). It has a key for the hop, and none of what is inside.
     Itls,
+    /// An unmodified TLS client's records go on over a leg to the device, which adapts to it
+    /// (`docs/specs/translate-device.md`). The gateway has no key of what is inside; it has one for the leg.
+    TranslateDevice,
 }
 
 impl Mode {
     /// Every mode with its name.
-    pub(super) const NAMED: [(&'static str, Self); 4] = [
+    pub(super) const NAMED: [(&'static str, Self); 5] = [
         ("terminate", Self::Terminate),
         ("tunnel", Self::Tunnel),
         ("translate", Self::Translate),
         ("itls", Self::Itls),
+        ("translate-device", Self::TranslateDevice),
     ];
 
     /// Returns the mode's name.
@@ -145,6 +149,7 @@ impl Mode {
             Self::Tunnel => "tunnel",
             Self::Translate => "translate",
             Self::Itls => "itls",
+            Self::TranslateDevice => "translate-device",
         }
     }
 }

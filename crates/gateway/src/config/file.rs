@@ -13,7 +13,7 @@ use hedgerow_net::{
     AcceptedServer, Authorities, Credentials, Identity, IdentityError, RawPublicKey,
 };
 use hedgerow_proxy::Methods;
-use hedgerow_record::CipherSuite;
+use hedgerow_record::{CipherSuite, LegForm, StreamApplication};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use zeroize::{Zeroize, Zeroizing};
@@ -25,7 +25,7 @@ use super::mistake::{ConfigError, Mistake, Position};
 use super::table::{Findings, Table, full_name};
 use super::{
     Coap, CoapsOverHttp, Config, Device, Dtls, Http, Https, HttpsClient, HttpsPsk, Limits, Mode,
-    PathPattern, Security, Timeouts, Translate, TunnelLimits, User,
+    PathPattern, Security, Timeouts, TlsListener, Translate, TunnelLimits, User,
 };
 use crate::key::parse_key;
 
@@ -185,6 +185,9 @@ impl Reader<'_, '_> {
         }
         if let Some(table) = root.table(self.findings, "itls") {
             config.itls = self.itls(table);
+        }
+        for table in root.tables(self.findings, "tls_listener") {
+            config.tls_listeners.extend(self.tls_listener(table));
         }
         for table in root.tables(self.findings, "user") {
             config.users.extend(self.user(table));
@@ -449,8 +452,8 @@ impl Reader<'_, '_> {
         let uri = self.required(&mut table, "uri", "coap://HOST:PORT or coaps://HOST:PORT");
         let modes = self.modes(&mut table);
         let is_end_to_end = modes.as_ref().is_some_and(|modes| {
-            let has_hop = modes.contains(&Mode::Terminate) || modes.contains(&Mode::Itls);
-            !modes.is_empty() && !has_hop
+            let has_hop = [Mode::Terminate, Mode::Itls, Mode::TranslateDevice];
+            !modes.is_empty() && !modes.iter().any(|mode| has_hop.contains(mode))
         });
         let security = match is_end_to_end {
             true => self.end_to_end(&mut table),
@@ -552,6 +555,55 @@ impl Reader<'_, '_> {
         set(&mut limits.idle_timeout, idle);
         table.finish(findings);
         udp
+    }
+
+    fn tls_listener(&mut self, mut table: Table<'_>) -> Option<TlsListener> {
+        let application = table.word(self.findings, "application", APPLICATIONS);
+        if !table.is_present("application") {
+            table.missing(self.findings, "application", "\"coap\" or \"http\"");
+        }
+        let findings = &mut *self.findings;
+        let listen = table.address(findings, "listen");
+        if !table.is_present("listen") {
+            table.missing(findings, "listen", "an address and a port");
+        }
+        let spoken = application.unwrap_or(StreamApplication::Coap);
+        let mut listener = TlsListener::new(listen.unwrap_or(NOWHERE), spoken);
+        set(&mut listener.form, table.word(findings, "form", FORMS));
+        listener.device = table
+            .text(findings, "device", "the name of a device")
+            .map(str::to_owned);
+        let expected = "a list of NAME=DEVICE";
+        for text in table.texts(findings, "names", expected).unwrap_or_default() {
+            match text.get_ref().split_once('=') {
+                Some((name, device)) => {
+                    listener.names.push((name.to_owned(), device.to_owned()));
+                }
+                None => table.wrong(findings, "names", format!("expected {expected}")),
+            }
+        }
+        for (name, place) in [
+            ("connections", &mut listener.connections),
+            (
+                "connections_per_client",
+                &mut listener.connections_per_client,
+            ),
+            (
+                "connections_per_device",
+                &mut listener.connections_per_device,
+            ),
+        ] {
+            let count = table.integer(findings, name, 1..=65_536);
+            set(place, count.and_then(|count| usize::try_from(count).ok()));
+        }
+        for (name, place) in [
+            ("hello_timeout", &mut listener.hello_timeout),
+            ("idle_timeout", &mut listener.idle_timeout),
+        ] {
+            set(place, table.duration(findings, name, DURATIONS));
+        }
+        table.finish(findings);
+        listen.and(application).map(|_| listener)
     }
 
     fn translate(&mut self, mut table: Table<'_>) -> Option<Translate> {
@@ -906,6 +958,13 @@ fn hundredths(factor: f64) -> u16 {
 }
 
 pub(super) const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+const APPLICATIONS: &[(&str, StreamApplication)] = &[
+    ("coap", StreamApplication::Coap),
+    ("http", StreamApplication::Http),
+];
+
+const FORMS: &[(&str, LegForm)] = &[("dtls", LegForm::Dtls), ("tls", LegForm::Tls)];
 
 pub(super) const DURATIONS: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(10)..=Duration::from_secs(24 * 3_600);

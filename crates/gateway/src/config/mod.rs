@@ -11,6 +11,7 @@ mod leg;
 mod mistake;
 mod suggestion;
 mod table;
+mod tls_listener;
 mod translate;
 mod units;
 mod user;
@@ -35,6 +36,7 @@ pub use https_psk::{HttpsClient, HttpsPsk};
 pub use itls::{Itls, ItlsCaller};
 pub use leg::{Leg, LegPeer, LegService};
 pub use mistake::{ConfigError, Mistake, Position};
+pub use tls_listener::TlsListener;
 pub use translate::Translate;
 pub(crate) use user::UserSecret;
 pub use user::{TunnelLimits, User};
@@ -78,6 +80,8 @@ pub struct Config {
     pub itls: Option<Itls>,
     /// The listener for devices that open streams; `None` if there is none.
     pub leg: Option<Leg>,
+    /// Listeners for TLS clients whose devices adapt to them (`docs/specs/translate-device.md`).
+    pub tls_listeners: Vec<TlsListener>,
     /// The names of the devices that may be asked by URI, under `/hc/`.
     pub hc_devices: Vec<String>,
     /// The devices. Nothing else is ever asked.
@@ -107,6 +111,7 @@ impl Default for Config {
             translate: None,
             itls: None,
             leg: None,
+            tls_listeners: Vec::new(),
             hc_devices: Vec::new(),
             via: None,
             devices: Vec::new(),
@@ -133,6 +138,13 @@ impl Config {
     #[must_use]
     pub const fn with_udp_carriers(mut self, address: SocketAddr) -> Self {
         self.udp_carriers = Some(address);
+        self
+    }
+
+    /// Adds a listener for TLS clients whose devices adapt to them; port 0 takes a free one.
+    #[must_use]
+    pub fn with_tls_listener(mut self, listener: TlsListener) -> Self {
+        self.tls_listeners.push(listener);
         self
     }
 
