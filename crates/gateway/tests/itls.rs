@@ -12,22 +12,26 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hedgerow_coap::Code;
-use hedgerow_core::{Credentials as Shown, DropReason, Env, Event, Instant, PeerId, Psk, Writer};
+use hedgerow_coap::{Code, OptionNumber};
+use hedgerow_core::{
+    Credentials as Shown, DropReason, Env, Event, Instant, Peer, PeerId, Psk, Writer,
+};
 use hedgerow_crypto_soft::SoftCrypto;
+use hedgerow_endpoint::InnerConfig;
 use hedgerow_gateway::{Config, Device, Gateway, Itls, ItlsCaller, Mode, Running, Security, User};
 use hedgerow_itls::{
     CloseReason, Control, End, Initiator, InitiatorKey, InitiatorStep, OUTER_BINDING_LABEL, Open,
     OuterBinding, Responder, ResponderStep, RoutingHeader, Settings, User as ItlsUser,
 };
 use hedgerow_net::{
-    Credentials, HopEvent, HopEvents, HopId, KeyStore, Node, NodeConfig, ResponseMessage,
-    ServerRequest, Target,
+    Authorities, Credentials, ForwardSecrecy, GatewayTls, GatewayUser, HopEvent, HopEvents, HopId,
+    ItlsConfig, KeyStore, LinkedNode, Node, NodeConfig, RequestMessage, ResponseMessage,
+    SecurityPolicy, ServerRequest, Target, itls_link,
 };
 use hedgerow_sim::TestRng;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
-use support::{KEY, loopback, short_config};
+use support::{KEY, Resources, loopback, short_config};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -80,7 +84,9 @@ fn nowhere() -> SocketAddr {
 type Pair = rcgen::CertifiedKey<rcgen::KeyPair>;
 
 fn itls() -> (Itls, Pair) {
-    let pair = rcgen::generate_simple_self_signed(["gateway.example".to_owned()]).unwrap();
+    let pair =
+        rcgen::generate_simple_self_signed(["gateway.example".to_owned(), "localhost".to_owned()])
+            .unwrap();
     let (certificate, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
     let itls = Itls::from_pem(loopback(), certificate.as_bytes(), key.as_bytes());
     (itls.unwrap(), pair)
@@ -719,3 +725,47 @@ fn configuration_names_listeners_users_and_keys_of_the_hop() {
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The ends as they are shipped, with a gateway between them that also holds a `terminate` key for the device.
+#[tokio::test]
+async fn requests_of_a_node_are_answered_by_a_device_through_the_gateway() {
+    let keys = KeyStore::new();
+    let psk = Psk::new(KEY).unwrap();
+    keys.insert("gateway", psk, PeerId(1)).unwrap();
+    keys.insert("pair", end_to_end(), PeerId(2)).unwrap();
+    let mut device = NodeConfig::default();
+    device.endpoint.inner = Some(InnerConfig::new(Settings::new(End::Device)));
+    let (resources, _) = Resources::new();
+    let device = Node::bind_server(loopback(), device, keys, resources).await;
+    let device = device.unwrap();
+    let started = start(device.local_addr()).await;
+    let authorities = Authorities::new(started.pair.cert.pem().as_bytes()).unwrap();
+    let tls = GatewayTls::authorities(&authorities).unwrap();
+    let port = started.gateway.itls_addr().unwrap().port();
+    let uri = format!("https://localhost:{port}").parse().unwrap();
+    let mut config = ItlsConfig::new(uri, tls);
+    config.user = Some(GatewayUser::with_token("0123456789abcdef").unwrap());
+    let opened = itls_link(&config, "lamp").await.unwrap();
+    let policy = SecurityPolicy::default().for_end_to_end(ForwardSecrecy::Required);
+    let end = LinkedNode::new(opened.link, NodeConfig::default().with_security(policy));
+    let shown = Credentials::new("pair", end_to_end(), PeerId(9)).unwrap();
+    let shown = Arc::new(shown);
+    for (path, expected) in [
+        ("temperature", b"21.5".to_vec()),
+        ("history", support::history()),
+    ] {
+        let get = RequestMessage::new(Code::GET).option(OptionNumber::URI_PATH, path);
+        let response = end.request(Some(&shown), get).await.unwrap();
+        assert_eq!(response.payload, expected);
+    }
+    assert_eq!(end.peer().await, Some(Peer::EndToEndPsk(PeerId(9))));
+    // CoAP of the gateway's own goes beside it in the same session.
+    let reply = support::get(&started.gateway, "/devices/lamp/temperature").await;
+    assert_eq!(reply.text(), "21.5");
+    assert_eq!(started.gateway.statistics().established, 1);
+    let statistics = started.gateway.itls_statistics();
+    assert_eq!((statistics.opened, statistics.undelivered), (1, 0));
+    assert!(statistics.to_devices > 30 && statistics.to_users > 30);
+    end.close().await;
+    started.gateway.shutdown().await;
+}
