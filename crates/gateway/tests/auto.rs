@@ -19,8 +19,10 @@ use hedgerow_net::{
 };
 use hedgerow_proxy::CarrierState;
 use support::{loopback, short_config, start};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 const TOKEN: &str = "0123456789abcdef";
 const KEY: &[u8; 16] = b"an end's own key";
@@ -54,6 +56,8 @@ fn config(device: SocketAddr) -> Config {
 /// A gateway as clients reach it at 127.0.0.2, by relays for TCP and, until it is deaf, for UDP.
 struct Relay {
     tcp: SocketAddr,
+    /// Whether nothing passes over TCP any more.
+    is_stuck: Arc<AtomicBool>,
     is_deaf: Arc<AtomicBool>,
     /// Datagrams that came while it was.
     dropped: Arc<AtomicUsize>,
@@ -61,15 +65,20 @@ struct Relay {
 
 impl Relay {
     async fn start(gateway: &Running, to: SocketAddr) -> Self {
-        let elsewhere = Ipv4Addr::new(127, 0, 0, 2);
+        Self::start_at(Ipv4Addr::new(127, 0, 0, 2), gateway, to).await
+    }
+
+    async fn start_at(elsewhere: Ipv4Addr, gateway: &Running, to: SocketAddr) -> Self {
         let listener = TcpListener::bind((elsewhere, 0)).await.unwrap();
         let tcp = listener.local_addr().unwrap();
+        let is_stuck = Arc::<AtomicBool>::default();
+        let stuck = Arc::clone(&is_stuck);
         tokio::spawn(async move {
-            while let Ok((mut near, _)) = listener.accept().await {
-                tokio::spawn(async move {
-                    let mut far = TcpStream::connect(to).await.unwrap();
-                    let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
-                });
+            while let Ok((near, _)) = listener.accept().await {
+                let far = TcpStream::connect(to).await.unwrap();
+                let (near, far) = (near.into_split(), far.into_split());
+                tokio::spawn(pass(near.0, far.1, Arc::clone(&stuck)));
+                tokio::spawn(pass(far.0, near.1, Arc::clone(&stuck)));
             }
         });
         let to = gateway.udp_carriers_addr().unwrap();
@@ -84,10 +93,25 @@ impl Relay {
         ));
         Self {
             tcp,
+            is_stuck,
             is_deaf,
             dropped,
         }
     }
+}
+
+/// Relays bytes until it is stuck.
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, is_stuck: Arc<AtomicBool>) {
+    let mut buffer = [0; 4_096];
+    while let Ok(len @ 1..) = from.read(&mut buffer).await {
+        if is_stuck.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        if to.write_all(&buffer[..len]).await.is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown().await;
 }
 
 /// Relays each client's datagrams by a socket of its own.
@@ -305,6 +329,45 @@ async fn offer_needs_both_ends() {
     assert!(tunnel.carriers.is_none());
     let node = LinkedNode::new(tunnel.link, across());
     post(&node, "as ever").await;
+    gateway.shutdown().await;
+    device.close().await;
+}
+
+/// What one flow's carriers lose makes no other flow wait, on TCP or on UDP.
+#[tokio::test]
+async fn flow_is_not_stalled_by_another_flows_loss() {
+    let (device, seen) = device().await;
+    let at = device.local_addr();
+    let gateway = start(config(at).with_udp_carriers(loopback())).await;
+    let http = gateway.http_addr().unwrap();
+    let good = Relay::start(&gateway, http).await;
+    let bad = Relay::start_at(Ipv4Addr::new(127, 0, 0, 3), &gateway, http).await;
+    let lost = open_in_clear(bad.tcp, at, true).await;
+    let lost = LinkedNode::new(lost.link, across());
+    post(&lost, "before").await;
+    let tunnel = open_in_clear(good.tcp, at, true).await;
+    let mut carriers = tunnel.carriers.unwrap();
+    let node = LinkedNode::new(tunnel.link, across());
+    post(&node, "before").await;
+
+    bad.is_stuck.store(true, Ordering::Relaxed);
+    bad.is_deaf.store(true, Ordering::Relaxed);
+    let waiting = tokio::spawn(async move { post(&lost, "lost").await });
+    for state in [CarrierState::Probing, CarrierState::UdpActive] {
+        until(&mut carriers, state).await;
+        for number in 0..20 {
+            let asked = Instant::now();
+            post(&node, &format!("{number}")).await;
+            // No retransmission, which waits for 2 s (RFC 7252 section 4.8).
+            assert!(
+                asked.elapsed() < Duration::from_secs(1),
+                "{state:?}, {number}"
+            );
+        }
+    }
+    assert!(!waiting.is_finished());
+    assert!(!seen.lock().unwrap().contains(&b"lost".to_vec()));
+    waiting.abort();
     gateway.shutdown().await;
     device.close().await;
 }
