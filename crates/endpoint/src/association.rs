@@ -56,6 +56,8 @@ pub(crate) struct Association<A, C, K> {
     /// Under which ID this end may have the session to be resumed, if it is the server.
     pub(crate) session_id: Option<Box<SessionId>>,
     pub(crate) peer: Peer,
+    /// Which of the endpoint's sessions it has: a later one has a higher number.
+    pub(crate) session_number: u64,
     pub(crate) exchange: HeapExchange<Arc<hedgerow_exchange::Config>>,
     /// Boxed and begun with the first stream: most associations have none.
     pub(crate) leg: Option<Box<AssociationLeg>>,

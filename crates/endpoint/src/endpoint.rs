@@ -63,8 +63,10 @@ pub struct Endpoint<A: Address, P: CryptoProvider, S, K> {
     pub(crate) last_association: u64,
     /// How many associations each source has begun.
     pub(crate) by_source: BTreeMap<Source, usize>,
-    /// How many associations have a leg.
-    pub(crate) legs: usize,
+    /// The associations that have a leg.
+    pub(crate) legs: BTreeSet<AssociationId>,
+    /// How many sessions there have been.
+    pub(crate) last_session: u64,
     /// Inner sessions, and what they travel in.
     pub(crate) inner: InnerTables<A, P, K>,
     /// How many associations are with addresses that have proved nothing.
@@ -137,7 +139,8 @@ where
             touched: None,
             last_association: 0,
             by_source: BTreeMap::new(),
-            legs: 0,
+            legs: BTreeSet::new(),
+            last_session: 0,
             inner: InnerTables::new(),
             unproved: 0,
             scratch,

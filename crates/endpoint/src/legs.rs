@@ -8,10 +8,12 @@ use hedgerow_core::{
     ServerCredentials,
 };
 use hedgerow_leg::{
-    HeapLeg, MIN_SEGMENT_LEN, Offer, Read, Received, ResetReason, Role as LegRole, StreamId,
+    Body, HeapLeg, MIN_SEGMENT_LEN, Offer, Read, Received, ResetReason, Role as LegRole, Segment,
+    StreamId,
 };
 
 use crate::association::{Association, Channel, Role};
+use crate::routing::is_one_peer;
 use crate::{Address, AssociationId, Endpoint, Error, Event};
 
 /// The legs of an endpoint.
@@ -23,7 +25,8 @@ pub struct LegConfig {
     /// longest message of [`Config::exchange`](crate::Config::exchange).
     pub leg: Arc<hedgerow_leg::Config>,
     /// Legs at the same time: associations that have had a stream. Beyond it no stream is opened, and
-    /// segments are dropped.
+    /// OPENs are dropped. A peer that is known for one has one, in its newest session with a stream: that ends
+    /// the association that had it before.
     pub max_legs: usize,
 }
 
@@ -55,8 +58,8 @@ where
     /// # Errors
     ///
     /// [`Error::UnknownAssociation`]; [`Error::NoLegs`] if the endpoint has none, or the association is in
-    /// clear or with a peer for whom no gateway stands in between: the leg itself authenticates nothing;
-    /// [`Error::TooManyLegs`], [`Error::Leg`].
+    /// clear or with a peer for whom no gateway stands in between: the leg itself authenticates nothing; or if
+    /// the peer has its leg in a session that is newer; [`Error::TooManyLegs`], [`Error::Leg`].
     pub fn open_stream(
         &mut self,
         env: &mut Env<'_>,
@@ -143,8 +146,8 @@ where
     }
 
     /// Returns the number of legs.
-    pub const fn legs(&self) -> usize {
-        self.legs
+    pub fn legs(&self) -> usize {
+        self.legs.len()
     }
 
     fn with_leg<R>(
@@ -166,24 +169,58 @@ where
         env: &mut Env<'_>,
         association: AssociationId,
     ) -> Result<&mut AssociationLeg, Error> {
-        let config = self.config.legs.as_ref().ok_or(Error::NoLegs)?;
-        let found = self.associations.get_mut(&association);
+        let found = self.associations.get(&association);
         let found = found.ok_or(Error::UnknownAssociation)?;
-        if !found.may_have_leg(self.config.security.purpose()) {
+        if self.config.legs.is_none() || !found.may_have_leg(self.config.security.purpose()) {
             return Err(Error::NoLegs);
         }
         if found.leg.is_none() {
-            if self.legs >= config.max_legs {
-                return Err(Error::TooManyLegs {
-                    max: config.max_legs,
-                });
-            }
-            let leg = AssociationLeg::new(config.role, Arc::clone(&config.leg), env)?;
-            found.leg = Some(Box::new(leg));
-            self.legs = self.legs.saturating_add(1);
-            found.limit_messages();
+            self.begin_leg(env, association)?;
         }
-        found.leg.as_deref_mut().ok_or(Error::NoLegs)
+        let found = self.associations.get_mut(&association);
+        found
+            .and_then(|found| found.leg.as_deref_mut())
+            .ok_or(Error::NoLegs)
+    }
+
+    fn begin_leg(&mut self, env: &mut Env<'_>, association: AssociationId) -> Result<(), Error> {
+        if let Some((older, session_number)) = self.leg_of_same_peer(association) {
+            let found = self.associations.get(&association);
+            if found.is_some_and(|found| found.session_number < session_number) {
+                // A segment of an old session could be an OPEN from before a restart.
+                return Err(Error::NoLegs);
+            }
+            // The peer is here now, and nothing of its old session is taken any more.
+            self.remove(older);
+            self.push_event(Event::Closed { association: older });
+        }
+        let config = self.config.legs.as_ref().ok_or(Error::NoLegs)?;
+        if self.legs.len() >= config.max_legs {
+            return Err(Error::TooManyLegs {
+                max: config.max_legs,
+            });
+        }
+        let leg = AssociationLeg::new(config.role, Arc::clone(&config.leg), env)?;
+        let found = self.associations.get_mut(&association);
+        let found = found.ok_or(Error::UnknownAssociation)?;
+        found.leg = Some(Box::new(leg));
+        found.limit_messages();
+        self.legs.insert(association);
+        Ok(())
+    }
+
+    /// Finds the leg of another association with whoever has begun this one, and the number of its session:
+    /// not where several can be known by one key.
+    fn leg_of_same_peer(&self, association: AssociationId) -> Option<(AssociationId, u64)> {
+        let found = self.associations.get(&association)?;
+        if !matches!(found.role, Role::Server) || !is_one_peer(found.peer) {
+            return None;
+        }
+        let others = self.legs.iter().filter(|&&id| id != association);
+        others
+            .filter_map(|id| Some((*id, self.associations.get(id)?)))
+            .find(|(_, other)| matches!(other.role, Role::Server) && other.peer == found.peer)
+            .map(|(id, other)| (id, other.session_number))
     }
 
     /// Gives a segment to an association's leg.
@@ -197,16 +234,61 @@ where
         let found = self.associations.get_mut(&id)?;
         found.last_used = env.now;
         found.liveness.hear(env.now);
-        let address = found.address;
-        let received = match self.leg(env, id) {
-            Ok(leg) => leg.handle_segment(env.now, segment),
-            Err(Error::TooManyLegs { .. }) => Received::Dropped(DropReason::StreamTableFull),
-            Err(_) => Received::Dropped(DropReason::NotAcceptable),
+        let (address, has_leg) = (found.address, found.leg.is_some());
+        let dropped = match has_leg {
+            true => None,
+            false => self.meet_first_segment(id, segment),
         };
+        let received = match dropped {
+            Some(reason) => Received::Dropped(reason),
+            None => match self.leg(env, id) {
+                Ok(leg) => leg.handle_segment(env.now, segment),
+                Err(Error::TooManyLegs { .. }) => Received::Dropped(DropReason::StreamTableFull),
+                Err(_) => Received::Dropped(DropReason::NotAcceptable),
+            },
+        };
+        // What has ended beside it was looked after.
+        self.touch(id);
         match received {
             Received::Handled(_) => None,
             Received::Dropped(reason) => Some(self.count_drop(address, reason)),
         }
+    }
+
+    /// Says why a segment begins no leg where there is none: only an OPEN of the peer's does. The others are
+    /// answered without a leg.
+    fn meet_first_segment(&mut self, id: AssociationId, segment: &[u8]) -> Option<DropReason> {
+        let purpose = self.config.security.purpose();
+        let role = self.config.legs.as_ref()?.role;
+        let found = self.associations.get_mut(&id)?;
+        if !found.may_have_leg(purpose) {
+            return Some(DropReason::NotAcceptable);
+        }
+        let Ok(segment) = Segment::decode(segment) else {
+            return Some(DropReason::Malformed);
+        };
+        if segment.opens_at(role) {
+            return None;
+        }
+        let address = found.address;
+        if let (Some(reason), Channel::Session(session)) =
+            (segment.unknown_at(role), &mut found.channel)
+        {
+            let answer = Segment {
+                stream: segment.stream,
+                body: Body::Reset(reason),
+            };
+            let (mut plain, mut record) = ([0; MIN_SEGMENT_LEN], [0; 128]);
+            let len = answer.encode(&mut plain).unwrap_or_default();
+            let plain = plain.get(..len).unwrap_or_default();
+            if let Ok(len) = session.seal(plain, &mut record) {
+                self.push_parting(address, record.get(..len).unwrap_or_default());
+            }
+        }
+        Some(match segment.body {
+            Body::Reset(_) => DropReason::Unmatched,
+            Body::Parts(_) => DropReason::UnknownStream,
+        })
     }
 
     /// Passes on what an association's leg has to say.

@@ -321,7 +321,9 @@ where
                 id
             }
         };
+        self.last_session = self.last_session.saturating_add(1);
         if let Some(found) = self.associations.get_mut(&id) {
+            found.session_number = self.last_session;
             found.session_id = (!session_id.is_empty()).then(|| Box::new(session_id));
             found.hello = hello;
         }
@@ -510,7 +512,7 @@ where
 }
 
 /// Says whether whoever is known so now is who was known so before: not where many can be.
-const fn is_one_peer(peer: Peer) -> bool {
+pub(crate) const fn is_one_peer(peer: Peer) -> bool {
     match peer {
         Peer::Anonymous | Peer::SharedPsk(_) => false,
         Peer::Psk(_) | Peer::EndToEndPsk(_) | Peer::RawPublicKey(_) | Peer::Certificate(_) => true,

@@ -136,6 +136,7 @@ where
             ticket: None,
             session_id: None,
             peer,
+            session_number: 0,
             exchange: HeapExchange::new(exchange, env),
             leg: None,
             last_used: env.now,
@@ -184,7 +185,7 @@ where
         let found = self.associations.remove(&id)?;
         self.count_source(&found.role, found.address, -1);
         if found.leg.is_some() {
-            self.legs = self.legs.saturating_sub(1);
+            self.legs.remove(&id);
         }
         if found.is_unproved() {
             self.unproved = self.unproved.saturating_sub(1);

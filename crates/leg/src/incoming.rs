@@ -21,10 +21,11 @@ impl<S: Storage, C: Borrow<Config>> Leg<S, C> {
         };
         let streams = self.streams.as_slice();
         let index = streams.iter().position(|one| one.id == segment.stream);
+        let unknown = segment.unknown_at(self.role);
         let dropped = match (segment.body, index) {
             (Body::Reset(reason), index) => self.handle_reset(segment.stream, reason, index, now),
             (Body::Parts(parts), Some(index)) => self.handle_parts(index, &parts, now),
-            (Body::Parts(parts), None) => self.handle_first(segment.stream, &parts, now),
+            (Body::Parts(parts), None) => self.handle_first(segment.stream, &parts, unknown, now),
         };
         match dropped {
             None => Received::Handled(segment.stream),
@@ -67,15 +68,14 @@ impl<S: Storage, C: Borrow<Config>> Leg<S, C> {
         &mut self,
         id: StreamId,
         parts: &Parts<'_>,
+        unknown: Option<ResetReason>,
         now: Instant,
     ) -> Option<DropReason> {
         if let (Some(open), true) = (&parts.open, id.opener() != self.role) {
             return self.handle_open(id, open, parts, now);
         }
-        // Only who has heard of a stream acknowledges, so one with an acknowledgement was known here.
-        // Without it, the OPEN may be under way.
-        if parts.ack.is_some() || id.opener() == self.role {
-            self.answer(id, ResetReason::UnknownStream);
+        if let Some(reason) = unknown {
+            self.answer(id, reason);
         }
         Some(DropReason::UnknownStream)
     }

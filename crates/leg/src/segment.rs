@@ -5,7 +5,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use hedgerow_core::{DecodeError, EncodeError, Reader, Writer};
 
 use crate::ranges::{MAX_RANGES, Ranges};
-use crate::{ResetReason, StreamId};
+use crate::{ResetReason, Role, StreamId};
 
 /// One segment of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,6 +117,27 @@ pub enum SegmentError {
 }
 
 impl<'a> Segment<'a> {
+    /// Says whether it opens a stream at an end of this role.
+    pub const fn opens_at(&self, role: Role) -> bool {
+        matches!(&self.body, Body::Parts(parts) if parts.open.is_some())
+            && !self.stream.is_opened_by(role)
+    }
+
+    /// Returns why an end of this role resets the stream, where it doesn't know it and the segment
+    /// doesn't open it; `None` if nothing is answered. It takes no state to say so.
+    pub fn unknown_at(&self, role: Role) -> Option<ResetReason> {
+        match &self.body {
+            Body::Reset(ResetReason::Acknowledged) => None,
+            Body::Reset(_) => Some(ResetReason::Acknowledged),
+            // Only who has heard of a stream acknowledges, so one with an acknowledgement was known here.
+            // Without it, the OPEN may be under way.
+            Body::Parts(parts) if parts.ack.is_some() || self.stream.is_opened_by(role) => {
+                Some(ResetReason::UnknownStream)
+            }
+            Body::Parts(_) => None,
+        }
+    }
+
     /// Reads a segment, which takes all of `bytes`.
     ///
     /// # Errors

@@ -45,6 +45,14 @@ impl StreamId {
         }
     }
 
+    /// Says whether the end of this role opened the stream.
+    pub(crate) const fn is_opened_by(self, role: Role) -> bool {
+        matches!(
+            (self.opener(), role),
+            (Role::Gateway, Role::Gateway) | (Role::Device, Role::Device)
+        )
+    }
+
     /// Returns the opener's incarnation, 15 bits.
     pub const fn incarnation(self) -> u16 {
         let [high, low, ..] = self.0.to_be_bytes();
