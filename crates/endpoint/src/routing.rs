@@ -301,6 +301,9 @@ where
                 found.peer = peer;
                 found.last_used = env.now;
                 found.liveness.hear(env.now);
+                if let Some(leg) = found.leg.as_deref_mut() {
+                    leg.hear();
+                }
                 // What was known of the way to this address stays known.
                 found.path_len = found.path_len.into_iter().chain(path_len).min();
                 found.limit_messages();
@@ -456,6 +459,10 @@ where
         id: AssociationId,
         plaintext: &'a mut [u8],
     ) -> Option<Event<'a, A>> {
+        let found = self.associations.get_mut(&id);
+        if let Some(leg) = found.and_then(|found| found.leg.as_deref_mut()) {
+            leg.hear();
+        }
         match Protocol::of(plaintext) {
             Protocol::Leg if self.config.legs.is_some() => self.handle_segment(env, id, plaintext),
             Protocol::Itls if self.config.forwards => self.hand_out(env, id, plaintext),

@@ -38,17 +38,17 @@ where
             let ping = found.exchange.ping(env).ok();
             found.liveness.ask(env.now, ping);
         }
+        let mut is_silent = false;
         if found.is_open() {
             found.exchange.handle_timeout(env);
             if let Some(leg) = found.leg.as_deref_mut() {
+                let before = leg.silence();
                 leg.handle_timeout(env.now);
+                // Another timer's expiry says nothing about a stream that was silent before.
+                let threshold = self.config.exchange.unanswered_threshold;
+                is_silent = leg.silence() > before.max(threshold.saturating_sub(1));
             }
         }
-        let threshold = self.config.exchange.unanswered_threshold;
-        let is_silent = self
-            .associations
-            .get(&id)
-            .is_some_and(|found| found.is_silent_on_streams(threshold));
         if self.collect_events(id) || is_silent {
             self.meet_again(env, id);
         }

@@ -168,6 +168,35 @@ fn stream_of_an_end_that_restarted_ends_out_of_order() {
     assert!(hop.world.node(hop.called).opened.is_empty());
 }
 
+/// A stream whose segments nobody takes, in a session that is alive: whatever timer expires, no handshake
+/// begins. In one where nothing else is heard, each takes two silent expiries, and the new session ends the silence.
+#[test]
+fn silent_stream_in_a_session_that_is_heard_begins_no_handshake() {
+    for (ping_idle_after, most) in [(Some(SECOND), 0), (None, 4)] {
+        let own = Config {
+            exchange: Arc::default(),
+            ping_idle_after,
+            ..config(Role::Device)
+        };
+        let mut called = config(Role::Gateway);
+        called.legs = None;
+        let mut hop = Hop::with(7, &own, &called, lossy(0.0));
+        hop.world.run_for(SECOND).unwrap();
+        hop.open(hop.caller, b"hello");
+        hop.world.set_tracing(Tracing::Bytes);
+        hop.world.run_for(200 * SECOND).unwrap();
+        let caller = hop.world.node(hop.caller);
+        let sessions = caller.established.len() - 1;
+        assert!(sessions <= most, "{sessions}");
+        assert_eq!(sessions == 0, most == 0);
+        let is_hello = |datagram: &[u8]| datagram[0] == 22 && datagram[13] == 1;
+        let entries = hop.world.trace().entries().iter();
+        let hellos = entries.filter(|entry| entry.from == CLIENT && is_hello(&entry.datagram));
+        let hellos = hellos.count();
+        assert!(hellos <= 4 * most, "{hellos}");
+    }
+}
+
 #[test]
 fn end_of_the_association_is_no_end_of_a_stream() {
     let mut hop = Hop::new(7, Role::Device, lossy(0.0));

@@ -21,6 +21,7 @@ impl<S: Storage, C: Borrow<Config>> Leg<S, C> {
         };
         let streams = self.streams.as_slice();
         let index = streams.iter().position(|one| one.id == segment.stream);
+        self.hear();
         let unknown = segment.unknown_at(self.role);
         let dropped = match (segment.body, index) {
             (Body::Reset(reason), index) => self.handle_reset(segment.stream, reason, index, now),

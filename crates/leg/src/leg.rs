@@ -100,11 +100,18 @@ impl<S: Storage, C: Borrow<Config>> Leg<S, C> {
         self.config.borrow()
     }
 
-    /// Returns how often in a row the timer of an open stream expired with nothing coming back: the most
-    /// of any.
+    /// Returns how often in a row the timer of an open stream expired with nothing heard between: the most
+    /// of any. Every segment is heard, and what [`Self::hear`] was told of.
     pub fn silence(&self) -> u8 {
         let open = self.streams.as_slice().iter().filter(|one| one.is_open());
-        open.map(|stream| stream.tries).max().unwrap_or(0)
+        open.map(|stream| stream.silence).max().unwrap_or(0)
+    }
+
+    /// Takes note that the other end was heard, in its hop session beside the leg.
+    pub fn hear(&mut self) {
+        for stream in self.streams.as_mut_slice() {
+            stream.silence = 0;
+        }
     }
 
     /// Lends what a stream was opened for.
@@ -245,6 +252,7 @@ impl<S: Storage, C: Borrow<Config>> Leg<S, C> {
                 continue;
             }
             stream.tries = stream.tries.saturating_add(1);
+            stream.silence = stream.silence.saturating_add(1);
             if stream.tries > max_retransmit {
                 stream.fail(ResetReason::Timeout, ResetBy::Leg, now);
                 continue;

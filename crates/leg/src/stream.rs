@@ -34,6 +34,8 @@ pub(crate) struct Stream<B> {
     /// When the timer expires, and how often it did with no progress since.
     pub(crate) timer: Option<Instant>,
     pub(crate) tries: u8,
+    /// How often the timer expired with nothing heard of the other end since, on whatever stream.
+    pub(crate) silence: u8,
     /// How often the other end's closed window was asked for in a row.
     pub(crate) probes: u8,
     /// The next segment goes whatever is in flight: the timer expired.
@@ -143,6 +145,7 @@ impl<B: Buffer> Stream<B> {
             },
             timer: None,
             tries: 0,
+            silence: 0,
             probes: 0,
             is_forced: false,
             ping: Ping::None,
