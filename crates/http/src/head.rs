@@ -27,7 +27,7 @@ impl<'a> Head<'a> {
         // RFC 9112 §2.2: an empty line before a request is ignored, one that is.
         let skipped = match bytes {
             [b'\r'] => return Ok(None),
-            [b'\r', b'\n', ..] => 2,
+            _ if bytes.starts_with(EMPTY_LINE) => EMPTY_LINE.len(),
             _ => 0,
         };
         let bytes = bytes.get(skipped..).unwrap_or_default();
@@ -201,6 +201,9 @@ const fn is_tchar(byte: u8) -> bool {
 const fn is_text(byte: u8) -> bool {
     matches!(byte, b'\r' | b'\n' | b'\t' | b' '..=b'~')
 }
+
+/// What may stand before a request, and doesn't count as its head.
+pub(crate) const EMPTY_LINE: &[u8] = b"\r\n";
 
 /// Optional whitespace (RFC 9110 §5.6.3).
 const OWS: [char; 2] = [' ', '\t'];

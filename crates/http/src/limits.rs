@@ -1,6 +1,7 @@
 //! What one connection may take.
 
-/// The limits of a connection. It keeps at most `max_head_len` and `max_body_len` bytes of what arrives.
+/// The limits of a connection. It keeps at most `max_head_len` and `max_body_len` bytes of what arrives,
+/// and an empty line before them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The longest request line with all fields, in bytes; more is 431.

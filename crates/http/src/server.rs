@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::head::Head;
+use crate::head::{EMPTY_LINE, Head};
 use crate::refusal::Refusal;
 use crate::request::map_request;
 use crate::response::{Asked, write_refusal, write_response};
@@ -44,6 +44,7 @@ impl HttpServer {
     pub fn room(&self) -> usize {
         let limits = &self.limits;
         let most = limits.max_head_len.saturating_add(limits.max_body_len);
+        let most = most.saturating_add(EMPTY_LINE.len());
         match self.state {
             State::ExpectRequest => most.saturating_sub(self.arrived.len()),
             State::ExpectResponse(_) | State::Closed => 0,

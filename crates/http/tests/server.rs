@@ -399,6 +399,25 @@ fn requests_come_one_after_the_other_in_whatever_pieces() {
     }
 }
 
+/// A head and a body as long as they may be, behind the empty line that is ignored.
+#[test]
+fn longest_request_fits_behind_an_empty_line() {
+    let limits = Limits::default();
+    let begin = format!(
+        "PUT /a HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\nX: ",
+        limits.max_body_len
+    );
+    let filler = "x".repeat(limits.max_head_len - begin.len() - 4);
+    let body = "b".repeat(limits.max_body_len);
+    for line in ["", "\r\n"] {
+        let whole = format!("{line}{begin}{filler}\r\n\r\n{body}");
+        let mut server = server();
+        assert_eq!(server.push(whole.as_bytes()), whole.len());
+        let request = server.poll().map(|request| request.payload.len());
+        assert_eq!(request, Some(limits.max_body_len), "{line:?}");
+    }
+}
+
 /// No first message of CoAP over TCP is a request, and no request is one of CoAP's: a port tag that somebody
 /// changed turns none into the other (docs/specs/translate-device.md).
 #[test]
