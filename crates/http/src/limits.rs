@@ -8,16 +8,19 @@ pub struct Limits {
     pub max_head_len: usize,
     /// The most fields; more is 431.
     pub max_fields: usize,
+    /// The most segments of a path and arguments of a query together, which become options; more is 414.
+    pub max_options: usize,
     /// The longest body, in bytes; more is 413.
     pub max_body_len: usize,
 }
 
 impl Default for Limits {
-    /// 2 KiB of head, 32 fields, 4 KiB of body.
+    /// 2 KiB of head, 32 fields, 32 options, 4 KiB of body.
     fn default() -> Self {
         Self {
             max_head_len: 2_048,
             max_fields: 32,
+            max_options: 32,
             max_body_len: 4_096,
         }
     }

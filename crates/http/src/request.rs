@@ -5,6 +5,7 @@ use core::fmt;
 
 use hedgerow_coap::{Code, ContentFormat, OptionNumber};
 
+use crate::Limits;
 use crate::head::Head;
 use crate::media_type::{accepted_format, body_format};
 use crate::refusal::Refusal;
@@ -34,7 +35,11 @@ impl fmt::Debug for ResourceRequest {
 }
 
 /// Maps a whole request.
-pub(crate) fn map_request(head: &Head<'_>, body: &[u8]) -> Result<ResourceRequest, Refusal> {
+pub(crate) fn map_request(
+    head: &Head<'_>,
+    body: &[u8],
+    limits: &Limits,
+) -> Result<ResourceRequest, Refusal> {
     let method = match head.method {
         "GET" | "HEAD" => Code::GET,
         "POST" => Code::POST,
@@ -45,7 +50,7 @@ pub(crate) fn map_request(head: &Head<'_>, body: &[u8]) -> Result<ResourceReques
     };
     check_preconditions(head, method)?;
     let mut options = Vec::new();
-    map_target(head.target, &mut options)?;
+    map_target(head.target, limits.max_options, &mut options)?;
     let mut put = |number, format: Option<ContentFormat>| {
         if let Some(format) = format {
             options.push((number, format.encode().as_bytes().to_vec()));

@@ -124,7 +124,7 @@ impl HttpServer {
             return Some(Err((Refusal::ExpectationFailed, asked)));
         }
         let body = self.arrived.get(head_len..len)?;
-        let mapped = map_request(&head, body);
+        let mapped = map_request(&head, body, &self.limits);
         self.arrived.drain(..len);
         Some(match mapped {
             Ok(request) => Ok((request, asked)),

@@ -14,7 +14,15 @@ const MAX_VALUE_LEN: usize = 255;
 
 /// Writes the target's path and query as options. Its authority names this device, whatever it is: the key
 /// that the client proved says which device it talks to.
-pub(crate) fn map_target(target: &str, options: &mut Vec<OwnedOption>) -> Result<(), Refusal> {
+///
+/// # Errors
+///
+/// [`Refusal::TargetTooLong`] for more than `max` options, before any above that is made.
+pub(crate) fn map_target(
+    target: &str,
+    max: usize,
+    options: &mut Vec<OwnedOption>,
+) -> Result<(), Refusal> {
     let origin = origin_form(target).ok_or(Refusal::BadRequest)?;
     let (path, query) = match origin.split_once('?') {
         Some((path, query)) => (path, Some(query)),
@@ -32,12 +40,26 @@ pub(crate) fn map_target(target: &str, options: &mut Vec<OwnedOption>) -> Result
             {
                 return Err(Refusal::BadRequest);
             }
-            options.push((OptionNumber::URI_PATH, value));
+            push(options, max, OptionNumber::URI_PATH, value)?;
         }
     }
     for argument in query.into_iter().flat_map(|query| query.split('&')) {
-        options.push((OptionNumber::URI_QUERY, decode(argument, QUERY_SIGNS)?));
+        let value = decode(argument, QUERY_SIGNS)?;
+        push(options, max, OptionNumber::URI_QUERY, value)?;
     }
+    Ok(())
+}
+
+fn push(
+    options: &mut Vec<OwnedOption>,
+    max: usize,
+    number: OptionNumber,
+    value: Vec<u8>,
+) -> Result<(), Refusal> {
+    if options.len() >= max {
+        return Err(Refusal::TargetTooLong);
+    }
+    options.push((number, value));
     Ok(())
 }
 

@@ -399,6 +399,31 @@ fn requests_come_one_after_the_other_in_whatever_pieces() {
     }
 }
 
+/// A small device pays for each option: how many there are is bounded before they are made.
+#[test]
+fn more_segments_and_arguments_than_allowed_are_too_long() {
+    let most = Limits::default().max_options;
+    for (sign, of_path) in [("/a", most), ("&a", 1), ("&", 1)] {
+        let rest = match sign {
+            "/a" => sign.repeat(of_path - 1),
+            _ => format!("?{}", sign.repeat(most - 2)),
+        };
+        let found = request(&get(&format!("/a{rest}")));
+        assert_eq!(found.options.len(), most, "{sign}");
+        let more = get(&format!("/a{rest}{sign}"));
+        assert_eq!(refused(&more), ("414 URI Too Long".into(), false), "{sign}");
+    }
+    let limits = Limits {
+        max_options: 0,
+        ..Limits::default()
+    };
+    for (target, is_taken) in [("/", true), ("/a", false), ("/?", false)] {
+        let mut server = HttpServer::new(limits);
+        server.push(&get(target));
+        assert_eq!(server.poll().is_some(), is_taken, "{target}");
+    }
+}
+
 /// A head and a body as long as they may be, behind the empty line that is ignored.
 #[test]
 fn longest_request_fits_behind_an_empty_line() {
