@@ -72,11 +72,16 @@ fn origin_form(target: &str) -> Option<&str> {
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
         return None;
     }
-    match rest.find(['/', '?']) {
-        Some(at) if at > 0 => rest.get(at..).filter(|rest| rest.starts_with('/')),
-        None if !rest.is_empty() => Some("/"),
-        _ => None,
-    }
+    let (authority, origin) = match rest.find(['/', '?']) {
+        Some(at) => rest.split_at_checked(at)?,
+        None => (rest, "/"),
+    };
+    // RFC 9110 §4.2.4: a user's name there is an error.
+    let is_authority = !authority.is_empty()
+        && authority
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || AUTHORITY_SIGNS.contains(char::from(byte)));
+    (is_authority && origin.starts_with('/')).then_some(origin)
 }
 
 /// Decodes percent signs; other characters have to be those that may stand as they are (RFC 3986 §3.3, §3.4).
@@ -111,4 +116,6 @@ fn decode(text: &str, signs: &str) -> Result<Vec<u8>, Refusal> {
 
 /// What a segment may have beside letters and digits.
 const PATH_SIGNS: &str = "-._~!$&'()*+,;=:@";
+/// What a host and a port may have (RFC 3986 §3.2.2).
+const AUTHORITY_SIGNS: &str = "-._~%!$&'()*+,;=:[]";
 const QUERY_SIGNS: &str = "-._~!$'()*+,;=:@/?";

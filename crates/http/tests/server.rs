@@ -74,6 +74,7 @@ fn targets_become_options() {
         ("/a?x=/?%26", vec![(path, "a"), (query, "x=/?&")]),
         ("http://lamp.example/a", vec![(path, "a")]),
         ("HTTPS://lamp.example:443", vec![]),
+        ("http://[2001:db8::1]:80/a", vec![(path, "a")]),
     ] {
         let found = paths(&request(&get(target)));
         let options: Vec<_> = options
@@ -108,6 +109,14 @@ fn targets_that_two_readers_take_differently_are_refused() {
         "http://?a",
         "lamp:443",
         "/a#b",
+        // What isn't an authority's, in an absolute form.
+        "http://a\nX:y/p",
+        "http://a\rX:y/p",
+        "http://a\t/p",
+        "http://a#/b",
+        "http://a\\b/p",
+        "http://user@a/p",
+        "http://a\"/p",
     ] {
         assert_eq!(
             refused(&get(target)),
@@ -179,6 +188,11 @@ fn what_the_server_refuses_by_itself() {
         (
             "GET / HTTP/2.0\r\nHost: a\r\n\r\n",
             "505 HTTP Version Not Supported",
+            false,
+        ),
+        (
+            "GET /\tHTTP/1.1 HTTP/1.1\r\nHost: a\r\n\r\n",
+            "400 Bad Request",
             false,
         ),
         (
