@@ -3,14 +3,14 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt::Write;
+use core::fmt::{self, Write};
 
 use hedgerow_coap::{Code, ContentFormat, OptionNumber, decode_uint};
 
 use crate::refusal::Refusal;
 
 /// A resource's response, as CoAP has it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct ResourceResponse<'a> {
     /// The response code.
     pub code: Code,
@@ -18,6 +18,18 @@ pub struct ResourceResponse<'a> {
     pub options: &'a [(OptionNumber, &'a [u8])],
     /// The body, or a diagnostic text for people.
     pub payload: &'a [u8],
+}
+
+impl fmt::Debug for ResourceResponse<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // As of a request: options and payload are for the client alone.
+        formatter
+            .debug_struct("ResourceResponse")
+            .field("code", &self.code)
+            .field("options", &self.options.len())
+            .field("payload_len", &self.payload.len())
+            .finish()
+    }
 }
 
 impl<'a> ResourceResponse<'a> {

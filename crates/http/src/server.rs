@@ -1,6 +1,7 @@
 //! One connection of an HTTP server.
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use crate::head::{EMPTY_LINE, Head};
 use crate::refusal::Refusal;
@@ -12,12 +13,25 @@ use crate::{Limits, ResourceRequest, ResourceResponse};
 ///
 /// What arrives goes to [`Self::push`]; [`Self::poll`] gives the next request, which
 /// [`Self::respond`] answers; there is none before that. What is to be sent is in [`Self::take_output`] after each of them.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct HttpServer {
     limits: Limits,
     arrived: Vec<u8>,
     output: Vec<u8>,
     state: State,
+}
+
+impl fmt::Debug for HttpServer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What a client and a resource say to each other is their secret.
+        formatter
+            .debug_struct("HttpServer")
+            .field("limits", &self.limits)
+            .field("arrived_len", &self.arrived.len())
+            .field("output_len", &self.output.len())
+            .field("state", &self.state)
+            .finish()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -413,6 +413,26 @@ fn requests_come_one_after_the_other_in_whatever_pieces() {
     }
 }
 
+#[test]
+fn what_clients_and_resources_say_is_not_printed() {
+    let mut server = server();
+    server.push(b"PUT /secret HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nsecret");
+    let waiting = format!("{server:?}");
+    server.poll().unwrap();
+    let response = ResourceResponse {
+        code: Code::CONTENT,
+        options: &[(OptionNumber::ETAG, b"secret")],
+        payload: b"secret",
+    };
+    server.respond(&response);
+    let answered = format!("{server:?}");
+    for shown in [waiting, answered, format!("{response:?}")] {
+        let bytes = format!("{:?}", b"secret");
+        let is_shown = shown.contains("secret") || shown.contains(bytes.trim_matches(['[', ']']));
+        assert!(!is_shown, "{shown}");
+    }
+}
+
 /// A small device pays for each option: how many there are is bounded before they are made.
 #[test]
 fn more_segments_and_arguments_than_allowed_are_too_long() {
