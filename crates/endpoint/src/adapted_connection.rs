@@ -15,7 +15,7 @@ use hedgerow_handshake::Settings;
 use hedgerow_http::{HttpServer, Limits, ResourceResponse};
 use hedgerow_record::{
     Alert, AlertDescription, CipherSuite, ContentType, LegForm, StreamApplication, TLS_1_2,
-    peek_client_hello,
+    client_hello_len, peek_client_hello,
 };
 
 use crate::stream_connection::seal_all;
@@ -214,21 +214,18 @@ where
         &mut self,
         tls: TlsConnection<P, S, K>,
     ) -> Result<Option<AdaptedEvent>, AdaptedFault> {
-        let mut hello = alloc::vec![0; self.arrived.len().min(MAX_HELLO_LEN)];
-        let name = match peek_client_hello(&self.arrived, &mut hello) {
-            Ok(Some(hello)) => hello.server_name(),
+        let mut hello = match client_hello_len(&self.arrived, MAX_HELLO_LEN) {
+            Ok(Some(len)) => alloc::vec![0; len],
             Ok(None) => {
                 self.stage = Stage::ExpectName(tls);
                 return Ok(None);
             }
-            Err(hedgerow_record::Error::HelloTooLong { len, .. })
-                if len <= MAX_HELLO_LEN && self.arrived.len() < len.saturating_add(5) =>
-            {
-                self.stage = Stage::ExpectName(tls);
-                return Ok(None);
-            }
             // What is wrong with it TLS says, with its own alert.
-            Err(_) => Ok(None),
+            Err(_) => Vec::new(),
+        };
+        let name = match peek_client_hello(&self.arrived, &mut hello) {
+            Ok(Some(hello)) => hello.server_name(),
+            Ok(None) | Err(_) => Ok(None),
         };
         // These bytes go into the transcript as they are: a Finished that verifies proves the name.
         if let Ok(Some(name)) = name

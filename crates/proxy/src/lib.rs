@@ -137,7 +137,9 @@ pub use media_type::LooseMapping;
 pub use methods::{Methods, PatchMapping};
 pub use request::{HttpRequest, MappedRequest};
 pub use response::{ReasonPhrase, ResponseContext};
-pub use stream_routing::{MAX_ROUTED_HELLO_LEN, StreamRefusal, StreamRoute, StreamRoutes};
+pub use stream_routing::{
+    MAX_ROUTED_HELLO_LEN, MAX_ROUTED_LEN, StreamRefusal, StreamRoute, StreamRoutes,
+};
 pub use target::{DEVICES_PREFIX, HC_PREFIX, Target};
 pub use target_error::TargetError;
 pub use translator::{NotPermitted, Opening, ToDevice, Translator};

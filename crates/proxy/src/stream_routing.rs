@@ -5,11 +5,18 @@ use std::collections::BTreeMap;
 
 use hedgerow_core::ServerName;
 use hedgerow_record::{
-    Alert, AlertDescription, ContentType, Error, TLS_1_2, TLS_RECORD_HEADER_LEN, peek_client_hello,
+    Alert, AlertDescription, ContentType, Error, MAX_HELLO_RECORDS, MAX_PLAINTEXT_LEN, TLS_1_2,
+    TLS_RECORD_HEADER_LEN, client_hello_len, peek_client_hello,
 };
 
 /// The longest ClientHello that a connection is routed by, in bytes.
 pub const MAX_ROUTED_HELLO_LEN: usize = 16 * 1_024;
+
+/// The most bytes of a connection that are ever asked for to route it: the longest ClientHello with the headers of its
+/// records, and one record more that hasn't come whole.
+pub const MAX_ROUTED_LEN: usize = MAX_ROUTED_HELLO_LEN
+    .saturating_add(MAX_HELLO_RECORDS.saturating_mul(TLS_RECORD_HEADER_LEN))
+    .saturating_add(MAX_PLAINTEXT_LEN);
 
 /// The devices behind one listener, by the names that clients ask for. `D` is what a device is known by.
 #[derive(Clone, Debug)]
@@ -68,7 +75,8 @@ impl<D> StreamRoutes<D> {
         self.default = Some(device);
     }
 
-    /// Says where a connection goes that begins with `bytes`.
+    /// Says where a connection goes that begins with `bytes`. It may be asked whenever some have come, and says
+    /// [`StreamRoute::Incomplete`] for no more than [`MAX_ROUTED_LEN`] of them.
     ///
     /// A listener with a default and no names routes by its port alone. Otherwise a name that isn't known is
     /// refused and not given to the default: who asks for one device must not get another. An IP address counts as no
@@ -77,14 +85,16 @@ impl<D> StreamRoutes<D> {
         if let (true, Some(device)) = (self.names.is_empty(), &self.default) {
             return StreamRoute::Device(device);
         }
-        let mut hello = vec![0; bytes.len().min(MAX_ROUTED_HELLO_LEN)];
-        // It grows with what has come, so that a stranger's first bytes take no more than they are.
+        // Nothing is copied before it is whole: bytes may come one by one.
+        let len = match client_hello_len(bytes, MAX_ROUTED_HELLO_LEN) {
+            Ok(Some(len)) => len,
+            Ok(None) => return StreamRoute::Incomplete,
+            Err(error) => return StreamRoute::Refused(StreamRefusal::NotClientHello(error)),
+        };
+        let mut hello = vec![0; len];
         let hello = match peek_client_hello(bytes, &mut hello) {
             Ok(Some(hello)) => hello,
             Ok(None) => return StreamRoute::Incomplete,
-            Err(Error::HelloTooLong { len, .. }) if len <= MAX_ROUTED_HELLO_LEN => {
-                return StreamRoute::Incomplete;
-            }
             Err(error) => return StreamRoute::Refused(StreamRefusal::NotClientHello(error)),
         };
         let name = match hello.server_name() {
@@ -206,5 +216,32 @@ mod tests {
         assert!(refused.to_record().is_empty());
         let alert = StreamRefusal::UnrecognizedName.to_record();
         assert_eq!(alert, [21, 3, 3, 0, 2, 2, 112]);
+    }
+
+    /// As long as nothing is decided, what has come is bounded, headers included.
+    #[test]
+    fn undecided_bytes_are_bounded() {
+        let routes = routes();
+        let mut message = vec![1, 0, 0x3f, 0xfc];
+        message.resize(MAX_ROUTED_HELLO_LEN, 7);
+        let (last, front) = message.split_last().unwrap();
+        let _ = last;
+        for part in [1, 10, 130, MAX_ROUTED_HELLO_LEN] {
+            let mut bytes = Vec::new();
+            for part in front.chunks(part) {
+                bytes.extend([22, 3, 1]);
+                bytes.extend(u16::try_from(part.len()).unwrap().to_be_bytes());
+                bytes.extend(part);
+            }
+            bytes.extend([22, 3, 1, 0x40, 0]);
+            bytes.resize(bytes.len() + 0x3fff, 7);
+            let longest = (0..=bytes.len())
+                .rev()
+                .step_by(7)
+                .find(|&len| routes.route(&bytes[..len]) == StreamRoute::Incomplete);
+            let longest = longest.unwrap();
+            assert!(longest <= MAX_ROUTED_LEN, "{part}: {longest}");
+            assert_eq!(longest < 6 * MAX_HELLO_RECORDS, part == 1);
+        }
     }
 }

@@ -85,6 +85,12 @@ pub enum Error {
     /// A connection that doesn't begin with a ClientHello.
     #[error("no client hello")]
     NotClientHello,
+    /// A ClientHello in more records than anybody sends.
+    #[error("client hello in more than {max} records")]
+    TooManyHelloRecords {
+        /// The most.
+        max: usize,
+    },
     /// A ClientHello longer than there is room for.
     #[error("client hello of {len} bytes is longer than {max}")]
     HelloTooLong {

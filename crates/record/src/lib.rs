@@ -93,7 +93,7 @@ pub use handshake_message::{
 };
 pub use hello_verify_request::HelloVerifyRequest;
 pub use new_session_ticket::NewSessionTicket;
-pub use peek_client_hello::peek_client_hello;
+pub use peek_client_hello::{MAX_HELLO_RECORDS, client_hello_len, peek_client_hello};
 pub use protocol::{DTLS_1_0, DTLS_1_2, Protocol, ProtocolVersion, TLS_1_2};
 pub use protocol_names::{ProtocolNames, encode_protocol_names};
 pub use record_number::{EpochNumber, MAX_SEQUENCE_NUMBER, RecordNumber};

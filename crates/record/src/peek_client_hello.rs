@@ -4,49 +4,111 @@ use hedgerow_core::{Reader, ServerName, Writer};
 
 use crate::{
     ClientHello, ContentType, Error, ExtensionType, HandshakeType, MAX_PLAINTEXT_LEN, Protocol,
-    TlsHandshakeMessage, decode_server_name,
+    TLS_HANDSHAKE_HEADER_LEN, TlsHandshakeMessage, decode_server_name,
 };
+
+/// The most records that a ClientHello at the front of a connection may come in. Clients send it in one, or
+/// in a few; each costs whoever looks for its end again and again as its bytes come.
+pub const MAX_HELLO_RECORDS: usize = 128;
+
+/// Returns the length of the ClientHello that a TLS connection begins with, in bytes with its header, once it is
+/// there as a whole. It looks at no more than [`MAX_HELLO_RECORDS`] headers and keeps nothing, so that
+/// it may be asked whenever bytes have come.
+///
+/// # Errors
+///
+/// [`Error::NotTls`], [`Error::RecordTooLong`], [`Error::EmptyHandshakeRecord`], [`Error::NotClientHello`], from the
+/// first byte on that shows it; [`Error::HelloTooLong`] for one of more than `max` bytes;
+/// [`Error::TooManyHelloRecords`].
+pub fn client_hello_len(bytes: &[u8], max: usize) -> Result<Option<usize>, Error> {
+    Walk::new(bytes).find_end(max)
+}
 
 /// Reads the ClientHello that a TLS connection begins with, in however many records; `None` while it isn't
 /// there as a whole. `hello` is room for it in one piece: a longer one is refused.
 ///
 /// # Errors
 ///
-/// [`Error::NotTls`], [`Error::RecordTooLong`], [`Error::NotClientHello`], [`Error::HelloTooLong`], from the
-/// first byte on that shows it; those of [`ClientHello::decode_exact`].
+/// Those of [`client_hello_len`], and those of [`ClientHello::decode_exact`].
 pub fn peek_client_hello<'h>(
     bytes: &[u8],
     hello: &'h mut [u8],
 ) -> Result<Option<ClientHello<'h>>, Error> {
-    let max = hello.len();
+    let Some(len) = client_hello_len(bytes, hello.len())? else {
+        return Ok(None);
+    };
     let mut records = Reader::new(bytes);
     let mut hello = Writer::new(hello);
-    loop {
-        if hello
-            .written()
-            .first()
-            .is_some_and(|&code| HandshakeType::from(code) != HandshakeType::ClientHello)
-        {
-            return Err(Error::NotClientHello);
-        }
-        let wanted = TlsHandshakeMessage::peek_len(hello.written());
-        if let Some(len) = wanted.filter(|&len| len > max) {
-            return Err(Error::HelloTooLong { len, max });
-        }
-        if wanted.is_some_and(|len| len <= hello.len()) {
-            break;
-        }
+    while hello.len() < len {
         let Some(fragment) = take_fragment(&mut records)? else {
             return Ok(None);
         };
         // What is behind the ClientHello isn't its.
-        let left = wanted.unwrap_or(max).saturating_sub(hello.len());
+        let left = len.saturating_sub(hello.len());
         hello.bytes(fragment.get(..left).unwrap_or(fragment))?;
     }
     let hello: &'h [u8] = hello.into_written();
     match TlsHandshakeMessage::decode(hello) {
         Some((message, _)) => ClientHello::decode_exact(Protocol::Tls, message.body).map(Some),
         None => Ok(None),
+    }
+}
+
+/// A walk over the records at the front of a connection.
+struct Walk<'a> {
+    records: Reader<'a>,
+    /// Records that were taken.
+    taken: usize,
+    /// Bytes of the message in them.
+    len: usize,
+    /// As much of the message's header as they have.
+    header: [u8; TLS_HANDSHAKE_HEADER_LEN],
+}
+
+impl<'a> Walk<'a> {
+    const fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            records: Reader::new(bytes),
+            taken: 0,
+            len: 0,
+            header: [0; TLS_HANDSHAKE_HEADER_LEN],
+        }
+    }
+
+    fn header(&self) -> &[u8] {
+        self.header.get(..self.len).unwrap_or(&self.header)
+    }
+
+    fn find_end(&mut self, max: usize) -> Result<Option<usize>, Error> {
+        loop {
+            if self
+                .header()
+                .first()
+                .is_some_and(|&code| HandshakeType::from(code) != HandshakeType::ClientHello)
+            {
+                return Err(Error::NotClientHello);
+            }
+            let wanted = TlsHandshakeMessage::peek_len(self.header());
+            if let Some(len) = wanted.filter(|&len| len > max) {
+                return Err(Error::HelloTooLong { len, max });
+            }
+            if wanted.is_some_and(|len| len <= self.len) {
+                return Ok(wanted);
+            }
+            if self.taken >= MAX_HELLO_RECORDS {
+                return Err(Error::TooManyHelloRecords {
+                    max: MAX_HELLO_RECORDS,
+                });
+            }
+            let Some(fragment) = take_fragment(&mut self.records)? else {
+                return Ok(None);
+            };
+            self.taken = self.taken.saturating_add(1);
+            for (at, &byte) in self.header.iter_mut().skip(self.len).zip(fragment) {
+                *at = byte;
+            }
+            self.len = self.len.saturating_add(fragment.len());
+        }
     }
 }
 
@@ -154,6 +216,52 @@ mod tests {
             assert_eq!(name_of(&bytes, 512), Ok(Some(b"lamp.example".to_vec())));
             let behind = [&bytes[..], &[20, 3, 3, 0, 1, 1]].concat();
             assert_eq!(name_of(&behind, 512), Ok(Some(b"lamp.example".to_vec())));
+        }
+    }
+
+    /// Whoever sends a long hello byte by byte, each in a record of its own, has it looked for with every byte.
+    #[test]
+    fn looking_for_the_end_again_and_again_is_little_work() {
+        let steps = |bytes: &[u8]| {
+            let mut walk = Walk::new(bytes);
+            let found = walk.find_end(16_384);
+            (found, walk.taken)
+        };
+        let mut message = vec![1, 0, 0x3f, 0xfc];
+        message.resize(16_384, 7);
+        // One octet a record is refused early, and in as many records as allowed each byte costs at most as many steps.
+        for (part, is_taken) in [(1, false), (127, false), (128, true), (16_384, true)] {
+            let records = message.chunks(part).flat_map(|part| {
+                let [a, b] = u16::try_from(part.len()).unwrap().to_be_bytes();
+                [&[22, 3, 1, a, b], part].concat()
+            });
+            let bytes: Vec<u8> = records.collect();
+            let mut all = 0;
+            let mut refused_at = None;
+            for len in 0..=bytes.len() {
+                let (found, taken) = steps(&bytes[..len]);
+                assert!(taken <= MAX_HELLO_RECORDS);
+                all += taken;
+                match found {
+                    Ok(None) => assert_eq!(refused_at, None),
+                    Ok(Some(found)) => assert_eq!((found, len), (16_384, bytes.len())),
+                    Err(error) => {
+                        let max = MAX_HELLO_RECORDS;
+                        assert_eq!(error, Error::TooManyHelloRecords { max });
+                        refused_at = refused_at.or(Some(len));
+                        if len > MAX_HELLO_RECORDS * (5 + part) {
+                            break;
+                        }
+                    }
+                }
+            }
+            assert_eq!(refused_at.is_none(), is_taken, "{part}");
+            let most = MAX_HELLO_RECORDS * (16_384 + 6 * MAX_HELLO_RECORDS);
+            assert!(all <= most, "{part}: {all}");
+            if part == 1 {
+                assert_eq!(refused_at, Some(6 * MAX_HELLO_RECORDS));
+                assert!(all <= 6 * MAX_HELLO_RECORDS * MAX_HELLO_RECORDS, "{all}");
+            }
         }
     }
 
