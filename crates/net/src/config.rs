@@ -19,6 +19,9 @@ pub struct NodeConfig {
     pub max_handlers: usize,
     /// How long an orderly shutdown may take.
     pub shutdown_timeout: Duration,
+    /// How long the other end of a stream may take once this end has left it in order: for what is still to be
+    /// sent, and for its own end.
+    pub stream_patience: Duration,
     /// Where master secrets are written for whoever debugs with recordings; `None`, as it should be,
     /// for nowhere.
     pub key_log: Option<KeyLogFile>,
@@ -34,13 +37,14 @@ impl NodeConfig {
 }
 
 impl Default for NodeConfig {
-    /// The endpoint's defaults, 1,024 requests, 1,024 handlers, and a second to shut down.
+    /// The endpoint's defaults, 1,024 requests, 1,024 handlers, a second to shut down, half a minute for streams.
     fn default() -> Self {
         Self {
             endpoint: hedgerow_endpoint::Config::default(),
             max_requests: 1_024,
             max_handlers: 1_024,
             shutdown_timeout: Duration::from_secs(1),
+            stream_patience: Duration::from_secs(30),
             key_log: None,
         }
     }

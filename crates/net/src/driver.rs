@@ -37,6 +37,7 @@ pub(crate) struct Driver<S, H> {
     /// Where streams go that peers open.
     pub(crate) incoming: mpsc::Sender<IncomingStream>,
     shutdown_timeout: Duration,
+    pub(crate) stream_patience: Duration,
     pub(crate) out: Vec<u8>,
 }
 
@@ -66,6 +67,7 @@ where
             shared,
             incoming,
             shutdown_timeout: config.shutdown_timeout,
+            stream_patience: config.stream_patience,
             out: vec![0; max_sent_len.max(max_flight_len)],
         }
     }

@@ -21,7 +21,8 @@ use crate::shared::Shared;
 ///
 /// Shutting down ends this end's direction in order; reading ends only where the other end did so.
 /// Everything else is an error with a [`StreamFailure`] inside. Dropping it before both is giving it up, and the other
-/// end is told; after shutting down, the other end has half a minute for its own end.
+/// end is told; after shutting down, the other end has [`NodeConfig::stream_patience`](crate::NodeConfig) from the
+/// last bytes that it took for the rest and its own end, and 20 times that in all.
 pub struct LegStream {
     state: Arc<StreamState>,
     shared: Arc<Shared>,
@@ -111,6 +112,8 @@ pub(crate) struct Halves {
     pub(crate) reset: Option<ResetReason>,
     /// Whether the handle is gone.
     pub(crate) is_dropped: bool,
+    /// Whether the handle waits for the stream's end, and for nothing else.
+    pub(crate) is_closing: bool,
     /// Whether the stream has ended in order, in both directions.
     pub(crate) is_over: bool,
     pub(crate) failure: Option<StreamFailure>,
@@ -123,7 +126,7 @@ pub(crate) struct Halves {
 impl Halves {
     /// Returns how many bytes more may be kept for the reader.
     pub(crate) fn room_to_read(&self) -> usize {
-        match self.is_dropped {
+        match self.is_dropped || self.is_closing {
             // What arrives is of no use to anybody.
             true => CAPACITY,
             false => CAPACITY.saturating_sub(self.incoming.len()),
@@ -184,15 +187,18 @@ impl LegStream {
     }
 
     /// Ends this end's direction in order, and waits until the other end has done so and has everything. What
-    /// still arrives is discarded.
+    /// still arrives is discarded. The other end has [`NodeConfig::stream_patience`](crate::NodeConfig) from the last
+    /// bytes that it took, and 20 times that in all.
     ///
     /// # Errors
     ///
-    /// With a [`StreamFailure`] inside where the stream ends otherwise.
+    /// With a [`StreamFailure`] inside where the stream ends otherwise; its reason is [`ResetReason::Timeout`] where
+    /// the other end took too long.
     pub async fn close(self) -> io::Result<()> {
         poll_fn(|context| {
             let mut halves = self.state.lock();
             halves.is_finished = true;
+            halves.is_closing = true;
             halves.incoming.clear();
             if halves.is_over {
                 return Poll::Ready(Ok(()));

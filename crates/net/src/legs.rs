@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hedgerow_core::{Instant, Peer, ServerCredentials};
 use hedgerow_endpoint::AssociationId;
-use hedgerow_leg::{Event, Name, Offer, Read, ResetReason, StreamId};
+use hedgerow_leg::{Event, Name, Offer, Read, ResetBy, ResetReason, StreamId};
 use tokio::sync::{mpsc, oneshot};
 use tracing::debug;
 
@@ -37,8 +37,30 @@ struct Known {
     state: Arc<StreamState>,
     /// Whether the leg knows that this end's direction ends.
     is_finished: bool,
-    /// When it is given up, once its handle is gone.
-    until: Option<Instant>,
+    /// How long the other end has still, once nobody reads or writes here any more.
+    patience: Option<Patience>,
+}
+
+/// How long a stream goes on that this end has left in order.
+#[derive(Clone, Copy)]
+struct Patience {
+    until: Instant,
+    /// However it takes what is left for it.
+    latest: Instant,
+}
+
+impl Patience {
+    fn new(now: Instant, span: Duration) -> Self {
+        Self {
+            until: now.saturating_add(span),
+            latest: now.saturating_add(span.saturating_mul(MOST_SPANS)),
+        }
+    }
+
+    /// The other end has taken bytes.
+    fn renew(&mut self, now: Instant, span: Duration) {
+        self.until = now.saturating_add(span).min(self.latest);
+    }
 }
 
 impl Streams {
@@ -46,9 +68,10 @@ impl Streams {
         self.known.len()
     }
 
-    /// Returns when a stream without a handle is given up.
+    /// Returns when a stream that this end has left is given up.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.known.values().filter_map(|known| known.until).min()
+        let known = self.known.values();
+        known.filter_map(|known| Some(known.patience?.until)).min()
     }
 
     fn add(&mut self, key: StreamKey) -> Arc<StreamState> {
@@ -56,7 +79,7 @@ impl Streams {
         let known = Known {
             state: Arc::clone(&state),
             is_finished: false,
-            until: None,
+            patience: None,
         };
         self.known.insert(key, known);
         state
@@ -189,11 +212,17 @@ where
         let now = self.clock.now();
         let known = self.desk.streams.known.iter();
         let overdue: Vec<_> = known
-            .filter(|(_, known)| known.until.is_some_and(|until| until <= now))
+            .filter(|(_, known)| known.patience.is_some_and(|given| given.until <= now))
             .map(|(key, _)| *key)
             .collect();
         for key in overdue {
-            self.reset_stream(key, ResetReason::Application);
+            debug!(stream = ?key.1, "stream given up: the other end takes too long");
+            if let Some(known) = self.desk.streams.known.get(&key) {
+                let (reason, by) = (ResetReason::Timeout, ResetBy::Leg);
+                // Whoever waits for the end in order gets to know.
+                known.state.lock().fail(StreamFailure::Reset { reason, by });
+            }
+            self.reset_stream(key, ResetReason::Timeout);
         }
     }
 
@@ -214,11 +243,13 @@ where
             return self.reset_stream(key, reason);
         }
         let had_room = halves.outgoing.len() < crate::leg_stream::CAPACITY;
+        let mut is_taken = false;
         while let (front @ [_, ..], _) = halves.outgoing.as_slices() {
             match self.endpoint.write_stream(association, stream, front) {
                 Ok(0) | Err(_) => break,
                 Ok(len) => drop(halves.outgoing.drain(..len)),
             }
+            is_taken = true;
         }
         if !had_room && halves.outgoing.len() < crate::leg_stream::CAPACITY {
             halves.wake_writer();
@@ -235,7 +266,7 @@ where
             }
             match self.endpoint.read_stream(association, stream, out) {
                 Ok(Read::Bytes(len)) => {
-                    if !halves.is_dropped {
+                    if !halves.is_dropped && !halves.is_closing {
                         halves.incoming.extend(part.get(..len).unwrap_or_default());
                     }
                 }
@@ -246,11 +277,14 @@ where
         if !halves.incoming.is_empty() || halves.has_end {
             halves.wake_reader();
         }
-        if halves.has_end {
-            // The leg sees to the rest, in bounded time.
-            known.until = None;
-        } else if halves.is_dropped && known.until.is_none() {
-            known.until = Some(self.clock.now() + PATIENCE);
+        // Also when the other end has ended: it may still not take what is left for it, and say for ever that
+        // it is there.
+        if halves.is_dropped || halves.is_closing {
+            let (now, span) = (self.clock.now(), self.stream_patience);
+            let patience = known.patience.get_or_insert(Patience::new(now, span));
+            if is_taken {
+                patience.renew(now, span);
+            }
         }
     }
 
@@ -270,6 +304,5 @@ where
 /// Bytes that are read from a leg at a time.
 const READ_LEN: usize = 2_048;
 
-/// How long a stream without a handle goes on that has ended this end's direction: so long the other end has
-/// for its own end.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// So many times its patience an end that has left a stream waits at most.
+const MOST_SPANS: u32 = 20;

@@ -31,16 +31,24 @@ fn config(role: Role) -> NodeConfig {
 
 /// A node that has called another one, which stands at the target.
 async fn hop(caller: Role, called: Role) -> (Node, Node, Target) {
+    hop_with(config(caller), called).await
+}
+
+async fn hop_with(caller: NodeConfig, called: Role) -> (Node, Node, Target) {
     let local = address("127.0.0.1:0");
     let server = Node::bind_server(local, config(called), keys(), echo).await;
-    let client = Node::bind_client(local, config(caller)).await.unwrap();
+    let client = Node::bind_client(local, caller).await.unwrap();
     let server = server.unwrap();
     let target = target(server.local_addr(), KEY);
     (client, server, target)
 }
 
 async fn pair(name: &str) -> (Node, Node, LegStream, IncomingStream) {
-    let (client, server, target) = hop(Role::Device, Role::Gateway).await;
+    pair_with(config(Role::Device), name).await
+}
+
+async fn pair_with(caller: NodeConfig, name: &str) -> (Node, Node, LegStream, IncomingStream) {
+    let (client, server, target) = hop_with(caller, Role::Gateway).await;
     let offer = StreamOffer {
         name: name.to_owned(),
         ..StreamOffer::default()
@@ -174,6 +182,44 @@ fn end_that_does_not_read_holds_the_other_one_up_and_loses_nothing() {
         incoming.stream.close().await.unwrap();
         writing.await.unwrap().unwrap();
     });
+}
+
+/// It has ended its own direction, is there, and takes nothing of what is left for it.
+#[test]
+fn end_that_never_takes_the_rest_holds_no_stream() {
+    for is_closed in [false, true] {
+        run(async move {
+            let mut config = config(Role::Device);
+            config.stream_patience = Duration::from_millis(200);
+            let (_client, _server, mut near, mut incoming) = pair_with(config, "a").await;
+            let far = &mut incoming.stream;
+            far.shutdown().await.unwrap();
+            assert_eq!(near.read(&mut [0; 1]).await.unwrap(), 0);
+            let more = body(1_000_000);
+            let filled = near.write_all(&more);
+            let filled = tokio::time::timeout(Duration::from_millis(300), filled).await;
+            assert!(filled.is_err(), "written without a reader");
+            if is_closed {
+                let limit = Duration::from_secs(10);
+                let closed = tokio::time::timeout(limit, near.close()).await;
+                let error = closed.expect("it hangs").unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            } else {
+                near.shutdown().await.unwrap();
+                drop(near);
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            // Nothing is read here before, so that the window stays closed.
+            let rest = tokio::time::timeout(Duration::from_secs(10), async {
+                let mut received = Vec::new();
+                far.read_to_end(&mut received).await
+            });
+            let error = rest.await.expect("it is held").unwrap_err();
+            let reason = ResetReason::Timeout;
+            let by = hedgerow_net::ResetBy::Peer;
+            assert_eq!(failure(&error), StreamFailure::Reset { reason, by });
+        });
+    }
 }
 
 #[test]
