@@ -37,6 +37,14 @@ pub(crate) fn shows_credentials(headers: &HeaderMap) -> bool {
     headers.contains_key(PROXY_AUTHORIZATION) || headers.contains_key(AUTHORIZATION)
 }
 
+/// Returns the name that a request shows a password for; nobody has to have it.
+pub(crate) fn shown_name(headers: &HeaderMap) -> Option<Zeroizing<Vec<u8>>> {
+    match Shown::read(headers)? {
+        Shown::Basic { name, .. } => Some(name),
+        Shown::Bearer(_) => None,
+    }
+}
+
 /// The credentials of a request, zeroed on drop.
 enum Shown {
     Basic {

@@ -9,7 +9,7 @@ use hedgerow_proxy::{TunnelFault, TunnelRefusal};
 use http::HeaderMap;
 use tokio::time::Instant;
 
-use crate::authorization::{authenticate, shows_credentials};
+use crate::authorization::{authenticate, shown_name, shows_credentials};
 use crate::config::{HttpsClient, HttpsPsk, TunnelLimits, User, UserSecret};
 use crate::failure::RETRY_AFTER_SECS;
 use crate::guesses::Guesses;
@@ -151,8 +151,10 @@ impl Tunnels {
         if !shows_credentials(headers) {
             return check().ok_or(TunnelRefusal::Unauthorized);
         }
+        let name = shown_name(headers);
+        let name = name.as_ref().map(|name| name.as_slice());
         let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
-        let checked = guesses.check(from, Instant::now(), check);
+        let checked = guesses.check(from, name, Instant::now(), check);
         drop(guesses);
         match checked {
             Ok(user) => user.ok_or(TunnelRefusal::Unauthorized),
