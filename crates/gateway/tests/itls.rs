@@ -482,13 +482,16 @@ async fn connections_of_a_user_and_flows_that_it_opens_are_bounded() {
             break;
         }
     }
-    // One was asked for before.
+    // Four with one device, and ten in a while on all its connections, of which three were asked for.
     for flow in 1..=10 {
         first.send(&open(2 * flow, "lamp", HELLO)).await;
     }
-    assert_eq!(first.receive().await, Some(close(20, CloseReason::Busy)));
+    for flow in 5..=10 {
+        let busy = close(2 * flow, CloseReason::Busy);
+        assert_eq!(first.receive().await, Some(busy));
+    }
     lamp.established().await;
-    for number in 0..9 {
+    for number in 0..4 {
         let expected = open(2 * number + 1, "robot", HELLO);
         assert_eq!(lamp.receive().await, expected);
     }

@@ -318,6 +318,7 @@ fn what_an_end_may_not_say_is_dropped() {
 fn flows_are_bounded_for_each_session_and_in_all() {
     let limits = ItlsLimits {
         openings: 1_000,
+        flows_per_pair: 1_000,
         ..ItlsLimits::default()
     };
     let mut gateway = Gateway::new(limits);
@@ -392,6 +393,104 @@ fn one_session_opens_ten_flows_and_one_more_in_ten_seconds() {
         asked(&mut gateway, alice, "lamp"),
         close(2, CloseReason::Busy)
     );
+}
+
+/// A device has 16 flows in a session: one user doesn't get all of them, by whatever session, and the next one
+/// isn't told that it is busy.
+#[test]
+fn user_has_a_share_of_a_devices_flows() {
+    let mut gateway = Gateway::new(ItlsLimits::default());
+    let lamp = gateway.device(LAMP);
+    let mut opened = 0;
+    for session in 0..2 {
+        let alice = gateway.user(ALICE);
+        for flow in 1..=5 {
+            let sent = gateway.take(alice, &open(flow * 2, "lamp", HELLO));
+            let is_open = sent.unwrap()[0].0 == lamp;
+            opened += usize::from(is_open);
+            assert_eq!(is_open, session == 0 && flow <= 4);
+        }
+    }
+    assert_eq!(opened, 4);
+    let events = gateway.events();
+    let reason = CloseReason::Busy;
+    let from = ItlsParty::User(ALICE);
+    assert_eq!(events.last(), Some(&ItlsEvent::Refused { from, reason }));
+    let bob = gateway.user(BOB);
+    let sent = gateway.take(bob, &open(2, "lamp", HELLO)).unwrap();
+    assert_eq!(sent[0].0, lamp);
+    // Another device is another share, and what a device opens is of the same one.
+    gateway.device(METER);
+    gateway.now = at(60);
+    let alice = gateway.user(ALICE);
+    let sent = gateway.take(alice, &open(2, "meter", HELLO)).unwrap();
+    assert_ne!(sent[0].0, alice);
+    let sent = gateway.take(lamp, &open(2, "alice", HELLO)).unwrap();
+    assert_eq!(sent, [(lamp, close(2, CloseReason::Busy))]);
+}
+
+/// Who comes again has what is left of its openings, and asking without end writes no trail.
+#[test]
+fn another_session_brings_no_more_openings() {
+    let mut gateway = Gateway::new(ItlsLimits::default());
+    let mut refused = 0;
+    for _ in 0..5 {
+        let alice = gateway.user(ALICE);
+        for _ in 0..10 {
+            let sent = gateway.take(alice, &open(2, "nobody", HELLO)).unwrap();
+            refused += usize::from(sent[0].1 == close(2, CloseReason::Refused));
+        }
+        gateway.forwarder.end_session(gateway.now, alice);
+    }
+    assert_eq!(refused, 10);
+    let statistics = gateway.forwarder.statistics();
+    assert_eq!((statistics.refused, statistics.busy), (10, 40));
+    assert_eq!(gateway.events().len(), 10);
+    gateway.now = at(11);
+    let alice = gateway.user(ALICE);
+    let sent = gateway.take(alice, &open(2, "nobody", HELLO)).unwrap();
+    assert_eq!(sent[0].1, close(2, CloseReason::Refused));
+}
+
+/// However many flows there are: the device's network is a slow one.
+#[test]
+fn all_flows_to_a_device_share_a_rate() {
+    let limits = ItlsLimits {
+        flows_per_pair: 16,
+        openings: 16,
+        ..ItlsLimits::default()
+    };
+    let mut gateway = Gateway::new(limits);
+    let (lamp, alice) = (gateway.device(LAMP), gateway.user(ALICE));
+    let mut passed = 0;
+    let mut send = |gateway: &mut Gateway, message: &[u8]| {
+        let sent = gateway.take(alice, message).is_ok();
+        passed += usize::from(sent);
+        passed
+    };
+    for flow in 1..=16 {
+        send(&mut gateway, &open(flow * 2, "lamp", HELLO));
+    }
+    for flow in 1..=16 {
+        for _ in 0..20 {
+            send(&mut gateway, &inner(flow * 2, DATA));
+        }
+    }
+    assert_eq!(send(&mut gateway, &inner(2, DATA)), 100);
+    gateway.now = at(2);
+    for flow in 1..=16 {
+        for _ in 0..20 {
+            send(&mut gateway, &inner(flow * 2, DATA));
+        }
+    }
+    assert_eq!(send(&mut gateway, &inner(2, DATA)), 150);
+    // What comes from it has none, and another device has its own.
+    let from = (0..200).filter(|_| gateway.take(lamp, &inner(1, DATA)).is_ok());
+    assert_eq!(from.count(), 200);
+    gateway.device(METER);
+    gateway.now = at(200);
+    gateway.take(alice, &close(2, CloseReason::Done)).unwrap();
+    assert!(gateway.take(alice, &open(2, "meter", HELLO)).is_ok());
 }
 
 #[test]

@@ -30,6 +30,11 @@ pub struct ItlsForwarder {
     pub(super) flows: BTreeMap<FlowId, Flow>,
     /// When to look whether a flow is idle: not moved with every message.
     pub(super) idle: BTreeSet<(Instant, FlowId)>,
+    /// What each party may open, whichever session it has: one that comes again goes on where it was. The
+    /// parties are those of the configuration.
+    pub(super) openings: BTreeMap<ItlsParty, Rate>,
+    /// What each device may be sent, on all flows.
+    pub(super) to_device: BTreeMap<usize, Rate>,
     pub(super) outgoing: VecDeque<Outgoing>,
     pub(super) events: VecDeque<ItlsEvent>,
     pub(super) last_session: u64,
@@ -42,7 +47,6 @@ pub(super) struct Outer {
     pub(super) party: ItlsParty,
     pub(super) takes_flows: bool,
     pub(super) flows: BTreeMap<u16, FlowId>,
-    pub(super) openings: Rate,
     /// The number that the gateway gave last.
     pub(super) last_number: u16,
 }
@@ -69,6 +73,8 @@ impl ItlsForwarder {
             sessions: BTreeMap::new(),
             flows: BTreeMap::new(),
             idle: BTreeSet::new(),
+            openings: BTreeMap::new(),
+            to_device: BTreeMap::new(),
             outgoing: VecDeque::new(),
             events: VecDeque::new(),
             last_session: 0,
@@ -90,12 +96,10 @@ impl ItlsForwarder {
     ) -> OuterSession {
         self.last_session = self.last_session.saturating_add(1);
         let session = OuterSession(self.last_session);
-        let openings = Rate::new(self.limits.openings, self.limits.opening_interval, now);
         let outer = Outer {
             party,
             takes_flows,
             flows: BTreeMap::new(),
-            openings,
             last_number: 0,
         };
         self.sessions.insert(session, outer);
@@ -346,8 +350,13 @@ impl ItlsForwarder {
         };
         flow.used_at = now;
         match party {
-            Some(ItlsParty::Device(_)) => {
-                if !flow.to_device.take(now) {
+            Some(ItlsParty::Device(device)) => {
+                let limits = &self.limits;
+                let of_all = self.to_device.entry(device).or_insert_with(|| {
+                    let per_second = limits.device_messages_per_second;
+                    Rate::per_second(limits.device_messages, per_second, now)
+                });
+                if !flow.to_device.take(now) || !of_all.take(now) {
                     return false;
                 }
                 add(&mut flow.record.to_device);

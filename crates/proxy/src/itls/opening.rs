@@ -1,7 +1,5 @@
 //! How a flow is opened.
 
-use std::time::Duration;
-
 use hedgerow_core::{DropReason, Instant};
 use hedgerow_itls::{CloseReason, MAX_INITIATOR_HELLO_LEN, Open};
 
@@ -25,12 +23,21 @@ impl ItlsForwarder {
         if number == 0 || number % 2 == 1 {
             return self.drop(None, DropReason::UnexpectedMessage);
         }
-        let Some(outer) = self.sessions.get_mut(&from) else {
+        let Some(outer) = self.sessions.get(&from) else {
             return self.drop(None, DropReason::UnknownPeer);
         };
         let party = outer.party;
-        let has_room = outer.openings.take(now)
-            && outer.flows.len() < self.limits.flows_per_session
+        let limits = &self.limits;
+        let openings = self
+            .openings
+            .entry(party)
+            .or_insert_with(|| Rate::new(limits.openings, limits.opening_interval, now));
+        if !openings.take(now) {
+            // Counted and not noted: whoever asks without end would write the trail.
+            add(&mut self.statistics.busy);
+            return ItlsOutcome::Deliver(close(from, number, CloseReason::Busy));
+        }
+        let has_room = outer.flows.len() < self.limits.flows_per_session
             && self.flows.len() < self.limits.flows;
         if !has_room {
             return self.refuse(from, number, party, CloseReason::Busy);
@@ -45,6 +52,12 @@ impl ItlsForwarder {
             // The policy has no such pair.
             _ => return self.refuse(from, number, party, CloseReason::Refused),
         };
+        let of_pair = self.flows.values();
+        let of_pair =
+            of_pair.filter(|flow| (flow.record.device, flow.record.user) == (device, user));
+        if of_pair.count() >= self.limits.flows_per_pair {
+            return self.refuse(from, number, party, CloseReason::Busy);
+        }
         let light = match open.wants_light_layer && self.limits.light_layer {
             true => Light::Agreed,
             false => Light::Off,
@@ -202,16 +215,11 @@ impl ItlsForwarder {
     ) -> FlowId {
         self.last_flow = self.last_flow.saturating_add(1);
         let id = FlowId(self.last_flow);
-        let per_second = self.limits.messages_per_second.max(1);
         let armed = now.saturating_add(self.limits.idle_timeout);
         let flow = Flow {
             opener,
             other,
-            to_device: Rate::new(
-                self.limits.messages,
-                Duration::from_secs(1) / per_second,
-                now,
-            ),
+            to_device: Rate::per_second(self.limits.messages, self.limits.messages_per_second, now),
             record,
             opened_at: now,
             used_at: now,

@@ -23,6 +23,10 @@ impl Rate {
         }
     }
 
+    pub(super) fn per_second(burst: u32, per_second: u32, now: Instant) -> Self {
+        Self::new(burst, Duration::from_secs(1) / per_second.max(1), now)
+    }
+
     /// Says whether it may be done once more, and takes that.
     pub(super) fn take(&mut self, now: Instant) -> bool {
         let used_until = self.used_until.max(now);
