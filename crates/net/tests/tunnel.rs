@@ -307,6 +307,20 @@ fn requests_go_end_to_end_over_http1_and_http2() {
     }
 }
 
+/// The gateway's first frame is seen when it comes, and not once the time for it is over.
+#[test]
+fn http2_tunnel_opens_at_once() {
+    run(async {
+        let nobody = nobody().await.local_addr().unwrap();
+        let gateway = Gateway::start(Conduct::Carry, nobody, true).await;
+        let mut config = as_user(gateway.config(true));
+        config.connect_timeout = Duration::from_secs(2);
+        for _ in 0..5 {
+            Tunnel::open(&config, &target()).await.unwrap();
+        }
+    });
+}
+
 /// A half-open connection: nobody says that the gateway is gone (RFC 9113 §6.7).
 #[test]
 fn gateway_that_falls_silent_is_given_up() {

@@ -15,7 +15,7 @@ use hyper::client::conn::{http1, http2};
 use hyper::ext::Protocol;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::connect::Connection;
 use super::{TunnelConfig, TunnelTarget};
@@ -105,11 +105,19 @@ async fn ask_http2(
     let (mut sender, mut driver) = handshake.await.map_err(broken)?;
     // MUST (RFC 8441 §3): `:protocol` isn't sent before the peer has said that it knows it, which it does
     // in its first frame.
-    let is_known = poll_fn(|cx| match Pin::new(&mut driver).poll(cx) {
-        Poll::Ready(_) => Poll::Ready(Err(CarrierFailure::Http)),
-        Poll::Pending if driver.is_extended_connect_protocol_enabled() => Poll::Ready(Ok(())),
-        Poll::Pending => Poll::Pending,
-    });
+    let is_known = async {
+        // Nobody is woken by that frame, so that it is looked for now and then.
+        loop {
+            let driven = poll_fn(|cx| Poll::Ready(Pin::new(&mut driver).poll(cx))).await;
+            if driven.is_ready() {
+                return Err(CarrierFailure::Http);
+            }
+            if driver.is_extended_connect_protocol_enabled() {
+                return Ok(());
+            }
+            sleep(SETTINGS_INTERVAL).await;
+        }
+    };
     timeout(SETTINGS_TIMEOUT, is_known)
         .await
         .unwrap_or(Err(CarrierFailure::NoExtendedConnect))?;
@@ -169,6 +177,9 @@ const PROHIBITED: &str = "destination_ip_prohibited";
 
 /// How long an HTTP/2 server's first frame is waited for.
 const SETTINGS_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How often it is looked for.
+const SETTINGS_INTERVAL: Duration = Duration::from_millis(2);
 
 #[cfg(test)]
 mod tests {
