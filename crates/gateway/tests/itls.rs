@@ -678,6 +678,14 @@ fn configuration_names_listeners_users_and_keys_of_the_hop() {
             "device.calls",
         ),
         ("device = \"lamp\"", "device = \"meter\"", "caller.device"),
+        // The key of a device that opens streams.
+        (
+            "[[user]]",
+            "[leg]\nlisten = \"127.0.0.1:0\"\n[[leg.peer]]\nname = \"a\"\npsk_identity = \"a\"\n\
+             psk = \"0x000102030405060708090a0b0c0d0e0f\"\nservices = [\"b\"]\n[[leg.service]]\n\
+             name = \"b\"\nhost = \"c\"\nport = 1\n[[user]]",
+            "caller.psk",
+        ),
         // One key for both directions.
         ("0x0001020304", "0x1011121314", ""),
         (

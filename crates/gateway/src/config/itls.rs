@@ -316,10 +316,12 @@ impl Config {
                 Security::None | Security::EndToEnd | Security::Certificate { .. } => None,
             });
         let of_clients = self.https_psk.iter().flat_map(|https| &https.clients);
+        let of_legs = self.leg.iter().flat_map(|leg| &leg.peers);
         let mut others = before
             .iter()
             .map(|other| &other.psk)
             .chain(of_clients.map(|client| &client.psk))
+            .chain(of_legs.map(|peer| &peer.psk))
             .chain(of_devices);
         if others.any(|other| same_key(other, &caller.psk)) {
             fault(
