@@ -24,13 +24,10 @@ impl<'a> Head<'a> {
         bytes: &'a [u8],
         limits: &Limits,
     ) -> Result<Option<(Self, usize)>, Refusal> {
-        // RFC 9112 §2.2: an empty line before a request is ignored, one that is.
-        let skipped = match bytes {
-            [b'\r'] => return Ok(None),
-            _ if bytes.starts_with(EMPTY_LINE) => EMPTY_LINE.len(),
-            _ => 0,
-        };
-        let bytes = bytes.get(skipped..).unwrap_or_default();
+        // It may become the empty line before a request.
+        if bytes == b"\r" {
+            return Ok(None);
+        }
         check_first(bytes)?;
         let Some(len) = head_len(bytes) else {
             return match bytes.len() < limits.max_head_len {
@@ -50,7 +47,7 @@ impl<'a> Head<'a> {
         let (line, fields) = text.split_once("\r\n").ok_or(Refusal::BadRequest)?;
         let mut head = Self::decode_line(line, fields)?;
         head.frame(limits)?;
-        Ok(Some((head, len.saturating_add(skipped))))
+        Ok(Some((head, len)))
     }
 
     fn decode_line(line: &'a str, fields: &'a str) -> Result<Self, Refusal> {
@@ -206,7 +203,7 @@ const fn is_text(byte: u8) -> bool {
     matches!(byte, b'\r' | b'\n' | b'\t' | b' '..=b'~')
 }
 
-/// What may stand before a request, and doesn't count as its head.
+/// What may stand before a request, and isn't part of its head.
 pub(crate) const EMPTY_LINE: &[u8] = b"\r\n";
 
 /// Optional whitespace (RFC 9110 §5.6.3).

@@ -1,7 +1,6 @@
 //! What one connection may take.
 
-/// The limits of a connection. It keeps at most `max_head_len` and `max_body_len` bytes of what arrives,
-/// and an empty line before them.
+/// The limits of a connection. It keeps at most `max_head_len` and `max_body_len` bytes of what arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The longest request line with all fields, in bytes; more is 431.

@@ -19,6 +19,8 @@ pub struct HttpServer {
     arrived: Vec<u8>,
     output: Vec<u8>,
     state: State,
+    /// Whether there was an empty line before the next request.
+    has_skipped: bool,
 }
 
 impl fmt::Debug for HttpServer {
@@ -51,6 +53,7 @@ impl HttpServer {
             arrived: Vec::new(),
             output: Vec::new(),
             state: State::ExpectRequest,
+            has_skipped: false,
         }
     }
 
@@ -58,7 +61,6 @@ impl HttpServer {
     pub fn room(&self) -> usize {
         let limits = &self.limits;
         let most = limits.max_head_len.saturating_add(limits.max_body_len);
-        let most = most.saturating_add(EMPTY_LINE.len());
         match self.state {
             State::ExpectRequest => most.saturating_sub(self.arrived.len()),
             State::ExpectResponse(_) | State::Closed => 0,
@@ -67,9 +69,29 @@ impl HttpServer {
 
     /// Keeps bytes that have arrived and returns how many: no more than [`Self::room`] says.
     pub fn push(&mut self, bytes: &[u8]) -> usize {
+        let mut taken = self.keep(bytes);
+        if self.skip_empty_line() {
+            taken = taken.saturating_add(self.keep(bytes.get(taken..).unwrap_or_default()));
+        }
+        taken
+    }
+
+    fn keep(&mut self, bytes: &[u8]) -> usize {
         let part = bytes.get(..self.room()).unwrap_or(bytes);
         self.arrived.extend_from_slice(part);
         part.len()
+    }
+
+    /// RFC 9112 §2.2: an empty line before a request is ignored, one that is. It takes no room of the request's.
+    fn skip_empty_line(&mut self) -> bool {
+        let is_there = self.state == State::ExpectRequest
+            && !self.has_skipped
+            && self.arrived.starts_with(EMPTY_LINE);
+        if is_there {
+            self.arrived.drain(..EMPTY_LINE.len());
+            self.has_skipped = true;
+        }
+        is_there
     }
 
     /// Takes the next request that is there as a whole. What can't be one is answered without asking
@@ -151,6 +173,8 @@ impl HttpServer {
             true => State::ExpectRequest,
             false => State::Closed,
         };
+        self.has_skipped = false;
+        self.skip_empty_line();
         if !keeps_alive {
             self.arrived = Vec::new();
         }

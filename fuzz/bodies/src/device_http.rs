@@ -54,5 +54,6 @@ fn run(bytes: &[u8], part: usize) -> (Vec<ResourceRequest>, Vec<u8>, bool) {
 const LIMITS: Limits = Limits {
     max_head_len: 256,
     max_fields: 8,
+    max_options: 8,
     max_body_len: 64,
 };
