@@ -124,5 +124,12 @@ fn what_goes_wrong_on_the_way_is_told_apart() {
         let finished = setup.ask(uri, key, token, &["-B", "4"]);
         assert!(finished.stderr().contains(told), "{finished:?}");
         assert_eq!(finished.code(), code, "{finished:?}");
+        // There is no DTLS between here and the device.
+        assert!(!finished.stderr().contains("DTLS"), "{finished:?}");
+        let is_the_devices = told == "didn't answer";
+        let named = finished
+            .stderr()
+            .contains("(an inner session with a pre-shared key as");
+        assert_eq!(named, is_the_devices, "{finished:?}");
     }
 }

@@ -107,6 +107,7 @@ pub(crate) async fn run(
         place: address.to_string(),
         others: addresses.len().saturating_sub(1),
         security: &security,
+        way: None,
         waited,
         is_established,
     };
@@ -168,6 +169,7 @@ async fn run_via(
         place: via.name(),
         others: 0,
         security,
+        way: Some(&via.way),
         waited,
         is_established,
     };
@@ -208,6 +210,8 @@ struct Peer<'a> {
     place: String,
     others: usize,
     security: &'a Security,
+    /// Through which gateway it is asked, if through one.
+    way: Option<&'a Way>,
     waited: Duration,
     is_established: bool,
 }
@@ -438,7 +442,7 @@ impl Peer<'_> {
     }
 
     fn name(&self) -> String {
-        format!("{} ({})", self.place, self.security.describe())
+        format!("{} ({})", self.place, self.security.describe(self.way))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::arguments::RequestArguments;
 use crate::client::Progress;
 use crate::exit::{Class, Failure};
 use crate::target::Security;
-use crate::via::Mode;
+use crate::via::Way;
 use crate::via_itls::suite_name as suite_of_inner_sessions;
 
 /// Writes a line to standard error. Where that can't be written to, nobody listens.
@@ -86,14 +86,10 @@ fn print_text(
         tell(&format!("{code}{separator}{}", printable(&diagnostic)));
         return Ok(());
     }
-    let mut security = progress
-        .security
-        .as_ref()
-        .map(Security::describe)
+    let security = progress.security.as_ref();
+    let mut security = security
+        .map(|security| security.describe(progress.way.as_ref()))
         .unwrap_or_default();
-    if is_inside(progress) {
-        security = security.replacen("DTLS", "an inner session", 1);
-    }
     if let Some(suite) = suite_name(progress) {
         security = format!("{security}, {suite}");
     }
@@ -274,12 +270,6 @@ impl<'a> WayReport<'a> {
     }
 }
 
-/// Says whether the request goes inside sessions with a gateway.
-fn is_inside(progress: &Progress) -> bool {
-    let way = progress.way.as_ref();
-    way.is_some_and(|way| way.mode == Mode::Itls)
-}
-
 /// Returns the suite that protects the request end to end.
 fn suite_name(progress: &Progress) -> Option<String> {
     match progress.inner {
@@ -301,7 +291,7 @@ impl<'a> SecurityReport<'a> {
     fn of(progress: &'a Progress) -> Option<Self> {
         let security = progress.security.as_ref()?;
         Some(Self {
-            mode: match is_inside(progress) {
+            mode: match progress.way.as_ref().is_some_and(Way::is_inside) {
                 true => "itls-psk",
                 false => security.mode(),
             },

@@ -10,6 +10,7 @@ use hedgerow_net::{AcceptedServer, Credentials};
 use crate::arguments::RequestArguments;
 use crate::exit::{Class, Failure};
 use crate::key_file::Entry;
+use crate::via::Way;
 use crate::{key_file, key_text};
 
 /// What protects a request.
@@ -178,21 +179,18 @@ impl Security {
         }
     }
 
-    /// Says what is in force, for people.
-    pub(crate) fn describe(&self) -> String {
+    /// Says what is in force, for people: with a server that is asked straight, or on this way.
+    pub(crate) fn describe(&self, way: Option<&Way>) -> String {
+        let (protocol, mode) = (self.protocol(way), self.security_mode());
         match self {
             Self::NoSec => "NoSec, in clear".to_owned(),
             Self::Psk { identity, .. } => {
-                let (protocol, mode) = (self.protocol(), self.security_mode());
                 format!("{protocol} with a pre-shared key as {identity:?}, {mode}")
             }
-            Self::Certificate { name, .. } => {
-                let (protocol, mode) = (self.protocol(), self.security_mode());
-                match name {
-                    Some(name) => format!("{protocol} with the certificate of {name:?}, {mode}"),
-                    None => format!("{protocol} with a raw public key, {mode}"),
-                }
-            }
+            Self::Certificate { name, .. } => match name {
+                Some(name) => format!("{protocol} with the certificate of {name:?}, {mode}"),
+                None => format!("{protocol} with a raw public key, {mode}"),
+            },
         }
     }
 }
@@ -208,9 +206,11 @@ impl Security {
         }
     }
 
-    const fn protocol(&self) -> &'static str {
+    /// Returns what is spoken with the server itself.
+    fn protocol(&self, way: Option<&Way>) -> &'static str {
         match self.is_tls() {
             true => "TLS",
+            false if way.is_some_and(Way::is_inside) => "an inner session",
             false => "DTLS",
         }
     }

@@ -109,6 +109,13 @@ pub(crate) struct Way {
     pub(crate) carrier: Option<&'static str>,
 }
 
+impl Way {
+    /// Says whether the request goes inside sessions with the gateway, in a session of its own kind.
+    pub(crate) fn is_inside(&self) -> bool {
+        self.mode == Mode::Itls
+    }
+}
+
 /// A way through a gateway that is to be opened.
 #[derive(Debug)]
 pub(crate) struct Via {
