@@ -8,10 +8,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use hedgerow::core::{PeerId, Psk};
-use hedgerow::devices::{DeviceServer, Thermometer};
+use hedgerow::devices::{Device as Simulated, DeviceServer, Lamp, Thermometer};
 use hedgerow::gateway::{Config, Device, Gateway, Itls, Mode, Running, Security, User};
 use hedgerow::net::{KeyStore, Node};
 use hedgerow::presets;
+use support::facade::{facade, key_entry};
+use support::http::{http, http_get};
 use support::{Finished, IDENTITY, KEY, hedgerow, loopback};
 use tokio::runtime::Runtime;
 
@@ -28,13 +30,17 @@ struct Setup {
 
 impl Setup {
     fn new() -> Self {
+        Self::with_device(Thermometer)
+    }
+
+    fn with_device(device: impl Simulated + Send + 'static) -> Self {
         let runtime = Runtime::new().unwrap();
         let keys = KeyStore::new();
         let gateway_key = Psk::new(GATEWAY_KEY.as_bytes()).unwrap();
         keys.insert("gateway", gateway_key, PeerId(1)).unwrap();
         let key = Psk::new(KEY.as_bytes()).unwrap().into_end_to_end().unwrap();
         keys.insert(IDENTITY, key, PeerId(2)).unwrap();
-        let handler = DeviceServer::new(Thermometer);
+        let handler = DeviceServer::new(device);
         let node = Node::bind_server(loopback(), presets::device(), keys, handler);
         let node = runtime.block_on(node).unwrap();
         let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -62,12 +68,22 @@ impl Setup {
     }
 
     fn ask(&self, uri: &str, key: &str, token: &str, more: &[&str]) -> Finished {
-        let gateway = format!("https://localhost:{}", self.itls.port());
-        let token = file(&format!("itls-token-{token}-{}", self.itls.port()), token);
         let shown = ["-u", IDENTITY, "-k", key, "--end-to-end"];
-        let way = ["--via", &gateway, "--mode", "itls", "--token-file", &token];
+        let way = self.way(token);
+        let way: Vec<_> = way.iter().map(String::as_str).collect();
+        hedgerow(&[&["get", uri], &shown[..], &way, more].concat())
+    }
+
+    /// The flags that lead to the gateway.
+    fn way(&self, token: &str) -> [String; 8] {
+        let port = self.itls.port();
+        let token = file(&format!("itls-token-{token}-{port}"), token);
+        let gateway = format!("https://localhost:{port}");
         let trust = ["--gateway-authority", &self.authority];
-        hedgerow(&[&["get", uri], &shown[..], &way[..], &trust[..], more].concat())
+        let [trust, authority] = trust.map(str::to_owned);
+        let [via, mode, itls, file] =
+            ["--via", "--mode", "itls", "--token-file"].map(str::to_owned);
+        [via, gateway, mode, itls, file, token, trust, authority]
     }
 }
 
@@ -132,4 +148,35 @@ fn what_goes_wrong_on_the_way_is_told_apart() {
             .contains("(an inner session with a pre-shared key as");
         assert_eq!(named, is_the_devices, "{finished:?}");
     }
+}
+
+/// Any HTTP program reaches the device so: HTTP ends on the user's own machine.
+#[test]
+fn facade_maps_http_for_the_user_and_the_gateway_forwards_messages() {
+    let setup = Setup::with_device(Lamp::new());
+    let end_to_end = "end_to_end = true";
+    let text = key_entry("coaps://it", IDENTITY, KEY, end_to_end)
+        + &key_entry(
+            "coaps://nobody",
+            IDENTITY,
+            "some other sixteen bytes",
+            end_to_end,
+        );
+    let keys = file(&format!("itls-facade-{}.toml", setup.itls.port()), &text);
+    let way = setup.way(TOKEN);
+    let way: Vec<_> = way.iter().map(String::as_str).collect();
+    let (_child, address, lines) = facade(&[&way[..], &["--keys", &keys]].concat(), 2);
+    assert!(lines[0].contains("/devices/it/  coaps://it"), "{lines:?}");
+    let text = "Content-Type: text/plain\r\n";
+    let put = http(address, "PUT", "/devices/it/state", text, b"on");
+    assert_eq!(put.status, 204, "{}", put.text());
+    let get = http_get(address, "/devices/it/state");
+    assert_eq!((get.status, get.text()), (200, "on"));
+    let refused = http_get(address, "/devices/nobody/state");
+    assert_eq!(refused.status, 502);
+    let told = "the gateway before the device has no such device";
+    assert!(refused.text().contains(told), "{}", refused.text());
+    let statistics = setup.gateway.as_ref().unwrap().itls_statistics();
+    // One flow serves both requests, and the gateway asked nothing itself.
+    assert_eq!(statistics.opened, 1, "{statistics:?}");
 }

@@ -24,6 +24,7 @@ use hedgerow::net::{
 use hedgerow::presets;
 use hedgerow::proxy::Methods;
 use hedgerow::record::CipherSuite;
+use support::facade::{facade, key_entry};
 use support::http::http_get;
 use support::{Finished, IDENTITY, KEY, hedgerow, loopback};
 use tokio::runtime::Runtime;
@@ -417,37 +418,6 @@ fn gateway_that_stops_in_the_middle_ends_what_waits() {
         );
         node.close().await;
     });
-}
-
-/// A child that is stopped however the test ends.
-struct Child(std::process::Child);
-
-impl Drop for Child {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A facade with these arguments, where it listens, and what it says of so many devices.
-fn facade(arguments: &[&str], devices: usize) -> (Child, SocketAddr, Vec<String>) {
-    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_hedgerow"))
-        .args(["facade", "--listen", "127.0.0.1:0"])
-        .args(arguments)
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let stdout = std::io::BufReader::new(child.stdout.take().unwrap());
-    let lines = std::io::BufRead::lines(stdout).map(Result::unwrap);
-    let lines: Vec<_> = lines.take(devices).collect();
-    let http = lines[0].strip_prefix("http://");
-    let http = http.and_then(|rest| rest.split('/').next());
-    (Child(child), http.unwrap().parse().unwrap(), lines)
-}
-
-fn key_entry(uri: &str, identity: &str, key: &str, rest: &str) -> String {
-    format!("[[key]]\nuri = \"{uri}\"\nidentity = \"{identity}\"\nkey = \"{key}\"\n{rest}\n")
 }
 
 /// Any HTTP program reaches the device end to end: HTTP ends on the user's own machine.

@@ -6,6 +6,7 @@
     unreachable_pub
 )]
 
+pub mod facade;
 pub mod http;
 
 use std::fs;
