@@ -111,7 +111,7 @@ impl Workspace {
                     id: id.to_owned(),
                     name: text(package, "name").to_owned(),
                     version: text(package, "version").to_owned(),
-                    needs: needs(node),
+                    needs: needs(node, package, &packages),
                 }
             })
             .collect();
@@ -233,11 +233,48 @@ fn member(root: &Path, package: &Value) -> Member {
     }
 }
 
-fn needs(node: &Value) -> Vec<String> {
+/// Lists what a package needs outside its tests.
+fn needs(node: &Value, package: &Value, packages: &BTreeMap<&str, &Value>) -> Vec<String> {
     list(node, "deps")
         .filter(|dependency| list(dependency, "dep_kinds").any(|kind| text(kind, "kind") != "dev"))
-        .map(|dependency| text(dependency, "pkg").to_owned())
+        .map(|dependency| text(dependency, "pkg"))
+        .filter(|id| {
+            let name = packages.get(id).map_or("", |needed| text(needed, "name"));
+            is_built(node, package, name)
+        })
+        .map(str::to_owned)
         .collect()
+}
+
+/// Says whether a dependency is built: cargo also resolves an optional one of which nothing but a weak feature
+/// (`name?/feature`) speaks, and that one turns nothing on.
+fn is_built(node: &Value, package: &Value, name: &str) -> bool {
+    let mut declared = list(package, "dependencies")
+        .filter(|dependency| text(dependency, "name") == name)
+        .peekable();
+    if declared.peek().is_none() {
+        return true;
+    }
+    declared.any(|dependency| {
+        let is_optional = dependency.get("optional").and_then(Value::as_bool) == Some(true);
+        let key = match text(dependency, "rename") {
+            "" => name,
+            renamed => renamed,
+        };
+        !is_optional || is_turned_on(node, package, key)
+    })
+}
+
+fn is_turned_on(node: &Value, package: &Value, key: &str) -> bool {
+    let (named, with_feature) = (format!("dep:{key}"), format!("{key}/"));
+    list(node, "features")
+        .filter_map(Value::as_str)
+        .any(|feature| {
+            let features = package.get("features").unwrap_or(&Value::Null);
+            list(features, feature)
+                .filter_map(Value::as_str)
+                .any(|value| value == named || value.starts_with(&with_feature))
+        })
 }
 
 fn list<'v>(value: &'v Value, key: &str) -> impl Iterator<Item = &'v Value> {
@@ -278,6 +315,41 @@ mod tests {
             { "pkg": "b", "dep_kinds": [{ "kind": "dev" }] },
             { "pkg": "c", "dep_kinds": [{ "kind": "dev" }, { "kind": "build" }] },
         ]});
-        assert_eq!(needs(&node), ["a", "c"]);
+        let nothing_said = BTreeMap::new();
+        assert_eq!(needs(&node, &Value::Null, &nothing_said), ["a", "c"]);
+    }
+
+    /// As of `rcgen`, whose feature `ring` has `x509-parser?/verify`.
+    #[test]
+    fn optional_dependencies_that_nothing_turns_on_are_no_needs() {
+        let package = serde_json::json!({
+            "features": {
+                "ring": ["dep:ring", "x509-parser?/verify", "renamed/std", "named"],
+                "named": ["dep:named"],
+                "x509-parser": ["dep:x509-parser"],
+            },
+            "dependencies": [
+                { "name": "plain", "optional": false },
+                { "name": "ring", "optional": true },
+                { "name": "named", "optional": true },
+                { "name": "other", "rename": "renamed", "optional": true },
+                { "name": "x509-parser", "optional": true },
+            ],
+        });
+        let names = ["plain", "ring", "named", "other", "x509-parser"];
+        let described = names.map(|name| serde_json::json!({ "name": name }));
+        let packages = names.into_iter().zip(&described).collect();
+        let needed = |features: &[&str]| {
+            let deps = names
+                .map(|name| serde_json::json!({ "pkg": name, "dep_kinds": [{ "kind": null }] }));
+            let node = serde_json::json!({ "features": features, "deps": deps });
+            needs(&node, &package, &packages)
+        };
+        assert_eq!(
+            needed(&["ring", "named"]),
+            ["plain", "ring", "named", "other"]
+        );
+        assert_eq!(needed(&["x509-parser"]), ["plain", "x509-parser"]);
+        assert_eq!(needed(&[]), ["plain"]);
     }
 }
