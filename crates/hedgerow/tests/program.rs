@@ -112,14 +112,18 @@ fn demonstration_can_be_used_as_it_says_and_leaves_nothing_behind() {
         let terminated = row("terminate");
         assert!(terminated.contains("GET /temperature, status 200"));
         assert!(terminated.ends_with("\nplaintext: all of it"));
-        for mode in ["tunnel", "translate", "auto"] {
+        for (mode, command, sealed) in [
+            ("tunnel", "--mode tunnel ", " application_data\n"),
+            ("translate", "--mode translate ", " application_data\n"),
+            ("auto", "--mode auto ", " application_data\n"),
+            ("itls", "--mode itls ", " sealed\n"),
+            ("TLS inside DTLS", " fetch ", " application_data\n"),
+        ] {
             let seen = row(mode);
-            assert!(seen.contains(" application_data\n"), "{seen}");
+            assert!(seen.contains(sealed), "{seen}");
             let plaintext = "\nplaintext: none of it found; the PSK identity was";
             assert!(seen.ends_with(plaintext), "{seen}");
-            let asked = said
-                .iter()
-                .find(|line| line.contains(&format!("--mode {mode} ")));
+            let asked = said.iter().find(|line| line.contains(command));
             // The folder's name has a space in it, so that paths are quoted.
             let parts = asked.unwrap().split('\'').enumerate();
             let words: Vec<_> = parts
@@ -131,6 +135,7 @@ fn demonstration_can_be_used_as_it_says_and_leaves_nothing_behind() {
                 .collect();
             let through = hedgerow(&words);
             assert_eq!((through.code(), through.stderr()), (0, ""), "{words:?}");
+            assert!(!through.stdout().is_empty(), "{words:?}");
         }
         // What is printed ends up in scroll-back and logs: no key is in it.
         let text = fs::read_to_string(&keys).unwrap();
@@ -139,9 +144,14 @@ fn demonstration_can_be_used_as_it_says_and_leaves_nothing_behind() {
                 .strip_suffix('"')
                 .map(str::to_owned)
         };
-        let drawn: Vec<_> = text.lines().filter_map(key_of).collect();
+        let mut drawn: Vec<_> = text.lines().filter_map(key_of).collect();
         // One for each device over UDP, and the same over TCP; and one that the gateway hasn't.
         assert_eq!(drawn.len(), 9);
+        for bare in ["token", "hop.key", "tariff.key", "thermometer.key"] {
+            let path = keys.with_file_name(bare);
+            assert_eq!(mode(&path), 0o600, "{bare}");
+            drawn.push(fs::read_to_string(path).unwrap());
+        }
         assert!(
             drawn
                 .iter()

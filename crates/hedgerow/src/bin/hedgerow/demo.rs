@@ -12,7 +12,9 @@ use hedgerow_gateway::{Config, Gateway, Mode, Running, Security, StartError, Tra
 use hedgerow_net::{Handler, KeyStore, Node, StreamServer};
 use hedgerow_proxy::Methods;
 
+use crate::demo_itls::Certificate;
 use crate::demo_keys::{self, END_TO_END_IDENTITY, IDENTITY, KeyFiles, KeyText, ServerKeys};
+use crate::demo_leg::{SERVICE, TARIFF, Tariff};
 use crate::demo_modes::{self, Stage};
 use crate::exit::{Class, Failure};
 use crate::gateway;
@@ -29,15 +31,18 @@ pub(crate) async fn run(listen: SocketAddr) -> Result<(), Failure> {
         Simulated::start("meter", meter, Meter::new()).await?,
     ];
     let token = demo_keys::draw().map_err(|error| local(&error))?;
-    let gateway = start_gateway(listen, &devices, &token).await?;
-    let http = gateway.http_addr().unwrap_or(listen);
-    let translate = gateway
-        .translate_addr()
-        .ok_or_else(|| Failure::new(Class::Local, "the gateway doesn't translate"))?;
+    let tariff = Tariff::start().await?;
+    let certificate = Certificate::draw()?;
+    let gateway = start_gateway(listen, &devices, &token, &tariff, &certificate).await?;
+    let listening = Listening::of(&gateway, listen)?;
     let [thermometer, ..] = &devices;
     let modes = demo_modes::show(&Stage {
-        http: reachable(http),
-        translate,
+        http: reachable(listening.http),
+        translate: listening.translate,
+        itls: listening.itls,
+        certificate: &certificate.pem,
+        leg: listening.leg,
+        tariff: &tariff,
         token: &token,
         device: thermometer.name,
         port: thermometer.node.local_addr().port(),
@@ -47,17 +52,44 @@ pub(crate) async fn run(listen: SocketAddr) -> Result<(), Failure> {
     .await?;
     // Written last: whatever fails before leaves nothing behind.
     let keys = devices.each_ref().map(Simulated::keys);
-    let files = KeyFiles::write(&keys, &token).map_err(|error| local(&error))?;
-    print(&invitation(http, translate, &devices, &files, &modes));
+    let others = [
+        (TOKEN, token.as_bytes()),
+        (AUTHORITY, certificate.pem.as_bytes()),
+        (HOP_KEY, tariff.hop_key.as_bytes()),
+        (TARIFF_KEY, tariff.key.as_bytes()),
+    ];
+    let files = KeyFiles::write(&keys, &others).map_err(|error| local(&error))?;
+    print(&invitation(&listening, &devices, &files, &modes));
     shutdown.requested().await;
     print("\nClosing.\n");
     drop(files);
     gateway.shutdown().await;
+    drop(tariff);
     for device in devices {
         device.node.close().await;
         device.tcp.close().await;
     }
     Ok(())
+}
+
+/// Where the gateway listens.
+struct Listening {
+    http: SocketAddr,
+    translate: SocketAddr,
+    itls: SocketAddr,
+    leg: SocketAddr,
+}
+
+impl Listening {
+    fn of(gateway: &Running, listen: SocketAddr) -> Result<Self, Failure> {
+        let absent = || Failure::new(Class::Local, "the gateway doesn't listen for each mode");
+        Ok(Self {
+            http: gateway.http_addr().unwrap_or(listen),
+            translate: gateway.translate_addr().ok_or_else(absent)?,
+            itls: gateway.itls_addr().ok_or_else(absent)?,
+            leg: gateway.leg_addr().ok_or_else(absent)?,
+        })
+    }
 }
 
 /// A simulated device that runs.
@@ -146,6 +178,8 @@ async fn start_gateway(
     listen: SocketAddr,
     devices: &[Simulated],
     token: &str,
+    tariff: &Tariff,
+    certificate: &Certificate,
 ) -> Result<Running, Failure> {
     let user = User::with_token(IDENTITY, token.as_bytes());
     let translate = Translate::new((Ipv4Addr::LOCALHOST, 0).into());
@@ -153,13 +187,16 @@ async fn start_gateway(
         .with_http(listen)
         .with_user(user)
         .with_translate(translate)
-        .with_udp_carriers((Ipv4Addr::LOCALHOST, 0).into());
+        .with_udp_carriers((Ipv4Addr::LOCALHOST, 0).into())
+        .with_itls(certificate.listener()?)
+        .with_leg(tariff.leg().map_err(|error| misuse(&error))?);
     for device in devices {
         let security = Security::psk(GATEWAY_IDENTITY, device.gateway_key.as_bytes())
             .map_err(|error| misuse(&error))?;
         let described = hedgerow_gateway::Device::new(device.name, device.uri(), security);
         let examples = examples(device.name).iter();
-        let described = described.with_modes(&[Mode::Terminate, Mode::Tunnel, Mode::Translate]);
+        let described =
+            described.with_modes(&[Mode::Terminate, Mode::Tunnel, Mode::Translate, Mode::Itls]);
         let described = examples.fold(described.with_methods(device.methods), |it, example| {
             it.with_example(*example)
         });
@@ -182,22 +219,29 @@ async fn start_gateway(
 
 /// Says what runs, and what to try.
 fn invitation(
-    http: SocketAddr,
-    translate: SocketAddr,
+    listening: &Listening,
     devices: &[Simulated; 3],
     files: &KeyFiles,
     modes: &str,
 ) -> String {
     let [behind, ..] = devices.each_ref().map(Simulated::uri_at_gateway);
-    let token = quoted(&files.token());
+    let Listening {
+        http,
+        translate,
+        itls,
+        leg,
+    } = listening;
+    let [token, authority] = [TOKEN, AUTHORITY].map(|name| quoted(&files.other(name)));
+    let [hop_key, tariff_key] =
+        [HOP_KEY, TARIFF_KEY].map(|name| quoted_argument(&files.other(name)));
     let [thermometer, lamp, meter] = devices.each_ref().map(Simulated::uri);
     let [_, _, meter_tcp] = devices.each_ref().map(Simulated::tcp_uri);
     let program = std::env::current_exe().unwrap_or_else(|_| "hedgerow".into());
     let program = quoted(&program);
     let keys = quoted(files.all());
     let bare = quoted(&files.of("thermometer"));
-    let reachable = reachable(http);
-    let authority = thermometer.trim_start_matches("coaps://");
+    let reachable = reachable(*http);
+    let place = thermometer.trim_start_matches("coaps://");
     format!(
         r#"Hedgerow: three simulated devices, and a gateway from HTTP in front of them.
 
@@ -234,14 +278,19 @@ Through the gateway, which has another key and reads nothing, in each of its mod
   {program} get --keys {keys} --via http://{reachable} --mode tunnel --token-file {token} {behind}/temperature
   {program} get --keys {keys} --via tcp://{translate} --mode translate {behind}/temperature
   {program} get --keys {keys} --via http://{reachable} --mode auto --token-file {token} {behind}/temperature
+  {program} get --keys {keys} --via https://{itls} --mode itls --gateway-authority {authority} --token-file {token} {behind}/temperature
 
-What the gateway saw of one GET /temperature in each mode, asked just now:
+The other way, a device asks an HTTPS server through the gateway, with TLS inside DTLS:
+
+  {program} fetch --via coaps://{leg} --service {SERVICE} --hop-user {IDENTITY} --hop-key {hop_key} -u {END_TO_END_IDENTITY} -k {tariff_key} https://{SERVICE}.example/{TARIFF}
+
+What the gateway saw of one GET in each mode, asked just now:
 
 {modes}
 With other programs (whoever else uses this machine can read the key on their command lines):
 
   coap-client-openssl -m get -u {IDENTITY} -k "$(cat {bare})" {thermometer}/temperature
-  openssl s_client -dtls1_2 -connect {authority} -cipher PSK-AES128-CCM8 -psk_identity {IDENTITY} -psk "$(od -An -v -tx1 {bare} | tr -d ' \n')"
+  openssl s_client -dtls1_2 -connect {place} -cipher PSK-AES128-CCM8 -psk_identity {IDENTITY} -psk "$(od -An -v -tx1 {bare} | tr -d ' \n')"
 
 Ctrl-C ends it.
 "#
@@ -255,6 +304,11 @@ fn reachable(http: SocketAddr) -> SocketAddr {
         SocketAddr::V6(at) if at.ip().is_unspecified() => (Ipv6Addr::LOCALHOST, at.port()).into(),
         other => other,
     }
+}
+
+/// Quotes what stands for a file's content on the command line.
+fn quoted_argument(path: &Path) -> String {
+    quoted(Path::new(&format!("@{}", path.display())))
 }
 
 /// Quotes a path for a shell where it needs it.
@@ -293,6 +347,13 @@ fn misuse(error: &hedgerow_core::Misuse) -> Failure {
 }
 
 const GATEWAY_IDENTITY: &str = "gateway";
+
+/// Files beside the keys: what the gateway knows the user by, its certificate, and what a device shows the gateway and
+/// then the server.
+const TOKEN: &str = "token";
+const AUTHORITY: &str = "gateway.pem";
+const HOP_KEY: &str = "hop.key";
+const TARIFF_KEY: &str = "tariff.key";
 
 #[cfg(test)]
 mod tests {

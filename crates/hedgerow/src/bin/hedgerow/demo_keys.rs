@@ -58,12 +58,12 @@ pub(crate) struct KeyFiles {
 
 impl KeyFiles {
     /// Writes the keys of servers: one file for `--keys`, and one file a server with the bare key for
-    /// other programs; and the token for the gateway.
+    /// other programs; and other files, by their names.
     ///
     /// # Errors
     ///
     /// Those of the operating system. What was written is removed then.
-    pub(crate) fn write(servers: &[ServerKeys<'_>], token: &KeyText) -> io::Result<Self> {
+    pub(crate) fn write(servers: &[ServerKeys<'_>], others: &[(&str, &[u8])]) -> io::Result<Self> {
         let mut random = [0_u8; 8];
         getrandom::fill(&mut random)?;
         let mut folder =
@@ -86,7 +86,9 @@ impl KeyFiles {
             );
             folder.write(&format!("{}.key", server.name), server.key.as_bytes())?;
         }
-        folder.write("token", token.as_bytes())?;
+        for (name, content) in others {
+            folder.write(name, content)?;
+        }
         let all = folder.write("keys.toml", text.as_bytes())?;
         Ok(Self { folder, all })
     }
@@ -96,9 +98,9 @@ impl KeyFiles {
         &self.all
     }
 
-    /// Returns the file with the token for the gateway.
-    pub(crate) fn token(&self) -> PathBuf {
-        self.folder.path().join("token")
+    /// Returns one of the other files.
+    pub(crate) fn other(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     /// Returns the file with the bare key of one server.
@@ -132,11 +134,14 @@ mod tests {
             key: &key,
             behind_gateway: ("coaps://lamp:4000".to_owned(), &end_to_end),
         };
-        let files = KeyFiles::write(&[server], &token).unwrap();
+        let files = KeyFiles::write(&[server], &[("token", token.as_bytes())]).unwrap();
         let behind = CoapUri::parse("coaps://lamp:4000").unwrap();
         let found = key_file::find(files.all(), &behind, KeyPurpose::EndToEnd).unwrap();
         assert_eq!(found.purpose(), KeyPurpose::EndToEnd);
-        assert_eq!(std::fs::read(files.token()).unwrap(), token.as_bytes());
+        assert_eq!(
+            std::fs::read(files.other("token")).unwrap(),
+            token.as_bytes()
+        );
         let found =
             key_file::find(files.all(), &CoapUri::parse(uri).unwrap(), KeyPurpose::Hop).unwrap();
         let key_file::Entry::Psk { identity, psk, .. } = found else {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{Error, ErrorKind};
+use std::mem;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,14 +20,30 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Duration, timeout};
 
+use crate::demo_itls::itls;
+use crate::demo_leg::Tariff;
 use crate::exit::{Class, Failure};
 
 /// One row of the table: a mode, and what the gateway saw in it, in lines of their own.
 #[derive(Debug)]
 pub(crate) struct Line {
-    mode: &'static str,
-    saw: Vec<String>,
-    plaintext: String,
+    pub(crate) mode: &'static str,
+    pub(crate) saw: Vec<String>,
+    pub(crate) plaintext: String,
+}
+
+/// What was carried of one request, in both directions, and what it was answered by.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) carried: Vec<Vec<u8>>,
+    pub(crate) payload: Vec<u8>,
+}
+
+impl Exchange {
+    /// Returns what nobody on the way is to find.
+    pub(crate) fn secrets(&self) -> [&[u8]; 2] {
+        [&self.payload, PATH.trim_matches('/').as_bytes()]
+    }
 }
 
 /// What the modes are shown with.
@@ -36,6 +53,12 @@ pub(crate) struct Stage<'a> {
     pub(crate) http: SocketAddr,
     /// Where it listens for those who have records translated.
     pub(crate) translate: SocketAddr,
+    /// Where it listens for those whose messages it forwards, and its certificate there as PEM.
+    pub(crate) itls: SocketAddr,
+    pub(crate) certificate: &'a str,
+    /// Where it listens for devices that ask servers, and the server that one asks.
+    pub(crate) leg: SocketAddr,
+    pub(crate) tariff: &'a Tariff,
     pub(crate) token: &'a str,
     /// The device's name at the gateway, and its port there.
     pub(crate) device: &'a str,
@@ -53,6 +76,8 @@ pub(crate) async fn show(stage: &Stage<'_>) -> Result<String, Failure> {
             tunnel(stage).await?,
             translate(stage).await?,
             auto(stage).await?,
+            itls(stage).await?,
+            stage.tariff.fetch(stage.leg, LIMIT).await?,
         ])
     };
     let lines = timeout(LIMIT, shown).await.unwrap_or_else(|_| {
@@ -168,6 +193,17 @@ async fn end_to_end(
     link: DatagramLink,
     fit: impl FnOnce(NodeConfig) -> NodeConfig,
 ) -> Result<Line, Failure> {
+    let exchange = ask(stage, mode, link, fit).await?;
+    Ok(describe(mode, &exchange, place, stage.identity))
+}
+
+/// Asks the device over a link, and keeps what that carries.
+pub(crate) async fn ask(
+    stage: &Stage<'_>,
+    mode: &'static str,
+    link: DatagramLink,
+    fit: impl FnOnce(NodeConfig) -> NodeConfig,
+) -> Result<Exchange, Failure> {
     let failed = |what: &dyn std::fmt::Display| local(&format!("mode {mode}: {what}"));
     let carried: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
     let kept = Arc::clone(&carried);
@@ -186,47 +222,59 @@ async fn end_to_end(
     node.close().await;
     let response = response.map_err(|error| failed(&error))?;
 
-    let carried = carried.lock().unwrap_or_else(PoisonError::into_inner);
-    let secrets = [
-        response.payload.as_slice(),
-        PATH.trim_matches('/').as_bytes(),
-    ];
-    Ok(describe(mode, &carried, place, secrets, stage.identity))
+    let mut carried = carried.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(Exchange {
+        carried: mem::take(&mut carried),
+        payload: response.payload,
+    })
 }
 
 /// Says what is in datagrams: by their records' headers, and by a search for what was said in them.
-fn describe(
-    mode: &'static str,
-    carried: &[Vec<u8>],
-    device: &str,
-    secrets: [&[u8]; 2],
-    identity: &str,
-) -> Line {
+fn describe(mode: &'static str, exchange: &Exchange, device: &str, identity: &str) -> Line {
+    let carried = &exchange.carried;
     let bytes: usize = carried.iter().map(Vec::len).sum();
-    let mut counts = [
-        (ContentType::Handshake, "handshake", 0_usize),
-        (ContentType::ChangeCipherSpec, "change_cipher_spec", 0),
-        (ContentType::Alert, "alert", 0),
-        (ContentType::ApplicationData, "application_data", 0),
-    ];
+    let mut types = Vec::new();
     for datagram in carried {
         let mut datagram = datagram.clone();
         let mut rest = datagram.as_mut_slice();
         while let Ok((record, behind)) = DtlsRecord::decode(rest) {
-            for (content_type, _, count) in &mut counts {
-                if *content_type == record.content_type {
-                    *count = count.saturating_add(1);
-                }
-            }
+            types.push(record.content_type);
             rest = behind;
         }
     }
-    let records: Vec<_> = counts
-        .iter()
-        .filter(|(_, _, count)| *count > 0)
-        .map(|(_, name, count)| format!("{count} {name}"))
+    Line {
+        mode,
+        saw: vec![
+            format!("{} datagrams with {device}, {bytes} bytes", carried.len()),
+            format!("records: {}", counted(&CONTENT_TYPES, types)),
+        ],
+        plaintext: told(carried, exchange.secrets(), identity),
+    }
+}
+
+/// Counts what there is of each kind, in the order of `kinds`.
+pub(crate) fn counted<T: PartialEq>(
+    kinds: &[(T, &str)],
+    found: impl IntoIterator<Item = T>,
+) -> String {
+    let mut counts = vec![0_usize; kinds.len()];
+    for it in found {
+        for (count, (kind, _)) in counts.iter_mut().zip(kinds) {
+            if *kind == it {
+                *count = count.saturating_add(1);
+            }
+        }
+    }
+    let counts = counts.iter().zip(kinds).filter(|(count, _)| **count > 0);
+    let counts: Vec<_> = counts
+        .map(|(count, (_, name))| format!("{count} {name}"))
         .collect();
-    let has = |wanted: &[u8]| carried.iter().any(|datagram| contains(datagram, wanted));
+    counts.join(", ")
+}
+
+/// Says whether something of `secrets` is in what was carried, and whether the PSK identity is.
+pub(crate) fn told(carried: &[Vec<u8>], secrets: [&[u8]; 2], identity: &str) -> String {
+    let has = |wanted: &[u8]| carried.iter().any(|part| contains(part, wanted));
     let told = match secrets.into_iter().any(has) {
         false => "none of it found",
         true => "FOUND",
@@ -235,23 +283,24 @@ fn describe(
         true => "; the PSK identity was",
         false => "",
     };
-    Line {
-        mode,
-        saw: vec![
-            format!("{} datagrams with {device}, {bytes} bytes", carried.len()),
-            format!("records: {}", records.join(", ")),
-        ],
-        plaintext: format!("{told}{identity}"),
-    }
+    format!("{told}{identity}")
 }
 
 fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
     !wanted.is_empty() && bytes.windows(wanted.len()).any(|window| window == wanted)
 }
 
-fn local(message: &str) -> Failure {
+pub(crate) fn local(message: &str) -> Failure {
     Failure::new(Class::Local, message)
 }
+
+/// What records carry (RFC 5246 §6.2.1, RFC 6347 §4.1).
+pub(crate) const CONTENT_TYPES: [(ContentType, &str); 4] = [
+    (ContentType::Handshake, "handshake"),
+    (ContentType::ChangeCipherSpec, "change_cipher_spec"),
+    (ContentType::Alert, "alert"),
+    (ContentType::ApplicationData, "application_data"),
+];
 
 /// What is asked for.
 const PATH: &str = "/temperature";
@@ -271,8 +320,12 @@ mod tests {
         // A record of application_data in clear, and one of handshake.
         let clear = b"\x17\xfe\xfd\0\0\0\0\0\0\0\0\0\x0421.5".to_vec();
         let handshake = b"\x16\xfe\xfd\0\0\0\0\0\0\0\0\0\x02me".to_vec();
-        let secrets = [b"21.5".as_slice(), b"temperature"];
-        let line = describe("tunnel", &[clear, handshake.clone()], "it:1", secrets, "me");
+        let exchange = |carried| Exchange {
+            carried,
+            payload: b"21.5".to_vec(),
+        };
+        let both = exchange(vec![clear, handshake.clone()]);
+        let line = describe("tunnel", &both, "it:1", "me");
         assert_eq!(
             line.saw,
             [
@@ -281,7 +334,7 @@ mod tests {
             ]
         );
         assert_eq!(line.plaintext, "FOUND; the PSK identity was");
-        let line = describe("tunnel", &[handshake], "it:1", secrets, "you");
+        let line = describe("tunnel", &exchange(vec![handshake]), "it:1", "you");
         assert_eq!(line.plaintext, "none of it found");
     }
 
