@@ -32,10 +32,10 @@ pub struct InnerConfig {
     pub settings: Settings,
     /// When hellos come again.
     pub timers: InnerTimers,
-    /// Inner sessions that were answered and wait for the initiator's confirmation. A full table drops new
-    /// hellos.
+    /// Inner sessions of one outer session that were answered and wait for the initiator's confirmation. What
+    /// is beyond is dropped: a gateway that replays hellos takes no place of another gateway's.
     pub max_half_open: usize,
-    /// Flows of all outer sessions.
+    /// Flows of all outer sessions, half-open ones among them.
     pub max_flows: usize,
     /// Sessions that ended with their outer session and can be resumed over another one, for 24 h at
     /// most; 0 for none. The oldest makes room.
@@ -43,7 +43,7 @@ pub struct InnerConfig {
 }
 
 impl InnerConfig {
-    /// The specification's timers, 8 half-open sessions, 256 flows, 16 sessions to resume.
+    /// The specification's timers, 8 half-open sessions of each outer one, 256 flows, 16 sessions to resume.
     pub const fn new(settings: Settings) -> Self {
         Self {
             settings,
@@ -113,7 +113,6 @@ pub(crate) struct InnerTables<A, P: CryptoProvider, K> {
     outers: BTreeMap<Outer<A>, OuterSession>,
     flows: BTreeMap<(Outer<A>, u16), Flow<P>>,
     kept: Vec<Kept<K>>,
-    failures: Failures,
     /// An inner message between its seal and the outer one.
     scratch: Vec<u8>,
 }
@@ -125,6 +124,24 @@ struct OuterSession {
     /// The longest message, where the outer session is a stream.
     max_len: usize,
     last_flow: u16,
+    /// What didn't verify of this one. The keys of all that is inside end with it, so that another one in its
+    /// place may begin anew.
+    failures: Failures,
+}
+
+impl OuterSession {
+    const fn new(binding: OuterBinding, name: Vec<u8>, max_len: usize) -> Self {
+        Self {
+            binding,
+            name,
+            max_len,
+            last_flow: 0,
+            failures: Failures {
+                since: Instant::ZERO,
+                count: 0,
+            },
+        }
+    }
 }
 
 /// What a flow leads to.
@@ -191,17 +208,21 @@ impl<A: Ord + Copy, P: CryptoProvider, K> InnerTables<A, P, K> {
             outers: BTreeMap::new(),
             flows: BTreeMap::new(),
             kept: Vec::new(),
-            failures: Failures {
-                since: Instant::ZERO,
-                count: 0,
-            },
             scratch: Vec::new(),
         }
     }
 
-    fn half_open(&self) -> usize {
+    /// Returns how many half-open sessions an outer session has.
+    fn half_open(&self, outer: Outer<A>) -> usize {
         let is_half_open = |flow: &&Flow<P>| matches!(flow, Flow::HalfOpen(_));
-        self.flows.values().filter(is_half_open).count()
+        let flows = self.flows_of(outer).map(|(_, flow)| flow);
+        flows.filter(is_half_open).count()
+    }
+
+    /// Says whether one more message of an outer session may be tried.
+    fn has_room_for_failure(&mut self, outer: Outer<A>, now: Instant) -> bool {
+        let session = self.outers.get_mut(&outer);
+        session.is_some_and(|session| session.failures.has_room(now))
     }
 
     /// Returns the flows of an outer session.
@@ -224,7 +245,7 @@ impl<A: Ord + Copy, P: CryptoProvider, K> InnerTables<A, P, K> {
     }
 }
 
-/// Messages that didn't verify, within a second.
+/// Messages of one outer session that didn't verify, within a second.
 struct Failures {
     since: Instant,
     count: u32,

@@ -285,7 +285,7 @@ where
                 self.established(association, is_resuming)
             }
             InitiatorStep::Waiting(initiator, reason) => {
-                self.note_failure(reason);
+                self.note_failure(outer, reason);
                 let waiting = Initiating {
                     initiator,
                     association,
@@ -298,7 +298,7 @@ where
                 Taken::Dropped(reason)
             }
             InitiatorStep::GivenUp(reason) => {
-                self.note_failure(reason);
+                self.note_failure(outer, reason);
                 self.push_close(outer, flow, CloseReason::Done);
                 self.give_up_inner(association);
                 Taken::Dropped(reason)
@@ -398,7 +398,7 @@ where
         }
         // A resumed session takes its association over, and needs no place.
         let is_full = self.proved_associations() >= self.config.max_associations;
-        if self.inner.half_open() >= config.max_half_open
+        if self.inner.half_open(outer) >= config.max_half_open
             || self.inner.flows.len() >= config.max_flows
         {
             return Taken::Dropped(DropReason::HandshakePoolFull);
@@ -406,7 +406,8 @@ where
         if is_full {
             return Taken::Dropped(DropReason::PeerTableFull);
         }
-        if !self.has_association_share(address) || !self.inner.failures.has_room(env.now) {
+        if !self.has_association_share(address) || !self.inner.has_room_for_failure(outer, env.now)
+        {
             return Taken::Dropped(DropReason::RateLimited);
         }
         let sessions = self.resumable(env.now);
@@ -436,7 +437,7 @@ where
                 Taken::Nothing
             }
             Err(reason) => {
-                self.note_failure(reason);
+                self.note_failure(outer, reason);
                 Taken::Dropped(reason)
             }
         }
@@ -493,7 +494,7 @@ where
         let (envelope, outcome) = match half_open.handle_message(&binding, message) {
             ResponderStep::Established(envelope, outcome) => (envelope, outcome),
             ResponderStep::Waiting(half_open, reason) => {
-                self.note_failure(reason);
+                self.note_failure(outer, reason);
                 let waiting = Unconfirmed {
                     half_open,
                     resumed,
@@ -504,7 +505,7 @@ where
                 return Taken::Dropped(reason);
             }
             ResponderStep::GivenUp(reason) => {
-                self.note_failure(reason);
+                self.note_failure(outer, reason);
                 self.push_close(outer, flow, CloseReason::Done);
                 return Taken::Dropped(reason);
             }
@@ -517,7 +518,7 @@ where
         if let Some(event) = self.inner_established(id, resumed.is_some()) {
             self.push_event(event);
         }
-        self.conclude_inner(env, id, outcome)
+        self.conclude_inner(env, outer, id, outcome)
     }
 
     /// Finds or makes the association of a session that its initiator has confirmed.
@@ -605,6 +606,7 @@ where
     pub(super) fn conclude_inner<'d>(
         &mut self,
         env: &mut Env<'_>,
+        outer: Outer<A>,
         id: AssociationId,
         outcome: Result<Received<'d>, ChannelError>,
     ) -> Taken<'d, A> {
@@ -612,7 +614,7 @@ where
         match outcome.map(|received| received.event) {
             Ok(Some(ChannelEvent::Plaintext(plaintext))) => Taken::Message(id, plaintext),
             Ok(Some(ChannelEvent::Dropped(reason))) => {
-                if self.note_failure(reason) {
+                if self.note_failure(outer, reason) {
                     self.renew_inner(env, id);
                 }
                 Taken::Dropped(reason)
@@ -630,11 +632,11 @@ where
         }
     }
 
-    /// Counts what didn't verify, and says whether that is so.
-    pub(super) fn note_failure(&mut self, reason: DropReason) -> bool {
+    /// Counts what didn't verify of an outer session, and says whether that is so.
+    pub(super) fn note_failure(&mut self, outer: Outer<A>, reason: DropReason) -> bool {
         let is_failure = reason == DropReason::AuthenticationFailed;
-        if is_failure {
-            self.inner.failures.add();
+        if let Some(session) = self.inner.outers.get_mut(&outer).filter(|_| is_failure) {
+            session.failures.add();
         }
         is_failure
     }

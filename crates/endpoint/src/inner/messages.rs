@@ -109,20 +109,21 @@ where
         flow: u16,
         message: &'d mut [u8],
     ) -> Taken<'d, A> {
-        let Some(known) = self.inner.flows.get(&(outer, flow)) else {
+        if !self.inner.flows.contains_key(&(outer, flow)) {
             self.push_close(outer, flow, CloseReason::UnknownFlow);
             return Taken::Dropped(DropReason::UnknownFlow);
-        };
+        }
         if is_initiator_hello(message) {
             return self.take_initiator_hello(env, outer, address, flow, message);
         }
-        if !self.inner.failures.has_room(env.now) {
+        if !self.inner.has_room_for_failure(outer, env.now) {
             return Taken::Dropped(DropReason::RateLimited);
         }
-        match known {
-            Flow::Initiating(_) => self.take_responder_hello(env, outer, flow, message),
-            Flow::HalfOpen(_) => self.take_confirmation(env, outer, address, flow, message),
-            Flow::Open(id) => {
+        match self.inner.flows.get(&(outer, flow)) {
+            None => Taken::Dropped(DropReason::UnknownFlow),
+            Some(Flow::Initiating(_)) => self.take_responder_hello(env, outer, flow, message),
+            Some(Flow::HalfOpen(_)) => self.take_confirmation(env, outer, address, flow, message),
+            Some(Flow::Open(id)) => {
                 let id = *id;
                 self.open_message(env, outer, id, message)
             }
@@ -147,7 +148,7 @@ where
             return Taken::Dropped(DropReason::NotEstablished);
         };
         let outcome = envelope.open(&binding, message);
-        self.conclude_inner(env, id, outcome)
+        self.conclude_inner(env, outer, id, outcome)
     }
 
     /// An association is where its outer session is.

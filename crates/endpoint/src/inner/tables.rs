@@ -35,12 +35,7 @@ where
             return Err(Error::NoOuterSession);
         }
         self.end_outer(Outer::Stream(address));
-        let session = OuterSession {
-            binding: stream.binding,
-            name: stream.name,
-            max_len: stream.max_message_len,
-            last_flow: 0,
-        };
+        let session = OuterSession::new(stream.binding, stream.name, stream.max_message_len);
         self.inner.outers.insert(Outer::Stream(address), session);
         Ok(())
     }
@@ -92,12 +87,7 @@ where
             .export(OUTER_BINDING_LABEL, None, &mut exported)
             .is_ok()
         {
-            let session = OuterSession {
-                binding: OuterBinding::new(exported),
-                name: Vec::new(),
-                max_len: 0,
-                last_flow: 0,
-            };
+            let session = OuterSession::new(OuterBinding::new(exported), Vec::new(), 0);
             self.inner.outers.insert(outer, session);
         }
     }
