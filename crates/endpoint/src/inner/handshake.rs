@@ -546,7 +546,7 @@ where
             if let Channel::Inner(inner) = &mut found.channel {
                 inner.hop = hop_of(outer);
             }
-            found.address = address;
+            self.note_address(id, address);
             self.settle_inner(env, id, outer, flow, vouched_at, envelope);
             self.set_confirmed(id);
             self.take_flow(before.0, before.1);

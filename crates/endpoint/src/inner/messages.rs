@@ -152,7 +152,7 @@ where
     }
 
     /// An association is where its outer session is.
-    fn note_address(&mut self, id: AssociationId, address: A) {
+    pub(super) fn note_address(&mut self, id: AssociationId, address: A) {
         let Some(found) = self.associations.get_mut(&id) else {
             return;
         };

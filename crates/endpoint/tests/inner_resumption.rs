@@ -1,0 +1,89 @@
+//! Inner sessions that go on over a new outer session, and what is kept for that.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod common;
+#[path = "common/inner.rs"]
+mod inner;
+#[path = "common/two_ends.rs"]
+mod two_ends;
+
+use common::defaults;
+use hedgerow_core::DropReason;
+use hedgerow_endpoint::Config;
+use two_ends::{At, DEVICE, Ends, INTERNET};
+
+/// The Internet end has lost its way, and the device knows nothing of that.
+#[test]
+fn session_goes_on_over_another_outer_session_and_is_the_same_association_there() {
+    let mut ends = Ends::new(&defaults());
+    let before = ends.connect(At(0));
+    assert!(ends.ask(before, b"first"));
+    ends.ends[INTERNET].end_outer_stream(At(0));
+    assert_eq!(ends.ends[INTERNET].resumable_inner_sessions(), 1);
+    let after = ends.connect(At(1));
+    assert_ne!(after, before);
+    assert!(ends.ask(after, b"second"), "{:?}", ends.drops);
+    let is_resumed = |end: usize| ends.established[end].iter().map(|it| it.1);
+    assert!(is_resumed(INTERNET).eq([false, true]));
+    assert!(is_resumed(DEVICE).eq([false, true]));
+    let at_device = &ends.established[DEVICE];
+    assert_eq!(at_device[0].0, at_device[1].0);
+    for end in &mut ends.ends {
+        assert_eq!(end.resumable_inner_sessions(), 0);
+        assert_eq!((end.associations(), end.inner_flows()), (1, 1));
+    }
+}
+
+/// Both have lost it: each resumes by what it keeps. The secret serves once.
+#[test]
+fn session_that_both_ends_have_lost_is_resumed_by_what_each_keeps() {
+    let mut ends = Ends::new(&defaults());
+    let before = ends.connect(At(0));
+    assert!(ends.ask(before, b"first"));
+    for end in [INTERNET, DEVICE] {
+        ends.ends[end].end_outer_stream(At(0));
+        assert_eq!(ends.ends[end].resumable_inner_sessions(), 1);
+        assert_eq!(ends.ends[end].associations(), 0);
+        ends.open(end, At(0));
+    }
+    let after = ends.connect(At(0));
+    assert!(ends.ask(after, b"second"), "{:?}", ends.drops);
+    for end in [INTERNET, DEVICE] {
+        let resumed = ends.established[end].iter().map(|it| it.1);
+        assert!(resumed.eq([false, true]), "{end}");
+        assert_eq!(ends.ends[end].resumable_inner_sessions(), 0);
+    }
+}
+
+/// An association counts where it is, and nowhere once it is gone.
+#[test]
+fn resumed_session_counts_at_its_new_source_and_no_longer_at_the_old_one() {
+    let config = Config {
+        max_associations_per_source: 1,
+        ..defaults()
+    };
+    let mut ends = Ends::new(&config);
+    let before = ends.connect(At(0));
+    assert!(ends.ask(before, b"first"));
+    ends.ends[INTERNET].end_outer_stream(At(0));
+    let after = ends.connect(At(1));
+    assert!(ends.ask(after, b"second"));
+    // Its share at the old place is free again,
+    ends.open(INTERNET, At(0));
+    let another = ends.connect(At(0));
+    assert!(ends.ask(another, b"third"), "{:?}", ends.drops[DEVICE]);
+    // and taken at the new one.
+    let refused = ends.connect_as(At(1), b"another name");
+    assert!(!ends.ask(refused, b"fourth"));
+    assert_eq!(ends.drops[DEVICE], [DropReason::RateLimited]);
+    // Once it is closed nothing of it is left at either.
+    ends.ends[DEVICE].end_outer_stream(At(1));
+    ends.ends[DEVICE].end_outer_stream(At(0));
+    for gateway in [At(0), At(1)] {
+        ends.ends[INTERNET].end_outer_stream(gateway);
+        ends.open(INTERNET, gateway);
+        ends.open(DEVICE, gateway);
+        let again = ends.connect(gateway);
+        assert!(ends.ask(again, b"fifth"), "{:?}", ends.drops[DEVICE]);
+    }
+}
