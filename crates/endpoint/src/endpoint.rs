@@ -81,6 +81,8 @@ pub(crate) enum Timer<A> {
     Handshake(A),
     /// A flow of an outer session, which leads to a handshake.
     Inner(Outer<A>, u16),
+    /// What inner sessions can be resumed by.
+    Resumptions,
 }
 
 /// What may have something to send.
@@ -430,6 +432,7 @@ where
                 Timer::Association(id) => self.expire_association(env, id),
                 Timer::Handshake(address) => self.expire_handshake(env, address),
                 Timer::Inner(outer, flow) => self.expire_inner(env, outer, flow),
+                Timer::Resumptions => self.expire_kept(env.now),
             }
         }
     }

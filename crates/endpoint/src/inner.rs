@@ -113,6 +113,8 @@ pub(crate) struct InnerTables<A, P: CryptoProvider, K> {
     outers: BTreeMap<Outer<A>, OuterSession>,
     flows: BTreeMap<(Outer<A>, u16), Flow<P>>,
     kept: Vec<Kept<K>>,
+    /// The time under which the timers have what is kept: no later than the first of it ends.
+    kept_armed: Option<Instant>,
     /// An inner message between its seal and the outer one.
     scratch: Vec<u8>,
 }
@@ -208,6 +210,7 @@ impl<A: Ord + Copy, P: CryptoProvider, K> InnerTables<A, P, K> {
             outers: BTreeMap::new(),
             flows: BTreeMap::new(),
             kept: Vec::new(),
+            kept_armed: None,
             scratch: Vec::new(),
         }
     }

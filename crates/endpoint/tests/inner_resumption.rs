@@ -7,10 +7,14 @@ mod inner;
 #[path = "common/two_ends.rs"]
 mod two_ends;
 
+use std::time::Duration;
+
 use common::defaults;
 use hedgerow_core::DropReason;
 use hedgerow_endpoint::Config;
 use two_ends::{At, DEVICE, Ends, INTERNET};
+
+const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 /// The Internet end has lost its way, and the device knows nothing of that.
 #[test]
@@ -86,4 +90,48 @@ fn resumed_session_counts_at_its_new_source_and_no_longer_at_the_old_one() {
         let again = ends.connect(gateway);
         assert!(ends.ask(again, b"fifth"), "{:?}", ends.drops[DEVICE]);
     }
+}
+
+/// docs/specs/itls.md: a secret lives for 24 h at most from the last handshake with an end-to-end key, also at
+/// an end that only answers and asks for nothing.
+#[test]
+fn secret_that_is_too_old_is_forgotten_where_nobody_asks_for_it() {
+    let config = Config {
+        idle_timeout: 10 * DAY,
+        ..defaults()
+    };
+    // When the outer session is lost, and the only thing that happens afterwards.
+    for lost_after in [DAY / 2, DAY - Duration::from_secs(1)] {
+        let mut ends = Ends::new(&config);
+        let session = ends.connect(At(0));
+        assert!(ends.ask(session, b"first"));
+        ends.now = ends.now + lost_after;
+        for end in &mut ends.ends {
+            end.end_outer_stream(At(0));
+            assert_eq!(end.resumable_inner_sessions(), 1);
+        }
+        ends.wait(DAY - lost_after - Duration::from_secs(1));
+        for end in &mut ends.ends {
+            assert_eq!(end.resumable_inner_sessions(), 1);
+            let due = end.poll_timeout().unwrap();
+            assert_eq!(due, ends.now + Duration::from_secs(1));
+        }
+        ends.wait(Duration::from_secs(1));
+        for end in &mut ends.ends {
+            assert_eq!(end.resumable_inner_sessions(), 0);
+        }
+    }
+    // One that is too old already when it is lost, or given to another endpoint.
+    let mut ends = Ends::new(&config);
+    let session = ends.connect(At(0));
+    assert!(ends.ask(session, b"first"));
+    ends.now = ends.now + DAY;
+    ends.ends[DEVICE].end_outer_stream(At(0));
+    ends.wait(Duration::ZERO);
+    assert_eq!(ends.ends[DEVICE].resumable_inner_sessions(), 0);
+    ends.ends[INTERNET].end_outer_stream(At(0));
+    let kept = ends.ends[INTERNET].take_inner_sessions();
+    ends.ends[INTERNET].give_inner_sessions(kept);
+    ends.wait(Duration::ZERO);
+    assert_eq!(ends.ends[INTERNET].resumable_inner_sessions(), 0);
 }

@@ -410,6 +410,7 @@ where
         {
             return Taken::Dropped(DropReason::RateLimited);
         }
+        self.expire_kept(env.now);
         let sessions = self.resumable(env.now);
         let resumed = resumed_session(message);
         let vouched_at = resumed

@@ -70,6 +70,7 @@ where
         let max = self.config.inner.map_or(0, |config| config.max_resumable);
         let room = max.saturating_sub(self.inner.kept.len());
         self.inner.kept.extend(sessions.0.into_iter().take(room));
+        self.arm_kept();
     }
 
     /// Has inner sessions travel in an association's session, which is new. Those in the one before have
@@ -241,6 +242,24 @@ where
             vouched_at: inner.vouched_at,
             resumption: envelope.into_resumption(),
         });
+        self.arm_kept();
+    }
+
+    /// Has what is kept be forgotten in time, also where nobody comes to ask for it.
+    fn arm_kept(&mut self) {
+        if let Some(before) = self.inner.kept_armed.take() {
+            self.timers.remove(&(before, Timer::Resumptions));
+        }
+        if let Some(at) = self.inner.kept.iter().map(Kept::ends_at).min() {
+            self.inner.kept_armed = Some(at);
+            self.timers.insert((at, Timer::Resumptions));
+        }
+    }
+
+    /// Forgets what is too old to be resumed.
+    pub(crate) fn expire_kept(&mut self, now: Instant) {
+        self.inner.kept.retain(|kept| now < kept.ends_at());
+        self.arm_kept();
     }
 
     /// Returns the outer session there is with an address.
@@ -367,8 +386,8 @@ where
 
     /// Takes out what a session can be resumed by that was begun so.
     fn take_kept(&mut self, env: &Env<'_>, name: &[u8], credentials: &K) -> Option<Kept<K>> {
+        self.expire_kept(env.now);
         let kept = &mut self.inner.kept;
-        kept.retain(|kept| env.now < kept.ends_at());
         let index = kept.iter().position(|kept| {
             let begun_with = kept.begun_with.as_ref();
             begun_with.is_some_and(|(known, with)| with == name && known.is_same(credentials))
