@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 use hedgerow_coap::Header;
-use hedgerow_core::{Aead, ChannelError, Env, Instant, Peer, SecureChannel};
+use hedgerow_core::{Aead, ChannelError, Env, Instant, KeyPurpose, Peer, SecureChannel};
 use hedgerow_exchange::HeapExchange;
 use hedgerow_handshake::{SentTicket, Session, SessionId};
 use hedgerow_record::{ConnectionId, Random};
@@ -166,6 +166,23 @@ impl<A: Address, C: Aead, K> Association<A, C, K> {
             true => configured.min(self.exchange.config().transmission.exchange_lifetime()),
             false => configured,
         }
+    }
+
+    /// Says whether its keys are for one hop, and no end's. `begun_for` is what the sessions are for that this
+    /// end begins. Keys of certificates don't say: at a client it is what it began the session for.
+    pub(crate) fn is_for_a_hop(&self, begun_for: KeyPurpose) -> bool {
+        match self.role {
+            Role::Client(_) => begun_for == KeyPurpose::Hop,
+            Role::Server => self.peer.key_purpose() != Some(KeyPurpose::EndToEnd),
+        }
+    }
+
+    /// Says whether there is a session with somebody who is known, under a hop's keys: what mode `itls` can
+    /// travel in.
+    pub(crate) fn may_carry_inner(&self, begun_for: KeyPurpose) -> bool {
+        matches!(self.channel, Channel::Session(_))
+            && self.peer != Peer::Anonymous
+            && self.is_for_a_hop(begun_for)
     }
 
     /// Says whether messages can be sent and taken.

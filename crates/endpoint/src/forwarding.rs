@@ -2,7 +2,7 @@
 //! endpoint opens and seals the records that they travel in, and reads nothing of them.
 
 use hedgerow_core::{
-    ClientCredentials, CryptoProvider, Env, KeyPurpose, Misuse, SecureChannel, ServerCredentials,
+    ClientCredentials, CryptoProvider, DropReason, Env, Misuse, SecureChannel, ServerCredentials,
 };
 
 use crate::association::Channel;
@@ -32,11 +32,12 @@ where
         out: &mut [u8],
     ) -> Result<(A, usize), Error> {
         self.settle();
+        let purpose = self.config.security.purpose();
         let found = self.use_association(env.now, association)?;
+        let is_hop = found.may_carry_inner(purpose);
         let Channel::Session(session) = &mut found.channel else {
             return Err(Misuse::NotEstablished.into());
         };
-        let is_hop = found.peer.key_purpose() == Some(KeyPurpose::Hop);
         if !is_hop || Protocol::of(message) != Protocol::Itls {
             return Err(Misuse::NotEstablished.into());
         }
@@ -66,6 +67,13 @@ where
         id: AssociationId,
         message: &'a [u8],
     ) -> Option<Event<'a, A>> {
+        let purpose = self.config.security.purpose();
+        let found = self.associations.get(&id)?;
+        if !found.may_carry_inner(purpose) {
+            // Nothing can be sent back: a key of two ends is no hop's.
+            let address = found.address;
+            return Some(self.count_drop(address, DropReason::NotAcceptable));
+        }
         self.touch(id);
         let found = self.associations.get_mut(&id)?;
         found.last_used = env.now;

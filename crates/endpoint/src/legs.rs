@@ -311,11 +311,7 @@ impl<A: Address, C: hedgerow_core::Aead, K> Association<A, C, K> {
     /// purpose (docs/specs/end-to-end-keys.md), and the hop's has to be another than that of whatever
     /// travels in a stream. `begun_for` is what the sessions are for that this end begins.
     fn may_have_leg(&self, begun_for: KeyPurpose) -> bool {
-        let is_hop = match self.role {
-            Role::Client(_) => begun_for == KeyPurpose::Hop,
-            Role::Server => self.peer.key_purpose() != Some(KeyPurpose::EndToEnd),
-        };
-        is_hop
+        self.is_for_a_hop(begun_for)
             && match &self.channel {
                 Channel::NoSec(_) | Channel::Inner(_) => false,
                 Channel::Expected => true,

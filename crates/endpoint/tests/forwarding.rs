@@ -1,4 +1,5 @@
-//! A gateway's endpoint that hands messages of mode `itls` out and seals those that come from elsewhere.
+//! A gateway's endpoint that hands messages of mode `itls` out and seals those that come from elsewhere; and
+//! which sessions are outer ones.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;
@@ -9,9 +10,10 @@ use common::{CLIENT, Driver, IDENTITY, Known, PSK, Place, SERVER, Shown};
 use hedgerow_core::{DropReason, Env, Instant, Misuse};
 use hedgerow_crypto_soft::SoftCrypto;
 use hedgerow_endpoint::{
-    AssociationId, Config, Endpoint, Error, Event, ForwardSecrecy, SecurityPolicy,
+    AssociationId, Config, Endpoint, Error, Event, ForwardSecrecy, InnerConfig, SecurityPolicy,
 };
 use hedgerow_handshake::Settings;
+use hedgerow_itls::End;
 use hedgerow_record::CipherSuite;
 use hedgerow_sim::TestRng;
 
@@ -208,4 +210,73 @@ fn session_of_two_ends_carries_none() {
     let refused = Err(Error::Channel(Misuse::NotEstablished));
     assert_eq!(pair.seal(0, MESSAGE), refused);
     assert_eq!(pair.seal(1, MESSAGE), refused);
+}
+
+/// A key is for a hop at one end and for two ends at the other. The end that knows it for its own takes nothing
+/// and seals nothing.
+#[test]
+fn what_comes_under_an_end_to_end_key_is_not_handed_out() {
+    let mut pair = Pair::new(config(true), config(true));
+    pair.ends[1] = {
+        let mut env = Env::new(Instant::ZERO, &mut pair.rng);
+        let known = Known::end_to_end(&[(IDENTITY, PSK)]);
+        Endpoint::server(SoftCrypto, known, config(true), &mut env)
+    };
+    pair.connect();
+    pair.run();
+    assert!(pair.association[1].is_some(), "established");
+    let mut datagram = pair.seal(0, MESSAGE).unwrap();
+    pair.carry(1, &mut datagram);
+    assert!(pair.forwarded[1].is_empty());
+    assert_eq!(pair.drops, [DropReason::NotAcceptable]);
+    let refused = Err(Error::Channel(Misuse::NotEstablished));
+    assert_eq!(pair.seal(1, MESSAGE), refused);
+}
+
+/// docs/specs/end-to-end-keys.md: the key of an outer session is never one of two ends.
+#[test]
+fn session_under_an_end_to_end_key_is_no_outer_one() {
+    let inner = |end| Config {
+        inner: Some(InnerConfig::new(hedgerow_itls::Settings::new(end))),
+        ..config(false)
+    };
+    for is_end_to_end in [false, true] {
+        let mut pair = Pair::new(inner(End::Internet), inner(End::Device));
+        if is_end_to_end {
+            let mut env = Env::new(Instant::ZERO, &mut pair.rng);
+            let known = Known::end_to_end(&[(IDENTITY, PSK)]);
+            pair.ends[1] = Endpoint::server(SoftCrypto, known, inner(End::Device), &mut env);
+        }
+        let shown = Shown::end_to_end(b"device", b"their other one..");
+        for is_established in [false, true] {
+            let mut env = Env::new(Instant::ZERO, &mut pair.rng);
+            let begun = pair.ends[1].connect_inner(&mut env, Place(CLIENT), b"user", &shown);
+            assert_eq!(begun.is_ok(), is_established && !is_end_to_end);
+            if begun.is_err() {
+                assert_eq!(begun, Err(Error::NoOuterSession));
+            }
+            if !is_established {
+                pair.connect();
+                pair.run();
+                assert!(pair.association[1].is_some(), "established");
+            }
+        }
+    }
+    // The same at the end that has begun it for that.
+    let policy = SecurityPolicy::default().for_end_to_end(ForwardSecrecy::Optional);
+    let caller = Config {
+        security: Arc::new(policy),
+        ..inner(End::Internet)
+    };
+    let mut pair = Pair::new(caller, inner(End::Device));
+    let mut env = Env::new(Instant::ZERO, &mut pair.rng);
+    let shown = Shown::end_to_end(IDENTITY, PSK);
+    let association = pair.ends[0].connect(&mut env, Place(SERVER), Some(&shown));
+    pair.association[0] = Some(association.unwrap());
+    pair.run();
+    assert!(pair.association[1].is_some(), "established");
+    let mut env = Env::new(Instant::ZERO, &mut pair.rng);
+    let another = Shown::end_to_end(b"end", b"the two ends' one");
+    let begun = pair.ends[0].connect_inner(&mut env, Place(SERVER), b"device", &another);
+    assert_eq!(begun, Err(Error::NoOuterSession));
 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 use hedgerow_coap::Code;
 use hedgerow_core::{
     CertificateChain, CertificateCredentials, CertificateFault, CertificateOwner, CertificateType,
-    ChainRequest, ClientCredentials, Credentials, Env, Identity, IdentityRequest, Instant,
-    KeyScope, Misuse, P256_PUBLIC_KEY_LEN, Peer, PeerFault, PeerId, Psk, PskStore,
-    RawPublicKeyRequest, SecurityMode, ServerCredentials, SignatureScheme, Signatures, SigningKey,
-    VerifiedChain, Writer,
+    ChainRequest, ClientCertificates, ClientCredentials, Credentials, DropReason, Env, Identity,
+    IdentityRequest, Instant, KeyScope, Misuse, P256_PUBLIC_KEY_LEN, Peer, PeerFault, PeerId, Psk,
+    PskStore, RawPublicKeyRequest, SecurityMode, ServerCredentials, SignatureScheme, Signatures,
+    SigningKey, VerifiedChain, Writer,
 };
 use hedgerow_crypto_soft::{SoftCrypto, SoftSigningKey};
 use hedgerow_endpoint::{
@@ -43,6 +43,8 @@ struct Shown {
 
 struct Own {
     key: SoftSigningKey,
+    /// What a server wants of its clients.
+    client_certificates: ClientCertificates,
     /// Shown if it isn't empty, in place of the raw public key.
     chain: Vec<u8>,
     server: Vec<u8>,
@@ -126,6 +128,10 @@ impl CertificateCredentials for Own {
         self.peer_of(request.subject_public_key_info, request.owner)
     }
 
+    fn client_certificates(&self) -> ClientCertificates {
+        self.client_certificates
+    }
+
     fn accepts(&self, certificate_type: CertificateType) -> bool {
         certificate_type == self.certificate_type()
     }
@@ -158,6 +164,7 @@ fn own(number: u8, chain: Vec<u8>) -> Shown {
         psk: None,
         certificates: Some(Arc::new(Own {
             key: key(number),
+            client_certificates: ClientCertificates::Required,
             chain,
             server: spki(2),
             clients: vec![(spki(1), PeerId(8))],
@@ -327,6 +334,67 @@ fn requests_are_answered_in_every_mode_of_a_session() {
         assert!(pair.answered, "{:?}", pair.failure);
         assert_eq!(pair.peers, peers.map(Some));
         assert_eq!(pair.asked, Some(peers[0]));
+    }
+}
+
+/// What one end seals the other hands out, and what isn't handed out isn't sealed either: nobody's session
+/// is no hop.
+#[test]
+fn messages_of_mode_itls_pass_both_ways_in_every_mode_but_to_nobody() {
+    const MESSAGE: &[u8] = b"\xc1\x81\x00sealed by an end";
+    let mut open = raw(2);
+    let own = open.certificates.as_mut().unwrap();
+    Arc::get_mut(own).unwrap().client_certificates = ClientCertificates::NotRequested;
+    for (client, server, passes) in [
+        (psk(KeyScope::Shared), psk(KeyScope::Shared), true),
+        (psk(KeyScope::OnePeer), psk(KeyScope::OnePeer), true),
+        (raw(1), raw(2), true),
+        (x509(1), x509(2), true),
+        (raw(1), open, false),
+    ] {
+        let forwards = || Config {
+            forwards: true,
+            ..least(SecurityMode::NoSec)
+        };
+        let mut pair = Pair::new(forwards(), server, forwards());
+        pair.ask(&client).unwrap();
+        let [there, _] = pair.peers.map(Option::unwrap);
+        assert_eq!(there == Peer::Anonymous, !passes);
+        let env = &mut Env::new(pair.now, &mut pair.rng);
+        let (mut out, mut answer) = ([0; 1_500], [0; 64]);
+        let known = pair.client.connect(env, SERVER, Some(&client)).unwrap();
+        let sealed = pair.client.seal_forwarded(env, known, MESSAGE, &mut out);
+        let datagram = &mut out[..sealed.unwrap().1];
+        let handled = pair
+            .server
+            .handle_datagram(env, CLIENT, datagram, &mut answer);
+        let association = match handled.event {
+            Some(Event::Forwarded {
+                association,
+                message,
+            }) => {
+                assert!(passes);
+                assert_eq!(message, MESSAGE);
+                association
+            }
+            Some(Event::Dropped { reason, .. }) => {
+                assert!(!passes, "{there:?}");
+                assert_eq!(reason, DropReason::NotAcceptable);
+                continue;
+            }
+            other => panic!("{there:?}: {other:?}"),
+        };
+        let sealed = pair
+            .server
+            .seal_forwarded(env, association, MESSAGE, &mut out);
+        let datagram = &mut out[..sealed.unwrap().1];
+        let handled = pair
+            .client
+            .handle_datagram(env, SERVER, datagram, &mut answer);
+        let Some(Event::Forwarded { message, .. }) = handled.event else {
+            panic!("{there:?}: {:?}", handled.event);
+        };
+        assert_eq!(message, MESSAGE);
     }
 }
 

@@ -74,11 +74,15 @@ where
     }
 
     /// Has inner sessions travel in an association's session, which is new. Those in the one before have
-    /// ended with it.
+    /// ended with it. There are none in a session of two ends, whose key is never an outer one's
+    /// (docs/specs/end-to-end-keys.md), and none with nobody.
     pub(crate) fn open_outer(&mut self, id: AssociationId, exporter: &Exporter<P>) {
         let outer = Outer::Association(id);
         self.end_outer(outer);
-        if self.config.inner.is_none() {
+        let purpose = self.config.security.purpose();
+        let found = self.associations.get(&id);
+        let is_hop = found.is_some_and(|found| found.may_carry_inner(purpose));
+        if self.config.inner.is_none() || !is_hop {
             return;
         }
         let mut exported = [0; OUTER_BINDING_LEN];
