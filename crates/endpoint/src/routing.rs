@@ -145,23 +145,7 @@ where
         // An attempt to open destroys the record, so the session's copy is taken before.
         let mut copy = datagram.to_vec();
         let attempt = self.give_handshake(env, from, &mut copy);
-        if !matches!(
-            attempt.dropped,
-            // Both sessions use epoch 1, so that a number may be old to one and new to the other, and
-            // their suites may differ, so that a record may be too short for one of them.
-            Some(
-                DropReason::AuthenticationFailed
-                    | DropReason::UnexpectedEpoch
-                    | DropReason::Malformed
-                    | DropReason::Replayed
-                    | DropReason::TooOld
-                    // Each has agreed on limits and connection IDs of its own.
-                    | DropReason::ConnectionIdMismatch
-                    | DropReason::TooLong
-                    // Forgeries of the new key are no reason to drop what the old one may verify.
-                    | DropReason::RateLimited
-            )
-        ) {
+        if !attempt.dropped.is_some_and(may_be_for_another_session) {
             return self.conclude(from, attempt);
         }
         let tried = (attempt.dropped == Some(DropReason::AuthenticationFailed)).then_some(from);
@@ -516,6 +500,25 @@ where
             _ => None,
         }
     }
+}
+
+/// Says whether a record that a handshake drops for `reason` may belong to the session beside it.
+pub(crate) const fn may_be_for_another_session(reason: DropReason) -> bool {
+    matches!(
+        reason,
+        // Both sessions use epoch 1, so that a number may be old to one and new to the other, and
+        // their suites may differ, so that a record may be too short for one of them.
+        DropReason::AuthenticationFailed
+            | DropReason::UnexpectedEpoch
+            | DropReason::Malformed
+            | DropReason::Replayed
+            | DropReason::TooOld
+            // Each has agreed on limits and connection IDs of its own.
+            | DropReason::ConnectionIdMismatch
+            | DropReason::TooLong
+            // Forgeries of the new key are no reason to drop what the old one may verify.
+            | DropReason::RateLimited
+    )
 }
 
 /// Says whether whoever is known so now is who was known so before: not where many can be.

@@ -75,6 +75,22 @@ impl Net {
         self.clients.push((host, client));
     }
 
+    /// Brings the first client's handshake to where its hello with the cookie was taken, and returns that.
+    fn begin(&mut self) -> Vec<u8> {
+        let host = self.clients[0].0;
+        self.transmit();
+        let (_, hello) = self.to_server.pop().unwrap();
+        self.receive(host, hello);
+        let (_, mut answer) = self.to_client.pop().unwrap();
+        let env = &mut Env::new(self.now, &mut self.rng);
+        self.clients[0].1.handle_datagram(env, &mut answer);
+        self.transmit();
+        let (_, hello) = self.to_server.pop().unwrap();
+        self.receive(host, hello.clone());
+        assert_eq!(self.server.handshakes(), 1);
+        hello
+    }
+
     fn is_lost(&mut self) -> bool {
         let percent = f64::from(self.rng.next_u32() % 1_000) / 1_000.0;
         percent < self.loss
@@ -367,4 +383,63 @@ fn handshakes_are_bounded_in_all_and_for_each_source() {
     net.clients.clear();
     net.run(Duration::from_secs(11));
     assert_eq!(net.server.handshakes(), 0);
+}
+
+/// The network may deliver a copy for 2 x MSL, with a cookie that is still good.
+#[test]
+fn late_copy_of_the_hello_begins_nothing_and_costs_no_message() {
+    let mut net = Net::new(8, 0.0);
+    net.offer(ID, IDENTITY, KEY);
+    net.client(Host(1), IDENTITY, KEY);
+    let hello = net.begin();
+    net.run(Duration::from_secs(1));
+    assert!(net.server.is_open(ID));
+    net.events.clear();
+    assert_eq!(net.receive(Host(1), hello.clone()), 0);
+    assert_eq!(net.events, ["Dropped(Duplicate)"]);
+    assert_eq!((net.server.sessions(), net.server.handshakes()), (1, 0));
+    net.send_from(0, b"still here");
+    net.run(Duration::from_secs(2));
+    assert_eq!(net.messages, [(ID, b"still here".to_vec())]);
+    // A client that repeats its random bytes much later, against all rules, is met again.
+    net.run(Duration::from_secs(250));
+    net.events.clear();
+    let answered = net.receive(Host(1), hello);
+    assert!(answered > 0 || net.server.handshakes() == 1);
+    assert_eq!(net.events, [""; 0]);
+}
+
+/// Whoever shares the address, or spoofs it once a cookie was seen, ends nothing before its key is verified.
+#[test]
+fn session_goes_on_while_another_handshake_runs_at_its_address() {
+    let mut net = Net::new(9, 0.0);
+    let other = UdpCarrierId(8);
+    net.offer(ID, IDENTITY, KEY);
+    net.offer(other, b"another identity", &[2; 32]);
+    net.client(Host(1), IDENTITY, KEY);
+    net.run(Duration::from_secs(1));
+    let (_, mut before) = net.clients.pop().unwrap();
+    net.client(Host(1), b"another identity", &[2; 32]);
+    net.begin();
+    net.events.clear();
+    let mut record = [0; 1_500];
+    let mut seal = |text: &[u8]| {
+        let len = before.seal(text, &mut record).unwrap();
+        record[..len].to_vec()
+    };
+    let [first, second, third] = [&b"first"[..], b"second", b"third"].map(&mut seal);
+    // Two records in one datagram.
+    net.receive(Host(1), [first, second].concat());
+    let messages = [(ID, b"first".to_vec()), (ID, b"second".to_vec())];
+    assert_eq!(net.messages, messages);
+    assert_eq!(net.events, [""; 0]);
+    net.run(Duration::from_secs(3));
+    assert!(net.clients[0].1.is_open());
+    assert_eq!(net.events, ["Opened(UdpCarrierId(8))"]);
+    assert!(net.server.is_open(other) && !net.server.is_open(ID));
+    net.receive(Host(1), third);
+    assert_eq!(net.messages.len(), 2);
+    net.send_from(0, b"mine");
+    net.run(Duration::from_secs(4));
+    assert_eq!(net.messages[2..], [(other, b"mine".to_vec())]);
 }

@@ -11,11 +11,15 @@ use hedgerow_core::{
 use hedgerow_handshake::{
     Acceptance, Acceptor, ServerHandshake, Session, Settings, peek_client_random,
 };
+use hedgerow_record::EpochNumber;
 
 use super::keys::OfferedKeys;
 use super::settings;
 use crate::Address;
+use crate::association::Hello;
 use crate::handshaking::{Buffer, buffers};
+use crate::peek::first_epoch;
+use crate::routing::may_be_for_another_session;
 
 /// Which offer a carrier belongs to, by the application's own count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,6 +46,14 @@ pub struct UdpCarrierServer<A, P: CryptoProvider> {
 struct Open<A, P: CryptoProvider> {
     address: A,
     session: Box<Session<P::Aead>>,
+    /// The ClientHello that began it.
+    hello: Hello,
+}
+
+/// What a handshake made of a record.
+struct Attempt {
+    consumed: usize,
+    event: Option<UdpCarrierServerEvent<'static>>,
 }
 
 /// What became of a record.
@@ -132,12 +144,19 @@ impl<A: Address, P: CryptoProvider + Clone> UdpCarrierServer<A, P> {
             if known.is_some_and(|machine| *machine.client_random() == random) {
                 return UdpCarrierHandled::dropped(DropReason::Replayed);
             }
+            let open = self.by_address.get(&from);
+            let open = open.and_then(|id| self.sessions.get(id));
+            if open.is_some_and(|open| open.hello.may_have_copy(&random, env.now)) {
+                return UdpCarrierHandled::dropped(DropReason::Duplicate);
+            }
             return self.accept(env, from, datagram, out);
         }
-        if self.handshakes.contains_key(&from) {
-            return self.drive_handshake(env, from, datagram);
+        let has_session = self.by_address.contains_key(&from);
+        match self.handshakes.contains_key(&from) {
+            true if has_session => self.drive_both(env, from, datagram),
+            true => self.drive_handshake(env, from, datagram),
+            false => self.drive_session(env, from, datagram),
         }
-        self.drive_session(env, from, datagram)
     }
 
     fn accept<'d>(
@@ -187,36 +206,89 @@ impl<A: Address, P: CryptoProvider + Clone> UdpCarrierServer<A, P> {
         }
     }
 
+    /// A handshake runs beside a session: a record under keys may belong to either.
+    fn drive_both<'d>(
+        &mut self,
+        env: &mut Env<'_>,
+        from: A,
+        datagram: &'d mut [u8],
+    ) -> UdpCarrierHandled<'d> {
+        if first_epoch(datagram) == Some(EpochNumber(0)) {
+            return self.drive_handshake(env, from, datagram);
+        }
+        // An attempt to open destroys the record, so the session's copy is taken before.
+        let mut copy = datagram.to_vec();
+        let attempt = self.give_handshake(env, from, &mut copy);
+        let is_forgery = match attempt.event {
+            Some(UdpCarrierServerEvent::Dropped(reason)) if may_be_for_another_session(reason) => {
+                reason == DropReason::AuthenticationFailed
+            }
+            _ => return attempt.conclude(datagram),
+        };
+        let handled = self.drive_session(env, from, datagram);
+        let is_verified = matches!(
+            handled.event,
+            Some(UdpCarrierServerEvent::Message(..) | UdpCarrierServerEvent::Closed(_))
+        );
+        if is_forgery
+            && is_verified
+            && let Some(machine) = self.handshakes.get_mut(&from)
+        {
+            // It was the session's, and no forgery.
+            machine.forgive();
+        }
+        handled
+    }
+
     fn drive_handshake<'d>(
         &mut self,
         env: &mut Env<'_>,
         from: A,
         datagram: &'d mut [u8],
     ) -> UdpCarrierHandled<'d> {
+        let attempt = self.give_handshake(env, from, datagram);
+        attempt.conclude(datagram)
+    }
+
+    /// Gives a record to the handshake under way with `from`.
+    fn give_handshake(&mut self, env: &mut Env<'_>, from: A, datagram: &mut [u8]) -> Attempt {
+        let mut attempt = Attempt {
+            consumed: datagram.len(),
+            event: None,
+        };
         let Some(machine) = self.handshakes.get_mut(&from) else {
-            return UdpCarrierHandled::dropped(DropReason::UnknownPeer);
+            return attempt;
         };
         let received = machine.handle_datagram(env, datagram);
         self.speakers.push_back(from);
-        let Ok(received) = received else {
-            self.give_up(env, from);
-            return UdpCarrierHandled::dropped(DropReason::AuthenticationFailed);
-        };
-        let event = match received.event {
-            Some(Event::Established(peer)) => self.establish(from, peer),
-            Some(Event::Dropped(reason)) => Some(UdpCarrierServerEvent::Dropped(reason)),
-            _ => None,
-        };
-        UdpCarrierHandled {
-            event,
-            answer: 0,
-            rest: received.rest,
+        match received {
+            Ok(received) => {
+                attempt.consumed = attempt.consumed.saturating_sub(received.rest.len());
+                attempt.event = match received.event {
+                    Some(Event::Established(peer)) => self.establish(env.now, from, peer),
+                    Some(Event::Dropped(reason)) => Some(UdpCarrierServerEvent::Dropped(reason)),
+                    _ => None,
+                };
+            }
+            Err(_) => {
+                self.give_up(env, from);
+                let reason = DropReason::AuthenticationFailed;
+                attempt.event = Some(UdpCarrierServerEvent::Dropped(reason));
+            }
         }
+        attempt
     }
 
     /// Turns a handshake that is over into its offer's session, if the offer still stands.
-    fn establish<'d>(&mut self, from: A, peer: Peer) -> Option<UdpCarrierServerEvent<'d>> {
-        let established = self.handshakes.remove(&from)?.into_session()?;
+    fn establish(
+        &mut self,
+        now: Instant,
+        from: A,
+        peer: Peer,
+    ) -> Option<UdpCarrierServerEvent<'static>> {
+        let machine = self.handshakes.remove(&from)?;
+        let hello = Hello::new(machine.client_random(), now);
+        let established = machine.into_session()?;
         let Peer::Psk(PeerId(number)) = peer else {
             return None;
         };
@@ -232,6 +304,7 @@ impl<A: Address, P: CryptoProvider + Clone> UdpCarrierServer<A, P> {
         let open = Open {
             address: from,
             session: Box::new(established.session),
+            hello,
         };
         self.sessions.insert(id, open);
         Some(UdpCarrierServerEvent::Opened(id))
@@ -309,15 +382,15 @@ impl<A: Address, P: CryptoProvider + Clone> UdpCarrierServer<A, P> {
             return Some((address, parting.len()));
         }
         while let Some(&address) = self.speakers.front() {
-            let written = match self.handshakes.get_mut(&address) {
-                Some(machine) => machine.poll_transmit(env, out),
-                None => {
-                    let id = self.by_address.get(&address);
-                    let open = id.and_then(|id| self.sessions.get_mut(id));
-                    open.map_or(Ok(None), |open| open.session.poll_transmit(env, out))
-                }
-            };
-            if let Ok(Some(len)) = written {
+            let machine = self.handshakes.get_mut(&address);
+            let written = machine.map(|machine| machine.poll_transmit(env, out));
+            if let Some(Ok(Some(len))) = written {
+                return Some((address, len));
+            }
+            let id = self.by_address.get(&address);
+            let open = id.and_then(|id| self.sessions.get_mut(id));
+            let written = open.map(|open| open.session.poll_transmit(env, out));
+            if let Some(Ok(Some(len))) = written {
                 return Some((address, len));
             }
             self.speakers.pop_front();
@@ -368,6 +441,16 @@ impl<A: Address, P: CryptoProvider + Clone> UdpCarrierServer<A, P> {
     fn part(&mut self, address: A, parting: &[u8]) {
         if self.partings.len() < MAX_PARTINGS {
             self.partings.push_back((address, parting.to_vec()));
+        }
+    }
+}
+
+impl Attempt {
+    fn conclude(self, datagram: &mut [u8]) -> UdpCarrierHandled<'_> {
+        UdpCarrierHandled {
+            event: self.event,
+            answer: 0,
+            rest: datagram.get_mut(self.consumed..).unwrap_or_default(),
         }
     }
 }
