@@ -67,8 +67,9 @@ where
         offer: &Offer<'_>,
     ) -> Result<StreamId, Error> {
         self.settle();
-        self.use_association(env.now, association)?;
         let stream = self.leg(env, association)?.open(env.now, offer)?;
+        // What is refused keeps no session.
+        self.use_association(env.now, association)?;
         self.touch(association);
         Ok(stream)
     }

@@ -252,6 +252,32 @@ fn association_with_a_stream_is_not_idle_and_one_without_is() {
     assert_eq!(reasons, [&ResetReason::Application]);
 }
 
+/// Whoever asks for streams in vain doesn't keep the session by that.
+#[test]
+fn refused_stream_does_not_put_off_the_idle_end() {
+    let mut own = config(Role::Device);
+    own.idle_timeout = 60 * SECOND;
+    let leg = hedgerow_leg::Config {
+        max_streams: 0,
+        ..hedgerow_leg::Config::default()
+    };
+    own.legs.as_mut().unwrap().leg = Arc::new(leg);
+    let mut hop = Hop::with(3, &own, &config(Role::Gateway), lossy(0.0));
+    hop.world.run_for(SECOND).unwrap();
+    let association = hop.association;
+    let full = hedgerow_leg::Error::TooManyStreams;
+    for nth in 0..40 {
+        hop.world.act(hop.caller, |end, env, out| {
+            let offer = Offer::default();
+            let refused = end.endpoint.open_stream(env, association, &offer);
+            assert!(nth > 0 || refused == Err(Error::Leg(full)), "{refused:?}");
+            end.flush(env, out);
+        });
+        hop.world.run_for(10 * SECOND).unwrap();
+    }
+    assert_eq!(hop.world.node(hop.caller).endpoint.associations(), 0);
+}
+
 #[test]
 fn streams_go_on_at_another_address() {
     let ids = ConnectionIds::Both(ConnectionIdFormat::new(0x0102));

@@ -10,7 +10,7 @@ pub enum Error {
     /// As many streams as the configuration or the storage allows.
     #[error("too many streams")]
     TooManyStreams,
-    /// Every ID of this incarnation was used.
+    /// Every ID of this incarnation was used, and the other end is still to hear of a stream.
     #[error("stream ids exhausted")]
     StreamIdsExhausted,
     /// The direction was finished.

@@ -103,6 +103,8 @@ impl<S: Storage, C: Borrow<Config>> Leg<S, C> {
                 self.streams
                     .retain(|stream| stream.phase == Phase::Ended || stream.news.ending.is_some());
             }
+            // The streams that there are go on.
+            Judged::Renewed => self.peer_streams.note_incarnation(id),
             Judged::New => {}
         }
         let config = self.config.borrow();

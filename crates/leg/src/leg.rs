@@ -7,6 +7,7 @@ use core::time::Duration;
 use hedgerow_core::{Env, Instant};
 
 use crate::congestion::Congestion;
+use crate::own_streams::OwnStreams;
 use crate::peer_streams::PeerStreams;
 use crate::round_trip::RoundTrip;
 use crate::segment::{HEADER_LEN, OFFSET_LEN};
@@ -24,9 +25,7 @@ use crate::{
 pub struct Leg<S: Storage, C = Config> {
     pub(crate) role: Role,
     pub(crate) config: C,
-    incarnation: u16,
-    /// The next counter; `None` once all are used.
-    next_counter: Option<u16>,
+    pub(crate) own_streams: OwnStreams,
     pub(crate) peer_streams: PeerStreams,
     pub(crate) streams: S::Table<Stream<S::Buffer>>,
     /// RESETs for streams that aren't known.
@@ -61,8 +60,7 @@ impl<S: Storage, C: Borrow<Config>> Leg<S, C> {
         let [high, low, ..] = env.rng.next_u32().to_be_bytes();
         Ok(Self {
             role,
-            incarnation: u16::from_be_bytes([high, low]),
-            next_counter: Some(0),
+            own_streams: OwnStreams::new(u16::from_be_bytes([high, low])),
             peer_streams: PeerStreams::default(),
             streams: S::Table::default(),
             resets: heapless::Deque::new(),
@@ -80,10 +78,17 @@ impl<S: Storage, C: Borrow<Config>> Leg<S, C> {
     ///
     /// # Errors
     ///
-    /// [`Error::TooManyStreams`], [`Error::StreamIdsExhausted`].
+    /// [`Error::TooManyStreams`]; [`Error::StreamIdsExhausted`], which passes: there are new IDs as soon as
+    /// every stream that this end opened has been heard of, or has ended.
     pub fn open(&mut self, now: Instant, offer: &Offer<'_>) -> Result<StreamId, Error> {
-        let counter = self.next_counter.ok_or(Error::StreamIdsExhausted)?;
-        let id = StreamId::new(self.role, self.incarnation, counter);
+        let (role, streams) = (self.role, self.streams.as_slice());
+        let is_unheard = |stream: &Stream<S::Buffer>| {
+            stream.id.is_opened_by(role) && stream.is_open() && stream.opening != Opening::Heard
+        };
+        let id = self
+            .own_streams
+            .next_id(role, streams.iter().any(is_unheard))
+            .ok_or(Error::StreamIdsExhausted)?;
         if !self.make_room() {
             return Err(Error::TooManyStreams);
         }
@@ -91,7 +96,7 @@ impl<S: Storage, C: Borrow<Config>> Leg<S, C> {
         if !self.streams.push(stream) {
             return Err(Error::TooManyStreams);
         }
-        self.next_counter = counter.checked_add(1);
+        self.own_streams.note_opened();
         Ok(id)
     }
 

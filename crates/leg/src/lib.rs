@@ -65,6 +65,7 @@ mod event;
 mod incoming;
 mod leg;
 mod outgoing;
+mod own_streams;
 mod peer_streams;
 mod ranges;
 mod receive;

@@ -1,6 +1,7 @@
 //! Which streams the other end has opened so far.
 
 use crate::StreamId;
+use crate::own_streams::successor;
 
 /// The incarnations of the other end, and the counters used under the newest.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,6 +24,8 @@ struct Incarnation {
 pub(crate) enum Opening {
     /// A new stream.
     New,
+    /// A new stream of an end whose counters were used.
+    Renewed,
     /// A new stream of an end that has started anew.
     Restarted,
     /// A stream that was opened once, or of an earlier incarnation.
@@ -35,9 +38,13 @@ impl PeerStreams {
             return Opening::New;
         };
         if current.number != stream.incarnation() {
-            return match self.earlier == Some(stream.incarnation()) {
-                true => Opening::Old,
-                false => Opening::Restarted,
+            let number = stream.incarnation();
+            return if self.earlier == Some(number) {
+                Opening::Old
+            } else if number == successor(current.number) {
+                Opening::Renewed
+            } else {
+                Opening::Restarted
             };
         }
         let is_used = current.highest.is_some_and(|highest| {
@@ -118,11 +125,24 @@ mod tests {
     fn incarnations_follow_each_other_and_the_last_one_stays_dead() {
         let mut streams = PeerStreams::default();
         streams.note_opened(id(1, 9));
-        assert_eq!(streams.judge(id(2, 0)), Opening::Restarted);
-        streams.note_incarnation(id(2, 0));
-        assert_eq!(streams.judge(id(2, 0)), Opening::New);
-        streams.note_opened(id(2, 0));
+        assert_eq!(streams.judge(id(7, 0)), Opening::Restarted);
+        streams.note_incarnation(id(7, 0));
+        assert_eq!(streams.judge(id(7, 0)), Opening::New);
+        streams.note_opened(id(7, 0));
         assert_eq!(streams.judge(id(1, 10)), Opening::Old);
-        assert_eq!(streams.judge(id(3, 0)), Opening::Restarted);
+        assert_eq!(streams.judge(id(2, 0)), Opening::Restarted);
+        assert_eq!(streams.judge(id(6, 0)), Opening::Restarted);
+    }
+
+    #[test]
+    fn next_number_is_a_renewal_and_the_one_before_is_dead_then_too() {
+        for (number, next) in [(1, 2), (0x7fff, 0)] {
+            let mut streams = PeerStreams::default();
+            streams.note_opened(id(number, u16::MAX));
+            assert_eq!(streams.judge(id(next, 0)), Opening::Renewed);
+            streams.note_incarnation(id(next, 0));
+            assert_eq!(streams.judge(id(next, 0)), Opening::New);
+            assert_eq!(streams.judge(id(number, 9)), Opening::Old);
+        }
     }
 }

@@ -352,7 +352,7 @@ fn new_incarnation_ends_the_streams_of_the_old_one_and_those_of_this_end() {
     let mut victim = Victim::new(CONFIG);
     let old = victim.opened(0);
     let own = victim.leg.open(victim.now, &Offer::default()).unwrap();
-    let new = StreamId::new(Role::Device, 2, 0);
+    let new = StreamId::new(Role::Device, 7, 0);
     let received = victim.receive(new, opening(data(0, b"new", false)));
     assert_eq!(received, Received::Handled(new));
     for stream in [old, own] {
