@@ -14,18 +14,22 @@ use crate::rate::Rate;
 /// 48 bits, which one holder has many of the others in, and by the name that they are shown for.
 ///
 /// Each has some at once and few after that. The tables are bounded: while that of sources is full, all that
-/// aren't in it share one count, so that more sources never have more guesses than a table of them. Where right
-/// credentials came from lately, wrong ones from elsewhere shut nobody out.
+/// aren't in it share one count, so that more sources never have more guesses than a table of them. Where a name's
+/// right credentials came from lately, wrong ones from elsewhere shut that name out of nothing. For every other name
+/// nothing is known of that place: whoever has credentials may guess at no others by them.
 pub(crate) struct Guesses {
     of_source: HashMap<Source, Rate>,
     of_network: HashMap<u64, Rate>,
     of_others: Rate,
     /// Names by their hash, of users or not: who is a user doesn't show.
     of_name: Vec<Rate>,
-    known: HashMap<Source, Known>,
+    known: HashMap<Shown, Known>,
 }
 
-/// A source that has shown right credentials.
+/// Where something is shown from, and the hash of the name that it is shown for; a token is for none.
+type Shown = (Source, Option<u64>);
+
+/// A source that has shown right credentials for a name.
 struct Known {
     of_itself: Rate,
     until: Instant,
@@ -54,7 +58,8 @@ impl Guesses {
         check: impl FnOnce() -> Option<T>,
     ) -> Result<Option<T>, Duration> {
         let source = Source::of(from);
-        let known = self.known.get(&source).filter(|known| now < known.until);
+        let shown = (source, name.map(hash));
+        let known = self.known.get(&shown).filter(|known| now < known.until);
         let wait = match known {
             Some(known) => known.of_itself.wait(now),
             None => self.wait(source, from, name, now),
@@ -64,8 +69,8 @@ impl Guesses {
         }
         let checked = check();
         match checked {
-            Some(_) => self.remember(source, now),
-            None => self.note(source, from, name, now),
+            Some(_) => self.remember(shown, now),
+            None => self.note(shown, from, name, now),
         }
         Ok(checked)
     }
@@ -90,13 +95,13 @@ impl Guesses {
         rates.map(|rate| rate.wait(now)).max().unwrap_or_default()
     }
 
-    fn note(&mut self, source: Source, from: IpAddr, name: Option<&[u8]>, now: Instant) {
+    fn note(&mut self, shown: Shown, from: IpAddr, name: Option<&[u8]>, now: Instant) {
+        let (source, _) = shown;
         if let Some(rate) = name.and_then(|name| self.of_name.get_mut(place(name))) {
             rate.take(now);
         }
-        if let Some(known) = self.known.get_mut(&source) {
+        if let Some(known) = self.known.get_mut(&shown) {
             known.of_itself.take(now);
-            return;
         }
         if let Some(network) = network(from)
             && (self.of_network.contains_key(&network)
@@ -117,22 +122,23 @@ impl Guesses {
         }
     }
 
-    /// Keeps a source whose credentials were right, instead of the one that was right longest ago.
-    fn remember(&mut self, source: Source, now: Instant) {
+    /// Keeps a source whose credentials were right, instead of the one that was right longest ago. What was wrong
+    /// from there before counts, so that being forgotten and right again wins no guesses.
+    fn remember(&mut self, shown: Shown, now: Instant) {
         let until = now.checked_add(LATELY).unwrap_or(now);
-        if let Some(known) = self.known.get_mut(&source) {
+        if let Some(known) = self.known.get_mut(&shown) {
             known.until = until;
             return;
         }
         if self.known.len() >= MAX_KNOWN {
             let oldest = self.known.iter().min_by_key(|(_, known)| known.until);
-            if let Some(oldest) = oldest.map(|(source, _)| *source) {
+            if let Some(oldest) = oldest.map(|(shown, _)| *shown) {
                 self.known.remove(&oldest);
             }
         }
-        let of_itself = self.of_source.get(&source).cloned();
+        let of_itself = self.of_source.get(&shown.0).cloned();
         let of_itself = of_itself.unwrap_or_else(|| fresh(now));
-        self.known.insert(source, Known { of_itself, until });
+        self.known.insert(shown, Known { of_itself, until });
     }
 }
 
@@ -154,9 +160,13 @@ fn network(from: IpAddr) -> Option<u64> {
 
 /// Returns where a name is counted. Whoever finds another one for the same place could have tried the first.
 fn place(name: &[u8]) -> usize {
+    usize::from(hash(name).to_be_bytes()[0])
+}
+
+fn hash(name: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(name);
-    usize::from(hasher.finish().to_be_bytes()[0])
+    hasher.finish()
 }
 
 fn fresh(now: Instant) -> Rate {
@@ -182,7 +192,7 @@ const NAMES: usize = 256;
 const MAX_SOURCES: usize = 1_024;
 const MAX_NETWORKS: usize = 1_024;
 
-/// Sources that are kept for what they showed, and for how long.
+/// Sources that are kept for what they showed, each name at each for itself, and for how long.
 const MAX_KNOWN: usize = 256;
 const LATELY: Duration = Duration::from_secs(24 * 3_600);
 
@@ -306,7 +316,7 @@ mod tests {
             );
         }
         assert_eq!(guesses.known.len(), MAX_KNOWN);
-        assert!(!guesses.known.contains_key(&Source::of(right)));
+        assert!(!guesses.known.contains_key(&(Source::of(right), None)));
     }
 
     #[test]
@@ -329,6 +339,59 @@ mod tests {
         assert!(guesses.check(at(2, 40), None, now, || Some(1)).is_ok());
         assert!(guesses.check(at(1, 999), None, now, || Some(1)).is_ok());
         assert_eq!((guesses.of_source.len(), guesses.of_network.len()), (40, 1));
+    }
+
+    /// Mallory is a user, and tries Alice's password from where her own was right.
+    #[test]
+    fn right_credentials_of_one_name_win_no_guesses_at_another() {
+        let (mut guesses, now) = (Guesses::new(), Instant::now());
+        let (alice, mallory) = (Some(&b"alice"[..]), Some(&b"mallory"[..]));
+        let at = |network| IpAddr::from(Ipv6Addr::new(0x2001, 0xdb8, 1, network, 0, 0, 0, 1));
+        let right = |guesses: &mut Guesses, from| guesses.check(from, mallory, now, || Some(1));
+        assert_eq!(right(&mut guesses, at(0)), Ok(Some(1)));
+        // From elsewhere until nobody may try.
+        for number in 0..100 {
+            let from = source(number);
+            assert_eq!(guesses.check(from, alice, now, || None::<u8>), WRONG);
+        }
+        let refused = guesses.check(at(0), alice, now, || Some(1));
+        assert_eq!(refused, Err(NAME_INTERVAL));
+        assert_eq!(right(&mut guesses, at(0)), Ok(Some(1)));
+
+        // From many networks of one holder, each of them known: no more than from networks that aren't.
+        let mut guesses = Guesses::new();
+        for network in 0..20 {
+            assert_eq!(right(&mut guesses, at(network)), Ok(Some(1)));
+        }
+        let mut compared = 0;
+        for try_at in (0..20).flat_map(|network| [at(network); 20]) {
+            let checked = guesses.check(try_at, alice, now, || None::<u8>);
+            compared += usize::from(checked.is_ok());
+        }
+        assert_eq!(compared, 40);
+        assert_eq!(right(&mut guesses, at(3)), Ok(Some(1)));
+    }
+
+    /// Wrong ones for the own name count where others' do, so that being forgotten forgives none.
+    #[test]
+    fn who_is_forgotten_and_right_again_has_no_more_guesses() {
+        let (mut guesses, now) = (Guesses::new(), Instant::now());
+        let mallory = Some(&b"mallory"[..]);
+        assert!(guesses.check(source(0), mallory, now, || Some(1)).is_ok());
+        for _ in 0..9 {
+            assert_eq!(guesses.check(source(0), mallory, now, || None::<u8>), WRONG);
+        }
+        let later = now + Duration::from_secs(1);
+        let right = |guesses: &mut Guesses, from| guesses.check(from, mallory, later, || Some(1));
+        for number in 1..=u32::try_from(MAX_KNOWN).unwrap() {
+            assert_eq!(right(&mut guesses, source(number)), Ok(Some(1)));
+        }
+        let shown = (Source::of(source(0)), mallory.map(hash));
+        assert!(!guesses.known.contains_key(&shown));
+        assert_eq!(right(&mut guesses, source(0)), Ok(Some(1)));
+        let wrong = guesses.check(source(0), mallory, later, || None::<u8>);
+        assert_eq!(wrong, WRONG);
+        assert!(right(&mut guesses, source(0)).is_err());
     }
 
     /// One user's password is tried from as many places as there are tries.
