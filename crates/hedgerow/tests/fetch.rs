@@ -4,7 +4,8 @@
 mod support;
 
 use std::fs;
-use std::net::SocketAddr;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use hedgerow::core::{PeerId, Psk};
@@ -155,6 +156,46 @@ fn each_failure_says_who_failed() {
         assert!(finished.stderr().contains(message), "{}", finished.stderr());
         assert!(finished.stdout().is_empty());
     }
+}
+
+/// docs/specs/end-to-end-keys.md, rule 2. With the hop's key the gateway could be the server itself.
+#[test]
+fn one_key_for_the_hop_and_end_to_end_is_refused_before_anything_is_sent() {
+    let hex: String = HOP_KEY.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let gateway = UdpSocket::bind(loopback()).unwrap();
+    gateway.set_nonblocking(true).unwrap();
+    let via = format!("coaps://{}", gateway.local_addr().unwrap());
+    for key in [HOP_KEY, &format!("0x{hex}")] {
+        let mut line = vec!["fetch", "--via", &via, "--service", "backend", "-B", "5"];
+        line.extend(["--hop-user", "meter", "--hop-key", HOP_KEY]);
+        line.extend(["-u", "device", "-k", key, "https://backend.example/"]);
+        let finished = hedgerow(&line);
+        assert_eq!(finished.code(), 2, "{}", finished.stderr());
+        let message = "-k and --hop-key are one key";
+        assert!(finished.stderr().contains(message), "{}", finished.stderr());
+        assert!(!finished.stderr().contains(key), "{}", finished.stderr());
+        let received = gateway.recv(&mut [0; 2_048]).unwrap_err();
+        assert_eq!(received.kind(), ErrorKind::WouldBlock);
+    }
+}
+
+#[test]
+fn uri_with_user_information_is_refused() {
+    let gateway = UdpSocket::bind(loopback()).unwrap();
+    let via = format!("coaps://{}", gateway.local_addr().unwrap());
+    let mut line = vec!["fetch", "--via", &via, "--service", "backend", "-B", "5"];
+    line.extend(["--hop-user", "meter", "--hop-key", HOP_KEY]);
+    line.extend(SHOWN);
+    line.push("https://me:secret@backend.example/state");
+    let finished = hedgerow(&line);
+    assert_eq!(finished.code(), 2, "{}", finished.stderr());
+    let message = "no user information (@)";
+    assert!(finished.stderr().contains(message), "{}", finished.stderr());
+    assert!(
+        !finished.stderr().contains("secret"),
+        "{}",
+        finished.stderr()
+    );
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::Args;
 use hedgerow_coap::{CoapUri, Scheme};
-use hedgerow_core::{ChannelError, PeerFault, PeerId};
+use hedgerow_core::{ChannelError, PeerFault, PeerId, Psk};
 use hedgerow_handshake::{Settings, Timers};
 use hedgerow_leg::Role;
 use hedgerow_net::{
@@ -99,9 +99,23 @@ pub(crate) async fn run(arguments: &FetchArguments) -> Result<u8, Failure> {
         (Some("https"), Some(host)) => host.trim_start_matches('[').trim_end_matches(']'),
         _ => return Err(Failure::usage("expected an https:// URI")),
     };
-    let credentials = credentials(arguments, host)?;
+    if uri
+        .authority()
+        .is_some_and(|authority| authority.as_str().contains('@'))
+    {
+        // It would go to the server in Host, which has no place for it (RFC 9110 §4.2.4, §7.2).
+        return Err(Failure::usage(
+            "expected no user information (@) in the URI",
+        ));
+    }
+    let hop_key = key_text::parse_argument(&arguments.hop_key)?;
+    let credentials = credentials(arguments, host, &hop_key)?;
     let deadline = Instant::now() + limit;
-    let fetched = timeout_at(deadline, fetch(arguments, &uri, credentials, limit)).await;
+    let fetched = timeout_at(
+        deadline,
+        fetch(arguments, &uri, hop_key, credentials, limit),
+    )
+    .await;
     let late = || Failure::new(Class::Timeout, format!("no answer within {limit:?}"));
     let (status, body) = fetched.map_err(|_| late())??;
     match &arguments.output {
@@ -122,12 +136,22 @@ pub(crate) async fn run(arguments: &FetchArguments) -> Result<u8, Failure> {
     })
 }
 
-/// Reads what the server is shown, and how it is known: for two ends, and so never for the gateway.
-fn credentials(arguments: &FetchArguments, host: &str) -> Result<Credentials, Failure> {
+/// Reads what the server is shown, and how it is known: for two ends, and so never for the gateway, which has the
+/// hop's key.
+fn credentials(
+    arguments: &FetchArguments,
+    host: &str,
+    hop_key: &Psk,
+) -> Result<Credentials, Failure> {
     if let (Some(user), Some(key)) = (&arguments.user, &arguments.key) {
         let psk = key_text::parse_argument(key)?
             .into_end_to_end()
             .map_err(|error| Failure::usage(format!("-k: {error}")))?;
+        if psk.has_same_bytes(hop_key) {
+            return Err(Failure::usage(
+                "-k and --hop-key are one key: the gateway has the hop's, so expected two keys",
+            ));
+        }
         return Credentials::new(user.as_bytes(), psk, SERVER)
             .map_err(|error| Failure::usage(error.to_string()));
     }
@@ -146,11 +170,11 @@ fn credentials(arguments: &FetchArguments, host: &str) -> Result<Credentials, Fa
 async fn fetch(
     arguments: &FetchArguments,
     uri: &Uri,
+    hop_key: Psk,
     credentials: Credentials,
     limit: Duration,
 ) -> Result<(hyper::StatusCode, Bytes), Failure> {
     let gateway = gateway(&arguments.via).await?;
-    let hop_key = key_text::parse_argument(&arguments.hop_key)?;
     let hop = Credentials::new(arguments.hop_user.as_bytes(), hop_key, GATEWAY)
         .map_err(|error| Failure::usage(format!("--hop-user: {error}")))?;
     let local = match gateway {
