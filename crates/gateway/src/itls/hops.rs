@@ -124,6 +124,11 @@ impl Itls {
                 None => None,
             };
             let mut state = itls.lock();
+            if !state.calling.contains_key(&device) {
+                // It has come by itself since then. Nothing would be told of a session that there is, and the device
+                // would count as called for good.
+                return;
+            }
             let begun = target.and_then(|target| {
                 state.calling.insert(device, Some(target.address));
                 itls.nodes.first()?.begin_hop(&target).ok()
@@ -149,5 +154,61 @@ fn device_of(peer: Peer) -> Option<usize> {
         | Peer::RawPublicKey(PeerId(number))
         | Peer::Certificate(PeerId(number)) => usize::try_from(number).ok(),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use hedgerow_net::{Node, NodeConfig};
+
+    use super::*;
+    use crate::config::{Config, Device, Itls as ItlsListener, Security};
+    use crate::registry::Registry;
+    use crate::tunnels::Tunnels;
+
+    async fn itls() -> Arc<Itls> {
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (certificate, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
+        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let listener = ItlsListener::from_pem(local, certificate.as_bytes(), key.as_bytes());
+        let security = Security::psk("gateway", b"0123456789abcdef").unwrap();
+        let lamp = Device::new("lamp", "coaps://127.0.0.1:9", security).with_modes(&[Mode::Itls]);
+        let config = Config::default().with_device(lamp);
+        let proxy = Arc::new(config.proxy().unwrap());
+        let node = Node::bind_client(local, NodeConfig::default());
+        let node = node.await.unwrap();
+        let registry = Registry::new(config.devices, proxy, node.clone(), 1, None);
+        let tunnels = Tunnels::new(config.users, config.tunnel, None, None);
+        let registry = Arc::new(registry.unwrap());
+        Itls::new(&listener.unwrap(), registry, tunnels, vec![node])
+    }
+
+    /// Waits until nothing is looked up any more.
+    async fn settled(itls: &Arc<Itls>) {
+        while Arc::strong_count(itls) > 1 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn device_that_came_by_itself_while_it_was_looked_up_is_not_called() {
+        let itls = itls().await;
+        let calls = |comes: bool| {
+            let mut state = itls.lock();
+            itls.call(&mut state, 0);
+            if comes {
+                // What its session does when it is established.
+                state.calling.remove(&0);
+            }
+        };
+        calls(true);
+        settled(&itls).await;
+        assert!(itls.lock().calling.is_empty());
+        calls(false);
+        settled(&itls).await;
+        let at = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
+        assert_eq!(itls.lock().calling.get(&0), Some(&Some(at)));
     }
 }
