@@ -287,8 +287,6 @@ impl Task {
             let due = self.server.poll_timeout();
             let wake_at = self.clock.wake_at(due.unwrap_or_default());
             tokio::select! {
-                // An offer is there before the client that has read it.
-                biased;
                 control = controls.recv() => match control {
                     Some(control) => self.control(control),
                     None => return,
@@ -296,6 +294,10 @@ impl Task {
                 received = self.socket.receive(&mut buffers) => match received {
                     Ok(()) => {
                         errors_in_a_row = 0;
+                        // An offer is there before the client that has read it.
+                        while let Ok(control) = controls.try_recv() {
+                            self.control(control);
+                        }
                         for (meta, datagram) in buffers.datagrams() {
                             let (remote, local) = self.socket.origin(meta);
                             let path = Path { remote: Remote::At(remote), local };
