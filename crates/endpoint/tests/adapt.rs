@@ -16,9 +16,11 @@ use std::time::Duration;
 
 use common::{Known, Shown};
 use ends::{END_TO_END, Setup, Tampering, USER, Way, contains};
-use hedgerow_core::{ChannelError, PeerFault};
+use hedgerow_core::{ChannelError, Env, Instant, PeerFault};
+use hedgerow_crypto_soft::SoftCrypto;
+use hedgerow_endpoint::{AdaptedConnection, AdaptedFault};
 use hedgerow_record::{CipherSuite, LegForm, StreamApplication};
-use hedgerow_sim::{Conditions, for_each_seed};
+use hedgerow_sim::{Conditions, TestRng, for_each_seed};
 
 fn lossy(loss: f64) -> Conditions {
     Conditions {
@@ -164,6 +166,182 @@ fn dropped_replayed_reordered_and_reflected_records_are_detected() {
                     setup.tampering
                 );
             },
+        );
+    }
+}
+
+/// All that the gateway has of another connection of the same two ends, under the same keys: each record takes the place of
+/// the one with its number.
+#[test]
+fn record_of_another_connection_is_detected() {
+    for application in [StreamApplication::Coap, StreamApplication::Http] {
+        for form in [LegForm::Dtls, LegForm::Tls] {
+            let run = |seed, other, tampering| {
+                let mut setup = Setup::new(seed, calm());
+                if application == StreamApplication::Http {
+                    setup = setup.http();
+                }
+                (setup.form, setup.other, setup.tampering) = (form, other, tampering);
+                setup.run()
+            };
+            let none = || [Vec::new(), Vec::new()];
+            let before = run(7, none(), Tampering::None);
+            before.assert_whole();
+            let other = before.records();
+            let own = run(3, none(), Tampering::None).records();
+            for (index, way) in [Way::ToDevice, Way::ToClient].into_iter().enumerate() {
+                assert!(own[index].len() >= 5, "{way:?}");
+                let mut protected = 0;
+                for number in 0..own[index].len().min(other[index].len()) {
+                    let outcome = run(3, other.clone(), Tampering::Splice(way, number));
+                    outcome.assert_nothing_wrong();
+                    if own[index][number] == other[index][number] {
+                        outcome.assert_whole();
+                        continue;
+                    }
+                    protected += 1;
+                    assert!(outcome.is_detected(), "{form:?} {way:?} {number}");
+                }
+                // Hello, Finished and at least two of the application.
+                assert!(protected >= 4, "{way:?} {protected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn delayed_records_are_accepted_while_the_connection_lasts() {
+    each_cell(Tampering::Delay, |setup, outcome| {
+        outcome.assert_whole();
+        // Each direction has at least five.
+        let is_there = matches!(setup.tampering, Tampering::Delay(_, 0..5));
+        assert!(outcome.has_delayed() || !is_there, "{:?}", setup.tampering);
+    });
+}
+
+#[test]
+fn one_form_for_the_other_establishes_nothing() {
+    for application in [StreamApplication::Coap, StreamApplication::Http] {
+        for form in [LegForm::Dtls, LegForm::Tls] {
+            for way in [Way::ToDevice, Way::ToClient] {
+                let mut setup = Setup::new(8, calm());
+                if application == StreamApplication::Http {
+                    setup = setup.http();
+                }
+                (setup.form, setup.tampering) = (form, Tampering::OtherForm(way));
+                let outcome = setup.run();
+                outcome.assert_nothing_wrong();
+                let (client, device) = (outcome.client(), outcome.device());
+                assert!(!client.is_established && device.application.is_none());
+                assert!(client.failure.is_some(), "{form:?} {way:?}");
+                assert!(way == Way::ToClient || device.fault.is_some(), "{form:?}");
+            }
+        }
+    }
+}
+
+/// Another device that knows the same user, with a key of its own as it has to be.
+#[test]
+fn another_device_hasnt_the_key() {
+    let mut setup = Setup::new(9, calm());
+    setup.device_keys = Known::end_to_end(&[(USER, b"the key of another device")]);
+    let outcome = setup.run();
+    assert!(!outcome.client().is_established && outcome.device().application.is_none());
+    let refused = ChannelError::Peer(PeerFault::CredentialsRefused);
+    assert_eq!(outcome.client().failure, Some(refused));
+    assert!(outcome.device().fault.is_some());
+}
+
+/// A ClientHello with a name in it that it hadn't (RFC 6066 §3).
+fn named(hello: &[u8], name: &str) -> Vec<u8> {
+    let name_len = u8::try_from(name.len()).unwrap();
+    let mut extension = vec![0, 0, 0, name_len + 5, 0, name_len + 3, 0, 0, name_len];
+    extension.extend_from_slice(name.as_bytes());
+    let mut hello = hello.to_vec();
+    // Record header, handshake header, version, random, session ID, cipher suites, compression methods.
+    let session_id = 5 + 4 + 2 + 32;
+    let suites = session_id + 1 + usize::from(hello[session_id]);
+    let suites_len = u16::from_be_bytes([hello[suites], hello[suites + 1]]);
+    let compression = suites + 2 + usize::from(suites_len);
+    let extensions = compression + 1 + usize::from(hello[compression]);
+    // Each length that counts it; of the handshake message's three octets the last two.
+    for at in [3, 7, extensions] {
+        let len = u16::from_be_bytes([hello[at], hello[at + 1]]);
+        let len = len + u16::try_from(extension.len()).unwrap();
+        hello[at..at + 2].copy_from_slice(&len.to_be_bytes());
+    }
+    hello.extend(extension);
+    hello
+}
+
+#[test]
+fn device_looks_itself_whether_the_name_is_its_own() {
+    const UNRECOGNIZED_NAME: &[u8] = &[21, 3, 3, 0, 2, 2, 112];
+    let setup = |names: &[&str]| {
+        let mut setup = Setup::new(10, calm());
+        setup.form = LegForm::Tls;
+        setup.names = names.iter().map(ToString::to_string).collect();
+        setup
+    };
+    let whole = setup(&["lamp.example"]).run();
+    // Who asks for none is served; the key tells that the device is the right one.
+    whole.assert_whole();
+    let hello = whole.records()[0][0].clone();
+    for (names, asked, is_own) in [
+        (&["lamp.example"][..], "lamp.example", true),
+        (&["lamp.example"], "LAMP.Example", true),
+        (&["meter.example", "lamp.example"], "lamp.example", true),
+        (&[], "lamp.example", true),
+        (&["meter.example"], "lamp.example", false),
+        (&["lamp.example"], "lamp.example.org", false),
+        (&["lamp.example"], "amp.example", false),
+    ] {
+        let hello = named(&hello, asked);
+        let mut rng = TestRng::stream(10, 1);
+        let env = &mut Env::new(Instant::ZERO, &mut rng);
+        let config = setup(names).config();
+        let keys = Known::end_to_end(&[(USER, END_TO_END)]);
+        let connection =
+            AdaptedConnection::<_, _, Shown>::new(SoftCrypto, keys, config, 5_684, env);
+        let mut connection = connection.unwrap();
+        let mut fault = None;
+        for octet in hello {
+            assert_eq!(connection.push(&[octet]), Ok(1));
+            while fault.is_none() {
+                match connection.poll(env) {
+                    Ok(None) => break,
+                    Ok(Some(_)) => {}
+                    Err(error) => fault = Some(error),
+                }
+            }
+        }
+        let mut out = Vec::new();
+        while connection.poll_transmit(env, &mut out).unwrap() {}
+        match is_own {
+            // A handshake record: the ServerHello.
+            true => assert_eq!((fault, out[0]), (None, 22), "{asked}"),
+            false => {
+                assert_eq!(fault, Some(AdaptedFault::ServerName), "{asked}");
+                assert_eq!(out, UNRECOGNIZED_NAME, "{asked}");
+            }
+        }
+    }
+    // A gateway that puts the right name in has changed the transcript. Had it left the wrong one, the device
+    // would have said so.
+    for (name, fault) in [
+        ("lamp.example", None),
+        ("meter.example", Some(AdaptedFault::ServerName)),
+    ] {
+        let mut setup = setup(&["lamp.example"]);
+        setup.other[0] = vec![named(&hello, name)];
+        setup.tampering = Tampering::Splice(Way::ToDevice, 0);
+        let outcome = setup.run();
+        outcome.assert_nothing_wrong();
+        assert!(!outcome.client().is_established && outcome.client().failure.is_some());
+        let found = outcome.device().fault;
+        assert!(
+            found.is_some() && (fault.is_none() || fault == found),
+            "{found:?}"
         );
     }
 }

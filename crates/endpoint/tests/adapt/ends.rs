@@ -45,7 +45,16 @@ pub enum Tampering {
     End(Way, usize),
     /// Flips a bit of the octets on the leg.
     FlipOnLeg(Way, usize),
+    /// Puts what [`Setup::other`] has with that number in a record's place.
+    Splice(Way, usize),
+    /// Keeps a record, and what comes behind it, for [`DELAY`].
+    Delay(Way, usize),
+    /// Takes one form for the other: behind the first record to the device, or in all that comes from it.
+    OtherForm(Way),
 }
+
+/// How long a gateway keeps what it delays.
+pub const DELAY: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
@@ -79,7 +88,13 @@ struct Records {
     begun: Vec<u8>,
     count: usize,
     held: Vec<u8>,
+    released_at: Option<Instant>,
+    has_held: bool,
+    /// An end in order waits behind what is held.
+    ends_later: bool,
     last: Vec<u8>,
+    /// All of them, as they came.
+    all: Vec<Vec<u8>>,
     has_ended: bool,
     on_leg: usize,
 }
@@ -88,7 +103,9 @@ pub struct GatewayEnd {
     pub client: Client,
     pub state: ClientState,
     framing: AdaptedFraming,
+    other_framing: AdaptedFraming,
     tampering: Tampering,
+    other: [Vec<Vec<u8>>; 2],
     ways: [Records; 2],
     /// All that went by, in clear for whoever is the gateway.
     pub seen: Vec<u8>,
@@ -157,7 +174,12 @@ impl Side {
             }
         };
         let own = own.filter(|_| self.stream.is_some());
-        self.due = [own, self.endpoint.poll_timeout()]
+        let released = match &self.work {
+            Work::Gateway(gateway) => gateway.ways.each_ref().map(|it| it.released_at),
+            Work::Device(_) => [None; 2],
+        };
+        let [one, two] = released;
+        self.due = [own, one, two, self.endpoint.poll_timeout()]
             .into_iter()
             .flatten()
             .min();
@@ -229,7 +251,8 @@ impl Side {
         match &self.work {
             Work::Gateway(gateway) => {
                 let state = &gateway.state;
-                gateway.ways[0].has_ended || state.is_closed || state.failure.is_some()
+                let is_over = state.is_closed || state.failure.is_some();
+                gateway.ways[0].has_ended || is_over && gateway.ways[0].released_at.is_none()
             }
             Work::Device(device) => {
                 device.fault.is_some()
@@ -257,6 +280,9 @@ impl Side {
 
     fn end(&mut self, env: &mut Env<'_>) {
         match &mut self.work {
+            Work::Gateway(gateway) if gateway.ways[1].released_at.is_some() => {
+                gateway.ways[1].ends_later = true;
+            }
             Work::Gateway(gateway) => gateway.end_client(),
             Work::Device(device) => {
                 device.step(env);
@@ -275,6 +301,7 @@ impl Side {
                     Client::Http(tls) => tls.handle_timeout(env),
                 };
                 gateway.state.failure = gateway.state.failure.or(ended.err());
+                gateway.take_from_leg(env, &[]);
             }
             Work::Device(device) => {
                 let connection = device.connection.as_mut();
@@ -352,11 +379,15 @@ impl GatewayEnd {
         let mut bytes = bytes.to_vec();
         self.flip(Way::ToClient, &mut bytes);
         let mut tls = Vec::new();
-        if self.framing.from_leg(&bytes, &mut tls).is_err() {
+        let framing = match self.tampering {
+            Tampering::OtherForm(Way::ToClient) => &mut self.other_framing,
+            _ => &mut self.framing,
+        };
+        if framing.from_leg(&bytes, &mut tls).is_err() {
             return self.end_client();
         }
         self.seen.extend_from_slice(&tls);
-        let tls = self.tamper(Way::ToClient, &tls);
+        let tls = self.tamper(env.now, Way::ToClient, &tls);
         let mut rest = &tls[..];
         while !rest.is_empty() && self.state.failure.is_none() {
             let len = match &mut self.client {
@@ -369,7 +400,9 @@ impl GatewayEnd {
                 break;
             }
         }
-        if self.ways[1].has_ended {
+        let records = &mut self.ways[1];
+        let ends_now = records.released_at.is_none() && std::mem::take(&mut records.ends_later);
+        if records.has_ended || ends_now {
             self.end_client();
         }
     }
@@ -398,9 +431,14 @@ impl GatewayEnd {
             }
         }
         self.seen.extend_from_slice(&sent);
-        let sent = self.tamper(Way::ToDevice, &sent);
+        let is_behind_first = self.ways[0].count > 0;
+        let sent = self.tamper(env.now, Way::ToDevice, &sent);
         let before = out.len();
-        if self.framing.to_leg(&sent, out).is_err() {
+        let framing = match self.tampering {
+            Tampering::OtherForm(Way::ToDevice) if is_behind_first => &mut self.other_framing,
+            _ => &mut self.framing,
+        };
+        if framing.to_leg(&sent, out).is_err() {
             // What can't be followed isn't carried.
             self.ways[0].has_ended = true;
             self.end_client();
@@ -484,17 +522,22 @@ impl GatewayEnd {
     }
 
     /// Does to whole records what it is told.
-    fn tamper(&mut self, way: Way, bytes: &[u8]) -> Vec<u8> {
+    fn tamper(&mut self, now: Instant, way: Way, bytes: &[u8]) -> Vec<u8> {
         let index = usize::from(way == Way::ToClient);
         let reflected = self.ways[1 - index].last.clone();
         let records = &mut self.ways[index];
         records.begun.extend_from_slice(bytes);
         let mut out = Vec::new();
+        if records.released_at.is_some_and(|at| at <= now) {
+            records.released_at = None;
+            out.append(&mut records.held);
+        }
         while let Some(len) = record_len(&records.begun) {
             let mut record: Vec<u8> = records.begun.drain(..len).collect();
             let number = records.count;
             records.count += 1;
             records.last.clone_from(&record);
+            records.all.push(record.clone());
             if records.has_ended {
                 continue;
             }
@@ -520,7 +563,18 @@ impl GatewayEnd {
                     records.has_ended = true;
                     continue;
                 }
+                Tampering::Splice(told, at) if is_it(told, at) => {
+                    record.clone_from(&self.other[index][at]);
+                }
+                Tampering::Delay(told, at) if is_it(told, at) => {
+                    records.released_at = Some(now + DELAY);
+                }
                 _ => {}
+            }
+            if records.released_at.is_some() {
+                records.has_held = true;
+                records.held.append(&mut record);
+                continue;
             }
             out.extend(record);
             out.append(&mut records.held);
@@ -586,6 +640,10 @@ pub struct Setup {
     pub suite: CipherSuite,
     /// Whether the client names its protocol.
     pub has_alpn: bool,
+    /// The records of another connection, one direction after the other.
+    pub other: [Vec<Vec<u8>>; 2],
+    /// The device's own names.
+    pub names: Vec<String>,
 }
 
 impl Setup {
@@ -601,6 +659,8 @@ impl Setup {
             device_keys: Known::end_to_end(&[(USER, END_TO_END)]),
             suite: CipherSuite::TLS_PSK_WITH_AES_128_CCM_8,
             has_alpn: false,
+            other: Default::default(),
+            names: Vec::new(),
         }
     }
 
@@ -653,14 +713,22 @@ impl Setup {
         }
     }
 
-    fn device(&self, provider: Provider) -> DeviceEnd {
-        let mut config = AdaptedConfig::default();
+    /// What the device's connections may use.
+    pub fn config(&self) -> Arc<AdaptedConfig> {
+        let mut config = AdaptedConfig {
+            names: self.names.clone().into(),
+            ..AdaptedConfig::default()
+        };
         config.stream.connection = patient();
         config.stream.handshake = Settings::new(&[self.suite])
             .with_timers(crate::common::patient_timers())
             .with_application_protocols(&[b"coap", b"http/1.1"]);
+        Arc::new(config)
+    }
+
+    fn device(&self, provider: Provider) -> DeviceEnd {
         DeviceEnd {
-            config: Arc::new(config),
+            config: self.config(),
             known: self.device_keys.clone(),
             provider,
             connection: None,
@@ -698,7 +766,12 @@ impl Setup {
             client,
             state: ClientState::default(),
             framing: AdaptedFraming::gateway(self.form),
+            other_framing: AdaptedFraming::gateway(match self.form {
+                LegForm::Tls => LegForm::Dtls,
+                LegForm::Dtls => LegForm::Tls,
+            }),
             tampering: self.tampering,
+            other: self.other.clone(),
             ways: [Records::default(), Records::default()],
             seen: Vec::new(),
             port: self.port,
@@ -774,6 +847,15 @@ impl Outcome {
 
     pub fn client(&self) -> &ClientState {
         &self.gateway().state
+    }
+
+    pub fn has_delayed(&self) -> bool {
+        self.gateway().ways.iter().any(|way| way.has_held)
+    }
+
+    /// The TLS records that went by, one direction after the other.
+    pub fn records(&self) -> [Vec<Vec<u8>>; 2] {
+        self.gateway().ways.each_ref().map(|way| way.all.clone())
     }
 
     /// All went as it should, and the gateway read nothing of it.
