@@ -13,7 +13,8 @@ pub trait KeyLog {
     /// Takes in the secret called `label` of the connection whose ClientHello has `client_random`.
     ///
     /// The label of a TLS 1.2 or DTLS 1.2 master secret is `CLIENT_RANDOM`, as in the format of NSS
-    /// that Wireshark reads: one line of label, random bytes and secret, both in hexadecimal.
+    /// that Wireshark reads: one line of label, random bytes and secret, both in hexadecimal. That of an
+    /// inner session (mode `itls`) is `ITLS_INNER_KEYS`, with the random bytes of the initiator's hello.
     fn log(&self, label: &str, client_random: &[u8; 32], secret: &[u8]);
 }
 

@@ -273,6 +273,11 @@ pub fn resumed_session(message: &[u8]) -> Option<SessionId> {
     }
 }
 
+/// Returns the random bytes of an initiator's hello, which begin behind type, version, end and kind of identity.
+pub(crate) fn initiator_random(hello: &[u8]) -> Option<&[u8; RANDOM_LEN]> {
+    hello.get(4..)?.first_chunk()
+}
+
 /// Says whether an inner message is a hello of a responder.
 #[must_use]
 pub fn is_responder_hello(message: &[u8]) -> bool {

@@ -216,6 +216,7 @@ impl<P: CryptoProvider> Initiator<P> {
         let secrets = handshake
             .session(provider, &transcript)
             .map_err(not_offered)?;
+        secrets.log(provider, self.hello()).map_err(not_offered)?;
         let terms = Terms {
             suite,
             role: Role::Initiator,

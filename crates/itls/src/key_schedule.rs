@@ -2,7 +2,7 @@
 
 use hedgerow_core::{CryptoError, CryptoProvider, HmacSha256, SHA256_LEN, Secret, Sha256, Writer};
 
-use crate::hello::{HELLO_MAC_LEN, IdentityKind};
+use crate::hello::{HELLO_MAC_LEN, IdentityKind, initiator_random};
 use crate::inner_message::{Opener, Role, SESSION_ID_LEN, Sealer, SessionId};
 use crate::number::NumberedKey;
 use crate::suite::Suite;
@@ -117,14 +117,50 @@ impl SessionSecrets {
         suite: Suite,
         sender: Role,
     ) -> Result<NumberedKey<P::Aead>, CryptoError> {
+        let (mut key, mut iv) = (Secret::<KEY_LEN>::zeroed(), Secret::<IV_LEN>::zeroed());
+        self.derive_key(provider, sender, key.expose_mut(), iv.expose_mut())?;
+        NumberedKey::new(provider, suite.algorithm(), key.expose(), iv.expose())
+    }
+
+    fn derive_key<P: CryptoProvider>(
+        &self,
+        provider: &P,
+        sender: Role,
+        key: &mut [u8; KEY_LEN],
+        iv: &mut [u8; IV_LEN],
+    ) -> Result<(), CryptoError> {
         let secret = match sender {
             Role::Initiator => &self.initiator,
             Role::Responder => &self.responder,
         };
-        let (mut key, mut iv) = (Secret::<16>::zeroed(), Secret::<12>::zeroed());
-        expand_label_into(provider, secret, b"key", &[], key.expose_mut())?;
-        expand_label_into(provider, secret, b"iv", &[], iv.expose_mut())?;
-        NumberedKey::new(provider, suite.algorithm(), key.expose(), iv.expose())
+        expand_label_into(provider, secret, b"key", &[], key)?;
+        expand_label_into(provider, secret, b"iv", &[], iv)
+    }
+
+    /// Gives what opens the session's messages, and nothing that another session comes from, to the provider's key
+    /// log, if there is one.
+    pub(crate) fn log<P: CryptoProvider>(
+        &self,
+        provider: &P,
+        initiator_hello: &[u8],
+    ) -> Result<(), CryptoError> {
+        let (Some(log), Some(random)) = (provider.key_log(), initiator_random(initiator_hello))
+        else {
+            return Ok(());
+        };
+        let mut logged = Secret::<LOGGED_LEN>::zeroed();
+        let mut out = Writer::new(logged.expose_mut());
+        let (len, max) = (LOGGED_LEN, LOGGED_LEN);
+        let too_long = |_| CryptoError::OutputTooLong { len, max };
+        out.bytes(&self.id.0).map_err(too_long)?;
+        for sender in [Role::Initiator, Role::Responder] {
+            let (mut key, mut iv) = (Secret::<KEY_LEN>::zeroed(), Secret::<IV_LEN>::zeroed());
+            self.derive_key(provider, sender, key.expose_mut(), iv.expose_mut())?;
+            out.bytes(key.expose()).map_err(too_long)?;
+            out.bytes(iv.expose()).map_err(too_long)?;
+        }
+        log.log(INNER_KEYS_LABEL, random, logged.expose());
+        Ok(())
     }
 }
 
@@ -199,6 +235,12 @@ fn expand_label_into<P: CryptoProvider>(
     provider.hkdf_expand(secret.expose(), info.written(), out)
 }
 
+/// What a session's line in a key log begins with.
+const INNER_KEYS_LABEL: &str = "ITLS_INNER_KEYS";
+const KEY_LEN: usize = 16;
+const IV_LEN: usize = 12;
+/// Session ID; key and IV of the initiator, and of the responder.
+const LOGGED_LEN: usize = SESSION_ID_LEN + 2 * (KEY_LEN + IV_LEN);
 const LABEL_PREFIX: &[u8] = b"itls1 ";
 /// length(2), label with its length(1 + 6 + 12), context with its length(1 + 32)
 const MAX_HKDF_LABEL_LEN: usize = 2 + 1 + 18 + 1 + SHA256_LEN;

@@ -120,6 +120,7 @@ impl<P: CryptoProvider> Responder<P> {
         let secrets = handshake
             .session(provider, &transcript)
             .map_err(not_offered)?;
+        secrets.log(provider, message).map_err(not_offered)?;
         let answer_len = out.len();
         let terms = Terms {
             suite,

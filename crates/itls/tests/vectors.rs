@@ -3,10 +3,14 @@
 
 mod second_reader;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::rc::Rc;
 
-use hedgerow_core::{Credentials, Env, Event, Instant, NamedGroup, PeerId, Psk, Secret};
+use hedgerow_core::{
+    Credentials, Env, Event, Instant, KeyLog, KeyLogging, NamedGroup, PeerId, Psk, Secret,
+};
 use hedgerow_crypto_soft::{SoftAead, SoftCrypto};
 use hedgerow_itls::{
     End, Envelope, Initiator, InitiatorKey, InitiatorStep, LightLayer, OuterBinding, OuterRole,
@@ -16,6 +20,19 @@ use second_reader::{VECTORS, bytes, lines};
 
 /// Sender, kind, number, plaintext, sealed.
 type Message = (u8, u8, u64, Vec<u8>, Vec<u8>);
+
+/// Label, random bytes and secret.
+type Line = (String, Vec<u8>, Vec<u8>);
+
+#[derive(Clone, Default)]
+struct Log(Rc<RefCell<Vec<Line>>>);
+
+impl KeyLog for Log {
+    fn log(&self, label: &str, client_random: &[u8; 32], secret: &[u8]) {
+        let line = (label.to_owned(), client_random.to_vec(), secret.to_vec());
+        self.0.borrow_mut().push(line);
+    }
+}
 
 struct Case {
     values: BTreeMap<&'static str, Vec<u8>>,
@@ -98,10 +115,13 @@ impl Case {
         };
         let mut script = Script::new(&[private("initiator_private"), self.get("initiator_random")]);
         let env = &mut Env::new(Instant::ZERO, &mut script);
-        let initiator = Initiator::new(SoftCrypto, self.settings(true), key, mine, env).unwrap();
+        let log = Log::default();
+        let provider = KeyLogging::new(SoftCrypto, Some(log.clone()));
+        let initiator = Initiator::new(provider.clone(), self.settings(true), key, mine, env);
+        let initiator = initiator.unwrap();
         assert_eq!(initiator.hello(), self.get("initiator_hello"));
 
-        let responder = Responder::new(SoftCrypto, self.settings(false));
+        let responder = Responder::new(provider, self.settings(false));
         let store = (self.get("identity").to_vec(), psk(), PeerId(1));
         let store = (store.0.as_slice(), store.1, store.2);
         let dummy = [0; 64];
@@ -119,6 +139,13 @@ impl Case {
         else {
             panic!("not established");
         };
+        let random = self.get("initiator_random").to_vec();
+        let logged = (
+            "ITLS_INNER_KEYS".to_owned(),
+            random,
+            self.get("key_log").to_vec(),
+        );
+        assert_eq!(log.0.take(), [logged.clone(), logged], "both ends'");
         // The first message of the vectors is the initiator's and confirms.
         let (1, 0, 0, plaintext, mut first) = self.messages[0].clone() else {
             panic!("another first message");

@@ -22,8 +22,8 @@ pub struct NodeConfig {
     /// How long the other end of a stream may take once this end has left it in order: for what is still to be
     /// sent, and for its own end.
     pub stream_patience: Duration,
-    /// Where master secrets are written for whoever debugs with recordings; `None`, as it should be,
-    /// for nowhere.
+    /// Where master secrets, and keys of inner sessions, are written for whoever debugs with recordings; `None`, as it
+    /// should be, for nowhere.
     pub key_log: Option<KeyLogFile>,
 }
 

@@ -11,7 +11,8 @@ use tracing::warn;
 use zeroize::Zeroizing;
 
 /// A file that master secrets are written to, in the format of NSS that Wireshark reads
-/// (`tls.keylog_file`, for DTLS too). Clones write to the same file.
+/// (`tls.keylog_file`, for DTLS too), and the keys of inner sessions (mode `itls`) under a label of their own.
+/// Clones write to the same file.
 ///
 /// **Whoever reads the file reads every connection of the node, recorded or live.** It is for
 /// debugging, there is none by default, and opening one is said as a warning in the log.
@@ -84,5 +85,6 @@ impl fmt::Debug for KeyLogFile {
     }
 }
 
-/// Label, random bytes and master secret in hexadecimal, two spaces and the end.
-const LINE_LEN: usize = 13 + 2 + 2 * (32 + 48) + 1;
+/// The longest line, which is that of an inner session of mode `itls`: label, random bytes and keys in hexadecimal,
+/// two spaces and the end. None outgrows its string, which would leave a copy behind.
+const LINE_LEN: usize = 15 + 2 + 2 * (32 + 64) + 1;

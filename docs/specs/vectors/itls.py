@@ -210,9 +210,16 @@ class Handshake:
         self.resumption = [derive_secret(master, label, t) for label in (b"i res", b"r res")]
         self.session = expand_label(master, b"session id", sha256(t), 8)
 
-    def seal(self, sender, kind, number, plaintext):
+    def key_and_iv(self, sender):
         secret = self.secrets[sender - 1]
-        key, iv = expand_label(secret, b"key", b"", 16), expand_label(secret, b"iv", b"", 12)
+        return expand_label(secret, b"key", b"", 16), expand_label(secret, b"iv", b"", 12)
+
+    def logged(self):
+        both = self.key_and_iv(INITIATOR) + self.key_and_iv(RESPONDER)
+        return self.session + b"".join(both)
+
+    def seal(self, sender, kind, number, plaintext):
+        key, iv = self.key_and_iv(sender)
         width = shortest(number)
         first = bytes([0x80 | kind << 5 | width])
         additional = self.session + u(sender, 1) + first + u(number, 6) + u(len(plaintext), 2)
@@ -232,6 +239,7 @@ class Handshake:
             "responder_hello": self.hellos[1], "initiator_secret": self.secrets[0],
             "responder_secret": self.secrets[1], "initiator_resumption": self.resumption[0],
             "responder_resumption": self.resumption[1], "session": self.session,
+            "key_log": self.logged(),
         }
         for key, value in values.items():
             print(f"{key} = {value.hex()}")
