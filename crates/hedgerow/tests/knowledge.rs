@@ -14,6 +14,8 @@
 
 mod support;
 
+#[path = "knowledge/inner.rs"]
+mod inner;
 #[path = "knowledge/memory.rs"]
 mod memory;
 #[path = "support/relay.rs"]
@@ -31,15 +33,16 @@ use std::sync::{Arc, mpsc};
 use hedgerow::handshake::Settings;
 use hedgerow::net::{
     DatagramLink, ForwardSecrecy, GatewayTls, GatewayUser, LinkedNode, Node, NodeConfig,
-    SecurityPolicy, StreamOffer, Target, TlsStream, TranslateConfig, Tunnel, TunnelConfig,
-    TunnelTarget, translated_link,
+    SecurityPolicy, StreamClient, StreamOffer, Target, TlsStream, TranslateConfig, Tunnel,
+    TunnelConfig, TunnelTarget, itls_link, translated_link,
 };
 use hedgerow::proxy::CarrierState;
 use hedgerow::record::TranslateForm;
+use inner::InnerSecrets;
 use relay::{Sender, UdpRelay};
 use scene::{DEVICE, Drawn, LIMIT, SERVICE, Scene};
 use search::{Needle, Search};
-use sessions::{SessionSecrets, master_secrets};
+use sessions::{INNER_KEYS, MASTER_SECRET, SessionSecrets, logged};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::runtime::Handle;
 
@@ -53,7 +56,7 @@ struct Mode {
     sessions: [usize; 2],
 }
 
-const MODES: [Mode; 5] = [
+const MODES: [Mode; 7] = [
     Mode {
         name: "terminate",
         ask: terminate,
@@ -69,6 +72,18 @@ const MODES: [Mode; 5] = [
     Mode {
         name: "translate",
         ask: translate,
+        answered_by: |scene| &scene.device,
+        sessions: [1, 1],
+    },
+    Mode {
+        name: "translate-device",
+        ask: translate_device,
+        answered_by: |scene| &scene.device,
+        sessions: [2, 1],
+    },
+    Mode {
+        name: "itls",
+        ask: itls,
         answered_by: |scene| &scene.device,
         sessions: [1, 1],
     },
@@ -129,6 +144,29 @@ fn translate(scene: &Scene) -> mpsc::Receiver<Vec<u8>> {
     let opened = config.clone();
     let open = async move { translated_link(&opened).await.unwrap() };
     end_to_end(scene, open, move |node| config.fit(node))
+}
+
+/// A client of CoAP over TLS that knows of no gateway asks the device.
+fn translate_device(scene: &Scene) -> mpsc::Receiver<Vec<u8>> {
+    let (config, key, request) = scene.over_tls();
+    let target = Target {
+        address: scene.tls.address,
+        credentials: Some(key),
+    };
+    scene.spawn(move |runtime: &Handle| {
+        runtime.block_on(async {
+            let client = StreamClient::new(config);
+            let response = client.request(&target, request).await.unwrap();
+            client.close().await;
+            response.payload
+        })
+    })
+}
+
+fn itls(scene: &Scene) -> mpsc::Receiver<Vec<u8>> {
+    let config = scene.outer();
+    let open = async move { itls_link(&config, DEVICE).await.unwrap().link };
+    end_to_end(scene, open, |node| node)
 }
 
 /// The device asks the server, over TLS in a stream inside its DTLS session with the gateway.
@@ -282,7 +320,13 @@ fn known(mode: &Mode) -> [[Found; 6]; 3] {
         len >> 20
     );
 
-    let streams = [&scene.http, &scene.translate, &scene.server];
+    let streams = [
+        &scene.http,
+        &scene.translate,
+        &scene.tls,
+        &scene.itls,
+        &scene.server,
+    ];
     let streams = streams.map(|relay| relay.recording.lock().unwrap().clone());
     let datagrams = [&scene.device, &scene.legs].map(|relay| relay.flows().concat());
     let datagrams = datagrams.concat();
@@ -346,11 +390,7 @@ fn needles(scene: &Scene, expected: [usize; 2]) -> (Vec<Needle>, Vec<(String, &'
             true => "end-to-end session",
             false => "hop session",
         };
-        for (name, key) in [
-            ("master secret", &session.master_secret),
-            ("client's key", &session.client_write_key),
-            ("server's key", &session.server_write_key),
-        ] {
+        for (name, key) in session {
             needles.push((
                 Needle::key(format!("session {number}, {name}"), key),
                 column,
@@ -367,11 +407,14 @@ fn needles(scene: &Scene, expected: [usize; 2]) -> (Vec<Needle>, Vec<(String, &'
     )
 }
 
-/// The sessions that were recorded, and of each whether it is the ends' alone. Its secrets open all of its
-/// records, so that they are the right ones.
-fn sessions(scene: &Scene) -> Vec<(bool, SessionSecrets)> {
+/// Whether a session is the ends' alone, and its secrets by name.
+type Known = (bool, Vec<(&'static str, Vec<u8>)>);
+
+/// The sessions that were recorded. Their secrets open all of their records, so that they are the right ones.
+fn sessions(scene: &Scene) -> Vec<Known> {
     let logs = [&scene.client_log, &scene.device_log, &scene.server_log];
-    let [of_client, of_device, of_server] = logs.map(|log| master_secrets(log));
+    let [of_client, of_device, of_server] = logs.map(|log| logged(log, MASTER_SECRET));
+    let inner = [&scene.client_log, &scene.device_log].map(|log| logged(log, INNER_KEYS));
     let mut sessions = Vec::new();
     for flow in [&scene.device, &scene.legs]
         .map(|relay| relay.flows())
@@ -379,20 +422,27 @@ fn sessions(scene: &Scene) -> Vec<(bool, SessionSecrets)> {
     {
         let session = SessionSecrets::of_flow(&flow, &of_device);
         let session = session.expect("a whole handshake of a session in the log");
-        assert!(!session.open_flow(&flow).is_empty(), "nothing was said");
+        let said = session.open_flow(&flow);
+        assert!(!said.is_empty(), "nothing was said");
         let mut of_client = of_client.values();
         let is_clients = of_client.any(|secret| *secret == session.master_secret);
-        sessions.push((is_clients, session));
+        sessions.push((is_clients, session.named()));
+        if let Some(session) = InnerSecrets::of_hop(&said, inner.each_ref()) {
+            assert!(!session.open_hop(&said).is_empty(), "nothing was said");
+            sessions.push((true, session.named()));
+        }
     }
-    let streams = scene.server.recording.lock().unwrap();
-    for both in streams.as_chunks().0 {
-        let [client, server] = both;
-        let session = SessionSecrets::of_streams(client, server, &of_server);
-        let session = session.expect("a whole handshake of a session in the log");
-        let opened = [(Sender::Client, client), (Sender::Server, server)];
-        let opened = opened.map(|(sender, bytes)| session.open_stream(sender, bytes));
-        assert!(!opened.concat().is_empty(), "nothing was said");
-        sessions.push((true, session));
+    for (relay, secrets) in [(&scene.server, &of_server), (&scene.tls, &of_client)] {
+        let streams = relay.recording.lock().unwrap();
+        for both in streams.as_chunks().0 {
+            let [client, server] = both;
+            let session = SessionSecrets::of_streams(client, server, secrets);
+            let session = session.expect("a whole handshake of a session in the log");
+            let opened = [(Sender::Client, client), (Sender::Server, server)];
+            let opened = opened.map(|(sender, bytes)| session.open_stream(sender, bytes));
+            assert!(!opened.concat().is_empty(), "nothing was said");
+            sessions.push((true, session.named()));
+        }
     }
     sessions
 }

@@ -11,7 +11,10 @@
 #[path = "support/relay.rs"]
 mod relay;
 mod support;
+#[path = "placements/tls_client.rs"]
+mod tls_client;
 
+use std::cell::RefCell;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
@@ -22,21 +25,24 @@ use hedgerow::coap::Code;
 use hedgerow::core::{KeyPurpose, Peer, PeerId, Psk};
 use hedgerow::endpoint::ConnectionIds;
 use hedgerow::gateway::{
-    Config, Device, Gateway, Leg, LegPeer, LegService, Mode, Running, Security,
+    Config, Device, Gateway, Itls, Leg, LegPeer, LegService, Mode, Running, Security, TlsListener,
     Translate as Translating, User,
 };
 use hedgerow::handshake::Settings;
 use hedgerow::net::{
-    Credentials, ForwardSecrecy, GatewayTls, GatewayUser, KeyStore, LinkedNode, Node, NodeConfig,
-    RequestMessage, Requester, ResponseMessage, SecurityPolicy, ServerRequest, TlsStream,
-    TranslateConfig, Tunnel, TunnelConfig, TunnelTarget, translated_link,
+    AdaptedServer, Authorities, Credentials, ForwardSecrecy, GatewayTls, GatewayUser, Handler,
+    ItlsConfig, KeyStore, LegConfig, LinkedNode, Node, NodeConfig, RequestMessage, Requester,
+    ResponseMessage, SecurityPolicy, ServerRequest, TlsStream, TranslateConfig, Tunnel,
+    TunnelConfig, TunnelTarget, itls_link, translated_link,
 };
 use hedgerow::presets;
 use hedgerow::proxy::CarrierState;
-use hedgerow::record::TranslateForm;
+use hedgerow::record::{StreamApplication, TranslateForm};
+use hedgerow_leg::Role;
 use relay::{TcpRelay, UdpRelay};
 use support::http::http_get;
 use support::{IDENTITY, KEY, hedgerow, loopback, private_file};
+use tls_client::TlsClient;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -76,15 +82,26 @@ enum Way {
     Terminate,
     Tunnel,
     Translate,
+    TranslateDevice,
+    Itls,
     Auto,
     TlsInDtls,
 }
 
+impl Way {
+    /// Whether the gateway has a session of its own with who answers, which the ends' is inside of.
+    const fn is_inside_a_hop(self) -> bool {
+        matches!(self, Self::TranslateDevice | Self::Itls)
+    }
+}
+
 /// In the order of the table's columns.
-const WAYS: [(&str, Way); 5] = [
+const WAYS: [(&str, Way); 7] = [
     ("terminate", Way::Terminate),
     ("tunnel", Way::Tunnel),
     ("translate", Way::Translate),
+    ("translate-device", Way::TranslateDevice),
+    ("itls", Way::Itls),
     ("auto", Way::Auto),
     ("TLS inside DTLS", Way::TlsInDtls),
 ];
@@ -108,49 +125,49 @@ const CELLS: [Cell; 8] = [
         Starts::HttpSide,
         Stands::Inside,
         true,
-        [Serves, Serves, Serves, Serves, Unfit],
+        [Serves, Serves, Serves, Serves, Serves, Serves, Unfit],
     ),
     cell(
         Starts::HttpSide,
         Stands::Inside,
         false,
-        [Unfit, Serves, Serves, Serves, Unfit],
+        [Unfit, Serves, Serves, Serves, Serves, Serves, Unfit],
     ),
     cell(
         Starts::HttpSide,
         Stands::Outside,
         true,
-        [Serves, Serves, Serves, Serves, Unfit],
+        [Serves, Serves, Serves, Serves, Serves, Serves, Unfit],
     ),
     cell(
         Starts::HttpSide,
         Stands::Outside,
         false,
-        [Unfit, Serves, Serves, Serves, Unfit],
+        [Unfit, Serves, Serves, Serves, Serves, Serves, Unfit],
     ),
     cell(
         Starts::Device,
         Stands::Inside,
         true,
-        [NotYet, Serves, Serves, Serves, Serves],
+        [NotYet, Serves, Serves, Serves, Serves, Serves, Serves],
     ),
     cell(
         Starts::Device,
         Stands::Inside,
         false,
-        [Unfit, Serves, Serves, Serves, Serves],
+        [Unfit, Serves, Serves, Serves, Serves, Serves, Serves],
     ),
     cell(
         Starts::Device,
         Stands::Outside,
         true,
-        [NotYet, Serves, Serves, Serves, Serves],
+        [NotYet, Serves, Serves, Serves, Serves, Serves, Serves],
     ),
     cell(
         Starts::Device,
         Stands::Outside,
         false,
-        [Unfit, Serves, Serves, Serves, Serves],
+        [Unfit, Serves, Serves, Serves, Serves, Serves, Serves],
     ),
 ];
 
@@ -220,7 +237,7 @@ fn run(starts: Starts, stands: Stands) {
             count += 1;
         }
     }
-    assert!(count >= 8, "{count} were run");
+    assert!(count >= 12, "{count} were run");
 }
 
 #[test]
@@ -252,13 +269,15 @@ struct Scene {
     udp: Option<UdpRelay>,
     /// Whether the border is between who starts and the gateway.
     is_before_starting: bool,
+    /// Of the gateway, which it shows to Internet ends.
+    certificate: String,
     runtime: Runtime,
 }
 
 impl Scene {
-    fn start(cell: &Cell) -> Self {
+    fn start(cell: &Cell, way: Way) -> Self {
         let runtime = Runtime::new().unwrap();
-        let answering = runtime.block_on(answering(cell.is_trusted));
+        let answering = runtime.block_on(answering(cell.is_trusted, way));
         // The border lies before the device: before who answers if the gateway is outside, and if the device
         // starts it is the other way round.
         let (is_before_answering, is_before_starting) = match (cell.starts, cell.stands) {
@@ -270,17 +289,30 @@ impl Scene {
         let udp = is_before_answering.then(|| UdpRelay::start(&runtime, address));
         let seen = udp.as_ref().map_or(address, |relay| relay.address);
         let security = Security::psk("gateway", GATEWAY_KEY.as_bytes()).unwrap();
-        let behind = Device::new(NAME, format!("coaps://{seen}"), security).with_modes(&[
-            Mode::Terminate,
-            Mode::Tunnel,
-            Mode::Translate,
-        ]);
+        let mut modes = vec![Mode::Terminate, Mode::Tunnel, Mode::Translate];
+        match way {
+            Way::TranslateDevice => modes.push(Mode::TranslateDevice),
+            Way::Itls => modes.push(Mode::Itls),
+            _ => {}
+        }
+        let behind = Device::new(NAME, format!("coaps://{seen}"), security).with_modes(&modes);
         let mut config = Config::default()
             .with_http(loopback())
             .with_device(behind)
             .with_user(User::with_token("user", TOKEN.as_bytes()))
             .with_translate(Translating::new(loopback()))
             .with_udp_carriers(loopback());
+        if way == Way::TranslateDevice {
+            let mut listener = TlsListener::new(loopback(), StreamApplication::Http);
+            listener.device = Some(NAME.to_owned());
+            config = config.with_tls_listener(listener);
+        }
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (certificate, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
+        if way == Way::Itls {
+            let itls = Itls::from_pem(loopback(), certificate.as_bytes(), key.as_bytes());
+            config = config.with_itls(itls.unwrap());
+        }
         config.dtls.connection_ids = ConnectionIds::SendOnly;
         config.dtls.timers.deadline = Duration::from_secs(2);
         let gateway = runtime.block_on(Gateway::start(config)).unwrap();
@@ -289,6 +321,7 @@ impl Scene {
             answering,
             udp,
             is_before_starting,
+            certificate,
             runtime,
         }
     }
@@ -332,6 +365,18 @@ impl Scene {
         })
     }
 
+    /// Opens the outer session of mode `itls` with the gateway.
+    fn open_outer(&self) -> LinkedNode {
+        let outer = self.reached(self.gateway().itls_addr().unwrap());
+        let uri = format!("https://localhost:{}", outer.port());
+        let authorities = Authorities::new(self.certificate.as_bytes()).unwrap();
+        let tls = GatewayTls::authorities(&authorities).unwrap();
+        let mut config = ItlsConfig::new(uri.parse().unwrap(), tls);
+        config.user = Some(GatewayUser::with_token(TOKEN).unwrap());
+        let opened = self.runtime.block_on(itls_link(&config, NAME)).unwrap();
+        enter(self, || LinkedNode::new(opened.link, client()))
+    }
+
     /// The way by which the gateway reaches who answers, as seen from the gateway.
     fn port(&self) -> u16 {
         let address = self.udp.as_ref().map(|relay| relay.address);
@@ -348,28 +393,47 @@ impl Drop for Scene {
 }
 
 /// Who is asked: it tells by which key the one who asks has come in. With a gateway that isn't trusted it takes
-/// no key that the gateway has.
-async fn answering(is_trusted: bool) -> Node {
+/// no key that the gateway has, or for the session around the ends' alone.
+async fn answering(is_trusted: bool, way: Way) -> Node {
     let keys = KeyStore::new();
     let hop = Psk::new(GATEWAY_KEY.as_bytes()).unwrap();
     keys.insert("gateway", hop, PeerId(1)).unwrap();
     keys.insert(IDENTITY, end_to_end(), PeerId(2)).unwrap();
     let mut config = presets::device();
-    if !is_trusted {
+    if !is_trusted && !way.is_inside_a_hop() {
         let policy = SecurityPolicy::default().with_clients_for(KeyPurpose::EndToEnd);
         config = config.with_security(policy);
     }
-    let tell = async |request: ServerRequest| {
+    if way == Way::TranslateDevice {
+        config.endpoint.legs = Some(LegConfig::new(Role::Device));
+    }
+    let node = Node::bind_server(loopback(), config, keys, telling(is_trusted));
+    let node = node.await.unwrap();
+    if way == Way::TranslateDevice {
+        let ends = KeyStore::new();
+        ends.insert(IDENTITY, end_to_end(), PeerId(2)).unwrap();
+        let serving = node.clone();
+        tokio::spawn(async move {
+            let server = AdaptedServer::default();
+            server.serve(&serving, ends, telling(is_trusted)).await;
+        });
+    }
+    node
+}
+
+fn telling(is_trusted: bool) -> impl Handler {
+    move |request: ServerRequest| async move {
         let told = match request.requester {
+            Requester::Client(Peer::Psk(PeerId(1))) if !is_trusted => {
+                return ResponseMessage::new(Code::FORBIDDEN);
+            }
             Requester::Client(Peer::Psk(PeerId(1))) => HOP,
             Requester::Client(Peer::EndToEndPsk(PeerId(2))) => END_TO_END,
             _ => "somebody",
         };
         let told = format!("{told} at {}", request.from.port());
         ResponseMessage::new(Code::CONTENT).payload(told)
-    };
-    let node = Node::bind_server(loopback(), config, keys, tell);
-    node.await.unwrap()
+    }
 }
 
 fn end_to_end() -> Psk {
@@ -382,7 +446,7 @@ fn policy() -> SecurityPolicy {
 
 /// Requests are answered, and where a border translates addresses they change in between.
 fn serves(cell: &Cell, way: Way) {
-    let scene = Scene::start(cell);
+    let scene = Scene::start(cell, way);
     match way {
         Way::Terminate => {
             let http = scene.gateway().http_addr().unwrap();
@@ -391,7 +455,7 @@ fn serves(cell: &Cell, way: Way) {
                 assert_eq!(response.status, 200, "{response:?}");
                 response.text().to_owned()
             };
-            again(&scene, HOP, ask, Address::MayChange);
+            again(&scene, HOP, ask, Address::MayChange, 1);
         }
         Way::Tunnel | Way::Auto => {
             let tunnel = scene.open_tunnel(way == Way::Auto);
@@ -403,6 +467,7 @@ fn serves(cell: &Cell, way: Way) {
                 END_TO_END,
                 || ask(&scene, &node),
                 Address::MayChange,
+                1,
             );
         }
         Way::Translate => {
@@ -410,12 +475,31 @@ fn serves(cell: &Cell, way: Way) {
             let config = TranslateConfig::new(records, NAME, TranslateForm::Short);
             let link = scene.runtime.block_on(translated_link(&config)).unwrap();
             let node = enter(&scene, || LinkedNode::new(link, config.fit(client())));
-            again(&scene, END_TO_END, || ask(&scene, &node), Address::Stays);
+            again(&scene, END_TO_END, || ask(&scene, &node), Address::Stays, 1);
+        }
+        Way::TranslateDevice => {
+            let to = scene.reached(scene.gateway().tls_listener_addrs()[0]);
+            let client = TlsClient::connect(to, IDENTITY, end_to_end(), policy());
+            let client = RefCell::new(scene.runtime.block_on(client));
+            let ask = || scene.runtime.block_on(client.borrow_mut().get("/x"));
+            again(&scene, END_TO_END, ask, Address::MayChangeUnseen, 1);
+        }
+        Way::Itls => {
+            let node = scene.open_outer();
+            let ask = || ask(&scene, &node);
+            // The hop's session, and the ends'.
+            again(&scene, END_TO_END, ask, Address::Stays, 2);
         }
         Way::TlsInDtls => panic!("it has a scene of its own"),
     }
+    if way.is_inside_a_hop() && !cell.is_trusted {
+        // The gateway's own session with who answers gets it nothing.
+        let http = scene.gateway().http_addr().unwrap();
+        let refused = http_get(http, &format!("/devices/{NAME}/x"));
+        assert_eq!(refused.status, 403, "{refused:?}");
+    }
     // In these modes the program serves HTTP before the mode.
-    if cell.starts == Starts::HttpSide && matches!(way, Way::Tunnel | Way::Translate) {
+    if cell.starts == Starts::HttpSide && matches!(way, Way::Tunnel | Way::Translate | Way::Itls) {
         serves_http(&scene, way);
     }
 }
@@ -442,6 +526,14 @@ fn serves_http(scene: &Scene, way: Way) {
         Way::Translate => {
             let gateway = format!("tcp://{}", scene.gateway().translate_addr().unwrap());
             command.args(["--mode", "translate", "--via", &gateway]);
+        }
+        Way::Itls => {
+            let port = scene.gateway().itls_addr().unwrap().port();
+            let gateway = format!("https://localhost:{port}");
+            let authority = private_file("placements.pem", &scene.certificate);
+            let way = ["--mode", "itls", "--via", &gateway, "--gateway-authority"];
+            command.args(way).arg(&authority);
+            command.arg("--token-file").arg(&token);
         }
         other => panic!("{other:?} isn't run"),
     }
@@ -536,13 +628,16 @@ impl Drop for Child {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Address {
     MayChange,
+    /// Who answers isn't told of it above the stream.
+    MayChangeUnseen,
     Stays,
 }
 
 /// Asks again and again in one session. If there is a border that translates addresses, and the mode bears that,
-/// who answers sees another address in the end, once that has proved itself.
-fn again(scene: &Scene, who: &str, ask: impl Fn() -> String, address: Address) {
-    let is_changed = scene.udp.is_some() && address == Address::MayChange;
+/// who answers sees another address in the end, once that has proved itself, and no session but those that there
+/// were.
+fn again(scene: &Scene, who: &str, ask: impl Fn() -> String, address: Address, sessions: u64) {
+    let is_changed = scene.udp.is_some() && address != Address::Stays;
     let first = ask();
     if let (true, Some(udp)) = (is_changed, &scene.udp) {
         udp.rebind();
@@ -560,13 +655,14 @@ fn again(scene: &Scene, who: &str, ask: impl Fn() -> String, address: Address) {
     for told in [&first, &second, &third] {
         assert!(told.starts_with(&format!("{who} at ")), "{told}");
     }
-    assert_eq!(first != third, is_changed, "{first}, {third}");
-    assert_eq!(scene.answering.statistics().established, 1);
+    let is_seen = is_changed && address == Address::MayChange;
+    assert_eq!(first != third, is_seen, "{first}, {third}");
+    assert_eq!(scene.answering.statistics().established, sessions);
 }
 
 /// The gateway can't ask who wants security end to end.
 fn is_refused(cell: &Cell) {
-    let scene = Scene::start(cell);
+    let scene = Scene::start(cell, Way::Terminate);
     let http = scene.gateway().http_addr().unwrap();
     let refused = http_get(http, &format!("/devices/{NAME}/x"));
     assert!(matches!(refused.status, 502 | 504), "{refused:?}");

@@ -11,8 +11,9 @@ use std::time::Duration;
 use hedgerow::coap::Code;
 use hedgerow::core::{PeerId, Psk};
 use hedgerow::net::{
-    Credentials, ForwardSecrecy, Handler, KeyLogFile, KeyStore, LegConfig, Node, NodeConfig,
-    RequestMessage, ResponseMessage, SecurityPolicy, ServerRequest, StreamServer,
+    AdaptedServer, Authorities, Credentials, ForwardSecrecy, GatewayTls, GatewayUser, Handler,
+    ItlsConfig, KeyLogFile, KeyStore, LegConfig, Node, NodeConfig, RequestMessage, ResponseMessage,
+    SecurityPolicy, ServerRequest, StreamConfig, StreamServer,
 };
 use hedgerow::presets;
 use hedgerow_leg::Role;
@@ -87,6 +88,10 @@ pub struct Scene {
     pub drawn: Arc<Drawn>,
     pub http: TcpRelay,
     pub translate: TcpRelay,
+    /// For TLS clients that know of no gateway.
+    pub tls: TcpRelay,
+    /// For Internet ends in mode `itls`.
+    pub itls: TcpRelay,
     /// Beside HTTP, at the same address and the port that the gateway offers.
     pub carriers: UdpRelay,
     /// Between the gateway and the device that it calls.
@@ -99,6 +104,8 @@ pub struct Scene {
     pub client_log: PathBuf,
     pub device_log: PathBuf,
     pub server_log: PathBuf,
+    /// Of the gateway, which it shows to Internet ends.
+    certificate: String,
     handler: Arc<Holding>,
     program: Program,
     runtime: Runtime,
@@ -127,7 +134,13 @@ impl Scene {
         let device = UdpRelay::start(&runtime, node.local_addr());
         let https = runtime.block_on(server(&drawn, &server_log, &handler));
         let server = TcpRelay::start(&runtime, https.local_addr());
-        let text = configuration(&drawn, device.address, server.address);
+        let pair = rcgen::generate_simple_self_signed([HOST.to_owned()]).unwrap();
+        let certificate = pair.cert.pem();
+        let files = [
+            private_file(&format!("{mode}.pem"), &certificate),
+            private_file(&format!("{mode}.key"), &pair.signing_key.serialize_pem()),
+        ];
+        let text = configuration(&drawn, device.address, server.address, &files);
         let program = Program::start(mode, &text);
         // Another address of this host, so that a port of the gateway's is free there.
         let elsewhere = |port| SocketAddr::from(([127, 0, 0, 2], port));
@@ -137,12 +150,18 @@ impl Scene {
         let carriers = UdpRelay::start_at(&runtime, elsewhere(carriers.port()), carriers);
         let records = program.address("listening for records over TCP");
         let translate = TcpRelay::start(&runtime, records);
+        let [tls, itls] = ["TLS clients", "Internet ends"].map(|whom| {
+            let listener = program.address(&format!("listening for {whom}"));
+            TcpRelay::start(&runtime, listener)
+        });
         let legs = program.address("listening for streams of devices");
         let legs = UdpRelay::start(&runtime, legs);
         let scene = Self {
             drawn,
             http,
             translate,
+            tls,
+            itls,
             carriers,
             device,
             legs,
@@ -150,6 +169,7 @@ impl Scene {
             client_log,
             device_log,
             server_log,
+            certificate,
             handler,
             program,
             runtime,
@@ -204,31 +224,70 @@ impl Scene {
 
     /// What asks the device end to end.
     pub fn end_to_end(&self) -> (NodeConfig, Arc<Credentials>, RequestMessage) {
-        let policy = SecurityPolicy::default().for_end_to_end(ForwardSecrecy::Required);
-        let mut config = presets::client(LIMIT).with_security(policy);
+        let mut config = presets::client(LIMIT).with_security(policy());
         config.key_log = Some(KeyLogFile::open(&self.client_log).unwrap());
-        let key = Psk::new(&self.drawn.end_to_end_key).unwrap();
-        let key = key.into_end_to_end().unwrap();
+        let (key, request) = self.asked();
+        (config, key, request)
+    }
+
+    /// What asks the same over TLS.
+    pub fn over_tls(&self) -> (StreamConfig, Arc<Credentials>, RequestMessage) {
+        let mut config = presets::stream_client(LIMIT).with_security(policy());
+        config.key_log = Some(KeyLogFile::open(&self.client_log).unwrap());
+        let (key, request) = self.asked();
+        (config, key, request)
+    }
+
+    fn asked(&self) -> (Arc<Credentials>, RequestMessage) {
+        let key = end_to_end_key(&self.drawn);
         let key = Credentials::new(IDENTITY, key, PeerId(0)).unwrap();
         let request = RequestMessage::new(Code::POST)
             .path(&self.drawn.path)
             .payload(self.drawn.request.clone());
-        (config, Arc::new(key), request)
+        (Arc::new(key), request)
+    }
+
+    /// The way of an Internet end in mode `itls` to the gateway.
+    pub fn outer(&self) -> ItlsConfig {
+        let uri = format!("https://{HOST}:{}", self.itls.address.port());
+        let authorities = Authorities::new(self.certificate.as_bytes()).unwrap();
+        let tls = GatewayTls::authorities(&authorities).unwrap();
+        let mut config = ItlsConfig::new(uri.parse().unwrap(), tls);
+        config.user = Some(GatewayUser::with_token(&self.drawn.token).unwrap());
+        config
     }
 }
 
-/// Starts the device.
+fn policy() -> SecurityPolicy {
+    SecurityPolicy::default().for_end_to_end(ForwardSecrecy::Required)
+}
+
+fn end_to_end_key(drawn: &Drawn) -> Psk {
+    let key = Psk::new(&drawn.end_to_end_key).unwrap();
+    key.into_end_to_end().unwrap()
+}
+
+/// Starts the device, which serves TLS clients through the gateway's streams too.
 async fn device(drawn: &Arc<Drawn>, log: &Path, handler: &Arc<Holding>) -> Node {
     let keys = KeyStore::new();
     let hop = Psk::new(&drawn.hop_key).unwrap();
     keys.insert("gateway", hop, PeerId(1)).unwrap();
-    let end_to_end = Psk::new(&drawn.end_to_end_key).unwrap();
-    let end_to_end = end_to_end.into_end_to_end().unwrap();
-    keys.insert(IDENTITY, end_to_end, PeerId(2)).unwrap();
+    keys.insert(IDENTITY, end_to_end_key(drawn), PeerId(2))
+        .unwrap();
     let mut config = presets::device();
+    config.endpoint.legs = Some(LegConfig::new(Role::Device));
     config.key_log = Some(KeyLogFile::open(log).unwrap());
     let node = Node::bind_server(loopback(), config, keys, application(drawn, handler));
-    node.await.unwrap()
+    let node = node.await.unwrap();
+    let ends = KeyStore::new();
+    ends.insert(IDENTITY, end_to_end_key(drawn), PeerId(2))
+        .unwrap();
+    let (serving, application) = (node.clone(), application(drawn, handler));
+    tokio::spawn(async move {
+        let server = AdaptedServer::default();
+        server.serve(&serving, ends, application).await;
+    });
+    node
 }
 
 /// Starts the server on the Internet, which the device asks.
@@ -261,7 +320,12 @@ fn application(drawn: &Arc<Drawn>, handler: &Arc<Holding>) -> impl Handler {
 }
 
 /// The gateway knows a user and one key, and reaches the device in every mode.
-fn configuration(drawn: &Drawn, device: SocketAddr, server: SocketAddr) -> String {
+fn configuration(
+    drawn: &Drawn,
+    device: SocketAddr,
+    server: SocketAddr,
+    [certificate, private_key]: &[PathBuf; 2],
+) -> String {
     // ChaCha20-Poly1305's key stands in memory as it is, on every processor.
     format!(
         r#"
@@ -284,10 +348,20 @@ token = "{token}"
 [[device]]
 name = "{DEVICE}"
 uri = "coaps://{device}"
-modes = ["terminate", "tunnel", "translate"]
+modes = ["terminate", "tunnel", "translate", "translate-device", "itls"]
 psk_identity = "gateway"
 psk = "0x{key}"
 methods = ["GET", "POST"]
+
+[[tls_listener]]
+listen = "127.0.0.1:0"
+application = "coap"
+device = "{DEVICE}"
+
+[itls]
+listen = "127.0.0.1:0"
+certificate = {certificate:?}
+private_key = {private_key:?}
 
 [leg]
 listen = "127.0.0.1:0"
@@ -368,8 +442,11 @@ pub fn post(address: SocketAddr, drawn: &Drawn) -> HttpResponse {
 /// A resource that answers at once, and what it answers.
 const WARM: &str = "warm";
 
-/// HTTP, UDP carriers, records over TCP, and streams of devices.
-const LISTENERS: usize = 4;
+/// The gateway's host, which its certificate is for.
+const HOST: &str = "localhost";
+
+/// HTTP, UDP carriers, records over TCP, streams of devices, Internet ends, and TLS clients.
+const LISTENERS: usize = 6;
 
 /// For each step.
 pub const LIMIT: Duration = Duration::from_secs(30);

@@ -16,7 +16,7 @@ impl Needle {
     ///
     /// If they are so few that they could be found by chance.
     pub fn bytes(name: impl Into<String>, bytes: &[u8]) -> Self {
-        assert!(bytes.len() >= 16, "too short to be told from chance");
+        assert!(bytes.len() >= 12, "too short to be told from chance");
         Self {
             name: name.into(),
             forms: vec![bytes.to_vec()],

@@ -10,19 +10,25 @@ use hedgerow::record::CipherSuite;
 
 use super::relay::{Flow, Sender};
 
-/// Master secrets by the random bytes of their ClientHello.
-pub type MasterSecrets = BTreeMap<[u8; 32], Vec<u8>>;
+/// Secrets by the random bytes of their hello.
+pub type LoggedSecrets = BTreeMap<[u8; 32], Vec<u8>>;
 
-/// Reads a key log in the format of NSS.
-pub fn master_secrets(key_log: &Path) -> MasterSecrets {
+/// Labels of a key log: of master secrets by their ClientHello, and of inner sessions' keys by their initiator's
+/// hello.
+pub const MASTER_SECRET: &str = "CLIENT_RANDOM";
+pub const INNER_KEYS: &str = "ITLS_INNER_KEYS";
+
+/// Reads what a key log in the format of NSS has under a label.
+pub fn logged(key_log: &Path, wanted: &str) -> LoggedSecrets {
     let text = fs::read_to_string(key_log).unwrap_or_default();
     let entry = |line: &str| {
         let mut fields = line.split(' ');
-        assert_eq!(fields.next(), Some("CLIENT_RANDOM"));
+        let label = fields.next().unwrap();
+        assert!([MASTER_SECRET, INNER_KEYS].contains(&label), "{label}");
         let [random, secret] = [fields.next(), fields.next()].map(|field| unhex(field.unwrap()));
-        (random.try_into().unwrap(), secret)
+        (label == wanted).then(|| (random.try_into().unwrap(), secret))
     };
-    text.lines().map(entry).collect()
+    text.lines().filter_map(entry).collect()
 }
 
 fn unhex(digits: &str) -> Vec<u8> {
@@ -35,8 +41,8 @@ fn unhex(digits: &str) -> Vec<u8> {
 /// What whoever has it reads a session with.
 pub struct SessionSecrets {
     pub master_secret: Vec<u8>,
-    pub client_write_key: Vec<u8>,
-    pub server_write_key: Vec<u8>,
+    client_write_key: Vec<u8>,
+    server_write_key: Vec<u8>,
     client_iv: Vec<u8>,
     server_iv: Vec<u8>,
     algorithm: AeadAlgorithm,
@@ -44,14 +50,14 @@ pub struct SessionSecrets {
 
 impl SessionSecrets {
     /// Derives the keys of the one DTLS session in a flow; `None` if the log hasn't got it.
-    pub fn of_flow(flow: &Flow, secrets: &MasterSecrets) -> Option<Self> {
+    pub fn of_flow(flow: &Flow, secrets: &LoggedSecrets) -> Option<Self> {
         let client_hello = hello(flow, Sender::Client, 1)?;
         Self::derive(client_hello, hello(flow, Sender::Server, 2)?, secrets)
     }
 
     /// Derives the keys of the TLS session whose client and server have sent these bytes; `None` if the log
     /// hasn't got it.
-    pub fn of_streams(client: &[u8], server: &[u8], secrets: &MasterSecrets) -> Option<Self> {
+    pub fn of_streams(client: &[u8], server: &[u8], secrets: &LoggedSecrets) -> Option<Self> {
         let [client, server] = [client, server].map(|bytes| {
             let mut first = tls_records(bytes);
             // A hello stands in the first record, behind 4 bytes of type and length.
@@ -61,7 +67,7 @@ impl SessionSecrets {
     }
 
     /// RFC 5246 §6.3, RFC 5288 §3, RFC 6655 §3, RFC 7905 §2.
-    fn derive(client_hello: &[u8], server_hello: &[u8], secrets: &MasterSecrets) -> Option<Self> {
+    fn derive(client_hello: &[u8], server_hello: &[u8], secrets: &LoggedSecrets) -> Option<Self> {
         let client_random = client_hello.get(2..34)?;
         let master_secret = secrets.get(client_random)?.clone();
         let server_random = server_hello.get(2..34)?;
@@ -87,15 +93,25 @@ impl SessionSecrets {
         })
     }
 
+    /// What of it is searched for.
+    pub fn named(self) -> Vec<(&'static str, Vec<u8>)> {
+        vec![
+            ("master secret", self.master_secret),
+            ("client's key", self.client_write_key),
+            ("server's key", self.server_write_key),
+        ]
+    }
+
     /// Opens every record of application data in a flow. That they open shows that the keys are the session's.
-    pub fn open_flow(&self, flow: &Flow) -> Vec<Vec<u8>> {
+    pub fn open_flow(&self, flow: &Flow) -> Vec<(Sender, Vec<u8>)> {
         let records = flow.iter().flat_map(|(sender, datagram)| {
             records(datagram).map(|(header, fragment)| (*sender, header, fragment))
         });
         records
             .filter(|(_, header, _)| header[0] == 23)
             .map(|(sender, header, fragment)| {
-                self.open_record(sender, &header[3..11], &header[..3], fragment)
+                let text = self.open_record(sender, &header[3..11], &header[..3], fragment);
+                (sender, text)
             })
             .collect()
     }
