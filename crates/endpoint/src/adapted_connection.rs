@@ -483,12 +483,18 @@ where
         }
     }
 
-    /// Closes the connection in order, or gives the handshake up.
+    /// Closes the connection in order, or gives the handshake up: [`Self::is_over`] then says so at once.
     pub fn close(&mut self) {
         match &mut self.stage {
-            Stage::Ended => {}
             Stage::Coap(coap) => coap.close(),
-            Stage::ExpectName(tls) | Stage::Handshake(tls) | Stage::Http { tls, .. } => tls.close(),
+            Stage::Http { tls, .. } => tls.close(),
+            // Established, and of no use: its close_notify may have to go out yet.
+            Stage::Handshake(tls) if tls.peer().is_some() => tls.close(),
+            Stage::ExpectName(_) | Stage::Handshake(_) => {
+                self.stage = Stage::Ended;
+                self.arrived = Vec::new();
+            }
+            Stage::Ended => {}
         }
     }
 
