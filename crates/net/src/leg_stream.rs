@@ -121,6 +121,8 @@ pub(crate) struct Halves {
     is_noted: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
+    /// Waits for a failure alone.
+    watcher: Option<Waker>,
 }
 
 impl Halves {
@@ -154,6 +156,9 @@ impl Halves {
         }
         self.wake_reader();
         self.wake_writer();
+        if let Some(watcher) = self.watcher.take() {
+            watcher.wake();
+        }
     }
 }
 
@@ -213,6 +218,20 @@ impl LegStream {
         .await
     }
 
+    /// Waits until the stream fails, with a [`StreamFailure`] inside: also where the other end's orderly end has
+    /// come, so that reading says nothing more. One task waits at a time; a stream that ends in order never fails.
+    pub async fn failed(&self) -> io::Error {
+        poll_fn(|context| {
+            let mut halves = self.state.lock();
+            if let Some(failure) = halves.failure {
+                return Poll::Ready(failure.into());
+            }
+            halves.watcher = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+
     /// Has the task look after the stream.
     fn note(&self, halves: &mut Halves) {
         if !halves.is_noted {
@@ -223,6 +242,35 @@ impl LegStream {
 }
 
 impl AsyncRead for LegStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut &*self).poll_read(context, out)
+    }
+}
+
+impl AsyncWrite for LegStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut &*self).poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut &*self).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut &*self).poll_shutdown(context)
+    }
+}
+
+/// As with a socket: one task reads and one writes at the same time.
+impl AsyncRead for &LegStream {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -257,7 +305,7 @@ impl AsyncRead for LegStream {
     }
 }
 
-impl AsyncWrite for LegStream {
+impl AsyncWrite for &LegStream {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
