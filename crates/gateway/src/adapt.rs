@@ -1,16 +1,17 @@
 //! Mode `translate`, the device adapts (docs/specs/translate-device.md): TLS connections of clients that know of no
 //! gateway, carried to devices over legs. The gateway has no key of what is inside.
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hedgerow_core::ServerName;
-use hedgerow_endpoint::{AdaptedFraming, LegConfig};
+use hedgerow_endpoint::LegConfig;
 use hedgerow_leg::Role;
-use hedgerow_net::{LegStream, Node, NodeConfig, ResetReason, Share, Shares, StreamOffer};
+use hedgerow_net::{
+    LegStream, Node, NodeConfig, SILENCE_TIMEOUT, Share, Shares, StreamOffer, give_up_after,
+};
 use hedgerow_proxy::{StreamRefusal, StreamRoute, StreamRoutes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,9 +20,12 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, info};
 
+use self::carried::{Carried, End};
 use crate::config::{ConfigError, TlsListener, unchecked};
 use crate::registry::Registry;
 use crate::server::stopped;
+
+mod carried;
 
 /// Counters of all TLS connections to devices that adapt, since the gateway started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,28 +64,6 @@ pub(crate) struct Shared {
     clients: Arc<Shares>,
     devices: Vec<Arc<Semaphore>>,
     counters: Arc<Mutex<AdaptStatistics>>,
-}
-
-/// Why a connection that was carried has ended.
-#[derive(Debug)]
-enum End {
-    Closed,
-    Framing(hedgerow_record::Error),
-    Client(io::Error),
-    Device(io::Error),
-    Idle,
-}
-
-impl fmt::Display for End {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Closed => formatter.write_str("closed in order"),
-            Self::Framing(error) => write!(formatter, "malformed: {error}"),
-            Self::Client(error) => write!(formatter, "client: {}", error.kind()),
-            Self::Device(error) => write!(formatter, "device: {error}"),
-            Self::Idle => formatter.write_str("idle"),
-        }
-    }
 }
 
 /// What the node may use that calls devices for all listeners.
@@ -190,6 +172,7 @@ impl Shared {
         if stream.set_nodelay(true).is_err() {
             return;
         }
+        give_up_after(&stream, SILENCE_TIMEOUT);
         let (index, early) = match self.route(&mut stream).await {
             Ok(found) => found,
             Err(refusal) => return self.refuse(stream, from, refusal).await,
@@ -210,15 +193,9 @@ impl Shared {
         let application = self.limits.application;
         info!(target: "hedgerow::audit", device, %from, mode = "translate-device", ?application, "connection opened");
         let begun = Instant::now();
-        let mut carried = Carried {
-            framing: AdaptedFraming::gateway(self.limits.form),
-            to_device: 0,
-            to_client: 0,
-        };
+        let carried = Carried::new(&self.limits);
         let _open = Open(self);
-        let end = carried
-            .carry(stream, leg, &early, self.limits.idle_timeout)
-            .await;
+        let end = carried.carry(stream, leg, &early).await;
         {
             let mut counters = self.lock();
             let count = match end {
@@ -227,13 +204,14 @@ impl Shared {
             };
             *count = count.saturating_add(1);
         }
+        let (bytes_to_device, bytes_to_client) = carried.bytes();
         info!(
             target: "hedgerow::audit",
             device,
             %from,
             mode = "translate-device",
-            bytes_to_device = carried.to_device,
-            bytes_to_client = carried.to_client,
+            bytes_to_device,
+            bytes_to_client,
             ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
             %end,
             "connection ended"
@@ -286,114 +264,6 @@ impl Drop for Open<'_> {
     }
 }
 
-/// A connection that is carried.
-struct Carried {
-    framing: AdaptedFraming,
-    to_device: u64,
-    to_client: u64,
-}
-
-impl Carried {
-    /// Carries bytes until both directions have ended in order, or something else has. A direction is read only as far
-    /// as the other side takes it.
-    async fn carry(
-        &mut self,
-        mut stream: TcpStream,
-        mut leg: LegStream,
-        early: &[u8],
-        idle: Duration,
-    ) -> End {
-        let end = self.copy(&mut stream, &mut leg, early, idle).await;
-        match end {
-            End::Closed => {
-                let _ = timeout(CLOSE_TIMEOUT, leg.close()).await;
-            }
-            _ => {
-                // No orderly end may come of this: the client's system says "reset".
-                let _ = stream.set_zero_linger();
-                leg.reset(ResetReason::ConnectionLost);
-            }
-        }
-        end
-    }
-
-    async fn copy(
-        &mut self,
-        stream: &mut TcpStream,
-        leg: &mut LegStream,
-        early: &[u8],
-        idle: Duration,
-    ) -> End {
-        if let Err(end) = self.give_device(early, leg).await {
-            return end;
-        }
-        let (mut up, mut down) = ([0; READ_LEN], [0; READ_LEN]);
-        let (mut client_ended, mut device_ended) = (false, false);
-        while !(client_ended && device_ended) {
-            tokio::select! {
-                read = stream.read(&mut up), if !client_ended => match read {
-                    Ok(0) => {
-                        client_ended = true;
-                        if let Err(error) = leg.shutdown().await {
-                            return End::Device(error);
-                        }
-                    }
-                    Ok(len) => {
-                        let bytes = up.get(..len).unwrap_or_default();
-                        if let Err(end) = self.give_device(bytes, leg).await {
-                            return end;
-                        }
-                    }
-                    Err(error) => return End::Client(error),
-                },
-                read = leg.read(&mut down), if !device_ended => match read {
-                    Ok(0) => {
-                        device_ended = true;
-                        if let Err(error) = stream.shutdown().await {
-                            return End::Client(error);
-                        }
-                    }
-                    Ok(len) => {
-                        let bytes = down.get(..len).unwrap_or_default();
-                        if let Err(end) = self.give_client(bytes, stream).await {
-                            return end;
-                        }
-                    }
-                    Err(error) => return End::Device(error),
-                },
-                () = sleep(idle) => return End::Idle,
-            }
-        }
-        End::Closed
-    }
-
-    async fn give_device(&mut self, bytes: &[u8], leg: &mut LegStream) -> Result<(), End> {
-        let mut out = Vec::new();
-        self.framing.to_leg(bytes, &mut out).map_err(End::Framing)?;
-        self.to_device = self.to_device.saturating_add(len_u64(bytes));
-        match timeout(STALL_TIMEOUT, leg.write_all(&out)).await {
-            Ok(written) => written.map_err(End::Device),
-            Err(_) => Err(End::Device(io::ErrorKind::TimedOut.into())),
-        }
-    }
-
-    async fn give_client(&mut self, bytes: &[u8], stream: &mut TcpStream) -> Result<(), End> {
-        let mut out = Vec::new();
-        self.framing
-            .from_leg(bytes, &mut out)
-            .map_err(End::Framing)?;
-        self.to_client = self.to_client.saturating_add(len_u64(&out));
-        match timeout(STALL_TIMEOUT, stream.write_all(&out)).await {
-            Ok(written) => written.map_err(End::Client),
-            Err(_) => Err(End::Client(io::ErrorKind::TimedOut.into())),
-        }
-    }
-}
-
-fn len_u64(bytes: &[u8]) -> u64 {
-    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
-}
-
 impl AdaptServer {
     pub(crate) const fn new(
         listener: TcpListener,
@@ -442,15 +312,6 @@ impl AdaptServer {
         });
     }
 }
-
-/// How much is read at a time, in bytes.
-const READ_LEN: usize = 4_096;
-
-/// How long either side may take for what is written at once.
-const STALL_TIMEOUT: Duration = Duration::from_secs(120);
-
-/// How long a stream may take to close that has ended in both directions.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a refused client is listened to.
 const REFUSED_TIMEOUT: Duration = Duration::from_secs(1);

@@ -599,6 +599,7 @@ impl Reader<'_, '_> {
         for (name, place) in [
             ("hello_timeout", &mut listener.hello_timeout),
             ("idle_timeout", &mut listener.idle_timeout),
+            ("closing_timeout", &mut listener.closing_timeout),
         ] {
             set(place, table.duration(findings, name, DURATIONS));
         }

@@ -33,11 +33,13 @@ pub struct TlsListener {
     pub hello_timeout: Duration,
     /// How long a connection is kept on which nothing is carried.
     pub idle_timeout: Duration,
+    /// How long the client may take to end its direction once the device has ended its own.
+    pub closing_timeout: Duration,
 }
 
 impl TlsListener {
     /// Listens at an address, with 256 connections, 16 a client, 4 a device, 10 s for the ClientHello, an hour of silence,
-    /// and records under DTLS's headers to the devices.
+    /// 30 s to close, and records under DTLS's headers to the devices.
     pub const fn new(listen: SocketAddr, application: StreamApplication) -> Self {
         Self {
             listen,
@@ -50,6 +52,7 @@ impl TlsListener {
             connections_per_device: 4,
             hello_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(3_600),
+            closing_timeout: Duration::from_secs(30),
         }
     }
 }
