@@ -15,7 +15,7 @@ use hedgerow_record::{LegForm, StreamApplication};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, split};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::yield_now;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 const HOP: &[u8] = b"the hop's own key";
 
@@ -125,6 +125,63 @@ async fn stream_that_fails_behind_the_devices_end_ends_the_connection() {
         }
     })
     .await;
+    end(running, device).await;
+}
+
+#[tokio::test]
+async fn client_that_only_connects_costs_the_device_nothing() {
+    let device = device().await;
+    let running = gateway(&device, |listener| {
+        listener.hello_timeout = Duration::from_millis(200);
+    })
+    .await;
+    let mut client = TcpStream::connect(address(&running)).await.unwrap();
+    let mut read = Vec::new();
+    let _ = soon(client.read_to_end(&mut read)).await;
+    assert_eq!(read, b"");
+    let statistics = running.adapt_statistics();
+    assert_eq!((statistics.accepted, statistics.unreachable), (0, 0));
+    end(running, device).await;
+}
+
+/// Connects from an address of this host, and waits until that is over.
+async fn try_from(running: &Running, last_octet: u8) {
+    let socket = TcpSocket::new_v4().unwrap();
+    let from = SocketAddr::from(([127, 0, 0, last_octet], 0));
+    socket.bind(from).unwrap();
+    let mut client = socket.connect(address(running)).await.unwrap();
+    client.write_all(&hello()).await.unwrap();
+    // An alert, or a reset.
+    let mut read = Vec::new();
+    let _ = client.shutdown().await;
+    let _ = soon(client.read_to_end(&mut read)).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn source_that_opens_too_much_leaves_the_device_to_others() {
+    let device = device().await;
+    let running = gateway(&device, |_| {}).await;
+    let refusing = device.clone();
+    tokio::spawn(async move {
+        while let Some(incoming) = refusing.accept_stream().await {
+            incoming.stream.reset(ResetReason::Refused);
+        }
+    });
+    let begun = Instant::now();
+    for _ in 0..40 {
+        try_from(&running, 1).await;
+    }
+    let refilled = begun.elapsed().as_millis() / 200;
+    let statistics = running.adapt_statistics();
+    assert!(statistics.accepted >= 10, "{statistics:?}");
+    assert!(
+        u128::from(statistics.accepted) <= 11 + refilled,
+        "{statistics:?}"
+    );
+    assert_eq!(statistics.accepted + statistics.busy, 40);
+    try_from(&running, 2).await;
+    assert_eq!(running.adapt_statistics().accepted, statistics.accepted + 1);
     end(running, device).await;
 }
 

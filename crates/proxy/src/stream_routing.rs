@@ -78,19 +78,20 @@ impl<D> StreamRoutes<D> {
     /// Says where a connection goes that begins with `bytes`. It may be asked whenever some have come, and says
     /// [`StreamRoute::Incomplete`] for no more than [`MAX_ROUTED_LEN`] of them.
     ///
-    /// A listener with a default and no names routes by its port alone. Otherwise a name that isn't known is
+    /// A listener with a default and no names routes by its port alone, though not before the ClientHello is whole:
+    /// nobody has a device asked by connecting. Otherwise a name that isn't known is
     /// refused and not given to the default: who asks for one device must not get another. An IP address counts as no
     /// name (RFC 6066 §3; libcoap sends one).
     pub fn route(&self, bytes: &[u8]) -> StreamRoute<'_, D> {
-        if let (true, Some(device)) = (self.names.is_empty(), &self.default) {
-            return StreamRoute::Device(device);
-        }
         // Nothing is copied before it is whole: bytes may come one by one.
         let len = match client_hello_len(bytes, MAX_ROUTED_HELLO_LEN) {
             Ok(Some(len)) => len,
             Ok(None) => return StreamRoute::Incomplete,
             Err(error) => return StreamRoute::Refused(StreamRefusal::NotClientHello(error)),
         };
+        if let (true, Some(device)) = (self.names.is_empty(), &self.default) {
+            return StreamRoute::Device(device);
+        }
         let mut hello = vec![0; len];
         let hello = match peek_client_hello(bytes, &mut hello) {
             Ok(Some(hello)) => hello,
@@ -188,10 +189,21 @@ mod tests {
     }
 
     #[test]
-    fn port_alone_decides_without_names() {
+    fn port_alone_decides_without_names_once_the_hello_is_whole() {
         let mut routes = StreamRoutes::new();
         routes.with_default("meter");
-        assert_eq!(routes.route(b""), StreamRoute::Device(&"meter"));
+        // Whoever only connects, or says a part, must not cost the device anything.
+        let bytes = hello("other.example");
+        for len in 0..bytes.len() {
+            assert_eq!(
+                routes.route(&bytes[..len]),
+                StreamRoute::Incomplete,
+                "{len}"
+            );
+        }
+        assert_eq!(routes.route(&bytes), StreamRoute::Device(&"meter"));
+        let refused = StreamRefusal::NotClientHello(Error::NotTls { version: 0x4554 });
+        assert_eq!(routes.route(b"GET /"), StreamRoute::Refused(refused));
     }
 
     #[test]
