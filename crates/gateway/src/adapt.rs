@@ -17,14 +17,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, info};
 
 use self::carried::{Carried, End};
 use crate::config::{ConfigError, TlsListener, unchecked};
 use crate::rate::{Rate, SourceRates};
 use crate::registry::Registry;
-use crate::server::stopped;
+use crate::server::accept_until_stopped;
 
 mod carried;
 
@@ -311,22 +311,9 @@ impl AdaptServer {
 
     /// Serves until it is told to stop. The connections are cut off then, which their ends notice.
     pub(crate) async fn run(self) {
-        let mut stop = self.stop.clone();
         let mut connections = JoinSet::new();
-        loop {
-            tokio::select! {
-                () = stopped(&mut stop) => break,
-                Some(_) = connections.join_next() => {}
-                accepted = self.listener.accept() => match accepted {
-                    Ok((stream, from)) => self.begin(stream, from, &mut connections),
-                    Err(error) => {
-                        // Out of file descriptors: accepting again at once would only spin.
-                        debug!(%error, "connection not accepted");
-                        sleep(ACCEPT_PAUSE).await;
-                    }
-                },
-            }
-        }
+        let begin = |stream, from, connections: &mut _| self.begin(stream, from, connections);
+        accept_until_stopped(&self.listener, &self.stop, &mut connections, begin).await;
         connections.shutdown().await;
     }
 
@@ -355,6 +342,3 @@ const SOURCE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How long a refused client is listened to.
 const REFUSED_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How long nothing is accepted after an error.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

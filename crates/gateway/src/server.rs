@@ -54,22 +54,9 @@ pub(crate) enum Protection {
 impl Server {
     /// Serves until it is told to stop, and then as long as requests under way may take.
     pub(crate) async fn run(self) {
-        let mut stop = self.stop.clone();
         let mut connections = JoinSet::new();
-        loop {
-            tokio::select! {
-                () = stopped(&mut stop) => break,
-                Some(_) = connections.join_next() => {}
-                accepted = self.listener.accept() => match accepted {
-                    Ok((stream, from)) => self.connect(stream, from, &mut connections),
-                    Err(error) => {
-                        // Out of file descriptors: accepting again at once would only spin.
-                        debug!(%error, "connection not accepted");
-                        sleep(ACCEPT_PAUSE).await;
-                    }
-                },
-            }
-        }
+        let begin = |stream, from, connections: &mut _| self.connect(stream, from, connections);
+        accept_until_stopped(&self.listener, &self.stop, &mut connections, begin).await;
         drop(self.listener);
         let all = async { while connections.join_next().await.is_some() {} };
         if timeout(self.service.timeouts.shutdown, all).await.is_err() {
@@ -317,6 +304,31 @@ impl TunnelTasks {
 /// Waits until the gateway stops, in order or because nobody holds it any more.
 pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Gives each connection that comes to `begin`, with the tasks that serve them, until the gateway stops.
+/// Tasks that have ended are taken out meanwhile; those left at the end are the caller's.
+pub(crate) async fn accept_until_stopped(
+    listener: &TcpListener,
+    stop: &watch::Receiver<bool>,
+    tasks: &mut JoinSet<()>,
+    begin: impl Fn(TcpStream, SocketAddr, &mut JoinSet<()>),
+) {
+    let mut stop = stop.clone();
+    loop {
+        tokio::select! {
+            () = stopped(&mut stop) => break,
+            Some(_) = tasks.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, from)) => begin(stream, from, tasks),
+                Err(error) => {
+                    // Out of file descriptors: accepting again at once would only spin.
+                    debug!(%error, "connection not accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
 }
 
 /// How long nothing is accepted after an error.

@@ -8,7 +8,6 @@ mod stream;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use hedgerow_core::Instant;
 use hedgerow_net::{HopId, Node, Share, Shares};
@@ -19,13 +18,12 @@ use hedgerow_proxy::{
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info};
 
 use crate::config::{Itls as Config, Mode};
 use crate::registry::Registry;
-use crate::server::stopped;
+use crate::server::accept_until_stopped;
 use crate::tunnels::Tunnels;
 use queue::Queue;
 use stream::Stream;
@@ -266,22 +264,9 @@ impl ItlsServer {
     /// Serves until it is told to stop. The connections end then, which is a truncation for what is inside,
     /// as any end of theirs.
     pub(crate) async fn run(self) {
-        let mut stop = self.stop.clone();
         let mut streams = JoinSet::new();
-        loop {
-            tokio::select! {
-                () = stopped(&mut stop) => break,
-                Some(_) = streams.join_next() => {}
-                accepted = self.listener.accept() => match accepted {
-                    Ok((stream, from)) => self.begin(stream, from, &mut streams),
-                    Err(error) => {
-                        // Out of file descriptors: accepting again at once would only spin.
-                        debug!(%error, "connection not accepted");
-                        sleep(ACCEPT_PAUSE).await;
-                    }
-                },
-            }
-        }
+        let begin = |stream, from, streams: &mut _| self.begin(stream, from, streams);
+        accept_until_stopped(&self.listener, &self.stop, &mut streams, begin).await;
         streams.shutdown().await;
     }
 
@@ -306,9 +291,6 @@ impl ItlsServer {
         Some((place, self.clients.enter(from.ip())?))
     }
 }
-
-/// How long nothing is accepted after an error.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Header, type, options and name of an OPEN.
 const ROOM_FOR_CONTROL: usize = 3 + 3 + 63;

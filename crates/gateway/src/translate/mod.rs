@@ -13,13 +13,13 @@ use hedgerow_proxy::NotPermitted;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tracing::debug;
 
 use crate::config::Translate;
 use crate::rate::Rate;
 use crate::registry::Registry;
-use crate::server::stopped;
+use crate::server::accept_until_stopped;
 use flow::Flow;
 use statistics::{Counters, add};
 
@@ -127,22 +127,9 @@ impl TranslateServer {
     /// Serves until it is told to stop. The connections end then: what is lost of them is as lost as
     /// any datagram.
     pub(crate) async fn run(self) {
-        let mut stop = self.stop.clone();
         let mut flows = JoinSet::new();
-        loop {
-            tokio::select! {
-                () = stopped(&mut stop) => break,
-                Some(_) = flows.join_next() => {}
-                accepted = self.listener.accept() => match accepted {
-                    Ok((stream, from)) => self.begin(stream, from, &mut flows),
-                    Err(error) => {
-                        // Out of file descriptors: accepting again at once would only spin.
-                        debug!(%error, "connection not accepted");
-                        sleep(ACCEPT_PAUSE).await;
-                    }
-                },
-            }
-        }
+        let begin = |stream, from, flows: &mut _| self.begin(stream, from, flows);
+        accept_until_stopped(&self.listener, &self.stop, &mut flows, begin).await;
         flows.shutdown().await;
     }
 
@@ -167,9 +154,6 @@ impl TranslateServer {
         Some((place, self.shared.clients.enter(from.ip())?))
     }
 }
-
-/// How long nothing is accepted after an error.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Datagrams that strangers may send to a device at once, and how long each takes after that.
 const STRANGERS_BURST: u32 = 20;
