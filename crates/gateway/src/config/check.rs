@@ -1,6 +1,7 @@
 //! What has to hold between the parts of a configuration, wherever it came from.
 
 use std::collections::HashMap;
+use std::iter;
 use std::time::Duration;
 
 use hedgerow_coap::Scheme;
@@ -103,30 +104,51 @@ impl Config {
             let mut fault = |name, message: &str| {
                 faults.push((("client", index, name), message.to_owned()));
             };
-            if !(1..=MAX_PSK_IDENTITY_LEN).contains(&client.psk_identity.len()) {
-                fault("psk_identity", "expected 1 to 128 bytes");
-            }
-            if before
+            let before = before
                 .iter()
-                .any(|other| other.psk_identity == client.psk_identity)
-            {
-                fault("psk_identity", "stands here twice");
-            }
-            if client.psk.purpose() == KeyPurpose::EndToEnd {
-                fault("psk", super::END_TO_END);
-            }
-            // Who has it could be either, and a device of the same key could play the client.
-            let is_shared = before.iter().any(|other| same_key(&other.psk, &client.psk))
-                || self.devices.iter().any(|device| match &device.security {
-                    Security::Psk { key, .. } => same_key(key, &client.psk),
-                    Security::None | Security::EndToEnd | Security::Certificate { .. } => false,
-                });
-            if is_shared {
-                fault(
-                    "psk",
-                    "another client or device has this key: expected one for each",
-                );
-            }
+                .map(|other| (other.psk_identity.as_slice(), &other.psk));
+            self.check_hop_client(
+                (&client.psk_identity, &client.psk),
+                before,
+                iter::empty(),
+                "another client or device has this key: expected one for each",
+                &mut fault,
+            );
+        }
+    }
+
+    /// Checks identity and key of who comes to one of the gateway's own listeners: `before` are those of
+    /// the same table that stand earlier, `elsewhere` the keys of other tables.
+    pub(super) fn check_hop_client<'c>(
+        &'c self,
+        (psk_identity, psk): (&[u8], &Psk),
+        before: impl Iterator<Item = (&'c [u8], &'c Psk)> + Clone,
+        elsewhere: impl Iterator<Item = &'c Psk>,
+        is_shared: &str,
+        fault: &mut dyn FnMut(&'static str, &str),
+    ) {
+        if !(1..=MAX_PSK_IDENTITY_LEN).contains(&psk_identity.len()) {
+            fault("psk_identity", "expected 1 to 128 bytes");
+        }
+        if before.clone().any(|(other, _)| other == psk_identity) {
+            fault("psk_identity", "stands here twice");
+        }
+        if psk.purpose() == KeyPurpose::EndToEnd {
+            fault("psk", super::END_TO_END);
+        }
+        // Whoever has it could be either, a device of the same key could play the client, and with one key
+        // for both directions the gateway could be led to itself.
+        let devices = self.devices.iter();
+        let of_devices = devices.filter_map(|device| match &device.security {
+            Security::Psk { key, .. } => Some(key),
+            Security::None | Security::EndToEnd | Security::Certificate { .. } => None,
+        });
+        let mut others = before
+            .map(|(_, other)| other)
+            .chain(elsewhere)
+            .chain(of_devices);
+        if others.any(|other| same_key(other, psk)) {
+            fault("psk", is_shared);
         }
     }
 
@@ -529,7 +551,11 @@ fn is_behind_gateway(device: &Device) -> bool {
         && !device.has(Mode::Itls)
 }
 
-pub(super) fn same_key(one: &Psk, other: &Psk) -> bool {
+/// What is said of a key that is in two hands, or serves two directions.
+pub(super) const ANOTHER_HAS_THIS_KEY: &str =
+    "another device, client or direction has this key: expected one for each";
+
+fn same_key(one: &Psk, other: &Psk) -> bool {
     ct_eq(one.expose(), other.expose())
 }
 

@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hedgerow_core::{KeyPurpose, MAX_PSK_IDENTITY_LEN, Psk};
+use hedgerow_core::Psk;
 use hedgerow_itls::MAX_FLOW_NAME_LEN;
 use hedgerow_net::ITLS_ALPN;
 use rustls::ServerConfig;
 
-use super::check::{MAX_COUNT, MAX_DURATION, MIN_DURATION, same_key};
+use super::check::{ANOTHER_HAS_THIS_KEY, MAX_COUNT, MAX_DURATION, MIN_DURATION};
 use super::device::{Mode, Security};
 use super::file::{DURATIONS, NOWHERE, Reader, set};
 use super::table::{Place, Table};
@@ -294,40 +294,18 @@ impl Config {
         if before.iter().any(|other| other.device == caller.device) {
             fault("device", "stands here twice");
         }
-        if !(1..=MAX_PSK_IDENTITY_LEN).contains(&caller.psk_identity.len()) {
-            fault("psk_identity", "expected 1 to 128 bytes");
-        }
-        if before
+        let before = before
             .iter()
-            .any(|other| other.psk_identity == caller.psk_identity)
-        {
-            fault("psk_identity", "stands here twice");
-        }
-        if caller.psk.purpose() == KeyPurpose::EndToEnd {
-            fault("psk", super::END_TO_END);
-        }
-        // Whoever has it could be either; and with one key for both directions the gateway could be led to
-        // itself.
-        let of_devices = self
-            .devices
-            .iter()
-            .filter_map(|device| match &device.security {
-                Security::Psk { key, .. } => Some(key),
-                Security::None | Security::EndToEnd | Security::Certificate { .. } => None,
-            });
+            .map(|other| (other.psk_identity.as_slice(), &other.psk));
         let of_clients = self.https_psk.iter().flat_map(|https| &https.clients);
         let of_legs = self.leg.iter().flat_map(|leg| &leg.peers);
-        let mut others = before
-            .iter()
-            .map(|other| &other.psk)
-            .chain(of_clients.map(|client| &client.psk))
-            .chain(of_legs.map(|peer| &peer.psk))
-            .chain(of_devices);
-        if others.any(|other| same_key(other, &caller.psk)) {
-            fault(
-                "psk",
-                "another device, client or direction has this key: expected one for each",
-            );
-        }
+        let elsewhere = of_clients.map(|client| &client.psk);
+        self.check_hop_client(
+            (&caller.psk_identity, &caller.psk),
+            before,
+            elsewhere.chain(of_legs.map(|peer| &peer.psk)),
+            ANOTHER_HAS_THIS_KEY,
+            fault,
+        );
     }
 }

@@ -4,12 +4,11 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use hedgerow_core::{KeyPurpose, MAX_PSK_IDENTITY_LEN, Psk};
+use hedgerow_core::Psk;
 use hedgerow_leg::Name;
 
 use super::Config;
-use super::check::{MAX_COUNT, MAX_DURATION, MIN_DURATION, same_key};
-use super::device::Security;
+use super::check::{ANOTHER_HAS_THIS_KEY, MAX_COUNT, MAX_DURATION, MIN_DURATION};
 use super::file::{DURATIONS, NOWHERE, Reader, set};
 use super::table::{Place, Table};
 
@@ -242,39 +241,17 @@ impl Config {
         if before.iter().any(|other| other.name == peer.name) {
             fault("name", "stands here twice");
         }
-        if !(1..=MAX_PSK_IDENTITY_LEN).contains(&peer.psk_identity.len()) {
-            fault("psk_identity", "expected 1 to 128 bytes");
-        }
-        if before
+        let before = before
             .iter()
-            .any(|other| other.psk_identity == peer.psk_identity)
-        {
-            fault("psk_identity", "stands here twice");
-        }
-        if peer.psk.purpose() == KeyPurpose::EndToEnd {
-            fault("psk", super::END_TO_END);
-        }
-        // Whoever has it could be either; and a key that both ends begin sessions with lets the gateway
-        // be led to itself.
-        let of_devices = self
-            .devices
-            .iter()
-            .filter_map(|device| match &device.security {
-                Security::Psk { key, .. } => Some(key),
-                Security::None | Security::EndToEnd | Security::Certificate { .. } => None,
-            });
+            .map(|other| (other.psk_identity.as_slice(), &other.psk));
         let of_clients = self.https_psk.iter().flat_map(|https| &https.clients);
-        let mut others = before
-            .iter()
-            .map(|other| &other.psk)
-            .chain(of_clients.map(|client| &client.psk))
-            .chain(of_devices);
-        if others.any(|other| same_key(other, &peer.psk)) {
-            fault(
-                "psk",
-                "another device, client or direction has this key: expected one for each",
-            );
-        }
+        self.check_hop_client(
+            (&peer.psk_identity, &peer.psk),
+            before,
+            of_clients.map(|client| &client.psk),
+            ANOTHER_HAS_THIS_KEY,
+            fault,
+        );
         for name in &peer.services {
             if !leg.services.iter().any(|service| service.name == *name) {
                 // What stands there isn't repeated: it may be a key in the wrong line.
