@@ -217,7 +217,7 @@ impl Registry {
         let (name, destination) = (&device.name, &entry.destination);
         info!(device = %name, mode, security, %security_mode, %destination, %address, "device configured");
         match device.security_mode {
-            _ if !device.has(Mode::Terminate) => {}
+            _ if !device.has_hop() => {}
             SecurityMode::NoSec => {
                 warn!(device = %name, "NoSec: device without security: whoever is on the path can read and change everything");
             }

@@ -335,17 +335,18 @@ impl Config {
             let mut fault = |name, message: &str| {
                 faults.push((("device", index, name), message.to_owned()));
             };
-            let terminates = device.has_hop();
+            let has_hop = device.has_hop();
             let is_end_to_end = matches!(device.security, Security::EndToEnd);
-            if terminates && is_end_to_end {
+            if has_hop && is_end_to_end {
                 fault(
                     "security",
-                    "the gateway has no key to terminate with: expected one",
+                    "the gateway has no key for its own session with the device: expected one",
                 );
-            } else if !terminates && !device.has(Mode::TranslateDevice) && !is_end_to_end {
+            } else if !has_hop && !is_end_to_end {
                 fault(
                     "security",
-                    "not used without mode \"terminate\" or \"itls\": the gateway must not have the key",
+                    "not used without mode \"terminate\", \"itls\" or \"translate-device\": the gateway must \
+                     not have the key",
                 );
             }
             let modes = device.modes.iter().enumerate();

@@ -39,8 +39,8 @@ impl Device {
         }
     }
 
-    /// Permits these modes and no others. Without [`Mode::Terminate`] and [`Mode::Itls`] the gateway has no
-    /// key for the device, whose security is [`Security::EndToEnd`].
+    /// Permits these modes and no others. Without [`Mode::Terminate`], [`Mode::Itls`] and [`Mode::TranslateDevice`]
+    /// the gateway has no key for the device, whose security is [`Security::EndToEnd`].
     #[must_use]
     pub fn with_modes(mut self, modes: &[Mode]) -> Self {
         self.modes = modes.to_vec();
@@ -96,7 +96,7 @@ impl Device {
 
     /// Says whether the gateway has a session of its own with the device.
     pub(crate) fn has_hop(&self) -> bool {
-        self.has(Mode::Terminate) || self.has(Mode::Itls)
+        self.modes.iter().any(|mode| mode.has_hop())
     }
 
     /// Returns the names of the modes, as logs and the page show them.
@@ -141,6 +141,14 @@ impl Mode {
         ("itls", Self::Itls),
         ("translate-device", Self::TranslateDevice),
     ];
+
+    /// Says whether the gateway has a session of its own with a device for it.
+    pub(crate) const fn has_hop(self) -> bool {
+        match self {
+            Self::Terminate | Self::Itls | Self::TranslateDevice => true,
+            Self::Tunnel | Self::Translate => false,
+        }
+    }
 
     /// Returns the mode's name.
     pub const fn name(self) -> &'static str {

@@ -451,10 +451,9 @@ impl Reader<'_, '_> {
         let name = self.required(&mut table, "name", "the name in /devices/NAME/");
         let uri = self.required(&mut table, "uri", "coap://HOST:PORT or coaps://HOST:PORT");
         let modes = self.modes(&mut table);
-        let is_end_to_end = modes.as_ref().is_some_and(|modes| {
-            let has_hop = [Mode::Terminate, Mode::Itls, Mode::TranslateDevice];
-            !modes.is_empty() && !modes.iter().any(|mode| has_hop.contains(mode))
-        });
+        let is_end_to_end = modes
+            .as_ref()
+            .is_some_and(|modes| !modes.is_empty() && !modes.iter().any(|mode| mode.has_hop()));
         let security = match is_end_to_end {
             true => self.end_to_end(&mut table),
             false => self.security(&mut table, uri.as_deref()),
