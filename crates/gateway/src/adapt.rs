@@ -21,12 +21,14 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, info};
 
 use self::carried::{Carried, End};
+pub(crate) use self::devices::DeviceShares;
+use self::devices::Place;
 use crate::config::{ConfigError, TlsListener, unchecked};
-use crate::rate::{Rate, SourceRates};
 use crate::registry::Registry;
 use crate::server::accept_until_stopped;
 
 mod carried;
+mod devices;
 
 /// Counters of all TLS connections to devices that adapt, since the gateway started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,18 +65,9 @@ pub(crate) struct Shared {
     node: Node,
     places: Arc<Semaphore>,
     clients: Arc<Shares>,
-    /// How often a source may have a device asked.
-    opens: Mutex<SourceRates>,
-    /// In the registry's order.
-    devices: Vec<DeviceShare>,
+    /// What the listeners together take of the devices.
+    devices: Arc<DeviceShares>,
     counters: Arc<Mutex<AdaptStatistics>>,
-}
-
-/// What all connections to one device have in common.
-struct DeviceShare {
-    places: Arc<Semaphore>,
-    /// How often it is asked.
-    opens: Mutex<Rate>,
 }
 
 /// What the node may use that calls devices for all listeners.
@@ -91,6 +84,7 @@ impl Shared {
         limits: TlsListener,
         registry: Arc<Registry>,
         node: Node,
+        devices: Arc<DeviceShares>,
         counters: Arc<Mutex<AdaptStatistics>>,
     ) -> Result<Self, ConfigError> {
         let index = |name: &str| {
@@ -105,15 +99,8 @@ impl Shared {
             let name = ServerName::new(name).map_err(|_| unchecked("not a name"))?;
             routes.with_name(name, index(device)?);
         }
-        let now = Instant::now();
-        let devices = registry.entries().iter().map(|_| DeviceShare {
-            places: Arc::new(Semaphore::new(limits.connections_per_device)),
-            opens: Mutex::new(Rate::new(DEVICE_BURST, DEVICE_INTERVAL, now)),
-        });
-        let of_source = Rate::new(SOURCE_BURST, SOURCE_INTERVAL, now);
         Ok(Self {
-            devices: devices.collect(),
-            opens: Mutex::new(SourceRates::new(of_source)),
+            devices,
             places: Arc::new(Semaphore::new(limits.connections)),
             clients: Arc::new(Shares::new(limits.connections_per_client)),
             routes,
@@ -157,30 +144,15 @@ impl Shared {
         }
     }
 
-    /// Says whether a device may be asked once more, for a client from there. A source that is past its own rate
-    /// takes nothing of the device's, which is for all.
-    fn may_open(&self, device: &DeviceShare, from: SocketAddr) -> bool {
-        let now = Instant::now();
-        let mut of_source = self.opens.lock().unwrap_or_else(PoisonError::into_inner);
-        if !of_source.take(from.ip(), now) {
-            return false;
-        }
-        let mut of_device = device.opens.lock().unwrap_or_else(PoisonError::into_inner);
-        of_device.take(now)
-    }
-
     /// Opens a stream to the device.
     async fn reach(
         &self,
         index: usize,
         from: SocketAddr,
-    ) -> Result<(LegStream, OwnedSemaphorePermit), StreamRefusal> {
-        let share = self.devices.get(index).ok_or(StreamRefusal::Unreachable)?;
-        let place = Arc::clone(&share.places).try_acquire_owned();
-        let place = place.map_err(|_| StreamRefusal::Busy)?;
-        if !self.may_open(share, from) {
-            return Err(StreamRefusal::Busy);
-        }
+    ) -> Result<(LegStream, Place), StreamRefusal> {
+        let most = self.limits.connections_per_device;
+        let place = self.devices.enter(index, from.ip(), most, Instant::now());
+        let place = place.ok_or(StreamRefusal::Busy)?;
         let entry = self.registry.entries().get(index);
         let entry = entry.ok_or(StreamRefusal::Unreachable)?;
         let target = self.registry.hop_target(entry).await;
@@ -331,14 +303,6 @@ impl AdaptServer {
         });
     }
 }
-
-/// Streams that are opened to a device at once, and how often one more after that: each costs it a handshake.
-const DEVICE_BURST: u32 = 20;
-const DEVICE_INTERVAL: Duration = Duration::from_millis(100);
-
-/// The same for a source, with half of it, so that one alone shuts nobody out.
-const SOURCE_BURST: u32 = 10;
-const SOURCE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How long a refused client is listened to.
 const REFUSED_TIMEOUT: Duration = Duration::from_secs(1);

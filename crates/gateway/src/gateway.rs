@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
-use crate::adapt::{self, AdaptServer, AdaptStatistics};
+use crate::adapt::{self, AdaptServer, AdaptStatistics, DeviceShares};
 use crate::config::{Config, ConfigError, Http, HttpsPsk, unchecked};
 use crate::itls::{Itls, ItlsServer};
 use crate::registry::{Carriers, Registry, peer_id};
@@ -226,13 +226,15 @@ impl Gateway {
             running.itls = Some((address, shared));
             running.callers = called;
         }
+        let adapting = Arc::new(DeviceShares::new(service.registry.entries().len()));
         for ((listener, address), limits) in tls_listeners {
             let Some(node) = hops.clone() else {
                 continue;
             };
             let counters = Arc::clone(&running.adapt);
             let registry = Arc::clone(&service.registry);
-            let shared = adapt::Shared::new(limits, registry, node, counters)?;
+            let devices = Arc::clone(&adapting);
+            let shared = adapt::Shared::new(limits, registry, node, devices, counters)?;
             let server = AdaptServer::new(listener, Arc::new(shared), stopped.clone());
             info!(%address, mode = "translate-device", "listening for TLS clients");
             running.servers.spawn(server.run());

@@ -44,6 +44,15 @@ async fn device() -> Node {
 
 /// A gateway with a listener for that one device.
 async fn gateway(device: &Node, change: impl FnOnce(&mut TlsListener)) -> Running {
+    gateway_with(device, 1, change).await
+}
+
+/// The same with several listeners.
+async fn gateway_with(
+    device: &Node,
+    listeners: usize,
+    change: impl FnOnce(&mut TlsListener),
+) -> Running {
     let mut listener = TlsListener::new(local(), StreamApplication::Http);
     listener.form = LegForm::Tls;
     listener.device = Some("lamp".to_owned());
@@ -56,9 +65,10 @@ async fn gateway(device: &Node, change: impl FnOnce(&mut TlsListener)) -> Runnin
     let at = format!("coaps://{}", device.local_addr());
     let device =
         Device::new("lamp", at, security).with_modes(&[Mode::Terminate, Mode::TranslateDevice]);
-    let mut config = Config::default()
-        .with_tls_listener(listener)
-        .with_device(device);
+    let mut config = Config::default().with_device(device);
+    for _ in 0..listeners {
+        config = config.with_tls_listener(listener.clone());
+    }
     config.http = None;
     Gateway::start(config).await.unwrap()
 }
@@ -144,13 +154,19 @@ async fn client_that_only_connects_costs_the_device_nothing() {
     end(running, device).await;
 }
 
-/// Connects from an address of this host, and waits until that is over.
-async fn try_from(running: &Running, last_octet: u8) {
+/// A client at an address of this host that has said its hello to a listener.
+async fn begin_from(listener: SocketAddr, last_octet: u8) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     let from = SocketAddr::from(([127, 0, 0, last_octet], 0));
     socket.bind(from).unwrap();
-    let mut client = socket.connect(address(running)).await.unwrap();
+    let mut client = socket.connect(listener).await.unwrap();
     client.write_all(&hello()).await.unwrap();
+    client
+}
+
+/// Connects from an address of this host, and waits until that is over.
+async fn try_from(running: &Running, last_octet: u8) {
+    let mut client = begin_from(address(running), last_octet).await;
     // An alert, or a reset.
     let mut read = Vec::new();
     let _ = client.shutdown().await;
@@ -182,6 +198,43 @@ async fn source_that_opens_too_much_leaves_the_device_to_others() {
     assert_eq!(statistics.accepted + statistics.busy, 40);
     try_from(&running, 2).await;
     assert_eq!(running.adapt_statistics().accepted, statistics.accepted + 1);
+    end(running, device).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn device_has_its_places_once_and_one_source_half_of_them() {
+    let device = device().await;
+    let running = gateway_with(&device, 2, |_| {}).await;
+    let &[one, other] = running.tls_listener_addrs() else {
+        unreachable!()
+    };
+    // Internal_error: a limit.
+    let busy = [21, 3, 3, 0, 2, 2, 80];
+    let mut kept = Vec::new();
+    for (listener, last_octet, is_served) in [
+        (one, 1, true),
+        (other, 1, true),
+        (one, 1, false),
+        (other, 1, false),
+        (one, 2, true),
+        (other, 3, true),
+        // All four are taken, whoever asks and where.
+        (one, 4, false),
+        (other, 4, false),
+    ] {
+        let mut client = begin_from(listener, last_octet).await;
+        if is_served {
+            kept.push((client, soon(device.accept_stream()).await.unwrap()));
+            continue;
+        }
+        client.shutdown().await.unwrap();
+        let mut read = Vec::new();
+        soon(client.read_to_end(&mut read)).await.unwrap();
+        assert_eq!(read, busy, "127.0.0.{last_octet}");
+    }
+    let statistics = running.adapt_statistics();
+    assert_eq!((statistics.open, statistics.busy), (4, 4));
     end(running, device).await;
 }
 

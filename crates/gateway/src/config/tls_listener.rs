@@ -27,7 +27,8 @@ pub struct TlsListener {
     pub connections: usize,
     /// Connections of one client at the same time: of an IPv4 address or an IPv6 network of 64 bits.
     pub connections_per_client: usize,
-    /// Connections to one device at the same time.
+    /// Connections to one device at the same time, those of all listeners counted: from here one more goes to it only
+    /// while it has fewer, and while fewer than half of them, rounded up, are of that client.
     pub connections_per_device: usize,
     /// How long the ClientHello may take.
     pub hello_timeout: Duration,
@@ -75,7 +76,7 @@ impl Config {
                     "\"translate-device\" needs a leg: expected a device at coaps://",
                 );
             }
-            if matches!(device.security, Security::None | Security::EndToEnd) {
+            if matches!(device.security, Security::None) {
                 fault(
                     "modes",
                     "\"translate-device\" needs a leg: expected a key for this hop",
