@@ -2,57 +2,41 @@
 //! device that knows nothing of it. The leg to the device is the lossy one.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+#[path = "common/carried.rs"]
+mod carried;
 mod common;
 #[path = "common/translated.rs"]
 mod translated;
 
 use std::time::Duration;
 
-use common::{CLIENT, SERVER, body};
+use carried::{
+    DEVICE, GATEWAY, HISTORY, Trio, at, defaults, each_datagram_is_lost_once, every_seed_completes,
+    failures, patient, shown, trio,
+};
+use common::{CLIENT, SERVER};
 use hedgerow_coap::Code;
 use hedgerow_endpoint::Config;
 use hedgerow_record::{CipherSuite, TranslateForm, TranslateStatus};
-use hedgerow_sim::{Conditions, Fault, World, for_each_seed};
-use translated::{Between, DEVICE, GATEWAY, Net, Trio, at, defaults, patient, shown, suites, trio};
+use hedgerow_sim::World;
+use translated::{Between, Net, suites};
 
-/// 30 blocks of 1,024 bytes.
-const HISTORY: &[u8] = b"30720";
-
-fn world(
-    seed: u64,
-    conditions: Conditions,
+fn set_up(
+    world: &mut Net,
     (suite, form): (CipherSuite, TranslateForm),
     config: fn(CipherSuite) -> Config,
-) -> (Net, Trio) {
-    let mut world = World::new(seed);
-    world.set_conditions(conditions);
-    let between = Between::new(form, "thermometer", "thermometer");
-    let trio = trio(&mut world, between, &config(suite));
-    (world, trio)
+) -> Trio {
+    trio(
+        world,
+        Between::new(form, "thermometer", "thermometer"),
+        &config(suite),
+    )
 }
 
 #[test]
 fn each_datagram_of_handshake_and_request_is_lost_once_on_the_devices_leg() {
-    for (suite, form) in suites() {
-        for (from, to) in [(GATEWAY, DEVICE), (DEVICE, GATEWAY)] {
-            for n in 0.. {
-                let (mut world, trio) = world(n, Conditions::default(), (suite, form), defaults);
-                world.direction(from, to).fault(n, Fault::Drop);
-                let shown = shown();
-                let asked = at(&mut world, trio.client, |host, env, out| {
-                    host.ask(env, out, &shown, Code::GET, b"3000")
-                });
-                world.run_for(Duration::from_secs(200)).unwrap();
-                let client = trio.client(&world);
-                assert_eq!(client.responses[&asked], (Code::CONTENT, body(3_000)));
-                let handled = &trio.device(&world).handled;
-                assert_eq!(handled[b"3000".as_slice()], 1, "{suite}, {n}");
-                if world.account(from, to).planted == 0 {
-                    assert!(n >= 6, "{suite}: only {n} datagrams were lost");
-                    break;
-                }
-            }
-        }
+    for suite in suites() {
+        each_datagram_is_lost_once(|world| set_up(world, suite, defaults));
     }
 }
 
@@ -61,7 +45,8 @@ fn each_datagram_of_handshake_and_request_is_lost_once_on_the_devices_leg() {
 #[test]
 fn gateway_sends_what_the_client_sends_and_nothing_else() {
     for (suite, form) in suites() {
-        let (mut world, trio) = world(1, Conditions::default(), (suite, form), defaults);
+        let mut world = World::new(1);
+        let trio = set_up(&mut world, (suite, form), defaults);
         let shown = shown();
         at(&mut world, trio.client, |host, env, out| {
             host.ask(env, out, &shown, Code::GET, HISTORY)
@@ -93,32 +78,9 @@ fn gateway_sends_what_the_client_sends_and_nothing_else() {
 
 fn completes(loss: f64) {
     let suites: Vec<_> = suites().collect();
-    for_each_seed(0..1_000, |seed| {
-        let conditions = Conditions {
-            loss,
-            ..Conditions::rough()
-        };
-        let suite = suites[usize::try_from(seed).unwrap() % suites.len()];
-        let (mut world, trio) = world(seed, conditions, suite, patient);
-        let shown = shown();
-        let (small, get, large) = at(&mut world, trio.client, |host, env, out| {
-            (
-                host.ask(env, out, &shown, Code::POST, b"once"),
-                host.ask(env, out, &shown, Code::GET, b"7"),
-                host.ask(env, out, &shown, Code::GET, HISTORY),
-            )
-        });
-        world
-            .run_until(|world| trio.client(world).responses.len() == 3)
-            .unwrap();
-        let responses = &trio.client(&world).responses;
-        assert_eq!(responses[&small], (Code::CHANGED, b"4".to_vec()));
-        assert_eq!(responses[&get], (Code::CONTENT, body(7)));
-        assert_eq!(responses[&large], (Code::CONTENT, body(30_720)));
-        let handled = &trio.device(&world).handled;
-        for payload in [&b"once"[..], b"7", HISTORY] {
-            assert_eq!(handled[payload], 1);
-        }
+    every_seed_completes(loss, |world| {
+        let seed = usize::try_from(world.seed()).unwrap();
+        set_up(world, suites[seed % suites.len()], patient)
     });
 }
 
@@ -137,42 +99,16 @@ fn with_15_tries_every_seed_completes_at_20_percent_loss() {
     completes(0.2);
 }
 
-/// As in `loss.rs`: one request a seed with RFC 7252's parameters; each ends, and the handler runs at
-/// most `most_handled` times.
-fn failures(code: Code, payload: &'static [u8], most_handled: u32) -> u32 {
-    let suite = (
-        CipherSuite::TLS_PSK_WITH_AES_128_CCM_8,
-        TranslateForm::Short,
-    );
-    let mut failed = 0_u32;
-    for_each_seed(0..1_000, |seed| {
-        let (mut world, trio) = world(seed, Conditions::rough(), suite, defaults);
-        let shown = shown();
-        let asked = at(&mut world, trio.client, |host, env, out| {
-            host.ask(env, out, &shown, code, payload)
-        });
-        world
-            .run_until(|world| {
-                let client = trio.client(world);
-                !client.responses.is_empty()
-                    || !client.failures.is_empty()
-                    || !client.failed.is_empty()
-            })
-            .unwrap();
-        if !trio.client(&world).responses.contains_key(&asked) {
-            failed += 1;
-        }
-        let count = trio.device(&world).handled.get(payload);
-        assert!(count.is_none_or(|&count| count <= most_handled));
-    });
-    failed
+fn set_up_defaults(world: &mut Net) -> Trio {
+    let suite = CipherSuite::TLS_PSK_WITH_AES_128_CCM_8;
+    set_up(world, (suite, TranslateForm::Short), defaults)
 }
 
 /// Datagrams stay whole, so the bounds are those of `loss.rs`: 4 x 0.36^5 = 2.4 %, 24 of 1,000 with a
 /// standard deviation of 4.9.
 #[test]
 fn with_rfc_parameters_failures_of_idempotent_requests_stay_within_the_bound() {
-    let failed = failures(Code::GET, b"4", 3);
+    let failed = failures(Code::GET, b"4", 3, set_up_defaults);
     println!("GET: {failed} of 1000 failed at 20 % loss each way; bound 44");
     assert!(failed <= 44, "{failed} of 1000 failed");
 }
@@ -180,7 +116,7 @@ fn with_rfc_parameters_failures_of_idempotent_requests_stay_within_the_bound() {
 /// 7.1 %, as in `loss.rs`: 71 with a standard deviation of 8.1.
 #[test]
 fn with_rfc_parameters_failures_of_post_stay_within_the_bound() {
-    let failed = failures(Code::POST, b"4", 1);
+    let failed = failures(Code::POST, b"4", 1, set_up_defaults);
     println!("POST: {failed} of 1000 failed at 20 % loss each way; bound 103");
     assert!(failed <= 103, "{failed} of 1000 failed");
 }
@@ -188,7 +124,7 @@ fn with_rfc_parameters_failures_of_post_stay_within_the_bound() {
 /// 18.1 %, as in `loss.rs`: 181 with a standard deviation of 12.2.
 #[test]
 fn with_rfc_parameters_failures_of_a_transfer_stay_within_the_bound() {
-    let failed = failures(Code::GET, HISTORY, 30);
+    let failed = failures(Code::GET, HISTORY, 30, set_up_defaults);
     println!("30 blocks: {failed} of 1000 failed at 20 % loss each way; bound 230");
     assert!(failed <= 230, "{failed} of 1000 failed");
 }

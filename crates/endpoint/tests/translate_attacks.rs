@@ -2,6 +2,10 @@
 //! gateway has a `terminate` key for the same device in all of it.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+#[path = "common/attacked.rs"]
+mod attacked;
+#[path = "common/carried.rs"]
+mod carried;
 mod common;
 #[path = "common/translated.rs"]
 mod translated;
@@ -9,76 +13,24 @@ mod translated;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{CLIENT, IDENTITY, SERVER, body};
-use hedgerow_coap::Code;
-use hedgerow_core::{DropReason, Peer, PeerFault, PeerId};
-use hedgerow_endpoint::{Config, ForwardSecrecy, SecurityPolicy, TranslateError};
+use attacked::{CCM_8, SECOND, ask, attack, config, net, nothing_wrong, once};
+use carried::{DEVICE, GATEWAY, OTHER, TERMINATE, Trio, Way, at, device, end, trio};
+use common::{CLIENT, IDENTITY, SERVER};
+use hedgerow_core::{DropReason, PeerFault};
+use hedgerow_endpoint::{Config, TranslateError};
 use hedgerow_handshake::Settings;
 use hedgerow_proxy::NotPermitted;
 use hedgerow_record::{CipherSuite, Error, TranslateForm, TranslateStatus};
 use hedgerow_sim::World;
-use translated::{
-    Attack, Between, DEVICE, GATEWAY, Net, OTHER, TERMINATE, Trio, Way, at, defaults, device, end,
-    end_to_end, trio,
-};
-
-const SECOND: Duration = Duration::from_secs(1);
-const CCM_8: CipherSuite = CipherSuite::TLS_PSK_WITH_AES_128_CCM_8;
-
-fn config() -> Config {
-    let policy = SecurityPolicy::default().for_end_to_end(ForwardSecrecy::Optional);
-    Config {
-        security: Arc::new(policy),
-        ..defaults(CCM_8)
-    }
-}
+use translated::{Between, Net};
 
 fn between() -> Between {
     Between::new(TranslateForm::Short, "a", "a")
 }
 
-fn net(between: Between) -> (Net, Trio) {
-    let mut world = World::new(11);
-    let trio = trio(&mut world, between, &config());
-    (world, trio)
-}
-
-/// Asks for a body of the length that `payload` names.
-fn ask(world: &mut Net, trio: Trio, payload: &[u8]) {
-    let shown = end_to_end();
-    at(world, trio.client, |host, env, out| {
-        host.ask(env, out, &shown, Code::GET, payload)
-    });
-}
-
 /// A world with a session in it, and one answer.
 fn session() -> (Net, Trio) {
-    let (mut world, trio) = net(between());
-    ask(&mut world, trio, b"1");
-    world.run_for(3 * SECOND).unwrap();
-    assert_eq!(
-        trio.client(&world).established,
-        [Peer::EndToEndPsk(PeerId(2))]
-    );
-    assert_eq!(trio.client(&world).responses.len(), 1);
-    assert_eq!(trio.client(&world).drops, []);
-    (world, trio)
-}
-
-fn attack(world: &mut Net, trio: Trio, attack: impl FnMut(Way, Vec<u8>) -> Vec<Vec<u8>> + 'static) {
-    let attack: Attack = Box::new(attack);
-    trio.act(world, |between, _| between.attack = Some(attack));
-}
-
-/// Whatever was done, who asked has the right answer or none, and nothing was done twice.
-fn nothing_wrong(world: &Net, trio: Trio, asked: &[u8], len: usize) {
-    for (code, answer) in trio.client(world).responses.values() {
-        assert_eq!(*code, Code::CONTENT);
-        assert!(*answer == body(1) || *answer == body(len));
-    }
-    let handled = trio.device(world).handled.get(asked);
-    assert!(handled.is_none_or(|&count| count == 1));
-    assert_eq!(trio.client(world).closed + trio.device(world).closed, 0);
+    attacked::session(between())
 }
 
 fn is_protected(way: Way, bytes: &[u8]) -> bool {
@@ -89,18 +41,11 @@ fn is_protected(way: Way, bytes: &[u8]) -> bool {
 }
 
 /// Does something once, to the first protected record of a way.
-fn once(
+fn once_protected(
     way: Way,
-    mut act: impl FnMut(Vec<u8>) -> Vec<Vec<u8>>,
+    act: impl FnMut(Vec<u8>) -> Vec<Vec<u8>>,
 ) -> impl FnMut(Way, Vec<u8>) -> Vec<Vec<u8>> {
-    let mut is_done = false;
-    move |this, bytes| {
-        if is_done || this != way || !is_protected(this, &bytes) {
-            return vec![bytes];
-        }
-        is_done = true;
-        act(bytes)
-    }
+    once(way, move |bytes| is_protected(way, bytes), act)
 }
 
 #[test]
@@ -114,7 +59,7 @@ fn flipped_bit_of_a_protected_record_is_found_wherever_it_is() {
             attack(
                 &mut world,
                 trio,
-                once(way, move |mut bytes| {
+                once_protected(way, move |mut bytes| {
                     match bytes.get_mut(at) {
                         Some(byte) => *byte ^= 1 << (at % 8),
                         None => *told.lock().unwrap() = true,
@@ -175,7 +120,7 @@ fn record_in_the_other_class_is_dropped_in_a_session() {
     attack(
         &mut world,
         trio,
-        once(Way::ToInternetEnd, |mut bytes| {
+        once_protected(Way::ToInternetEnd, |mut bytes| {
             bytes[1..3].copy_from_slice(&[0xfe, 0xfd]);
             vec![bytes]
         }),
@@ -219,7 +164,7 @@ fn record_held_back_is_taken_within_the_window_and_is_nobody_elses_answer() {
         attack(
             &mut world,
             trio,
-            once(Way::ToInternetEnd, move |bytes| {
+            once_protected(Way::ToInternetEnd, move |bytes| {
                 *keep.lock().unwrap() = bytes;
                 Vec::new()
             }),

@@ -1,0 +1,550 @@
+//! An active gateway in mode `tunnel`: the table of docs/specs/tunnel.md, cell by cell. The gateway has a
+//! `terminate` key for the same device in all of it.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+#[path = "common/attacked.rs"]
+mod attacked;
+#[path = "common/carried.rs"]
+mod carried;
+mod common;
+#[path = "common/tunneled.rs"]
+mod tunneled;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use attacked::{CCM_8, SECOND, ask, attack, config, net, nothing_wrong, once, send};
+use carried::{DEVICE, GATEWAY, OTHER, TERMINATE, Trio, Way, at, device, end, end_to_end, trio};
+use common::{IDENTITY, SERVER, body};
+use hedgerow_coap::Code;
+use hedgerow_core::{ChannelError, DropReason, PeerFault};
+use hedgerow_endpoint::Config;
+use hedgerow_exchange::TransmissionParameters;
+use hedgerow_handshake::Settings;
+use hedgerow_proxy::{TunnelDrop, TunnelFault};
+use hedgerow_record::CipherSuite;
+use hedgerow_sim::World;
+use tunneled::{Net, Tunneled, capsule};
+
+const WAYS: [Way; 2] = [Way::ToDevice, Way::ToInternetEnd];
+
+/// A world with a session in it, and one answer.
+fn session() -> (Net, Trio) {
+    attacked::session(Tunneled::new())
+}
+
+fn is_protected(datagram: &[u8]) -> bool {
+    datagram[1..5] == [0xfe, 0xfd, 0, 1]
+}
+
+fn other_end(way: Way, world: &Net, trio: Trio) -> &carried::End {
+    match way {
+        Way::ToDevice => trio.device(world),
+        Way::ToInternetEnd => trio.client(world),
+    }
+}
+
+/// Has the gateway say something to one of the ends.
+fn say(world: &mut Net, trio: Trio, way: Way, datagram: &[u8]) {
+    match way {
+        Way::ToDevice => world.send(GATEWAY, DEVICE, datagram),
+        Way::ToInternetEnd => trio.act(world, |between, now| between.inject(now, datagram)),
+    }
+}
+
+/// The session goes on: another request is answered.
+fn goes_on(world: &mut Net, trio: Trio) {
+    let before = trio.client(world).responses.len();
+    ask(world, trio, b"2");
+    world.run_for(60 * SECOND).unwrap();
+    nothing_wrong(world, trio, b"2", 2);
+    assert_eq!(trio.client(world).responses.len(), before + 1);
+    assert_eq!(trio.client(world).established.len(), 1);
+}
+
+#[test]
+fn flipped_bit_of_a_protected_record_is_found_wherever_it_is() {
+    for way in WAYS {
+        for at in 0.. {
+            let (mut world, trio) = session();
+            let is_over = Arc::new(Mutex::new(false));
+            let told = Arc::clone(&is_over);
+            let flip = once(way, is_protected, move |mut datagram| {
+                match datagram.get_mut(at) {
+                    Some(byte) => *byte ^= 1 << (at % 8),
+                    None => *told.lock().unwrap() = true,
+                }
+                vec![datagram]
+            });
+            attack(&mut world, trio, flip);
+            goes_on(&mut world, trio);
+            let drops = &other_end(way, &world, trio).drops;
+            if *is_over.lock().unwrap() {
+                assert!(at > 13 + 8 + 8, "{at} bytes were tried");
+                assert_eq!(*drops, []);
+                break;
+            }
+            assert!(!drops.is_empty(), "{way:?}, byte {at}");
+        }
+    }
+}
+
+/// Each byte of each datagram of the handshake that is in clear: what is established has the ends' own
+/// keys, and a message that says something else ends in nothing established.
+#[test]
+fn flipped_bit_of_the_handshake_in_clear_establishes_nothing_wrong() {
+    let mut unestablished = 0;
+    for way in WAYS {
+        for n in 0.. {
+            let mut len = 0;
+            for at in 0.. {
+                let (mut world, trio) = net(Tunneled::new());
+                let seen = Arc::new(Mutex::new(0));
+                let told = Arc::clone(&seen);
+                let mut count = 0;
+                attack(&mut world, trio, move |this, mut datagram| {
+                    if this == way && !is_protected(&datagram) {
+                        if count == n {
+                            *told.lock().unwrap() = datagram.len();
+                            if let Some(byte) = datagram.get_mut(at) {
+                                *byte ^= 1 << (at % 8);
+                            }
+                        }
+                        count += 1;
+                    }
+                    vec![datagram]
+                });
+                ask(&mut world, trio, b"2");
+                world.run_for(120 * SECOND).unwrap();
+                nothing_wrong(&world, trio, b"2", 2);
+                len = *seen.lock().unwrap();
+                let is_answered = trio.client(&world).responses.len() == 1;
+                assert!(is_answered || !trio.client(&world).failed.is_empty());
+                // A device that believes in a session has verified the client's Finished.
+                let established =
+                    [trio.client(&world), trio.device(&world)].map(|end| end.established.len());
+                assert!(established[1] >= established[0]);
+                unestablished += usize::from(established[0] == 0);
+                if at >= len {
+                    assert!(is_answered, "nothing was flipped");
+                    break;
+                }
+            }
+            if len == 0 {
+                assert!(n >= 3, "{n} datagrams in clear");
+                break;
+            }
+        }
+    }
+    assert!(unestablished > 60, "{unestablished} handshakes failed");
+}
+
+#[test]
+fn weaker_offer_is_found_out_by_both_ends() {
+    let config = Config {
+        handshake: Settings::new(&[CipherSuite::TLS_PSK_WITH_AES_128_CCM, CCM_8]),
+        ..config()
+    };
+    for is_attacked in [false, true] {
+        let mut world = World::new(11);
+        let trio = trio(&mut world, Tunneled::new(), &config);
+        if is_attacked {
+            // TLS_PSK_WITH_AES_128_CCM becomes a suite that nobody has.
+            attack(&mut world, trio, |way, mut bytes| {
+                let offer = [0xc0, 0xa4, 0xc0, 0xa8];
+                let at = bytes.windows(4).position(|at| at == offer);
+                if let (Way::ToDevice, Some(at)) = (way, at) {
+                    bytes[at..at + 2].copy_from_slice(&[0xfa, 0xfa]);
+                }
+                vec![bytes]
+            });
+        }
+        ask(&mut world, trio, b"2");
+        world.run_for(120 * SECOND).unwrap();
+        let established = usize::from(!is_attacked);
+        assert_eq!(trio.client(&world).established.len(), established);
+        assert_eq!(trio.device(&world).established.len(), established);
+        assert_eq!(trio.client(&world).responses.len(), established);
+    }
+}
+
+#[test]
+fn replayed_records_are_dropped_at_both_ends() {
+    let (mut world, trio) = session();
+    attack(&mut world, trio, |_, bytes| vec![bytes.clone(), bytes]);
+    ask(&mut world, trio, b"3000");
+    world.run_for(30 * SECOND).unwrap();
+    nothing_wrong(&world, trio, b"3000", 3_000);
+    assert_eq!(trio.client(&world).responses.len(), 2);
+    for end in [trio.client(&world), trio.device(&world)] {
+        assert!(end.drops.len() >= 3);
+        assert!(end.drops.iter().all(|&drop| drop == DropReason::Replayed));
+    }
+}
+
+#[test]
+fn records_of_another_session_or_direction_are_dropped() {
+    let taken = Arc::new(Mutex::new([Vec::new(), Vec::new()]));
+    let keep = Arc::clone(&taken);
+    let mut elsewhere = World::new(12);
+    let its = trio(&mut elsewhere, Tunneled::new(), &config());
+    attack(&mut elsewhere, its, move |way, bytes| {
+        if is_protected(&bytes) {
+            let at = usize::from(way == Way::ToInternetEnd);
+            keep.lock().unwrap()[at].clone_from(&bytes);
+        }
+        vec![bytes]
+    });
+    for payload in [b"5", b"6", b"7"] {
+        ask(&mut elsewhere, its, payload);
+        elsewhere.run_for(3 * SECOND).unwrap();
+    }
+    let [to_device, to_end] = taken.lock().unwrap().clone();
+    assert!(!to_device.is_empty() && !to_end.is_empty());
+
+    let (mut world, trio) = session();
+    // Each also back to whom it comes from.
+    for way in WAYS {
+        for datagram in [&to_device, &to_end] {
+            say(&mut world, trio, way, datagram);
+        }
+    }
+    world.run_for(SECOND).unwrap();
+    let failed = DropReason::AuthenticationFailed;
+    assert_eq!(trio.client(&world).drops, [failed, failed]);
+    assert_eq!(trio.device(&world).drops, [failed, failed]);
+    goes_on(&mut world, trio);
+}
+
+/// What this very session sent, back to its sender.
+#[test]
+fn reflected_records_are_dropped() {
+    let (mut world, trio) = session();
+    let back = Arc::new(Mutex::new(Vec::new()));
+    let keep = Arc::clone(&back);
+    attack(&mut world, trio, move |way, bytes| {
+        keep.lock().unwrap().push((way, bytes.clone()));
+        vec![bytes]
+    });
+    ask(&mut world, trio, b"3");
+    world.run_for(3 * SECOND).unwrap();
+    let sent = std::mem::take(&mut *back.lock().unwrap());
+    assert!(sent.len() >= 2);
+    for (way, datagram) in &sent {
+        let reverse = WAYS[usize::from(*way == Way::ToDevice)];
+        say(&mut world, trio, reverse, datagram);
+    }
+    world.run_for(SECOND).unwrap();
+    let drops = [trio.client(&world), trio.device(&world)].map(|end| end.drops.clone());
+    assert_eq!(drops.concat().len(), sent.len());
+    assert!(drops.iter().all(|drops| !drops.is_empty()));
+    for reason in drops.concat() {
+        // A number that the other direction has used already is a replay before it is a forgery.
+        let is_found = matches!(
+            reason,
+            DropReason::AuthenticationFailed | DropReason::Replayed
+        );
+        assert!(is_found, "{reason:?}");
+    }
+}
+
+#[test]
+fn other_devices_and_the_gateway_itself_establish_nothing() {
+    // Another device with the same identity and a key of its own; and the gateway in the device's place,
+    // with the key that it has for `terminate`.
+    for psk in [&b"another device's"[..], TERMINATE] {
+        let (mut world, trio) = net(Tunneled::new().leading_to(OTHER));
+        let other = device(&mut world, OTHER, &[(IDENTITY, psk)], &config());
+        ask(&mut world, trio, b"2");
+        world.run_for(120 * SECOND).unwrap();
+        for end in [trio.client(&world), end(&world, other), trio.device(&world)] {
+            assert_eq!(end.established, []);
+            assert!(end.handled.is_empty() && end.responses.is_empty());
+        }
+        assert!(end(&world, other).handshakes_failed.len() == 1);
+        let failed = &trio.client(&world).failed;
+        assert_eq!(*failed, [PeerFault::CredentialsRefused.into()]);
+    }
+}
+
+/// In the middle of a session the gateway leads its records to another device, and back.
+#[test]
+fn session_that_is_led_to_another_device_is_silent_there_and_goes_on_here() {
+    let (mut world, trio) = session();
+    let other = device(&mut world, OTHER, &[(IDENTITY, common::PSK)], &config());
+    let taken = Arc::new(Mutex::new(Vec::new()));
+    let keep = Arc::clone(&taken);
+    attack(&mut world, trio, move |way, bytes| match way {
+        Way::ToDevice => {
+            keep.lock().unwrap().push(bytes);
+            Vec::new()
+        }
+        Way::ToInternetEnd => vec![bytes],
+    });
+    ask(&mut world, trio, b"5");
+    world.run_for(3 * SECOND).unwrap();
+    let taken = taken.lock().unwrap().clone();
+    assert!(!taken.is_empty());
+    for datagram in &taken {
+        world.send(GATEWAY, OTHER, datagram);
+    }
+    world.run_for(Duration::from_millis(500)).unwrap();
+    let there = end(&world, other);
+    assert!(there.handled.is_empty() && there.established.is_empty());
+    assert_eq!(there.drops.len(), taken.len());
+    attack(&mut world, trio, |_, bytes| vec![bytes]);
+    world.run_for(100 * SECOND).unwrap();
+    nothing_wrong(&world, trio, b"5", 5);
+    assert_eq!(trio.client(&world).responses.len(), 2);
+}
+
+/// Within the window a record that was held back counts, as DTLS has it; CoAP has no use for an answer
+/// that came before. Beyond the window it is too old.
+#[test]
+fn record_held_back_is_taken_within_the_window_and_is_nobody_elses_answer() {
+    for (requests, reason) in [(1, DropReason::Unmatched), (70, DropReason::TooOld)] {
+        let (mut world, trio) = session();
+        let held = Arc::new(Mutex::new(Vec::new()));
+        let keep = Arc::clone(&held);
+        let hold = once(Way::ToInternetEnd, is_protected, move |datagram| {
+            *keep.lock().unwrap() = datagram;
+            Vec::new()
+        });
+        attack(&mut world, trio, hold);
+        for _ in 0..requests {
+            ask(&mut world, trio, b"2");
+            world.run_for(5 * SECOND).unwrap();
+        }
+        let answers = trio.client(&world).responses.len();
+        assert_eq!(answers, requests + 1);
+        let held = held.lock().unwrap().clone();
+        say(&mut world, trio, Way::ToInternetEnd, &held);
+        world.run_for(SECOND).unwrap();
+        assert_eq!(trio.client(&world).responses.len(), answers);
+        assert_eq!(trio.client(&world).drops.last(), Some(&reason));
+    }
+}
+
+/// Answers that come in the other order are still each its own request's.
+#[test]
+fn reordered_answers_are_matched_by_their_tokens() {
+    for way in WAYS {
+        // Two requests under way at once.
+        let transmission = TransmissionParameters {
+            nstart: 2,
+            ..TransmissionParameters::default()
+        };
+        let config = Config {
+            exchange: Arc::new(hedgerow_exchange::Config::new(transmission)),
+            ..config()
+        };
+        let mut world = World::new(11);
+        let trio = trio(&mut world, Tunneled::new(), &config);
+        ask(&mut world, trio, b"1");
+        world.run_for(3 * SECOND).unwrap();
+        let mut held: Option<Vec<u8>> = None;
+        attack(&mut world, trio, move |this, bytes| {
+            if this != way {
+                return vec![bytes];
+            }
+            match held.take() {
+                Some(first) => vec![bytes, first],
+                None => {
+                    held = Some(bytes);
+                    Vec::new()
+                }
+            }
+        });
+        let shown = end_to_end();
+        let asked = at(&mut world, trio.client, |host, env, out| {
+            [b"21", b"22"].map(|payload| host.ask(env, out, &shown, Code::GET, payload))
+        });
+        // Too short for a retransmission.
+        world.run_for(SECOND).unwrap();
+        let responses = &trio.client(&world).responses;
+        for (asked, len) in asked.iter().zip([21, 22]) {
+            assert_eq!(responses[asked], (Code::CONTENT, body(len)), "{way:?}");
+        }
+        for end in [trio.client(&world), trio.device(&world)] {
+            assert_eq!(end.drops, [], "{way:?}");
+        }
+    }
+}
+
+#[test]
+fn lasting_silence_ends_in_a_timeout() {
+    for way in WAYS {
+        let (mut world, trio) = session();
+        attack(&mut world, trio, move |this, bytes| match this == way {
+            true => Vec::new(),
+            false => vec![bytes],
+        });
+        send(&mut world, trio, Code::POST, b"once");
+        world.run_for(400 * SECOND).unwrap();
+        let client = trio.client(&world);
+        assert_eq!(client.responses.len(), 1);
+        assert_eq!(client.failures.len() + client.failed.len(), 1, "{way:?}");
+        let handled = trio.device(&world).handled.get(&b"once"[..]);
+        assert_eq!(
+            handled.copied().unwrap_or(0),
+            u32::from(way == Way::ToInternetEnd)
+        );
+        assert_eq!(client.closed + trio.device(&world).closed, 0);
+    }
+}
+
+/// A request that the gateway keeps for as long as it likes, while nobody asks for anything else, is carried
+/// out when it comes: that is what Echo is for (RFC 9175 §2), where the device asks for it.
+#[test]
+fn delayed_request_is_carried_out_late_unless_the_device_asks_for_freshness() {
+    for (fresh_within, delay, is_carried_out) in [
+        (None, 400 * SECOND, true),
+        (Some(10 * SECOND), 400 * SECOND, false),
+        (Some(10 * SECOND), SECOND, true),
+    ] {
+        let (mut world, trio) = session();
+        at(&mut world, trio.device, |host, _, _| {
+            host.fresh_within = fresh_within;
+        });
+        // The request, or what comes after the challenge: the request with an Echo value.
+        let mut passing = u32::from(fresh_within.is_some());
+        let held = Arc::new(Mutex::new(None));
+        let keep = Arc::clone(&held);
+        attack(&mut world, trio, move |way, bytes| {
+            if way == Way::ToInternetEnd {
+                return vec![bytes];
+            }
+            if passing > 0 {
+                passing -= 1;
+                return vec![bytes];
+            }
+            keep.lock().unwrap().get_or_insert(bytes);
+            Vec::new()
+        });
+        send(&mut world, trio, Code::POST, b"unlock");
+        world.run_for(delay).unwrap();
+        assert!(!trio.device(&world).handled.contains_key(&b"unlock"[..]));
+        let held = held.lock().unwrap().clone().unwrap();
+        world.send(GATEWAY, DEVICE, &held);
+        world.run_for(SECOND).unwrap();
+        let handled = trio.device(&world).handled.get(&b"unlock"[..]);
+        assert_eq!(
+            handled.is_some(),
+            is_carried_out,
+            "{fresh_within:?}, {delay:?}"
+        );
+        // After so long whoever asked has given up.
+        let answers = usize::from(delay == SECOND);
+        assert_eq!(trio.client(&world).responses.len(), 1 + answers);
+    }
+}
+
+/// handshake_failure, and a close_notify that nobody authenticated.
+const ALERTS: [&[u8]; 2] = [
+    b"\x15\xfe\xfd\0\0\0\0\0\0\0\x63\0\x02\x02\x28",
+    b"\x15\xfe\xfd\0\0\0\0\0\0\0\x63\0\x02\x01\x00",
+];
+
+#[test]
+fn alert_in_clear_ends_a_handshake_at_most() {
+    for alert in ALERTS {
+        let (mut world, trio) = net(Tunneled::new());
+        ask(&mut world, trio, b"2");
+        world.run_for(Duration::from_millis(40)).unwrap();
+        say(&mut world, trio, Way::ToInternetEnd, alert);
+        world.run_for(Duration::from_millis(20)).unwrap();
+        assert_eq!(trio.client(&world).established, []);
+        assert_eq!(trio.client(&world).closed, 0);
+        assert_eq!(trio.client(&world).failed.len(), 1);
+
+        let (mut world, trio) = session();
+        let mut under_epoch_1 = alert.to_vec();
+        under_epoch_1[4] = 1;
+        for way in WAYS {
+            say(&mut world, trio, way, alert);
+            say(&mut world, trio, way, &under_epoch_1);
+        }
+        world.run_for(SECOND).unwrap();
+        for end in [trio.client(&world), trio.device(&world)] {
+            assert_eq!((end.drops.len(), end.closed), (2, 0));
+        }
+        goes_on(&mut world, trio);
+    }
+}
+
+/// The end of a tunnel says nothing about the session, wherever in the stream it is.
+#[test]
+fn end_of_the_tunnel_is_no_orderly_close() {
+    for is_within in [false, true] {
+        let (mut world, trio) = session();
+        if is_within {
+            let part = capsule(&[0x17; 30]);
+            trio.act(&mut world, |between, now| {
+                between.inject_bytes(now, &part[..9])
+            });
+            world.run_for(SECOND).unwrap();
+        }
+        trio.act(&mut world, |between, _| between.cut());
+        let ended = match is_within {
+            true => Err(TunnelFault::Truncated),
+            false => Ok(()),
+        };
+        assert_eq!(trio.between(&world).ended, Some(ended));
+        send(&mut world, trio, Code::POST, b"once");
+        world.run_for(400 * SECOND).unwrap();
+        let client = trio.client(&world);
+        assert_eq!((client.closed, trio.device(&world).closed), (0, 0));
+        assert_eq!(client.failures.len() + client.failed.len(), 1, "a timeout");
+    }
+    // What is an orderly close: the client's, under the session.
+    let (mut world, trio) = session();
+    at(&mut world, trio.client, |host, env, out| {
+        let (association, _) = host.responses.keys().next().copied().unwrap();
+        host.endpoint.close(env, association).unwrap();
+        host.flush(env, out);
+    });
+    world.run_for(SECOND).unwrap();
+    assert_eq!(trio.device(&world).closed, 1);
+}
+
+/// The gateway writes whatever it likes into the stream.
+#[test]
+fn capsules_that_make_no_sense_are_dropped_or_end_the_tunnel() {
+    let (mut world, trio) = session();
+    trio.act(&mut world, |between, now| {
+        between.inject_bytes(now, b"\x17\x03abc");
+        between.inject_bytes(now, b"\x00\x04\x02abc");
+        between.inject(now, b"");
+        between.inject(now, b"no record");
+    });
+    world.run_for(SECOND).unwrap();
+    let dropped = [TunnelDrop::UnknownCapsule, TunnelDrop::UnknownContext];
+    assert_eq!(trio.between(&world).dropped, dropped);
+    assert_eq!(trio.client(&world).drops.len(), 1);
+    goes_on(&mut world, trio);
+
+    trio.act(&mut world, |between, now| {
+        between.inject_bytes(now, b"\x00\x00")
+    });
+    world.run_for(SECOND).unwrap();
+    let ended = Some(Err(TunnelFault::ContextIdMissing));
+    assert_eq!(trio.between(&world).ended, ended);
+    assert_eq!(trio.client(&world).closed, 0);
+}
+
+/// The mode can't be talked down: a key that is for one hop, as the gateway's is, isn't offered.
+#[test]
+fn credentials_that_a_gateway_may_have_are_never_shown() {
+    let (mut world, trio) = net(Tunneled::new());
+    let shown = carried::shown();
+    let refused = at(&mut world, trio.client, |host, env, _| {
+        host.endpoint
+            .connect(env, common::Place(SERVER), Some(&shown))
+            .is_err()
+    });
+    assert!(refused);
+    world.run_for(SECOND).unwrap();
+    assert_eq!(world.account(GATEWAY, DEVICE).sent, 0);
+    let nothing: [ChannelError; 0] = [];
+    assert_eq!(trio.client(&world).failed, nothing);
+}
