@@ -14,13 +14,13 @@ use hedgerow_endpoint::LegConfig;
 use hedgerow_leg::Role;
 use hedgerow_net::{
     IncomingStream, KeyStore, LegStream, Node, NodeConfig, ResetReason, ResponseMessage,
-    SecurityPolicy, ServerRequest, resolve,
+    SecurityPolicy, ServerRequest, connect_in_turn, resolve,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{info, warn};
 
 use crate::config::{ConfigError, Leg, LegPeer, LegService, unchecked};
@@ -285,24 +285,16 @@ impl Flow {
         );
     }
 
+    /// Connects to the service within the time for it, the look-up of its name included. An address that
+    /// doesn't answer leaves time for the others.
     async fn connect(&self) -> io::Result<TcpStream> {
-        let connecting = async {
-            let mut last = io::ErrorKind::NotFound.into();
-            for address in resolve(&self.service.host, self.service.port).await? {
-                match TcpStream::connect(address).await {
-                    Ok(stream) => {
-                        // Handshakes are short messages that wait for each other.
-                        let _ = stream.set_nodelay(true);
-                        return Ok(stream);
-                    }
-                    Err(error) => last = error,
-                }
-            }
-            Err(last)
-        };
-        timeout(self.shared.connect_timeout, connecting)
-            .await
-            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        let end = Instant::now() + self.shared.connect_timeout;
+        let addresses = timeout_at(end, resolve(&self.service.host, self.service.port)).await;
+        let addresses = addresses.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        let stream = connect_in_turn(addresses, end).await?;
+        // Handshakes are short messages that wait for each other.
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
     }
 
     /// Copies both ways. Each side's orderly end becomes the other's; whatever else ends one side ends

@@ -1,0 +1,98 @@
+//! One TCP connection to whichever of several addresses takes it.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+/// Connects to the first of some addresses that takes a connection, in their order, until `end`. Each has an equal
+/// share of the time that is left when its turn comes, so that one that doesn't answer leaves time for the others.
+///
+/// # Errors
+///
+/// What the last address said; [`io::ErrorKind::TimedOut`] if it said nothing in time, and
+/// [`io::ErrorKind::NotFound`] where there is no address.
+pub async fn connect_in_turn(addresses: Vec<SocketAddr>, end: Instant) -> io::Result<TcpStream> {
+    try_in_turn(addresses, end, TcpStream::connect).await
+}
+
+async fn try_in_turn<T, C>(
+    addresses: Vec<SocketAddr>,
+    end: Instant,
+    connect: impl Fn(SocketAddr) -> C,
+) -> io::Result<T>
+where
+    C: Future<Output = io::Result<T>>,
+{
+    let mut addresses = addresses.into_iter();
+    let mut last = io::ErrorKind::NotFound.into();
+    while let Some(address) = addresses.next() {
+        let left = end.saturating_duration_since(Instant::now());
+        let others = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
+        let share = left / others.saturating_add(1);
+        last = match timeout(share, connect(address)).await {
+            Ok(Ok(connected)) => return Ok(connected),
+            Ok(Err(error)) => error,
+            Err(_) => io::ErrorKind::TimedOut.into(),
+        };
+    }
+    Err(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const SPAN: Duration = Duration::from_secs(10);
+
+    fn addresses(number: u16) -> Vec<SocketAddr> {
+        (1..=number)
+            .map(|port| SocketAddr::from(([192, 0, 2, 1], port)))
+            .collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silent_addresses_leave_time_for_the_last_one() {
+        let start = Instant::now();
+        let connected = try_in_turn(addresses(3), start + SPAN, |address| async move {
+            match address.port() {
+                3 => Ok(address),
+                _ => std::future::pending().await,
+            }
+        });
+        assert_eq!(connected.await.unwrap().port(), 3);
+        // Each of the first two had a third.
+        assert_eq!(start.elapsed().as_secs(), 6);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_that_an_address_leaves_is_for_the_others() {
+        let start = Instant::now();
+        let connected = try_in_turn(addresses(2), start + SPAN, |address| async move {
+            match address.port() {
+                1 => Err(io::ErrorKind::ConnectionRefused.into()),
+                _ => {
+                    sleep(SPAN.mul_f32(0.9)).await;
+                    Ok(address)
+                }
+            }
+        });
+        assert_eq!(connected.await.unwrap().port(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_of_all_ends_in_time_and_no_address_at_once() {
+        let start = Instant::now();
+        let silent = |_| std::future::pending::<io::Result<()>>();
+        let error = try_in_turn(addresses(8), start + SPAN, silent).await;
+        assert_eq!(error.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(start.elapsed() <= SPAN + Duration::from_millis(10));
+        let error = try_in_turn(Vec::new(), start + SPAN, silent).await;
+        assert_eq!(error.unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}
