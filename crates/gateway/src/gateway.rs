@@ -21,6 +21,7 @@ use tracing::{info, warn};
 
 use crate::adapt::{self, AdaptServer, AdaptStatistics, DeviceShares};
 use crate::config::{Config, ConfigError, Http, HttpsPsk, unchecked};
+use crate::http_places::{HttpPlaces, HttpStatistics};
 use crate::itls::{Itls, ItlsServer};
 use crate::registry::{Carriers, Registry, peer_id};
 use crate::server::{Protection, Server};
@@ -147,12 +148,13 @@ impl Gateway {
             callers: None,
             tls_listeners: Vec::new(),
             adapt: Arc::default(),
+            places: Arc::new(HttpPlaces::new(&config.limits)),
             stop,
             servers: JoinSet::new(),
             carriers,
             tunnels,
         };
-        let places = Arc::new(Semaphore::new(config.limits.connections));
+        let places = Arc::clone(&running.places);
         let start = |servers: &mut JoinSet<()>, (listener, address), security, front| {
             let server = Server {
                 listener,
@@ -286,6 +288,7 @@ pub struct Running {
     callers: Option<Node>,
     tls_listeners: Vec<SocketAddr>,
     adapt: Arc<Mutex<AdaptStatistics>>,
+    places: Arc<HttpPlaces>,
     stop: watch::Sender<bool>,
     servers: JoinSet<()>,
     carriers: Carriers,
@@ -318,6 +321,11 @@ impl Running {
     /// Returns where HTTPS with pre-shared keys is listened for, with the port that was taken.
     pub const fn https_psk_addr(&self) -> Option<SocketAddr> {
         self.https_psk
+    }
+
+    /// Returns the counters of connections over HTTP and HTTPS that were closed at once.
+    pub fn http_statistics(&self) -> HttpStatistics {
+        self.places.statistics()
     }
 
     /// Returns the counters of the CoAP side over UDP: sessions, handshakes, drops.

@@ -85,6 +85,7 @@ mod config;
 mod failure;
 mod gateway;
 mod guesses;
+mod http_places;
 mod itls;
 mod key;
 mod page;
@@ -109,6 +110,7 @@ pub use config::{
 };
 pub use gateway::{Gateway, Running, StartError};
 pub use hedgerow_proxy::ItlsStatistics;
+pub use http_places::HttpStatistics;
 pub use key::{KeyError, parse_key, parse_key_file};
 pub use services::LegStatistics;
 pub use translate::TranslateStatistics;

@@ -20,13 +20,14 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::pin;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
 use crate::config::HttpsPsk;
+use crate::http_places::HttpPlaces;
 use crate::progress::{Activity, Overdue, RequestGuard, hold};
 use crate::service::{Asker, Front, Service};
 
@@ -36,8 +37,7 @@ pub(crate) struct Server {
     pub(crate) security: Protection,
     pub(crate) front: Arc<Front>,
     pub(crate) service: Arc<Service>,
-    /// Connections that may still begin.
-    pub(crate) places: Arc<Semaphore>,
+    pub(crate) places: Arc<HttpPlaces>,
     pub(crate) stop: watch::Receiver<bool>,
 }
 
@@ -65,9 +65,9 @@ impl Server {
     }
 
     fn connect(&self, stream: TcpStream, from: SocketAddr, connections: &mut JoinSet<()>) {
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            debug!(%from, "connection closed: as many as configured");
-            return;
+        let place = match self.places.enter(from.ip()) {
+            Ok(place) => place,
+            Err(reason) => return debug!(%from, %reason, "connection closed"),
         };
         let connection = Connection {
             security: self.security.clone(),

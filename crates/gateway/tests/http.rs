@@ -370,3 +370,23 @@ async fn requests_that_outlast_a_shutdown_are_dropped() {
     let _ = stream.read_to_end(&mut rest).await;
     assert!(rest.is_empty());
 }
+
+#[tokio::test]
+async fn connections_of_one_client_are_bounded() {
+    let (gateway, _node, _) = with_device(|mut config| {
+        config.limits.connections_per_client = 1;
+        config
+    })
+    .await;
+    let address = gateway.http_addr().unwrap();
+    let mut first = TcpStream::connect(address).await.unwrap();
+    let question = b"GET /devices/meter/temperature HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    first.write_all(question).await.unwrap();
+    assert_eq!(first.read_u8().await.unwrap(), b'H');
+    // Closed at once, before anything is asked.
+    let mut second = TcpStream::connect(address).await.unwrap();
+    assert_eq!(second.read(&mut [0]).await.unwrap_or(0), 0);
+    let statistics = gateway.http_statistics();
+    assert_eq!((statistics.busy, statistics.busy_client), (0, 1));
+    gateway.shutdown().await;
+}

@@ -162,6 +162,7 @@ impl Config {
             ("requests_per_client", limits.requests_per_client),
             ("requests_per_device", limits.requests_per_device),
             ("connections", limits.connections),
+            ("connections_per_client", limits.connections_per_client),
         ] {
             if !(1..=MAX_COUNT).contains(&number) {
                 fault("limits", name, "expected 1 to 65536");

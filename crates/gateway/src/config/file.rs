@@ -318,6 +318,7 @@ impl Reader<'_, '_> {
             ("requests_per_client", &mut limits.requests_per_client),
             ("requests_per_device", &mut limits.requests_per_device),
             ("connections", &mut limits.connections),
+            ("connections_per_client", &mut limits.connections_per_client),
         ] {
             let count = table.integer(findings, name, counts.clone());
             set(place, count.and_then(|count| usize::try_from(count).ok()));

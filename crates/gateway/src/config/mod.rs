@@ -278,12 +278,15 @@ pub struct Limits {
     pub requests_per_client: usize,
     /// Requests under way at the same time for one device; more are answered with 503.
     pub requests_per_device: usize,
-    /// Connections at the same time; more are closed at once.
+    /// Connections at the same time, over HTTP and HTTPS together; more are closed at once.
     pub connections: usize,
+    /// Connections of one client at the same time, which is what it is for `requests_per_client`; more are
+    /// closed at once. Behind a reverse proxy set it to `connections`.
+    pub connections_per_client: usize,
 }
 
 impl Default for Limits {
-    /// 1 MiB each way, 128 requests, 64 a client, 16 a device, 1,024 connections.
+    /// 1 MiB each way, 128 requests, 64 a client, 16 a device, 1,024 connections, 128 a client.
     fn default() -> Self {
         Self {
             request_body: 1 << 20,
@@ -292,6 +295,7 @@ impl Default for Limits {
             requests_per_client: 64,
             requests_per_device: 16,
             connections: 1_024,
+            connections_per_client: 128,
         }
     }
 }
