@@ -15,8 +15,11 @@ use std::time::Duration;
 use authority::{Authority, Purpose, Time};
 use hedgerow_core::Psk;
 use hedgerow_endpoint::{ConnectionIdFormat, ConnectionIds};
-use hedgerow_gateway::{Config, ConfigError, Device, Https, Security};
+use hedgerow_gateway::{
+    Config, ConfigError, Device, Https, Itls, Security, TlsListener, Translate,
+};
 use hedgerow_proxy::Methods;
+use hedgerow_record::StreamApplication;
 use proptest::prelude::*;
 
 const SECRET: &str = "0x746f7020736563726574206b65792121";
@@ -152,6 +155,74 @@ fn every_commented_line_of_the_example_is_valid_too() {
     assert!(config.https.is_some() && config.https_psk.is_some());
     assert!(config.certificate.is_some());
     assert_eq!(config.users[0].name(), "operator");
+    // What stands there of the modes is what counts without a line.
+    let translate = config.translate.unwrap();
+    assert_eq!(translate, Translate::new(translate.listen));
+    let [listener] = &config.tls_listeners[..] else {
+        panic!("{:?}", config.tls_listeners);
+    };
+    let mut default = TlsListener::new(listener.listen, StreamApplication::Coap);
+    default.device.clone_from(&listener.device);
+    default.names.clone_from(&listener.names);
+    assert_eq!(*listener, default);
+    let itls = config.itls.unwrap();
+    let pem = [key.cert.pem(), key.signing_key.serialize_pem()];
+    let default = Itls::from_pem(itls.listen, pem[0].as_bytes(), pem[1].as_bytes()).unwrap();
+    let numbers = |itls: &Itls| {
+        (
+            (itls.connections, itls.connections_per_client),
+            (itls.connections_per_user, itls.flows, itls.idle_timeout),
+        )
+    };
+    assert_eq!(numbers(&itls), numbers(&default));
+    assert_eq!(itls.callers.len(), 1);
+    assert!(config.udp_carriers.is_some());
+}
+
+/// What a table may have, by what the reader says of a key that it doesn't know.
+fn keys_of(header: &str) -> Vec<String> {
+    let error = parse(&format!("{header}\nzzzzzzzz = 1\n")).unwrap_err();
+    let said = error.mistakes().iter().map(|mistake| &mistake.message);
+    let mut lists = said.filter_map(|message| message.split_once("The keys here are "));
+    let (_, keys) = lists.next().unwrap();
+    keys.split(", ").map(str::to_owned).collect()
+}
+
+#[test]
+fn example_names_every_table_every_key_and_every_mode() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/hedgerow.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let is_name = |symbol: char| symbol.is_ascii_alphanumeric() || "_-.".contains(symbol);
+    let words: Vec<_> = text.split(|symbol| !is_name(symbol)).collect();
+    let mut missing = Vec::new();
+    let mut tables = vec![(String::new(), String::new())];
+    let mut read = 0;
+    while let Some((name, header)) = tables.pop() {
+        read += 1;
+        for key in keys_of(&header) {
+            let full = format!("{name}{key}");
+            let headers = [format!("[[{full}]]"), format!("[{full}]")];
+            let header = headers.iter().find(|header| text.contains(*header));
+            match header {
+                Some(header) => tables.push((format!("{full}."), header.clone())),
+                None if words.contains(&key.as_str()) => {}
+                // A key that a gateway must not have, and another way to say `security = "sharedkey"`.
+                None if ["end_to_end", "shared_key"].contains(&key.as_str()) => {}
+                None => missing.push(full),
+            }
+        }
+    }
+    assert_eq!(missing, Vec::<String>::new());
+    assert!(read > 15, "{read} tables were read");
+    for mode in [
+        "terminate",
+        "tunnel",
+        "translate",
+        "translate-device",
+        "itls",
+    ] {
+        assert!(text.contains(&format!("\"{mode}\"")), "{mode}");
+    }
 }
 
 #[test]
