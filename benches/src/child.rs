@@ -77,17 +77,24 @@ impl Server {
     }
 
     fn start_ours(kind: Kind) -> Self {
+        let (mut server, lines) = Self::start_self(&[SERVE, kind.name()], 1);
+        server.address = lines[0].parse().unwrap();
+        server
+    }
+
+    /// Starts this program with other arguments, and returns so many lines that it prints at first. It has
+    /// standard input, which ends with this.
+    pub fn start_self(arguments: &[&str], lines: usize) -> (Self, Vec<String>) {
         let mut child = Command::new(env::current_exe().unwrap())
-            .args([SERVE, kind.name()])
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut line = String::new();
-        let stdout = child.stdout.as_mut().unwrap();
-        BufReader::new(stdout).read_line(&mut line).unwrap();
-        let address = line.trim_end().parse().unwrap();
-        Self { child, address }
+        let stdout = BufReader::new(child.stdout.as_mut().unwrap());
+        let printed = stdout.lines().take(lines).map(Result::unwrap).collect();
+        let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        (Self { child, address }, printed)
     }
 
     fn start_libcoap(program: &str) -> Self {
