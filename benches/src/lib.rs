@@ -8,6 +8,7 @@ pub mod aead;
 pub mod child;
 pub mod codec;
 pub mod endpoint;
+pub mod ends;
 pub mod forwarding;
 pub mod handshake;
 pub mod load;
