@@ -7,6 +7,7 @@
 pub mod aead;
 pub mod child;
 pub mod codec;
+pub mod devices;
 pub mod endpoint;
 pub mod ends;
 pub mod forwarding;
@@ -19,3 +20,4 @@ pub mod resumed;
 pub mod rounds;
 pub mod suites;
 pub mod versions;
+pub mod ways;
