@@ -201,7 +201,10 @@ fn carrier_opens_and_carries_both_ways() {
     net.client(Host(1), IDENTITY, KEY);
     net.run(Duration::from_secs(1));
     assert!(net.clients[0].1.is_open());
-    assert_eq!(net.events, ["Opened(UdpCarrierId(7))"]);
+    assert_eq!(
+        net.events,
+        ["Opened { id: UdpCarrierId(7), replaced: None }"]
+    );
     let longest = [0x17; 1_152];
     net.send_from(0, &longest);
     net.send(ID, b"back");
@@ -411,7 +414,7 @@ fn late_copy_of_the_hello_begins_nothing_and_costs_no_message() {
 
 /// Whoever shares the address, or spoofs it once a cookie was seen, ends nothing before its key is verified.
 #[test]
-fn session_goes_on_while_another_handshake_runs_at_its_address() {
+fn session_goes_on_while_another_handshake_runs_at_its_address_and_its_end_is_told() {
     let mut net = Net::new(9, 0.0);
     let other = UdpCarrierId(8);
     net.offer(ID, IDENTITY, KEY);
@@ -435,7 +438,8 @@ fn session_goes_on_while_another_handshake_runs_at_its_address() {
     assert_eq!(net.events, [""; 0]);
     net.run(Duration::from_secs(3));
     assert!(net.clients[0].1.is_open());
-    assert_eq!(net.events, ["Opened(UdpCarrierId(8))"]);
+    let opened = "Opened { id: UdpCarrierId(8), replaced: Some(UdpCarrierId(7)) }";
+    assert_eq!(net.events, [opened]);
     assert!(net.server.is_open(other) && !net.server.is_open(ID));
     net.receive(Host(1), third);
     assert_eq!(net.messages.len(), 2);

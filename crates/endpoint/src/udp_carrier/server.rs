@@ -71,7 +71,12 @@ pub struct UdpCarrierHandled<'d> {
 #[derive(Debug, PartialEq, Eq)]
 pub enum UdpCarrierServerEvent<'d> {
     /// An offer has a carrier, or another one in place of the one before.
-    Opened(UdpCarrierId),
+    Opened {
+        /// Which offer.
+        id: UdpCarrierId,
+        /// Another offer, whose carrier was at the same address and has ended. It stands.
+        replaced: Option<UdpCarrierId>,
+    },
     /// A message of an offer's client.
     Message(UdpCarrierId, &'d mut [u8]),
     /// A carrier has ended. The offer stands.
@@ -298,7 +303,8 @@ impl<A: Address, P: CryptoProvider + Clone> UdpCarrierServer<A, P> {
         }
         self.remove(id);
         // Whoever was at this address has proved to be somebody else now.
-        if let Some(before) = self.by_address.insert(from, id) {
+        let replaced = self.by_address.insert(from, id);
+        if let Some(before) = replaced {
             self.sessions.remove(&before);
         }
         let open = Open {
@@ -307,7 +313,7 @@ impl<A: Address, P: CryptoProvider + Clone> UdpCarrierServer<A, P> {
             hello,
         };
         self.sessions.insert(id, open);
-        Some(UdpCarrierServerEvent::Opened(id))
+        Some(UdpCarrierServerEvent::Opened { id, replaced })
     }
 
     fn drive_session<'d>(

@@ -419,8 +419,11 @@ fn note(
     event: UdpCarrierServerEvent<'_>,
 ) {
     match event {
-        UdpCarrierServerEvent::Opened(id) => {
+        UdpCarrierServerEvent::Opened { id, replaced } => {
             shared.count(|statistics| &mut statistics.opened);
+            if let Some(slot) = replaced.and_then(|replaced| slots.get(&replaced)) {
+                slot.session.send_replace(0);
+            }
             if let Some(slot) = slots.get_mut(&id) {
                 slot.sessions = slot.sessions.saturating_add(1);
                 slot.session.send_replace(slot.sessions);
