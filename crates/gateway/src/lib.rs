@@ -82,6 +82,7 @@ mod adapt;
 mod authorization;
 mod auto;
 mod config;
+mod device_side;
 mod failure;
 mod gateway;
 mod guesses;
@@ -104,9 +105,10 @@ mod ways;
 
 pub use adapt::AdaptStatistics;
 pub use config::{
-    Coap, CoapsOverHttp, Config, ConfigError, Device, Dtls, Http, Https, HttpsClient, HttpsError,
-    HttpsPsk, Itls, ItlsCaller, Leg, LegPeer, LegService, Limits, Mistake, Mode, PathPattern,
-    PathPatternError, Position, Security, Timeouts, TlsListener, Translate, TunnelLimits, User,
+    Coap, CoapsOverHttp, Config, ConfigError, Device, DeviceAddress, Dtls, Http, Https,
+    HttpsClient, HttpsError, HttpsPsk, Itls, ItlsCaller, Leg, LegPeer, LegService, Limits, Mistake,
+    Mode, PathPattern, PathPatternError, Position, Security, Timeouts, TlsListener, Translate,
+    TunnelLimits, User,
 };
 pub use gateway::{Gateway, Running, StartError};
 pub use hedgerow_proxy::ItlsStatistics;

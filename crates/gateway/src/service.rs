@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hedgerow_coap::{Code, MessageOption};
 use hedgerow_core::PeerId;
-use hedgerow_net::{ConnectedSocket, ResponseMessage, Shares, UdpCarriers};
+use hedgerow_net::{ResponseMessage, Shares, UdpCarriers};
 use hedgerow_proxy::{
     CoapResponse, ConnectUdp, ConnectUdpError, ConnectUdpRequest, Failure, HcProxy, HttpRequest,
     MappedRequest, ReasonPhrase, TargetError, TunnelRefusal, UDP_CARRIER, asks_for_udp_carrier,
@@ -19,7 +19,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::access_log::AccessRecord;
-use crate::config::{Mode, Timeouts};
+use crate::config::{DeviceAddress, Mode, Timeouts};
+use crate::device_side::DeviceSide;
 use crate::failure::TOO_MANY;
 use crate::page::page;
 use crate::problem::{Answer, Refusal, own_answer};
@@ -186,10 +187,13 @@ impl Service {
             Failure::NameNotResolved => TunnelRefusal::NameNotResolved,
             _ => TunnelRefusal::TargetDenied,
         })?;
-        let socket = ConnectedSocket::connect(address).map_err(|_| TunnelRefusal::Unroutable)?;
-        // Nothing that was refused so far has a key drawn for it.
         let udp = self.tunnels.udp.as_ref();
         let udp = udp.filter(|_| asks_for_udp_carrier(request.headers()));
+        let limits = self.tunnels.limits;
+        let has_udp_side = udp.is_some() && limits.device_address == DeviceAddress::Carrier;
+        let device_side = DeviceSide::connect(address, has_udp_side);
+        let device_side = device_side.map_err(|_| TunnelRefusal::Unroutable)?;
+        // Nothing that was refused so far has a key drawn for it.
         let udp = udp.and_then(UdpCarriers::offer);
         let mut answer = form.to_response().map(|()| Bytes::new());
         if let Some(udp) = &udp {
@@ -199,10 +203,10 @@ impl Service {
         }
         let tunnel = Tunnel {
             upgrade: hyper::upgrade::on(request),
-            socket,
+            device_side,
             udp,
             place,
-            limits: self.tunnels.limits,
+            limits,
             user: self.tunnels.user_name(user).to_owned(),
             registry: Arc::clone(&self.registry),
             device: entry.device.name().to_owned(),

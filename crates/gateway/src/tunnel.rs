@@ -21,6 +21,7 @@ use tracing::info;
 
 use crate::auto::Auto;
 use crate::config::{Mode, TunnelLimits};
+use crate::device_side::DeviceSide;
 use crate::registry::Registry;
 use crate::server::stopped;
 use crate::tunnels::{TunnelPlace, TunnelTraffic};
@@ -28,7 +29,7 @@ use crate::tunnels::{TunnelPlace, TunnelTraffic};
 /// A tunnel that was granted. Its stream comes once the client has been told.
 pub(crate) struct Tunnel {
     pub(crate) upgrade: OnUpgrade,
-    pub(crate) socket: ConnectedSocket,
+    pub(crate) device_side: DeviceSide,
     /// What was offered to a client that has asked for it.
     pub(crate) udp: Option<UdpCarrier>,
     pub(crate) place: TunnelPlace,
@@ -94,9 +95,10 @@ impl Tunnel {
         audited.end = match timeout(self.patience, &mut self.upgrade).await {
             Ok(Ok(stream)) => {
                 let stream = TokioIo::new(stream);
-                let carried = audited
-                    .shared
-                    .carry(stream, &self.socket, udp.as_mut(), &mut stop);
+                let carried =
+                    audited
+                        .shared
+                        .carry(stream, &self.device_side, udp.as_mut(), &mut stop);
                 let (end, mut writer) = carried.await;
                 // MUST (RFC 9298 §3.1): the stream is closed with the socket. Where the client broke the
                 // rules it isn't closed in order.
@@ -160,6 +162,7 @@ impl Drop for Audited<'_> {
             udp_datagrams_up = traffic.udp_datagrams_up,
             udp_datagrams_down = traffic.udp_datagrams_down,
             udp_full = traffic.udp_full,
+            udp_address_up = traffic.udp_address_up,
             malformed_message = traffic.malformed_message,
             ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX),
             end = %self.end,
@@ -207,16 +210,17 @@ impl<'t> Shared<'t> {
     async fn carry<S: AsyncRead + AsyncWrite>(
         &self,
         stream: S,
-        socket: &ConnectedSocket,
+        device: &DeviceSide,
         udp: Option<&mut UdpCarrier>,
         stop: &mut watch::Receiver<bool>,
     ) -> (End, WriteHalf<S>) {
         let (mut reader, mut writer) = split(stream);
         let end = tokio::select! {
-            end = up(&mut reader, socket, self) => end,
-            end = receive(socket, self) => end,
+            end = up(&mut reader, device, self) => end,
+            end = receive(Some(device.own()), device, self) => end,
+            end = receive(device.udp(), device, self) => end,
             end = down(&mut writer, self) => end,
-            end = steer(udp, socket, self) => end,
+            end = steer(udp, device, self) => end,
             () = self.idle() => End::Idle,
             () = stopped(stop) => End::Stopping,
         };
@@ -310,11 +314,7 @@ impl<'t> Shared<'t> {
 }
 
 /// Carries the client's datagrams to the device. Nothing more is read before one is sent.
-async fn up(
-    reader: &mut (impl AsyncRead + Unpin),
-    socket: &ConnectedSocket,
-    to: &Shared<'_>,
-) -> End {
+async fn up(reader: &mut (impl AsyncRead + Unpin), device: &DeviceSide, to: &Shared<'_>) -> End {
     let mut decoder = TunnelDecoder::new(to.limits.max_datagram);
     if to.auto.is_some() {
         decoder = decoder.with_probes();
@@ -353,15 +353,21 @@ async fn up(
                 }
                 Err(fault) => return End::Fault(fault),
             };
-            if let Err(end) = to_device(socket, payload, to).await {
+            if let Err(end) = to_device(device, CarrierKind::Tcp, payload, to).await {
                 return end;
             }
         }
     }
 }
 
-/// Sends a datagram to the device, or counts why not.
-async fn to_device(socket: &ConnectedSocket, payload: &[u8], to: &Shared<'_>) -> Result<(), End> {
+/// Sends a datagram that came on a carrier to the device, or counts why not.
+async fn to_device(
+    device: &DeviceSide,
+    carrier: CarrierKind,
+    payload: &[u8],
+    to: &Shared<'_>,
+) -> Result<(), End> {
+    let (socket, is_beside) = device.choose(carrier, payload);
     let mut sent = socket.send(payload).await;
     if matches!(sent, Err(SocketFault::Refused(_))) {
         // That was about an earlier datagram, and took this one's place.
@@ -369,7 +375,12 @@ async fn to_device(socket: &ConnectedSocket, payload: &[u8], to: &Shared<'_>) ->
         sent = socket.send(payload).await;
     }
     match sent {
-        Ok(()) => to.carried_up(payload.len()),
+        Ok(()) => {
+            to.carried_up(payload.len());
+            if is_beside {
+                to.count(|traffic| &mut traffic.udp_address_up);
+            }
+        }
         // MUST (RFC 9298 §3.1): nothing is fragmented, what is too big is dropped.
         Err(SocketFault::TooLong) => to.count(|traffic| &mut traffic.too_big_for_path),
         Err(SocketFault::Refused(_)) => to.count(|traffic| &mut traffic.icmp_refused),
@@ -380,7 +391,7 @@ async fn to_device(socket: &ConnectedSocket, payload: &[u8], to: &Shared<'_>) ->
 }
 
 /// Takes in what comes by the UDP carrier, and sends the probes and echoes of both.
-async fn steer(udp: Option<&mut UdpCarrier>, socket: &ConnectedSocket, to: &Shared<'_>) -> End {
+async fn steer(udp: Option<&mut UdpCarrier>, device: &DeviceSide, to: &Shared<'_>) -> End {
     let (Some(udp), Some(auto)) = (udp, &to.auto) else {
         return pending().await;
     };
@@ -403,7 +414,7 @@ async fn steer(udp: Option<&mut UdpCarrier>, socket: &ConnectedSocket, to: &Shar
                     continue;
                 };
                 to.count(|traffic| &mut traffic.udp_datagrams_up);
-                if let Err(end) = to_device(socket, payload, to).await {
+                if let Err(end) = to_device(device, CarrierKind::Udp, payload, to).await {
                     return end;
                 }
             }
@@ -420,13 +431,21 @@ async fn steer(udp: Option<&mut UdpCarrier>, socket: &ConnectedSocket, to: &Shar
     }
 }
 
-/// Receives the device's datagrams.
-async fn receive(socket: &ConnectedSocket, to: &Shared<'_>) -> End {
+/// Receives the device's datagrams at one of the tunnel's addresses, if there is that one.
+async fn receive(socket: Option<&ConnectedSocket>, device: &DeviceSide, to: &Shared<'_>) -> End {
+    let Some(socket) = socket else {
+        return pending().await;
+    };
     let mut received = ReceivedDatagrams::default();
     loop {
         match socket.receive(&mut received).await {
             Ok(()) if received.is_foreign() => to.count(|traffic| &mut traffic.foreign_source),
-            Ok(()) => received.iter().for_each(|datagram| to.send(datagram)),
+            Ok(()) => {
+                for datagram in received.iter() {
+                    device.received(datagram);
+                    to.send(datagram);
+                }
+            }
             // DEVIATES (RFC 9298 §3.1): ICMP doesn't end the tunnel. The socket stays usable, a device
             // that restarts is deaf for a moment, and whoever can send ICMP could end any tunnel.
             Err(SocketFault::Refused(_) | SocketFault::TooLong) => {

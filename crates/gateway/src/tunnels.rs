@@ -82,6 +82,8 @@ pub struct TunnelTraffic {
     /// Of the datagrams to the client, those that went by a UDP carrier. What went on both carriers
     /// counts twice.
     pub udp_datagrams_down: u64,
+    /// Of the datagrams to the device, those from a UDP carrier's own address.
+    pub udp_address_up: u64,
     /// Datagrams that found no room on a UDP carrier.
     pub udp_full: u64,
     /// Messages of a client with two carriers that are none.

@@ -16,7 +16,7 @@ use authority::{Authority, Purpose, Time};
 use hedgerow_core::Psk;
 use hedgerow_endpoint::{ConnectionIdFormat, ConnectionIds};
 use hedgerow_gateway::{
-    Config, ConfigError, Device, Https, Itls, Security, TlsListener, Translate,
+    Config, ConfigError, Device, DeviceAddress, Https, Itls, Security, TlsListener, Translate,
 };
 use hedgerow_proxy::Methods;
 use hedgerow_record::StreamApplication;
@@ -612,6 +612,14 @@ fn tunnels_need_a_user_a_secured_device_and_no_key() {
         .unwrap()
         .udp_carriers;
     assert_eq!(udp, Some("[::]:5685".parse().unwrap()));
+    for (word, address) in [
+        ("session", DeviceAddress::Session),
+        ("carrier", DeviceAddress::Carrier),
+    ] {
+        let text = format!("[tunnel]\nudp = \"[::]:5685\"\ndevice_address = \"{word}\"\n");
+        assert_eq!(parse(&text).unwrap().tunnel.device_address, address);
+    }
+    assert_eq!(limits.device_address, DeviceAddress::Session);
 
     for (text, line, key, message) in [
         (
@@ -732,6 +740,18 @@ fn tunnels_need_a_user_a_secured_device_and_no_key() {
             2,
             "tunnel.udp",
             "an address and a port",
+        ),
+        (
+            "[tunnel]\ndevice_address = \"carrier\"\n".to_owned(),
+            2,
+            "tunnel.device_address",
+            "there is one carrier alone",
+        ),
+        (
+            "[tunnel]\nudp = \"[::]:5685\"\ndevice_address = \"both\"\n".to_owned(),
+            3,
+            "tunnel.device_address",
+            "\"session\" or \"carrier\"",
         ),
         (
             "[tunnel]\ntunnels = 0\n".to_owned(),

@@ -16,7 +16,7 @@ use hedgerow_record::KeyExchange;
 
 use super::mistake::{ConfigError, Mistake};
 use super::table::{Place, full_name};
-use super::{Config, Device, Mode, Security, User, UserSecret};
+use super::{Config, Device, DeviceAddress, Mode, Security, User, UserSecret};
 
 impl Config {
     /// Checks a configuration that was made in code.
@@ -433,6 +433,10 @@ impl Config {
         }
         if !(MIN_DURATION..=MAX_DURATION).contains(&limits.idle_timeout) {
             fault("idle_timeout", "expected 10ms to 24h");
+        }
+        if limits.device_address == DeviceAddress::Carrier && self.udp_carriers.is_none() {
+            let message = "there is one carrier alone: expected \"udp\" with an address and a port";
+            fault("device_address", message);
         }
     }
 

@@ -18,6 +18,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use zeroize::{Zeroize, Zeroizing};
 
+use super::device_address::DEVICE_ADDRESSES;
 use super::files::{
     EXPOSED, MAX_FILE_LEN, has_mode, is_exposed, read, read_key, read_line, unreadable,
 };
@@ -553,6 +554,8 @@ impl Reader<'_, '_> {
         }
         let idle = table.duration(findings, "idle_timeout", DURATIONS);
         set(&mut limits.idle_timeout, idle);
+        let address = table.word(findings, "device_address", DEVICE_ADDRESSES);
+        set(&mut limits.device_address, address);
         table.finish(findings);
         udp
     }

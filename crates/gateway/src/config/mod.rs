@@ -2,6 +2,7 @@
 
 mod check;
 mod device;
+mod device_address;
 mod file;
 mod files;
 mod https;
@@ -31,6 +32,7 @@ use hedgerow_record::CipherSuite;
 use crate::Via;
 
 pub use device::{Device, Mode, PathPattern, PathPatternError, Security};
+pub use device_address::DeviceAddress;
 pub use https::{Https, HttpsError};
 pub use https_psk::{HttpsClient, HttpsPsk};
 pub use itls::{Itls, ItlsCaller};

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::DeviceAddress;
+
 /// A user, who proves to be it by a password or a token. It is zeroed on drop and never printed.
 pub struct User {
     pub(crate) name: String,
@@ -108,10 +110,12 @@ pub struct TunnelLimits {
     pub queue_bytes: usize,
     /// The longest UDP payload that is passed on to a device, in bytes.
     pub max_datagram: usize,
+    /// Which addresses a tunnel with two carriers has towards its device.
+    pub device_address: DeviceAddress,
 }
 
 impl Default for TunnelLimits {
-    /// 64 tunnels, 8 a user, 5 minutes, 64 datagrams of 64 KiB in all, payloads of 4 KiB.
+    /// 64 tunnels, 8 a user, 5 minutes, 64 datagrams of 64 KiB in all, payloads of 4 KiB, one address each.
     fn default() -> Self {
         Self {
             tunnels: 64,
@@ -120,6 +124,7 @@ impl Default for TunnelLimits {
             queue_datagrams: 64,
             queue_bytes: 64 << 10,
             max_datagram: 4 << 10,
+            device_address: DeviceAddress::Session,
         }
     }
 }
