@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hedgerow_endpoint::{ConnectionIdFormat, ConnectionIds, InnerConfig};
+use hedgerow_endpoint::{AdaptedConfig, ConnectionIdFormat, ConnectionIds, InnerConfig, LegConfig};
 use hedgerow_exchange::ConnectionConfig;
 use hedgerow_handshake::{Settings, Timers};
 use hedgerow_itls::{End, Settings as InnerSettings};
-use hedgerow_net::{NodeConfig, Resumption, StreamConfig};
+use hedgerow_leg::Role;
+use hedgerow_net::{AdaptedServer, NodeConfig, Resumption, StreamConfig};
 
 /// Configures a node for one request after the other to servers that the user names, each with
 /// `limit` to end in.
@@ -38,8 +39,8 @@ pub fn stream_client(limit: Duration) -> StreamConfig {
 }
 
 /// Configures a node that plays one device: RFC 7252's parameters, bodies of up to 128 KiB, 64
-/// peers, whose sessions can be resumed, a connection ID for each that wants one (RFC 9146), and inner sessions
-/// of mode `itls` for whoever has an end-to-end key.
+/// peers, whose sessions can be resumed, a connection ID for each that wants one (RFC 9146), inner sessions
+/// of mode `itls` for whoever has an end-to-end key, and streams that gateways open, for [`adapted_device`].
 pub fn device() -> NodeConfig {
     let exchange = hedgerow_exchange::Config::default();
     let mut config = node(Settings::default(), exchange);
@@ -49,7 +50,25 @@ pub fn device() -> NodeConfig {
     // Whoever sees them learns nothing: there is one node, and its number is 0.
     config.endpoint.connection_ids = ConnectionIds::Both(ConnectionIdFormat::new(0));
     config.endpoint.inner = Some(InnerConfig::new(InnerSettings::new(End::Device)));
+    config.endpoint.legs = Some(LegConfig {
+        max_legs: MAX_DEVICE_PEERS,
+        ..LegConfig::new(Role::Device)
+    });
     config
+}
+
+/// Configures what serves TLS clients that know of no gateway, over the streams of a node with [`device`]: mode `translate`,
+/// the device adapts (docs/specs/translate-device.md). Clients that ask for a name which isn't among `names` are refused,
+/// and keys have to be end-to-end.
+pub fn adapted_device(names: Vec<String>) -> AdaptedServer {
+    let connections = AdaptedConfig {
+        names: names.into(),
+        ..AdaptedConfig::default()
+    };
+    AdaptedServer {
+        connections: Arc::new(connections),
+        ..AdaptedServer::default()
+    }
 }
 
 /// Configures a device's server over streams, to stand beside one with [`device`].

@@ -10,10 +10,15 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
 use hedgerow::devices::Thermometer;
+use hedgerow_core::{PeerId, Psk};
+use hedgerow_handshake::Settings;
+use hedgerow_net::{Credentials, ForwardSecrecy, SecurityPolicy, TlsStream};
 use support::http::http_get;
 use support::{IDENTITY, KEY, Server, hedgerow, loopback};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A program that runs until it is told to end. Dropping it kills it.
 struct Running(Child);
@@ -58,6 +63,55 @@ fn folder(name: &str) -> PathBuf {
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+/// What a TLS client that knows of no gateway gets for `text`.
+fn over_tls(at: &str, key: &Path, text: &[u8]) -> Vec<u8> {
+    let psk = Psk::new(&fs::read(key).unwrap()).and_then(Psk::into_end_to_end);
+    let shown = Credentials::new("demo-end-to-end", psk.unwrap(), PeerId(1)).unwrap();
+    let policy = SecurityPolicy::default().for_end_to_end(ForwardSecrecy::Required);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(at).await.unwrap();
+        let (shown, policy) = (Arc::new(shown), Arc::new(policy));
+        let stream = TlsStream::connect(stream, shown, Settings::default(), &policy).await;
+        let mut stream = stream.unwrap();
+        stream.write_all(text).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        answer
+    })
+}
+
+/// Asks as the commands for TLS clients say, by a client of our own at their addresses and with their key.
+fn ask_as_tls_clients_do(said: &[String]) {
+    let line = |with: &str| said.iter().find(|line| line.contains(with)).unwrap();
+    let word = |line: &str, before: &str| {
+        let rest = line.split_once(before).unwrap().1;
+        rest.split([' ', '/']).next().unwrap().to_owned()
+    };
+    let http = line("s_client -quiet -tls1_2 -connect");
+    let coap = word(
+        line("coap-client-openssl -m get -u demo-end-to-end"),
+        "coaps+tcp://",
+    );
+    // The folder's name has a space in it, so that paths are quoted.
+    let key = http.split("-tx1 '").nth(1).unwrap().split('\'').next();
+    let key = Path::new(key.unwrap());
+    let get = b"GET /temperature HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let answer = String::from_utf8(over_tls(&word(http, "-connect "), key, get)).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!((18.0..=24.0).contains(&body.parse::<f64>().unwrap()));
+    // An empty CSM, GET /temperature under a token, a Release (RFC 8323 §3.2, §5); and 2.05 for the token.
+    let get = b"\x00\xe1\xc1\x01\x07\xbbtemperature\x00\xe4";
+    let answer = over_tls(&coap, key, get);
+    let is_content = answer.windows(2).any(|it| it == [0x45, 0x07]);
+    assert!(is_content, "{answer:02x?}");
 }
 
 #[test]
@@ -137,6 +191,12 @@ fn demonstration_can_be_used_as_it_says_and_leaves_nothing_behind() {
             assert_eq!((through.code(), through.stderr()), (0, ""), "{words:?}");
             assert!(!through.stdout().is_empty(), "{words:?}");
         }
+        let seen = row("translate-device");
+        let nothing = "\nplaintext: none of it found; the PSK identity was";
+        assert!(seen.contains("1 TLS connection to thermometer, "), "{seen}");
+        assert!(seen.contains(" application_data\n"), "{seen}");
+        assert!(seen.ends_with(nothing), "{seen}");
+        ask_as_tls_clients_do(&said);
         // What is printed ends up in scroll-back and logs: no key is in it.
         let text = fs::read_to_string(&keys).unwrap();
         let key_of = |line: &str| {
@@ -147,7 +207,14 @@ fn demonstration_can_be_used_as_it_says_and_leaves_nothing_behind() {
         let mut drawn: Vec<_> = text.lines().filter_map(key_of).collect();
         // One for each device over UDP, and the same over TCP; and one that the gateway hasn't.
         assert_eq!(drawn.len(), 9);
-        for bare in ["token", "hop.key", "tariff.key", "thermometer.key"] {
+        for bare in [
+            "token",
+            "hop.key",
+            "tariff.key",
+            "thermometer.key",
+            "thermometer.end-to-end.key",
+            "lamp.end-to-end.key",
+        ] {
             let path = keys.with_file_name(bare);
             assert_eq!(mode(&path), 0o600, "{bare}");
             drawn.push(fs::read_to_string(path).unwrap());

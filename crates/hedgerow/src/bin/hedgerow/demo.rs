@@ -12,6 +12,7 @@ use hedgerow_gateway::{Config, Gateway, Mode, Running, Security, StartError, Tra
 use hedgerow_net::{Handler, KeyStore, Node, StreamServer};
 use hedgerow_proxy::Methods;
 
+use crate::demo_adapt::{self, Listeners};
 use crate::demo_itls::Certificate;
 use crate::demo_keys::{self, END_TO_END_IDENTITY, IDENTITY, KeyFiles, KeyText, ServerKeys};
 use crate::demo_leg::{SERVICE, TARIFF, Tariff};
@@ -39,6 +40,7 @@ pub(crate) async fn run(listen: SocketAddr) -> Result<(), Failure> {
     let modes = demo_modes::show(&Stage {
         http: reachable(listening.http),
         translate: listening.translate,
+        tls: listening.tls,
         itls: listening.itls,
         certificate: &certificate.pem,
         leg: listening.leg,
@@ -52,7 +54,10 @@ pub(crate) async fn run(listen: SocketAddr) -> Result<(), Failure> {
     .await?;
     // Written last: whatever fails before leaves nothing behind.
     let keys = devices.each_ref().map(Simulated::keys);
+    let [of_thermometer, of_lamp, _] = &devices;
     let others = [
+        (END_TO_END_KEYS[0], of_thermometer.end_to_end_key.as_bytes()),
+        (END_TO_END_KEYS[1], of_lamp.end_to_end_key.as_bytes()),
         (TOKEN, token.as_bytes()),
         (AUTHORITY, certificate.pem.as_bytes()),
         (HOP_KEY, tariff.hop_key.as_bytes()),
@@ -76,6 +81,7 @@ pub(crate) async fn run(listen: SocketAddr) -> Result<(), Failure> {
 struct Listening {
     http: SocketAddr,
     translate: SocketAddr,
+    tls: Listeners,
     itls: SocketAddr,
     leg: SocketAddr,
 }
@@ -86,6 +92,7 @@ impl Listening {
         Ok(Self {
             http: gateway.http_addr().unwrap_or(listen),
             translate: gateway.translate_addr().ok_or_else(absent)?,
+            tls: Listeners::of(gateway.tls_listener_addrs()).ok_or_else(absent)?,
             itls: gateway.itls_addr().ok_or_else(absent)?,
             leg: gateway.leg_addr().ok_or_else(absent)?,
         })
@@ -137,6 +144,10 @@ impl Simulated {
         let node = Node::bind_server(address, config, store.clone(), handler.clone())
             .await
             .map_err(|error| local(&error))?;
+        // Ends with the node, as all its streams do.
+        let (streams, ends, answers) = (node.clone(), store.clone(), handler.clone());
+        let adapted = presets::adapted_device(demo_adapt::names(name));
+        tokio::spawn(async move { adapted.serve(&streams, ends, answers).await });
         let tcp = StreamServer::bind(address, presets::stream_device(), store, handler)
             .await
             .map_err(|error| local(&error))?;
@@ -190,13 +201,22 @@ async fn start_gateway(
         .with_udp_carriers((Ipv4Addr::LOCALHOST, 0).into())
         .with_itls(certificate.listener()?)
         .with_leg(tariff.leg().map_err(|error| misuse(&error))?);
+    let names: Vec<_> = devices.iter().map(|device| device.name).collect();
+    for listener in Listeners::configure(&names) {
+        config = config.with_tls_listener(listener);
+    }
     for device in devices {
         let security = Security::psk(GATEWAY_IDENTITY, device.gateway_key.as_bytes())
             .map_err(|error| misuse(&error))?;
         let described = hedgerow_gateway::Device::new(device.name, device.uri(), security);
         let examples = examples(device.name).iter();
-        let described =
-            described.with_modes(&[Mode::Terminate, Mode::Tunnel, Mode::Translate, Mode::Itls]);
+        let described = described.with_modes(&[
+            Mode::Terminate,
+            Mode::Tunnel,
+            Mode::Translate,
+            Mode::TranslateDevice,
+            Mode::Itls,
+        ]);
         let described = examples.fold(described.with_methods(device.methods), |it, example| {
             it.with_example(*example)
         });
@@ -228,9 +248,11 @@ fn invitation(
     let Listening {
         http,
         translate,
+        tls,
         itls,
         leg,
     } = listening;
+    let tls_clients = tls_clients(*tls, devices, files);
     let [token, authority] = [TOKEN, AUTHORITY].map(|name| quoted(&files.other(name)));
     let [hop_key, tariff_key] =
         [HOP_KEY, TARIFF_KEY].map(|name| quoted_argument(&files.other(name)));
@@ -280,6 +302,7 @@ Through the gateway, which has another key and reads nothing, in each of its mod
   {program} get --keys {keys} --via http://{reachable} --mode auto --token-file {token} {behind}/temperature
   {program} get --keys {keys} --via https://{itls} --mode itls --gateway-authority {authority} --token-file {token} {behind}/temperature
 
+{tls_clients}
 The other way, a device asks an HTTPS server through the gateway, with TLS inside DTLS:
 
   {program} fetch --via coaps://{leg} --service {SERVICE} --hop-user {IDENTITY} --hop-key {hop_key} -u {END_TO_END_IDENTITY} -k {tariff_key} https://{SERVICE}.example/{TARIFF}
@@ -294,6 +317,31 @@ With other programs (whoever else uses this machine can read the key on their co
 
 Ctrl-C ends it.
 "#
+    )
+}
+
+/// Says how TLS clients that know of no gateway reach the devices through it: with HTTP, and with CoAP.
+fn tls_clients(listening: Listeners, devices: &[Simulated; 3], files: &KeyFiles) -> String {
+    let [thermometer, lamp, _] = devices.each_ref().map(|device| device.name);
+    let [of_thermometer, of_lamp] = END_TO_END_KEYS.map(|name| quoted(&files.other(name)));
+    let asked = |path: &str, device: &str| {
+        format!(r"'GET {path} HTTP/1.1\r\nHost: {device}\r\nConnection: close\r\n\r\n'")
+    };
+    let Listeners { http, coap } = listening;
+    let client = format!("openssl s_client -quiet -tls1_2 -connect {http}");
+    let key = |file: &str| format!(r#"-psk "$(od -An -v -tx1 {file} | tr -d ' \n')""#);
+    format!(
+        r#"Through the gateway with TLS programs that know of none: it carries their records to the device, which adapts to them.
+Who asks for no name reaches the {thermometer}, who asks for one that device, and each has the right one by its key:
+
+  printf {} | {client} -psk_identity {END_TO_END_IDENTITY} {}
+  printf {} | {client} -servername {lamp} -psk_identity {END_TO_END_IDENTITY} {}
+  coap-client-openssl -m get -u {END_TO_END_IDENTITY} -k "$(cat {of_thermometer})" coaps+tcp://{coap}/temperature
+"#,
+        asked("/temperature", thermometer),
+        key(&of_thermometer),
+        asked("/state", lamp),
+        key(&of_lamp),
     )
 }
 
@@ -354,6 +402,9 @@ const TOKEN: &str = "token";
 const AUTHORITY: &str = "gateway.pem";
 const HOP_KEY: &str = "hop.key";
 const TARIFF_KEY: &str = "tariff.key";
+
+/// Files with the bare keys that the gateway hasn't, for other programs: the thermometer's, the lamp's.
+const END_TO_END_KEYS: [&str; 2] = ["thermometer.end-to-end.key", "lamp.end-to-end.key"];
 
 #[cfg(test)]
 mod tests {

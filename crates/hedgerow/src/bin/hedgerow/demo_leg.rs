@@ -16,7 +16,6 @@ use hedgerow_net::{
     Credentials, ForwardSecrecy, KeyStore, LegConfig, Node, SecurityPolicy, StreamOffer, Target,
     TlsStream,
 };
-use hedgerow_record::TlsRecord;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -141,15 +140,7 @@ impl Drop for Tariff {
 fn describe(exchange: &Exchange) -> Line {
     let carried = &exchange.carried;
     let bytes: usize = carried.iter().map(Vec::len).sum();
-    let mut types = Vec::new();
-    for direction in carried {
-        let mut direction = direction.clone();
-        let mut rest = direction.as_mut_slice();
-        while let Ok(Some((record, behind))) = TlsRecord::decode(rest) {
-            types.push(record.content_type);
-            rest = behind;
-        }
-    }
+    let types = exchange.tls_records();
     let secrets = [exchange.payload.as_slice(), TARIFF.as_bytes()];
     Line {
         mode: MODE,
@@ -206,14 +197,14 @@ fn settings() -> Settings {
 }
 
 /// A stream, and what has passed in each direction.
-struct Observed<S> {
+pub(crate) struct Observed<S> {
     inner: S,
-    sent: Vec<u8>,
-    received: Vec<u8>,
+    pub(crate) sent: Vec<u8>,
+    pub(crate) received: Vec<u8>,
 }
 
 impl<S> Observed<S> {
-    fn new(inner: S) -> Self {
+    pub(crate) const fn new(inner: S) -> Self {
         Self {
             inner,
             sent: Vec::new(),

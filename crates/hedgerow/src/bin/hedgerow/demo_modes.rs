@@ -15,11 +15,12 @@ use hedgerow_net::{
     translated_link,
 };
 use hedgerow_proxy::CarrierState;
-use hedgerow_record::{ContentType, DtlsRecord, TranslateForm};
+use hedgerow_record::{ContentType, DtlsRecord, TlsRecord, TranslateForm};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Duration, timeout};
 
+use crate::demo_adapt::{Listeners, adapted};
 use crate::demo_itls::itls;
 use crate::demo_leg::Tariff;
 use crate::exit::{Class, Failure};
@@ -44,6 +45,20 @@ impl Exchange {
     pub(crate) fn secrets(&self) -> [&[u8]; 2] {
         [&self.payload, PATH.trim_matches('/').as_bytes()]
     }
+
+    /// Returns the types of the TLS records that each of what was carried has, one direction of a stream.
+    pub(crate) fn tls_records(&self) -> Vec<ContentType> {
+        let mut types = Vec::new();
+        for direction in &self.carried {
+            let mut direction = direction.clone();
+            let mut rest = direction.as_mut_slice();
+            while let Ok(Some((record, behind))) = TlsRecord::decode(rest) {
+                types.push(record.content_type);
+                rest = behind;
+            }
+        }
+        types
+    }
 }
 
 /// What the modes are shown with.
@@ -53,6 +68,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) http: SocketAddr,
     /// Where it listens for those who have records translated.
     pub(crate) translate: SocketAddr,
+    /// Where it listens for TLS clients that know of no gateway.
+    pub(crate) tls: Listeners,
     /// Where it listens for those whose messages it forwards, and its certificate there as PEM.
     pub(crate) itls: SocketAddr,
     pub(crate) certificate: &'a str,
@@ -75,6 +92,7 @@ pub(crate) async fn show(stage: &Stage<'_>) -> Result<String, Failure> {
             terminate(stage).await?,
             tunnel(stage).await?,
             translate(stage).await?,
+            adapted(stage).await?,
             auto(stage).await?,
             itls(stage).await?,
             stage.tariff.fetch(stage.leg, LIMIT).await?,
@@ -290,6 +308,11 @@ fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
     !wanted.is_empty() && bytes.windows(wanted.len()).any(|window| window == wanted)
 }
 
+/// Makes failures of a mode.
+pub(crate) fn failure_of(mode: &'static str) -> impl Fn(&dyn std::fmt::Display) -> Failure {
+    move |what| local(&format!("mode {mode}: {what}"))
+}
+
 pub(crate) fn local(message: &str) -> Failure {
     Failure::new(Class::Local, message)
 }
@@ -303,7 +326,7 @@ pub(crate) const CONTENT_TYPES: [(ContentType, &str); 4] = [
 ];
 
 /// What is asked for.
-const PATH: &str = "/temperature";
+pub(crate) const PATH: &str = "/temperature";
 
 /// How long the UDP carrier is waited for: ten probes, and a handshake.
 const UDP_LIMIT: Duration = Duration::from_secs(5);

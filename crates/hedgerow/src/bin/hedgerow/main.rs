@@ -4,6 +4,7 @@ mod arguments;
 mod certificates;
 mod client;
 mod demo;
+mod demo_adapt;
 mod demo_itls;
 mod demo_keys;
 mod demo_leg;
