@@ -14,15 +14,18 @@ use crate::rate::{Rate, SourceRates};
 pub(crate) struct DeviceShares {
     /// In the registry's order.
     devices: Vec<Arc<DeviceShare>>,
-    /// How often a source may have a device asked.
-    opens: Mutex<SourceRates>,
 }
 
 /// What all connections to one device have in common.
 struct DeviceShare {
     taken: Mutex<Taken>,
-    /// How often it is asked.
-    opens: Mutex<Rate>,
+    opens: Mutex<Opens>,
+}
+
+/// How often the device is asked.
+struct Opens {
+    in_all: Rate,
+    for_source: SourceRates,
 }
 
 /// Places that are taken. There are no more sources than places.
@@ -43,21 +46,23 @@ impl DeviceShares {
     pub(crate) fn new(devices: usize) -> Self {
         let now = Instant::now();
         let share = || {
+            let for_source = Rate::new(SOURCE_BURST, SOURCE_INTERVAL, now);
             Arc::new(DeviceShare {
                 taken: Mutex::default(),
-                opens: Mutex::new(Rate::new(DEVICE_BURST, DEVICE_INTERVAL, now)),
+                opens: Mutex::new(Opens {
+                    in_all: Rate::new(DEVICE_BURST, DEVICE_INTERVAL, now),
+                    for_source: SourceRates::new(for_source),
+                }),
             })
         };
-        let of_source = Rate::new(SOURCE_BURST, SOURCE_INTERVAL, now);
         Self {
             devices: std::iter::repeat_with(share).take(devices).collect(),
-            opens: Mutex::new(SourceRates::new(of_source)),
         }
     }
 
-    /// Takes one of `most` places with the device at `index` for a client from there, and one of the turns that it and
-    /// the device have; `None` where there is none. A source has half of the places, so that one alone shuts nobody
-    /// out, and a source that is past its own rate takes nothing of the device's, which is for all.
+    /// Takes one of `most` places with the device at `index` for a client from there, and one of the turns that the
+    /// device has, and that client with it; `None` where there is none. A source has half of the places, so that one alone
+    /// shuts nobody out.
     pub(super) fn enter(
         &self,
         index: usize,
@@ -67,10 +72,14 @@ impl DeviceShares {
     ) -> Option<Place> {
         let device = self.devices.get(index)?;
         let place = DeviceShare::enter(device, Source::of(from), most)?;
-        if !lock(&self.opens).take(from, now) || !lock(&device.opens).take(now) {
-            return None;
-        }
-        Some(place)
+        lock(&device.opens).take(from, now).then_some(place)
+    }
+}
+
+impl Opens {
+    /// Takes a turn. A source that is past its own rate takes nothing of the device's, which is for all.
+    fn take(&mut self, from: IpAddr, now: Instant) -> bool {
+        self.for_source.take(from, now) && self.in_all.take(now)
     }
 }
 
@@ -139,5 +148,18 @@ mod tests {
         drop(taken);
         // Where there is one place it is whose comes first.
         assert!(enter(1, "192.0.2.1", 1).is_some());
+    }
+
+    #[test]
+    fn source_that_has_used_its_turns_with_one_device_has_those_with_another() {
+        let devices = DeviceShares::new(2);
+        let now = Instant::now();
+        let enter = |index, from: &str| devices.enter(index, from.parse().unwrap(), 4, now);
+        for _ in 0..SOURCE_BURST {
+            assert!(enter(0, "192.0.2.1").is_some());
+        }
+        assert!(enter(0, "192.0.2.1").is_none());
+        assert!(enter(0, "192.0.2.2").is_some());
+        assert!(enter(1, "192.0.2.1").is_some());
     }
 }
