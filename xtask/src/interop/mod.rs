@@ -3,6 +3,7 @@
 //! Everything runs in a network namespace of its own, whose only interface is the loopback one:
 //! some peers listen on every address there is.
 
+mod adapt;
 mod aiocoap;
 mod bouncy_castle;
 mod cell;
@@ -46,7 +47,7 @@ const INSIDE: &str = "--inside-namespace";
 const ONLY: &str = "--only";
 
 /// The groups of cells, each by the name that chooses it.
-const GROUPS: [Group; 16] = [
+const GROUPS: [Group; 17] = [
     Group::of("dtls", handshakes::run),
     Group::of("tls", tls_handshakes::run),
     Group::of("certificates", certificates::run),
@@ -59,6 +60,7 @@ const GROUPS: [Group; 16] = [
     Group::of("tshark", tshark::run),
     Group::of("tunnel", tunnel::run),
     Group::of("leg", leg::run),
+    Group::of("adapt", adapt::run),
     Group::of("bouncy-castle", bouncy_castle::run),
     Group::of("mbed-tls", mbed_tls::run).built_by(mbed_tls::build),
     Group::of("aiocoap", aiocoap::run).built_by(aiocoap::install),
