@@ -232,6 +232,47 @@ fn handshakes_end_one_way_or_the_other_under_loss() {
     assert!(open > 160, "{open} of 200");
 }
 
+/// What one flow's way loses makes no message of another flow late or lost: each has a session of its own, and
+/// none of them keeps order or sends again.
+#[test]
+fn flow_is_not_stalled_by_another_flows_loss() {
+    let other = UdpCarrierId(8);
+    for loss in [0, 5, 20, 100] {
+        for_each_seed(0..1_000, |seed| {
+            let mut net = Net::new(seed, 0.0);
+            net.offer(ID, IDENTITY, KEY);
+            net.offer(other, b"another identity", &[2; 32]);
+            net.client(Host(1), IDENTITY, KEY);
+            net.client(Host(2), b"another identity", &[2; 32]);
+            net.run(Duration::from_secs(1));
+            for number in 0..20_u8 {
+                for (client, id) in [(0, ID), (1, other)] {
+                    net.send_from(client, &[number]);
+                    net.send(id, &[number]);
+                }
+                // What waits of the first flow, in either direction, is lost or comes late.
+                for waiting in [&mut net.to_server, &mut net.to_client] {
+                    let (mut first, second): (Vec<_>, Vec<_>) =
+                        waiting.drain(..).partition(|it| it.0 == Host(1));
+                    first.retain(|_| net.rng.next_u32() % 100 >= loss);
+                    first.extend(second);
+                    if net.rng.next_u32().is_multiple_of(2) {
+                        first.reverse();
+                    }
+                    *waiting = first;
+                }
+                let now = net.now;
+                net.run(Duration::from_secs(1));
+                assert_eq!(net.now, now, "nothing is waited for");
+                let came = net.messages.iter().filter(|it| it.0 == other);
+                assert_eq!(came.count(), usize::from(number) + 1);
+                let came = net.received.iter().filter(|it| it.0 == Host(2));
+                assert_eq!(came.count(), usize::from(number) + 1);
+            }
+        });
+    }
+}
+
 #[test]
 fn unproved_address_gets_no_more_than_it_sends_and_leaves_nothing() {
     let mut net = Net::new(2, 0.0);

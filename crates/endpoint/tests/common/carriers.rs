@@ -1,0 +1,683 @@
+//! Mode `auto` end to end in virtual time: a client and a device with a DTLS session of their own, a gateway
+//! between them, and two carriers that lose, delay and are blocked (`docs/specs/auto.md`). The gateway also has
+//! a `terminate` key for the same device.
+//!
+//! The UDP carrier's own DTLS session has tests of its own; here it is what it carries.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hedgerow_coap::Code;
+use hedgerow_core::{
+    ChannelError, Credentials, DropReason, Env, Instant, PeerId, Psk, PskEntry, PskRequest,
+    PskStore,
+};
+use hedgerow_crypto_soft::SoftCrypto;
+use hedgerow_endpoint::{
+    Address, AssociationId, Config, ConnectionIdFormat, ConnectionIds, Endpoint, Event,
+    ForwardSecrecy, SecurityPolicy,
+};
+use hedgerow_exchange::{Request, Response, TransmissionParameters};
+use hedgerow_handshake::{Settings, Timers};
+use hedgerow_proxy::{
+    CarrierChoice, CarrierKind, CarrierMessage, CarrierRole, CarrierState, TunnelCarriers,
+    udp_payload_message,
+};
+use hedgerow_record::CipherSuite;
+use hedgerow_sim::TestRng;
+use rand_core::Rng;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Host(pub u8);
+
+impl Address for Host {
+    fn with_bytes<R>(&self, lend: impl FnOnce(&[u8]) -> R) -> R {
+        lend(&[self.0])
+    }
+}
+
+/// The device, as the client's link has it.
+pub const DEVICE: Host = Host(1);
+/// The gateway's address towards the device, and a second one where each carrier has its own.
+pub const GATEWAY: Host = Host(2);
+pub const GATEWAY_UDP: Host = Host(3);
+
+/// The keys by which a device lets others in, in the order of their peers' numbers.
+pub struct Store(pub Vec<(&'static [u8], Psk)>);
+
+impl PskStore for Store {
+    fn lookup(&self, request: &PskRequest<'_>) -> Option<PskEntry<'_>> {
+        let index = self
+            .0
+            .iter()
+            .position(|key| key.0 == request.psk_identity)?;
+        Some(PskEntry {
+            psk: &self.0[index].1,
+            peer: PeerId(u32::try_from(index).unwrap()),
+        })
+    }
+}
+
+pub type Client<'k> = Endpoint<Host, SoftCrypto, &'k Store, &'k Credentials<'k>>;
+
+/// What happens on the way.
+#[derive(Clone)]
+pub struct Scenario {
+    /// Of a hundred messages, how many each carrier loses in each direction; TCP sends them again.
+    pub loss: u32,
+    /// Of a hundred datagrams, how many the device's leg loses in each direction.
+    pub leg_loss: u32,
+    /// Whether UDP delays each message for as long as it likes, so that they overtake each other.
+    pub reorders: bool,
+    /// When UDP is blocked, in milliseconds.
+    pub blocked: Range<u64>,
+    /// Whether each carrier has a device-side address of its own, and the session a connection ID.
+    pub by_connection_id: bool,
+    /// How often a message is sent again, at most.
+    pub max_retransmit: u8,
+    pub requests: u32,
+    /// From the beginning of one request, or the end if that is later, to the next, in milliseconds.
+    pub spacing: Range<u64>,
+}
+
+impl Default for Scenario {
+    fn default() -> Self {
+        Self {
+            loss: 0,
+            leg_loss: 0,
+            reorders: false,
+            blocked: 0..0,
+            by_connection_id: false,
+            max_retransmit: 15,
+            requests: 12,
+            spacing: 560..580,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum To {
+    Client(CarrierKind),
+    Gateway(CarrierKind),
+    /// The device, from an address of the gateway's.
+    Device(Host),
+    /// The gateway's address, from the device.
+    FromDevice(Host),
+    /// The UDP carrier is there, or isn't after all.
+    Opened(bool),
+}
+
+/// What became of a datagram of the inner session's: each has bytes of its own.
+#[derive(Default)]
+pub struct Fate {
+    pub sent: u32,
+    pub lost: u32,
+    pub arrived: u32,
+}
+
+/// What an active gateway sees of the session.
+pub struct Seen<'d> {
+    pub way: Way,
+    pub datagram: &'d [u8],
+    pub at_ms: u64,
+    /// How many requests were asked so far.
+    pub asked: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From the client, on a carrier.
+    Up(CarrierKind),
+    /// From the device.
+    Down,
+}
+
+/// What it makes of it: what it sends, after how many milliseconds and where.
+pub enum Act {
+    /// Beside passing it on.
+    Beside(Vec<(u64, To, Vec<u8>)>),
+    /// In its place.
+    Instead(Vec<(u64, To, Vec<u8>)>),
+}
+
+pub type Attack<'k> = Box<dyn FnMut(&Seen<'_>, &mut TestRng) -> Act + 'k>;
+
+pub struct Net<'k> {
+    pub scenario: Scenario,
+    pub now: Instant,
+    pub rng: TestRng,
+    pub client: Client<'k>,
+    pub device: Client<'k>,
+    pub near: TunnelCarriers,
+    pub far: TunnelCarriers,
+    pub association: AssociationId,
+    pub due: BTreeMap<(Instant, u64), (To, Vec<u8>)>,
+    pub sequence: u64,
+    /// When the last message on TCP arrives, to the gateway and to the client: TCP keeps order.
+    pub tcp: [Instant; 2],
+    pub fates: BTreeMap<Vec<u8>, Fate>,
+    /// Losses by the network, and when.
+    pub losses: Vec<Instant>,
+    pub executed: BTreeMap<Vec<u8>, u32>,
+    /// Each request's beginning and end.
+    pub answered: Vec<(Instant, Instant)>,
+    /// What the client's end chose, and when.
+    pub states: Vec<(Instant, CarrierState)>,
+    pub by_udp: u32,
+    pub attack: Option<Attack<'k>>,
+    /// Requests that failed, and whatever ended the session.
+    pub failed: u32,
+    pub refused: Option<ChannelError>,
+    pub closed: u32,
+    pub established: u32,
+}
+
+pub fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+pub fn at(ms_since: u64) -> Instant {
+    Instant::ZERO + ms(ms_since)
+}
+
+pub fn config(scenario: &Scenario, is_device: bool) -> Config {
+    let transmission = TransmissionParameters {
+        max_retransmit: scenario.max_retransmit,
+        ..TransmissionParameters::default()
+    };
+    let timers = Timers {
+        max_transmissions: 15,
+        deadline: Duration::from_secs(100_000),
+        ..Timers::default()
+    };
+    let suites = [CipherSuite::TLS_PSK_WITH_AES_128_CCM_8];
+    let ids = ConnectionIds::Both(ConnectionIdFormat::new(0x0102));
+    Config {
+        security: match is_device {
+            true => Arc::default(),
+            false => Arc::new(SecurityPolicy::default().for_end_to_end(ForwardSecrecy::Optional)),
+        },
+        handshake: Settings::new(&suites).with_timers(timers),
+        connection_ids: match (scenario.by_connection_id, is_device) {
+            (false, _) => ConnectionIds::Off,
+            (true, true) => ids,
+            (true, false) => ConnectionIds::SendOnly,
+        },
+        exchange: Arc::new(hedgerow_exchange::Config {
+            // Nothing restarts here.
+            unanswered_threshold: u8::MAX,
+            ..hedgerow_exchange::Config::new(transmission)
+        }),
+        idle_timeout: Duration::from_secs(10_000_000),
+        ..Config::default()
+    }
+}
+
+impl<'k> Net<'k> {
+    pub fn new(
+        seed: u64,
+        scenario: &Scenario,
+        store: &'k Store,
+        nobody: &'k Store,
+        credentials: &'k Credentials<'k>,
+    ) -> Self {
+        let mut rng = TestRng::new(seed);
+        let env = &mut Env::new(Instant::ZERO, &mut rng);
+        let mut client = Client::client(SoftCrypto, nobody, config(scenario, false));
+        let device = Client::server(SoftCrypto, store, config(scenario, true), env);
+        let association = client.connect(env, DEVICE, Some(&credentials)).unwrap();
+        Self {
+            scenario: scenario.clone(),
+            now: Instant::ZERO,
+            client,
+            device,
+            near: TunnelCarriers::new(CarrierRole::Client, Instant::ZERO),
+            far: TunnelCarriers::new(CarrierRole::Gateway, Instant::ZERO),
+            association,
+            due: BTreeMap::new(),
+            sequence: 0,
+            tcp: [Instant::ZERO; 2],
+            fates: BTreeMap::new(),
+            losses: Vec::new(),
+            executed: BTreeMap::new(),
+            answered: Vec::new(),
+            states: vec![(Instant::ZERO, CarrierState::TcpOnly)],
+            by_udp: 0,
+            attack: None,
+            failed: 0,
+            refused: None,
+            closed: 0,
+            established: 0,
+            rng,
+        }
+    }
+
+    pub fn asked(&self) -> u32 {
+        u32::try_from(self.answered.len()).unwrap()
+    }
+
+    pub fn chance(&mut self, percent: u32) -> bool {
+        self.rng.next_u32() % 100 < percent
+    }
+
+    pub fn is_blocked(&self) -> bool {
+        let since = self.now.saturating_since(Instant::ZERO);
+        (ms(self.scenario.blocked.start)..ms(self.scenario.blocked.end)).contains(&since)
+    }
+
+    pub fn put(&mut self, at: Instant, to: To, bytes: Vec<u8>) {
+        self.sequence += 1;
+        self.due.insert((at, self.sequence), (to, bytes));
+    }
+
+    /// Puts a message on a carrier, and says whether the network loses it.
+    pub fn carry(&mut self, carrier: CarrierKind, is_up: bool, message: Vec<u8>) -> bool {
+        let to = match is_up {
+            true => To::Gateway(carrier),
+            false => To::Client(carrier),
+        };
+        let loss = self.scenario.loss;
+        match carrier {
+            CarrierKind::Tcp => {
+                // What is lost is sent again, and whatever is behind it waits.
+                let (mut delay, mut again) = (ms(40), ms(300));
+                while self.chance(loss) {
+                    delay += again;
+                    again *= 2;
+                }
+                let last = &mut self.tcp[usize::from(is_up)];
+                *last = (*last).max(self.now + delay);
+                let at = *last;
+                self.put(at, to, message);
+                false
+            }
+            CarrierKind::Udp => {
+                if self.is_blocked() || self.chance(loss) {
+                    return true;
+                }
+                let jitter = match self.scenario.reorders {
+                    true => u64::from(self.rng.next_u32() % 60),
+                    false => 0,
+                };
+                let at = self.now + ms(15 + jitter);
+                self.put(at, to, message);
+                false
+            }
+        }
+    }
+
+    /// Sends a datagram of the inner session's where its end chooses.
+    pub fn send(&mut self, is_up: bool, datagram: &[u8]) {
+        let end = if is_up { &mut self.near } else { &mut self.far };
+        let carriers: &[CarrierKind] = match end.choose(self.now, datagram) {
+            CarrierChoice::Tcp => &[CarrierKind::Tcp],
+            CarrierChoice::Udp => &[CarrierKind::Udp],
+            CarrierChoice::Both => &[CarrierKind::Tcp, CarrierKind::Udp],
+        };
+        for &carrier in carriers {
+            self.send_on(carrier, is_up, datagram);
+        }
+    }
+
+    pub fn send_on(&mut self, carrier: CarrierKind, is_up: bool, datagram: &[u8]) {
+        let message = udp_payload_message(datagram).into_vec();
+        self.by_udp += u32::from(carrier == CarrierKind::Udp);
+        let is_lost = self.carry(carrier, is_up, message);
+        let fate = self.fates.entry(datagram.to_vec()).or_default();
+        fate.sent += 1;
+        fate.lost += u32::from(is_lost);
+        if is_lost {
+            self.losses.push(self.now);
+        }
+    }
+
+    /// Sends what all have to send, and asks the next request when it is time.
+    pub fn transmit(&mut self) {
+        let mut out = [0; 1_500];
+        loop {
+            let env = &mut Env::new(self.now, &mut self.rng);
+            let Some((_, len)) = self.client.poll_transmit(env, &mut out) else {
+                break;
+            };
+            self.send(true, &out[..len]);
+        }
+        loop {
+            let env = &mut Env::new(self.now, &mut self.rng);
+            let Some((to, len)) = self.device.poll_transmit(env, &mut out) else {
+                break;
+            };
+            self.leg(To::FromDevice(to), &out[..len]);
+        }
+        let now = self.now;
+        if self.near.poll_open(now) {
+            let end = Instant::ZERO + ms(self.scenario.blocked.end);
+            let (after, opens) = match self.is_blocked() {
+                false => (ms(60), true),
+                true if end.saturating_since(now) < ms(9_000) => {
+                    (end.saturating_since(now) + ms(900), true)
+                }
+                true => (ms(10_000), false),
+            };
+            self.put(now + after, To::Opened(opens), Vec::new());
+        }
+        for is_up in [true, false] {
+            let end = if is_up { &mut self.near } else { &mut self.far };
+            end.handle_timeout(now);
+            let mut messages = Vec::new();
+            while let Some((carrier, message)) = end.poll_message(now) {
+                messages.push((carrier, message.into_vec()));
+            }
+            for (carrier, message) in messages {
+                self.carry(carrier, is_up, message);
+            }
+        }
+        let state = self.near.state();
+        if self.states.last().unwrap().1 != state {
+            self.states.push((now, state));
+        }
+    }
+
+    pub fn leg(&mut self, to: To, datagram: &[u8]) {
+        if self.chance(self.scenario.leg_loss) {
+            self.losses.push(self.now);
+            return;
+        }
+        let at = self.now + ms(10);
+        self.put(at, to, datagram.to_vec());
+    }
+
+    pub fn receive(&mut self, to: To, bytes: &[u8]) {
+        let now = self.now;
+        match to {
+            To::Opened(true) => {
+                self.near.udp_opened(now);
+                self.far.udp_opened(now);
+            }
+            To::Opened(false) => self.near.udp_closed(now),
+            To::Gateway(carrier) => {
+                let message = CarrierMessage::decode_exact(bytes).unwrap();
+                let Some(payload) = self.far.handle_message(now, carrier, message) else {
+                    return;
+                };
+                self.fates.get_mut(payload).unwrap().arrived += 1;
+                let from = match (self.scenario.by_connection_id, carrier) {
+                    (true, CarrierKind::Udp) => GATEWAY_UDP,
+                    _ => GATEWAY,
+                };
+                if self.is_honest(Way::Up(carrier), payload) {
+                    self.leg(To::Device(from), payload);
+                }
+            }
+            To::Client(carrier) => {
+                let message = CarrierMessage::decode_exact(bytes).unwrap();
+                let Some(payload) = self.near.handle_message(now, carrier, message) else {
+                    return;
+                };
+                self.fates.get_mut(payload).unwrap().arrived += 1;
+                let payload = payload.to_vec();
+                self.give_client(&payload);
+            }
+            To::Device(from) => self.give_device(from, bytes),
+            To::FromDevice(_) if !self.is_honest(Way::Down, bytes) => {}
+            To::FromDevice(to) if self.scenario.by_connection_id => {
+                let carrier = match to {
+                    GATEWAY_UDP => CarrierKind::Udp,
+                    _ => CarrierKind::Tcp,
+                };
+                self.send_on(carrier, false, bytes);
+            }
+            To::FromDevice(_) => self.send(false, bytes),
+        }
+    }
+
+    /// Has the gateway do with a datagram what it likes, and says whether it goes on as it should.
+    pub fn is_honest(&mut self, way: Way, datagram: &[u8]) -> bool {
+        let seen = Seen {
+            way,
+            datagram,
+            at_ms: u64::try_from(self.now.saturating_since(Instant::ZERO).as_millis()).unwrap(),
+            asked: self.asked(),
+        };
+        let Some(attack) = &mut self.attack else {
+            return true;
+        };
+        let act = attack(&seen, &mut self.rng);
+        let is_honest = matches!(act, Act::Beside(_));
+        let (Act::Beside(sent) | Act::Instead(sent)) = act;
+        for (after_ms, to, datagram) in sent {
+            let bytes = match to {
+                To::Client(_) => {
+                    let fate = self.fates.entry(datagram.clone()).or_default();
+                    fate.sent += 1;
+                    udp_payload_message(&datagram).into_vec()
+                }
+                _ => datagram,
+            };
+            self.put(self.now + ms(after_ms), to, bytes);
+        }
+        is_honest
+    }
+
+    pub fn give_client(&mut self, datagram: &[u8]) {
+        let mut datagram = datagram.to_vec();
+        let mut rest = datagram.as_mut_slice();
+        while !rest.is_empty() {
+            let awaited = self.asked().saturating_sub(1);
+            let env = &mut Env::new(self.now, &mut self.rng);
+            let handled = self.client.handle_datagram(env, DEVICE, rest, &mut [0; 64]);
+            let consumed = handled.consumed;
+            match handled.event {
+                Some(Event::Response { message, .. }) => {
+                    assert_eq!(message.payload(), awaited.to_be_bytes());
+                    self.answered.last_mut().unwrap().1 = self.now;
+                }
+                Some(Event::Established { .. }) => self.established += 1,
+                Some(Event::Closed { .. }) => self.closed += 1,
+                Some(Event::Failed { error, .. }) => self.refused = Some(error),
+                _ => {}
+            }
+            rest = rest.get_mut(consumed..).unwrap_or_default();
+        }
+    }
+
+    pub fn give_device(&mut self, from: Host, datagram: &[u8]) {
+        let mut datagram = datagram.to_vec();
+        let mut rest = datagram.as_mut_slice();
+        while !rest.is_empty() {
+            let mut answer = [0; 64];
+            let env = &mut Env::new(self.now, &mut self.rng);
+            let handled = self.device.handle_datagram(env, from, rest, &mut answer);
+            let (consumed, answer_len) = (handled.consumed, handled.answer);
+            self.closed += u32::from(matches!(handled.event, Some(Event::Closed { .. })));
+            if let Some(Event::Request {
+                association,
+                request,
+                message,
+                ..
+            }) = handled.event
+            {
+                let what = message.payload().to_vec();
+                *self.executed.entry(what.clone()).or_default() += 1;
+                let response = Response::new(Code::CHANGED).payload(&what);
+                self.device
+                    .respond(env, association, request, &response)
+                    .unwrap();
+            }
+            if answer_len > 0 {
+                self.leg(To::FromDevice(from), &answer[..answer_len]);
+            }
+            rest = rest.get_mut(consumed..).unwrap_or_default();
+        }
+    }
+
+    /// Runs until every request is answered, or one has failed.
+    pub fn run(&mut self) {
+        let mut next = at(100);
+        loop {
+            let is_waiting = self
+                .answered
+                .last()
+                .is_some_and(|last| last.1 == Instant::ZERO);
+            if !is_waiting && self.asked() == self.scenario.requests {
+                return;
+            }
+            if !is_waiting && next <= self.now {
+                let number = (self.asked()).to_be_bytes();
+                let request = Request::new(Code::POST).payload(&number);
+                let env = &mut Env::new(self.now, &mut self.rng);
+                self.client
+                    .request(env, self.association, &request)
+                    .unwrap();
+                self.answered.push((self.now, Instant::ZERO));
+                // Not every beat falls on the same place of the probes'.
+                let Range { start, end } = self.scenario.spacing;
+                next = self.now + ms(start + u64::from(self.rng.next_u32()) % (end - start));
+            }
+            self.transmit();
+            let is_waiting = self
+                .answered
+                .last()
+                .is_some_and(|last| last.1 == Instant::ZERO);
+            let queued = self.due.first_key_value().map(|(key, _)| key.0);
+            let all = [
+                queued,
+                self.client.poll_timeout(),
+                self.device.poll_timeout(),
+                self.near.poll_timeout(),
+                self.far.poll_timeout(),
+                (!is_waiting).then_some(next),
+            ];
+            let due = all.into_iter().flatten().min().unwrap();
+            assert!(due < at(1_000_000_000), "nothing goes on");
+            self.now = self.now.max(due);
+            while let Some(entry) = self.due.first_entry()
+                && entry.key().0 <= self.now
+            {
+                let (to, bytes) = entry.remove();
+                self.receive(to, &bytes);
+            }
+            let env = &mut Env::new(self.now, &mut self.rng);
+            self.client.handle_timeout(env);
+            self.device.handle_timeout(env);
+            while let Some(event) = self.client.poll_event() {
+                match event {
+                    Event::RequestFailed { .. } => self.failed += 1,
+                    Event::Closed { .. } => self.closed += 1,
+                    Event::Failed { error, .. } => self.refused = Some(error),
+                    _ => {}
+                }
+            }
+            while let Some(event) = self.device.poll_event() {
+                self.closed += u32::from(matches!(event, Event::Closed { .. }));
+            }
+            if self.failed > 0 || self.refused.is_some() {
+                return;
+            }
+        }
+    }
+
+    /// Delivers what is on its way still.
+    pub fn drain(&mut self) {
+        while let Some(entry) = self.due.first_entry() {
+            self.now = self.now.max(entry.key().0);
+            let (to, bytes) = entry.remove();
+            self.receive(to, &bytes);
+        }
+    }
+
+    /// What has to hold whatever happened on the way.
+    pub fn check(&self) {
+        assert_eq!((self.failed, self.refused, self.closed), (0, None, 0));
+        assert_eq!(
+            self.executed.len(),
+            usize::try_from(self.scenario.requests).unwrap()
+        );
+        assert!(
+            self.executed.values().all(|&times| times == 1),
+            "executed twice"
+        );
+        for end in [&self.client, &self.device] {
+            assert_eq!(end.dropped(DropReason::TooOld), 0, "overtaken too far");
+        }
+    }
+
+    /// What has to hold in addition where the gateway does as it should: what the network didn't lose has
+    /// arrived, and no end dropped a record of the session but as a second copy.
+    pub fn check_nothing_else_was_lost(&self) {
+        for fate in self.fates.values() {
+            assert_eq!(fate.arrived + fate.lost, fate.sent);
+        }
+        for end in [&self.client, &self.device] {
+            for reason in [
+                DropReason::Malformed,
+                DropReason::UnsupportedVersion,
+                DropReason::TooOld,
+                DropReason::AuthenticationFailed,
+                DropReason::ConnectionIdMismatch,
+                DropReason::UnknownPeer,
+            ] {
+                assert_eq!(end.dropped(reason), 0, "{reason:?}");
+            }
+        }
+    }
+
+    pub fn was_active(&self, times: Range<u64>) -> bool {
+        let mut states = self
+            .states
+            .iter()
+            .zip(self.states.iter().skip(1).map(|it| it.0).chain([self.now]));
+        states.any(|((from, state), to)| {
+            *state == CarrierState::UdpActive && *from < at(times.end) && to > at(times.start)
+        })
+    }
+}
+
+pub const IDENTITY: &[u8] = b"reader";
+pub const KEY: &[u8] = b"an end's own key";
+/// By which the gateway asks the same device in mode `terminate`.
+pub const TERMINATE: &[u8] = b"the gateway's own";
+
+pub fn end_to_end(key: &[u8]) -> Psk {
+    Psk::new(key).unwrap().into_end_to_end().unwrap()
+}
+
+pub fn run(seed: u64, scenario: &Scenario, look: impl FnOnce(&Net<'_>)) {
+    run_with(seed, scenario, end_to_end(KEY), None, |net| {
+        net.drain();
+        net.check();
+        net.check_nothing_else_was_lost();
+        look(net);
+    });
+}
+
+/// Runs with an attack, and with a device that has another key than the client.
+pub fn run_with(
+    seed: u64,
+    scenario: &Scenario,
+    of_device: Psk,
+    attack: Option<Attack<'_>>,
+    look: impl FnOnce(&mut Net<'_>),
+) {
+    let gateways = Psk::new(TERMINATE).unwrap();
+    let store = Store(vec![(IDENTITY, of_device), (b"gateway", gateways)]);
+    let nobody = Store(Vec::new());
+    let psk = end_to_end(KEY);
+    let credentials = Credentials {
+        psk_identity: IDENTITY,
+        psk: &psk,
+        peer: PeerId(1),
+    };
+    let mut net = Net::new(seed, scenario, &store, &nobody, &credentials);
+    net.attack = attack;
+    net.run();
+    look(&mut net);
+}
