@@ -24,6 +24,7 @@ use hedgerow_proxy::CarrierState;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::support::{loopback, short_config, start};
@@ -69,6 +70,8 @@ pub(crate) struct Relay {
     pub(crate) is_deaf: Arc<AtomicBool>,
     /// Datagrams that came while it was.
     pub(crate) dropped: Arc<AtomicUsize>,
+    /// Bytes after which what goes to clients over TCP ends.
+    last_words: watch::Sender<Option<&'static [u8]>>,
 }
 
 impl Relay {
@@ -81,12 +84,14 @@ impl Relay {
         let tcp = listener.local_addr().unwrap();
         let is_stuck = Arc::<AtomicBool>::default();
         let stuck = Arc::clone(&is_stuck);
+        let (last_words, words) = watch::channel(None);
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
                 let far = TcpStream::connect(to).await.unwrap();
                 let (near, far) = (near.into_split(), far.into_split());
-                tokio::spawn(pass(near.0, far.1, Arc::clone(&stuck)));
-                tokio::spawn(pass(far.0, near.1, Arc::clone(&stuck)));
+                let (_, never) = watch::channel(None);
+                tokio::spawn(pass(near.0, far.1, Arc::clone(&stuck), never));
+                tokio::spawn(pass(far.0, near.1, Arc::clone(&stuck), words.clone()));
             }
         });
         let to = gateway.udp_carriers_addr().unwrap();
@@ -104,14 +109,35 @@ impl Relay {
             is_stuck,
             is_deaf,
             dropped,
+            last_words,
         }
+    }
+
+    /// Ends what goes to clients over TCP, in the middle of a capsule or between two.
+    pub(crate) fn end_tcp(&self, is_within_capsule: bool) {
+        let words: &[u8] = if is_within_capsule { b"\0" } else { b"" };
+        self.last_words.send_replace(Some(words));
     }
 }
 
-/// Relays bytes until it is stuck.
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, is_stuck: Arc<AtomicBool>) {
+/// Relays bytes until it is stuck, or until the last words are said.
+async fn pass(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    is_stuck: Arc<AtomicBool>,
+    mut last_words: watch::Receiver<Option<&'static [u8]>>,
+) {
     let mut buffer = [0; 4_096];
-    while let Ok(len @ 1..) = from.read(&mut buffer).await {
+    loop {
+        let read = tokio::select! {
+            read = from.read(&mut buffer) => read,
+            Ok(()) = last_words.changed() => {
+                let words = last_words.borrow_and_update().unwrap_or_default();
+                let _ = to.write_all(words).await;
+                break;
+            }
+        };
+        let Ok(len @ 1..) = read else { break };
         if is_stuck.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }
