@@ -14,16 +14,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hedgerow_coap::Code;
 use hedgerow_core::{KeyPurpose, PeerId, Psk};
 use hedgerow_gateway::{Config, Leg, LegPeer, LegService, Running};
 use hedgerow_handshake::Settings;
 use hedgerow_leg::Role;
 use hedgerow_net::{
     Credentials, ForwardSecrecy, KeyStore, LegConfig, LegStream, Node, NodeConfig, ResetReason,
-    SecurityPolicy, StreamFailure, StreamOffer, Target, TlsStream,
+    ResponseMessage, SecurityPolicy, StreamFailure, StreamOffer, Target, TlsStream,
 };
 use support::{loopback, psk_device, short_config, start};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 const HOP_KEY: &[u8] = b"a hop's own key.";
@@ -71,13 +72,17 @@ struct Device {
 
 impl Device {
     async fn new(gateway: &Running, identity: &str, key: &[u8]) -> Self {
+        Self::at(gateway.leg_addr().unwrap(), identity, key).await
+    }
+
+    async fn at(address: SocketAddr, identity: &str, key: &[u8]) -> Self {
         let mut config = NodeConfig::default();
         config.endpoint.legs = Some(LegConfig::new(Role::Device));
         let node = Node::bind_client(loopback(), config).await.unwrap();
         let key = Psk::new(key).unwrap();
         let credentials = Credentials::new(identity, key, PeerId(1)).unwrap();
         let target = Target {
-            address: gateway.leg_addr().unwrap(),
+            address,
             credentials: Some(Arc::new(credentials)),
         };
         Self { node, target }
@@ -239,6 +244,91 @@ async fn each_way_to_end_one_side_ends_the_other_likewise() {
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     assert!(stream.read_u8().await.is_err());
 }
+
+/// What TLS makes of the end of the hop's session: a failure at both ends, whoever ends it, and never an end in order.
+#[tokio::test]
+async fn end_of_the_hop_session_is_no_end_of_the_tls_in_it() {
+    for ends_at_gateway in [true, false] {
+        let (gateway, device, backend) = with_backend().await;
+        let serving = tokio::spawn(async move {
+            let (tcp, _) = backend.accept().await.unwrap();
+            left_off(accepted(tcp).await).await
+        });
+        let mut tls = connected(device.open("backend").await).await;
+        until_half_is_read(&mut tls).await;
+        if ends_at_gateway {
+            gateway.shutdown().await;
+        } else {
+            assert!(device.node.disconnect(device.target.address).await);
+        }
+        let of_device = tls.read(&mut [0]).await.unwrap_err().kind();
+        let of_server = serving.await.unwrap();
+        assert_eq!(of_server, io::ErrorKind::ConnectionReset);
+        let lost = [io::ErrorKind::ConnectionReset, io::ErrorKind::NotConnected];
+        assert!(lost.contains(&of_device), "{of_device:?}");
+    }
+}
+
+/// The same where the gateway ends the session without a word about its streams. That it hands bytes on is left out: the
+/// server's end of TLS is where the gateway's end of the stream is.
+#[tokio::test]
+async fn hop_session_closed_under_a_stream_is_no_end_of_the_tls_in_it() {
+    let keys = KeyStore::new();
+    let hop = Psk::new(HOP_KEY).unwrap();
+    keys.insert("meter", hop, PeerId(7)).unwrap();
+    let mut config = NodeConfig::default();
+    config.endpoint.legs = Some(LegConfig::new(Role::Gateway));
+    let nothing = |_| async { ResponseMessage::new(Code::NOT_FOUND) };
+    let hostile = Node::bind_server(loopback(), config, keys, nothing)
+        .await
+        .unwrap();
+    let device = Device::at(hostile.local_addr(), "meter", HOP_KEY).await;
+    let serving = {
+        let hostile = hostile.clone();
+        tokio::spawn(async move {
+            let incoming = hostile.accept_stream().await.unwrap();
+            left_off(accepted(incoming.stream).await).await
+        })
+    };
+    let mut tls = connected(device.open("backend").await).await;
+    until_half_is_read(&mut tls).await;
+    hostile.close().await;
+    let error = tls.read(&mut [0]).await.unwrap_err();
+    let of_server = serving.await.unwrap();
+    for kind in [error.kind(), of_server] {
+        assert_eq!(kind, io::ErrorKind::NotConnected);
+    }
+}
+
+async fn connected(stream: LegStream) -> TlsStream<LegStream> {
+    let (settings, policy) = (Settings::default(), policy());
+    let credentials = Credentials::new("meter", end_to_end(), PeerId(6)).unwrap();
+    let tls = TlsStream::connect(stream, Arc::new(credentials), settings, &policy);
+    tls.await.unwrap()
+}
+
+async fn accepted<IO: AsyncRead + AsyncWrite + Unpin>(io: IO) -> TlsStream<IO> {
+    let (settings, policy) = (Settings::default(), policy());
+    let store = KeyStore::new();
+    store.insert("meter", end_to_end(), PeerId(5)).unwrap();
+    let tls = TlsStream::accept(io, &store, settings, &policy);
+    tls.await.unwrap()
+}
+
+/// Says half of an answer, and returns how the connection failed then.
+async fn left_off<IO: AsyncRead + AsyncWrite + Unpin>(mut tls: TlsStream<IO>) -> io::ErrorKind {
+    tls.write_all(HALF).await.unwrap();
+    tls.flush().await.unwrap();
+    tls.read(&mut [0]).await.unwrap_err().kind()
+}
+
+async fn until_half_is_read(tls: &mut TlsStream<LegStream>) {
+    let mut half = [0; HALF.len()];
+    tls.read_exact(&mut half).await.unwrap();
+    assert_eq!(half, HALF);
+}
+
+const HALF: &[u8] = b"half of an answer";
 
 #[tokio::test]
 async fn limits_hold_and_places_come_back() {

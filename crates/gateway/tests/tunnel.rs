@@ -15,12 +15,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hedgerow_coap::Code;
-use hedgerow_core::{PeerId, Psk};
+use hedgerow_core::{KeyPurpose, PeerId, Psk};
 use hedgerow_gateway::{
     CoapsOverHttp, Config, Device, Https, HttpsClient, HttpsPsk, Mode, Running, Security, User,
 };
 use hedgerow_handshake::Settings;
-use hedgerow_net::{Credentials, KeyStore, Node, NodeConfig, RequestMessage, Target, TlsStream};
+use hedgerow_net::{
+    Credentials, ForwardSecrecy, KeyStore, Node, NodeConfig, RequestMessage, SecurityPolicy,
+    Target, TlsStream,
+};
 use hedgerow_proxy::{TunnelDecoder, TunnelEvent, encode_udp_capsule};
 use http::Request;
 use http_body_util::{BodyExt, Empty};
@@ -29,7 +32,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use support::lines::Lines;
-use support::{Reply, Resources, loopback, request, short_config, start};
+use support::{KEY, Reply, Resources, get, loopback, psk_device, request, short_config, start};
 use tokio::io::{
     AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, copy_bidirectional,
     duplex, split,
@@ -711,20 +714,28 @@ async fn http2_refusals_have_the_same_causes() {
     assert_eq!(gateway.tunnel_statistics().opened, 0);
 }
 
-/// The mode's promise: a DTLS session from the client to the device, through a gateway that has no key.
+/// The mode's promise: a DTLS session from the client to the device, through a gateway that has a key of its
+/// own for `terminate`, and none of this session.
 #[tokio::test]
 async fn dtls_session_goes_end_to_end() {
     let (resources, _told) = Resources::new();
     let keys = KeyStore::new();
-    let key: &[u8] = b"end-to-end key!!";
-    keys.insert("operator", Psk::new(key).unwrap(), PeerId(1))
-        .unwrap();
+    let key = || Psk::new(b"end-to-end key!!").unwrap();
+    let end_to_end = || key().into_end_to_end().unwrap();
+    keys.insert("operator", end_to_end(), PeerId(1)).unwrap();
+    let hop = Psk::new(KEY).unwrap();
+    keys.insert("gateway", hop, PeerId(3)).unwrap();
     let config_of_node = NodeConfig::default();
     let device = Node::bind_server(loopback(), config_of_node, keys, resources)
         .await
         .unwrap();
     let at = device.local_addr();
-    let gateway = start(config(at)).await;
+    let lamp = psk_device("lamp", at).with_modes(&[Mode::Terminate, Mode::Tunnel]);
+    let robot = User::with_token("robot", TOKEN.as_bytes());
+    let gateway = start(short_config().with_user(robot).with_device(lamp)).await;
+    let reply = get(&gateway, "/devices/lamp/temperature").await;
+    assert_eq!((reply.status, &*reply.body), (200, &b"21.5"[..]));
+    assert_eq!(gateway.statistics().established, 1);
     let mut tunnel = open(&gateway, &format!("lamp/{}", at.port()), &bearer()).await;
 
     // What stands for the client's carrier: a socket that its DTLS end takes for the device.
@@ -747,23 +758,34 @@ async fn dtls_session_goes_end_to_end() {
             }
         }
     });
-    let client = Node::bind_client(loopback(), NodeConfig::default())
+    let policy = SecurityPolicy::default().for_end_to_end(ForwardSecrecy::Required);
+    let client = Node::bind_client(loopback(), NodeConfig::default().with_security(policy))
         .await
         .unwrap();
-    let credentials = Credentials::new("operator", Psk::new(key).unwrap(), PeerId(2)).unwrap();
-    let target = Target {
+    let target = |identity: &str, key: Psk| Target {
         address: near_at,
-        credentials: Some(Arc::new(credentials)),
+        credentials: Some(Arc::new(
+            Credentials::new(identity, key, PeerId(2)).unwrap(),
+        )),
     };
-    let get = || RequestMessage::new(Code::GET).path("/temperature");
-    let response = client.request(&target, get()).await.unwrap();
+    // The gateway's key isn't for this, nor is the end-to-end key where nobody has said that it is one.
+    for (identity, key) in [("gateway", Psk::new(KEY).unwrap()), ("operator", key())] {
+        let target = target(identity, key);
+        let refused = client.request(&target, RequestMessage::new(Code::GET));
+        assert!(refused.await.is_err(), "{identity}");
+    }
+    let target = target("operator", end_to_end());
+    let asked = || RequestMessage::new(Code::GET).path("/temperature");
+    let response = client.request(&target, asked()).await.unwrap();
     assert_eq!(response.payload, b"21.5");
     assert_eq!(
-        client.request(&target, get()).await.unwrap().payload,
+        client.request(&target, asked()).await.unwrap().payload,
         b"21.5"
     );
-    // The gateway made no session of its own.
-    assert_eq!(gateway.statistics().established, 0);
+    let peer = client.peer(near_at).await.unwrap();
+    assert_eq!(peer.key_purpose(), Some(KeyPurpose::EndToEnd));
+    // The gateway made no other session of its own.
+    assert_eq!(gateway.statistics().established, 1);
     client.close().await;
     gateway.shutdown().await;
 }
