@@ -1,5 +1,6 @@
 //! The ends of a TLS connection, and what they prove themselves with.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use hedgerow_core::{
@@ -88,7 +89,8 @@ pub struct TlsEnd {
     is_server: bool,
     pub answer: Vec<u8>,
     pub expected: usize,
-    has_answered: bool,
+    /// Whether it has said what it had to say.
+    pub has_answered: bool,
     arrived: Vec<u8>,
     pub plaintext: Vec<u8>,
     pub is_closed: bool,
@@ -260,29 +262,31 @@ pub fn psk_server() -> (&'static [u8], Psk, PeerId) {
 
 pub fn certificate_client() -> impl ClientCredentials {
     let name = CertificateName::Dns(ServerName::new(NAME).unwrap());
-    let credentials = X509Credentials::new(SoftCrypto, [&authority().0[..]]).unwrap();
+    let credentials = X509Credentials::new(SoftCrypto, [&certificates().0[..]]).unwrap();
     CertificatesOnly(credentials.with_server(name, PeerId(1)))
 }
 
 pub fn certificate_server() -> impl ServerCredentials {
-    let mut params = params();
-    params.subject_alt_names = vec![SanType::DnsName(NAME.try_into().unwrap())];
-    let certificate = params.signed_by(&Subject(key(2)), &authority().1).unwrap();
-    let credentials = X509Credentials::new(SoftCrypto, [&authority().0[..]]).unwrap();
-    let credentials = credentials.with_identity(key(2), [&certificate.der()[..]]);
+    let (authority, server) = certificates();
+    let credentials = X509Credentials::new(SoftCrypto, [&authority[..]]).unwrap();
+    let credentials = credentials.with_identity(key(2), [&server[..]]);
     let mode = ClientCertificates::NotRequested;
     CertificatesOnly(credentials.unwrap().with_client_certificates(mode))
 }
 
-/// The authority's certificate, and what signs for it. Nothing in it is drawn at random.
-fn authority() -> (Vec<u8>, Issuer<'static, Subject>) {
-    let mut params = params();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let certificate = params.self_signed(&Subject(key(1))).unwrap();
-    (
-        certificate.der().to_vec(),
-        Issuer::new(params, Subject(key(1))),
-    )
+/// The authority's certificate and the server's, which are the same in every run: nothing in them is drawn at random.
+fn certificates() -> &'static (Vec<u8>, Vec<u8>) {
+    static MADE: OnceLock<(Vec<u8>, Vec<u8>)> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let mut of_authority = params();
+        of_authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = of_authority.self_signed(&Subject(key(1))).unwrap();
+        let issuer = Issuer::new(of_authority, Subject(key(1)));
+        let mut params = params();
+        params.subject_alt_names = vec![SanType::DnsName(NAME.try_into().unwrap())];
+        let server = params.signed_by(&Subject(key(2)), &issuer).unwrap();
+        (authority.der().to_vec(), server.der().to_vec())
+    })
 }
 
 fn params() -> CertificateParams {
@@ -321,10 +325,10 @@ fn key(number: u8) -> SoftSigningKey {
     SoftCrypto.signing_key(scheme, &[number; 32]).unwrap()
 }
 
-/// A handshake over a lossy link takes its time.
+/// A handshake over a lossy link takes its time, and waits for the hop's.
 fn settings() -> Settings {
     Settings::default().with_timers(Timers {
-        deadline: Duration::from_secs(600),
+        deadline: Duration::from_secs(3_000),
         ..Timers::default()
     })
 }

@@ -1,45 +1,21 @@
 //! A device and a gateway with a DTLS session between them and a leg in it.
 
-use hedgerow_core::{
-    ClientCredentials, Credentials, Env, Event as ChannelEvent, Instant, PeerId, Psk,
-    SecureChannel, ServerCredentials,
-};
+use hedgerow_core::{ClientCredentials, Env, Event as ChannelEvent, Instant, ServerCredentials};
 use hedgerow_crypto_soft::SoftCrypto;
-use hedgerow_handshake::{
-    Acceptance, Acceptor, ClientHandshake, ServerHandshake, Session, Settings,
-};
 use hedgerow_leg::{Config, Event, HeapLeg, Name, Offer, Read, ResetReason, Role, StreamId};
 use hedgerow_sim::{Address, Node, Outbox, TestRng, World};
 
-use crate::ends::{Aead, Provider, TlsEnd, buffers};
+use crate::ends::{Provider, TlsEnd};
+use crate::session::HopSession;
+use crate::tampering::{Copier, Tampering, Way};
 
 pub const DEVICE: Address = Address::new(1, 20_000);
 pub const GATEWAY: Address = Address::new(2, 20_000);
 
-/// What a gateway does with the bytes that it copies, counted in both directions together.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Tampering {
-    None,
-    /// It changes a bit of the byte with this number.
-    Flip(usize),
-    /// It ends both directions in order before the byte with this number.
-    End(usize),
-    /// It leaves that byte out.
-    Drop(usize),
-    /// It hands on twice what came with that byte, from there on.
-    Repeat(usize),
-    /// It hands that byte on behind what came with it.
-    Reorder(usize),
-    /// From that byte on it hands on what it copied for another connection, which has these bytes.
-    Splice(usize, &'static [u8]),
-    /// It gives the stream up before that byte.
-    Reset(usize),
-}
-
 /// The device with its TLS client, or the gateway with the TLS server at the other end of its stream.
 pub struct Side {
     role: Role,
-    session: Session<Aead>,
+    session: HopSession,
     leg: HeapLeg,
     pub tls: TlsEnd,
     stream: Option<StreamId>,
@@ -48,18 +24,14 @@ pub struct Side {
     is_finished: bool,
     /// The name of the service in the OPEN.
     pub wanted: &'static [u8],
-    tampering: Tampering,
-    /// Everything that the gateway copied, in either direction.
-    pub copied: Vec<u8>,
-    has_ended_early: bool,
-    /// Whether anything was handed on that isn't what came.
-    pub has_tampered: bool,
-    has_given_up: bool,
+    /// Whether the stream is to be opened once there is a session.
+    opens: bool,
+    pub copier: Copier,
     pub reset: Option<ResetReason>,
 }
 
 impl Side {
-    /// Returns the device and the gateway, once they have shaken hands with the hop's own key.
+    /// Returns the device and the gateway, which have the hop's own key.
     pub fn pair<C, S>(
         world: &mut World<Self>,
         client: C,
@@ -74,7 +46,8 @@ impl Side {
         let env = &mut Env::new(Instant::ZERO, &mut rng);
         let device = world.provider(SoftCrypto, "device");
         let gateway = world.provider(SoftCrypto, "gateway");
-        let (device_session, gateway_session) = hop_sessions(env, &device, &gateway);
+        let gateway_session = HopSession::gateway(gateway, env);
+        let device_session = HopSession::device(device.clone(), env);
         let far = world.provider(SoftCrypto, "server");
         let mut side = |role, session, tls, tampering| Self {
             role,
@@ -85,11 +58,8 @@ impl Side {
             to_leg: Vec::new(),
             is_finished: false,
             wanted: b"",
-            tampering,
-            copied: Vec::new(),
-            has_ended_early: false,
-            has_tampered: false,
-            has_given_up: false,
+            opens: false,
+            copier: Copier::new(tampering),
             reset: None,
         };
         let mut rng = TestRng::stream(world.seed(), 1_001);
@@ -102,38 +72,52 @@ impl Side {
         )
     }
 
-    /// Opens the stream to the wanted service.
+    /// Opens the stream to the wanted service, once there is a session.
     pub fn open(&mut self, env: &mut Env<'_>, out: &mut Outbox) {
-        let offer = Offer {
-            name: Name::new(self.wanted).unwrap(),
-            ..Offer::default()
-        };
-        self.stream = Some(self.leg.open(env.now, &offer).unwrap());
+        self.opens = true;
         self.drive(env, out);
     }
 
     fn drive(&mut self, env: &mut Env<'_>, out: &mut Outbox) {
+        let (own, peer) = match self.role {
+            Role::Device => (DEVICE, GATEWAY),
+            Role::Gateway => (GATEWAY, DEVICE),
+        };
+        let (mut segment, mut record) = ([0; 1_024], [0; 1_200]);
+        while let Some(len) = self.session.poll_transmit(env, &mut record) {
+            out.send(own, peer, &record[..len]);
+        }
+        if !self.session.is_established() {
+            return;
+        }
+        if std::mem::take(&mut self.opens) {
+            let offer = Offer {
+                name: Name::new(self.wanted).unwrap(),
+                ..Offer::default()
+            };
+            self.stream = Some(self.leg.open(env.now, &offer).unwrap());
+        }
         self.take_events(env.now);
         if let Some(stream) = self.stream {
+            match self.copier.release(env.now) {
+                Some((Way::ToServer, bytes)) => self.tls.receive(env, &bytes),
+                Some((Way::ToClient, bytes)) => self.to_leg.extend(bytes),
+                None => {}
+            }
             self.take_in(stream, env);
             self.give_out(stream, env);
-            if self.has_given_up {
+            if self.copier.has_given_up {
                 let lost = ResetReason::ConnectionLost;
                 let _ = self.leg.reset(env.now, stream, lost);
                 self.stream = None;
             }
             self.take_events(env.now);
         }
-        let (own, peer) = match self.role {
-            Role::Device => (DEVICE, GATEWAY),
-            Role::Gateway => (GATEWAY, DEVICE),
-        };
-        let (mut segment, mut record) = ([0; 1_024], [0; 1_200]);
         while let Some(len) = self.leg.poll_transmit(env, &mut segment).unwrap() {
-            let len = self.session.seal(&segment[..len], &mut record).unwrap();
+            let len = self.session.seal(&segment[..len], &mut record);
             out.send(own, peer, &record[..len]);
         }
-        while let Some(len) = self.session.poll_transmit(env, &mut record).unwrap() {
+        while let Some(len) = self.session.poll_transmit(env, &mut record) {
             out.send(own, peer, &record[..len]);
         }
     }
@@ -158,18 +142,21 @@ impl Side {
     /// From the leg to TLS.
     fn take_in(&mut self, stream: StreamId, env: &mut Env<'_>) {
         let mut bytes = [0; 300];
-        loop {
+        while !self.copier.is_holding(Way::ToServer) {
             match self.leg.read(stream, &mut bytes) {
                 Ok(Read::Bytes(len)) => {
                     let mut bytes = bytes[..len].to_vec();
-                    self.copy(&mut bytes);
+                    self.copy(env.now, Way::ToServer, &mut bytes);
                     self.tls.receive(env, &bytes);
                 }
-                Ok(Read::End) => return self.end_tls(),
+                Ok(Read::End) => {
+                    self.copier.end(Way::ToServer);
+                    return self.end_tls();
+                }
                 Ok(Read::Blocked) | Err(_) => break,
             }
         }
-        if self.has_ended_early {
+        if self.copier.has_ended_early {
             self.end_tls();
         }
     }
@@ -177,72 +164,24 @@ impl Side {
     /// From TLS to the leg.
     fn give_out(&mut self, stream: StreamId, env: &mut Env<'_>) {
         let mut bytes = self.tls.transmit(env);
-        self.copy(&mut bytes);
+        self.copy(env.now, Way::ToClient, &mut bytes);
         self.to_leg.extend(bytes);
         if let Ok(len) = self.leg.write(stream, &self.to_leg) {
             self.to_leg.drain(..len);
         }
-        let has_ended = self.tls.has_ended() || self.has_ended_early;
-        if has_ended && self.to_leg.is_empty() && !self.is_finished {
+        let has_ended = self.tls.has_ended() || self.copier.has_ended_early;
+        let is_empty = self.to_leg.is_empty() && !self.copier.is_holding(Way::ToClient);
+        if has_ended && is_empty && !self.is_finished {
             self.is_finished = self.leg.finish(stream).is_ok();
+            self.copier.end(Way::ToClient);
         }
     }
 
     /// What the gateway does with bytes on their way.
-    fn copy(&mut self, bytes: &mut Vec<u8>) {
-        if self.role == Role::Device {
-            return;
+    fn copy(&mut self, now: Instant, way: Way, bytes: &mut Vec<u8>) {
+        if self.role == Role::Gateway {
+            self.copier.copy(now, way, bytes);
         }
-        let before = self.copied.len();
-        match self.tampering {
-            Tampering::Flip(at) => {
-                if let Some(byte) = at.checked_sub(before).and_then(|at| bytes.get_mut(at)) {
-                    *byte ^= 0x10;
-                }
-            }
-            Tampering::End(at) if before + bytes.len() > at => {
-                bytes.truncate(at.saturating_sub(before));
-                self.has_ended_early = true;
-            }
-            Tampering::Drop(at) => {
-                if let Some(at) = at.checked_sub(before).filter(|at| *at < bytes.len()) {
-                    bytes.remove(at);
-                    self.has_tampered = true;
-                }
-            }
-            Tampering::Repeat(at) => {
-                let tail = at.checked_sub(before).and_then(|at| bytes.get(at..));
-                if let Some(tail) = tail.map(<[u8]>::to_vec).filter(|tail| !tail.is_empty()) {
-                    bytes.extend(tail);
-                    self.has_tampered = true;
-                }
-            }
-            Tampering::Reorder(at) => {
-                let tail = at.checked_sub(before).and_then(|at| bytes.get_mut(at..));
-                if let Some(tail) = tail.filter(|tail| !tail.is_empty()) {
-                    let came = tail.to_vec();
-                    tail.rotate_left(1);
-                    self.has_tampered |= came != tail;
-                }
-            }
-            Tampering::Splice(at, foreign) => {
-                for (byte, foreign) in bytes
-                    .iter_mut()
-                    .zip(foreign.iter().skip(before))
-                    .skip(at.saturating_sub(before))
-                {
-                    self.has_tampered |= byte != foreign;
-                    *byte = *foreign;
-                }
-            }
-            Tampering::Reset(at) if before + bytes.len() > at => {
-                bytes.clear();
-                self.has_given_up = true;
-                self.has_tampered = true;
-            }
-            Tampering::None | Tampering::End(_) | Tampering::Reset(_) => {}
-        }
-        self.copied.extend_from_slice(bytes);
     }
 
     fn end_tls(&mut self) {
@@ -265,7 +204,11 @@ impl Node for Side {
     ) {
         let mut rest = datagram;
         while !rest.is_empty() {
-            let received = self.session.handle_datagram(env, rest).unwrap();
+            let mut answer = Vec::new();
+            let received = self.session.handle_datagram(env, rest, &mut answer);
+            if !answer.is_empty() {
+                out.send(GATEWAY, DEVICE, &answer);
+            }
             if let Some(ChannelEvent::Plaintext(segment)) = received.event {
                 self.leg.handle_segment(env.now, segment);
             }
@@ -276,7 +219,7 @@ impl Node for Side {
 
     fn handle_timeout(&mut self, env: &mut Env<'_>, out: &mut Outbox) {
         if self.session.poll_timeout().is_some_and(|at| at <= env.now) {
-            self.session.handle_timeout(env).unwrap();
+            self.session.handle_timeout(env);
         }
         self.leg.handle_timeout(env.now);
         if self.tls.poll_timeout().is_some_and(|at| at <= env.now) {
@@ -288,65 +231,18 @@ impl Node for Side {
     fn poll_timeout(&self) -> Option<Instant> {
         // A server that nobody has called yet has no clock running.
         let tls = self.tls.poll_timeout().filter(|_| self.stream.is_some());
-        [self.session.poll_timeout(), self.leg.poll_timeout(), tls]
-            .into_iter()
-            .flatten()
-            .min()
+        let held = self.copier.poll_timeout();
+        [
+            self.session.poll_timeout(),
+            self.leg.poll_timeout(),
+            tls,
+            held,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 }
-
-/// A session made with the hop's key, which has nothing to do with the end-to-end key.
-fn hop_sessions(
-    env: &mut Env<'_>,
-    device: &Provider,
-    gateway: &Provider,
-) -> (Session<Aead>, Session<Aead>) {
-    let psk = Psk::new(HOP_KEY).unwrap();
-    let credentials = Credentials {
-        psk_identity: b"meter",
-        psk: &psk,
-        peer: PeerId(1),
-    };
-    let store = (b"meter".as_slice(), Psk::new(HOP_KEY).unwrap(), PeerId(2));
-    let settings = Settings::default();
-    let acceptor = Acceptor::new(gateway.clone(), settings, env);
-    let mut client =
-        ClientHandshake::new(device.clone(), credentials, settings, buffers(), env).unwrap();
-    let (mut up, mut down) = ([0; 1_200], [0; 1_200]);
-
-    let len = client.poll_transmit(env, &mut up).unwrap().unwrap();
-    let answer = acceptor.handle_datagram(env, b"device", &mut up[..len], &mut down);
-    let Acceptance::Answer(len) = answer else {
-        panic!("no cookie");
-    };
-    client.handle_datagram(env, &mut down[..len]).unwrap();
-    let len = client.poll_transmit(env, &mut up).unwrap().unwrap();
-    let accepted = acceptor.handle_datagram(env, b"device", &mut up[..len], &mut down);
-    let Acceptance::Accept(hello) = accepted else {
-        panic!("not accepted");
-    };
-    let mut server =
-        ServerHandshake::new(gateway.clone(), &store, settings, hello, buffers(), env).unwrap();
-    let len = server.poll_transmit(env, &mut down).unwrap().unwrap();
-    let mut rest = &mut down[..len];
-    while !rest.is_empty() {
-        rest = client.handle_datagram(env, rest).unwrap().rest;
-    }
-    let len = client.poll_transmit(env, &mut up).unwrap().unwrap();
-    let mut rest = &mut up[..len];
-    while !rest.is_empty() {
-        rest = server.handle_datagram(env, rest).unwrap().rest;
-    }
-    let mut server = server.into_session().unwrap().session;
-    let len = server.poll_transmit(env, &mut down).unwrap().unwrap();
-    let mut rest = &mut down[..len];
-    while !rest.is_empty() {
-        rest = client.handle_datagram(env, rest).unwrap().rest;
-    }
-    (client.into_session().unwrap().session, server)
-}
-
-const HOP_KEY: &[u8] = b"this hop's bytes";
 
 const CONFIG: Config = Config {
     max_streams: 2,

@@ -1,0 +1,313 @@
+//! What an active gateway does with the bytes that it copies.
+
+use std::time::Duration;
+
+use hedgerow_core::Instant;
+
+/// What a gateway does with the bytes that it copies, counted in both directions together.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Tampering {
+    None,
+    /// It changes a bit of the byte with this number.
+    Flip(usize),
+    /// It ends both directions in order before the byte with this number.
+    End(usize),
+    /// It leaves that byte out.
+    Drop(usize),
+    /// It hands on twice what came with that byte, from there on.
+    Repeat(usize),
+    /// It hands that byte on behind what came with it.
+    Reorder(usize),
+    /// From that byte on it hands on what it copied for another connection, which has these bytes.
+    Splice(usize, &'static [u8]),
+    /// It gives the stream up before that byte.
+    Reset(usize),
+    /// It holds back what comes in that byte's direction from there on, for a minute.
+    Delay(usize),
+    /// Before the record with this number, counted in both directions together, it hands on one of its own.
+    Inject(usize, &'static [u8]),
+    /// It makes a hello offer or choose less.
+    Weaken(Weakness),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weakness {
+    /// No suite but the weakest is left to the server.
+    Suites,
+    /// The client's highest version is TLS 1.1.
+    OfferedVersion,
+    /// The server has chosen TLS 1.1.
+    ChosenVersion,
+    /// The client knows nothing of the extended master secret.
+    MasterSecret,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    ToServer,
+    ToClient,
+}
+
+/// Where something was done to a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    pub way: Way,
+    /// Whether records were protected there.
+    pub is_protected: bool,
+    /// How many records had begun on that way.
+    records: usize,
+}
+
+/// A gateway's hand in a connection.
+pub struct Copier {
+    tampering: Tampering,
+    /// Everything that was handed on, in either direction.
+    pub copied: Vec<u8>,
+    pub has_ended_early: bool,
+    pub has_given_up: bool,
+    /// Where something was handed on that isn't what came, or not when it came.
+    pub tampered: Option<Place>,
+    /// Whether another record, or the end, came behind that on the same way.
+    pub is_followed: bool,
+    /// Records in both directions together.
+    pub records: usize,
+    borders: [Borders; 2],
+    held: Option<(Way, Vec<u8>, Instant)>,
+    /// The beginning of each way, until its first record is whole.
+    hellos: [Vec<u8>; 2],
+}
+
+impl Copier {
+    pub fn new(tampering: Tampering) -> Self {
+        Self {
+            tampering,
+            copied: Vec::new(),
+            has_ended_early: false,
+            has_given_up: false,
+            tampered: None,
+            is_followed: false,
+            records: 0,
+            borders: [Borders::default(), Borders::default()],
+            held: None,
+            hellos: [Vec::new(), Vec::new()],
+        }
+    }
+
+    /// Does to bytes on their way what it does.
+    pub fn copy(&mut self, now: Instant, way: Way, bytes: &mut Vec<u8>) {
+        let before = self.copied.len();
+        let found = self.borders[way.index()].walk(bytes);
+        let first = self.records;
+        self.records += found.len();
+        let place = self.borders[way.index()].place(way);
+        let mut is_tampered = false;
+        match self.tampering {
+            Tampering::Flip(at) => {
+                if let Some(byte) = at.checked_sub(before).and_then(|at| bytes.get_mut(at)) {
+                    *byte ^= 0x10;
+                    is_tampered = true;
+                }
+            }
+            Tampering::End(at) if before + bytes.len() > at => {
+                bytes.truncate(at.saturating_sub(before));
+                self.has_ended_early = true;
+            }
+            Tampering::Drop(at) => {
+                if let Some(at) = at.checked_sub(before).filter(|at| *at < bytes.len()) {
+                    bytes.remove(at);
+                    is_tampered = true;
+                    self.is_followed = found.iter().any(|(border, _)| *border > at);
+                }
+            }
+            Tampering::Repeat(at) => {
+                let tail = at.checked_sub(before).and_then(|at| bytes.get(at..));
+                if let Some(tail) = tail.map(<[u8]>::to_vec).filter(|tail| !tail.is_empty()) {
+                    bytes.extend(tail);
+                    is_tampered = true;
+                }
+            }
+            Tampering::Reorder(at) => {
+                let tail = at.checked_sub(before).and_then(|at| bytes.get_mut(at..));
+                if let Some(tail) = tail.filter(|tail| !tail.is_empty()) {
+                    let came = tail.to_vec();
+                    tail.rotate_left(1);
+                    is_tampered = came != tail;
+                }
+            }
+            Tampering::Splice(at, foreign) => {
+                for (byte, foreign) in bytes
+                    .iter_mut()
+                    .zip(foreign.iter().skip(before))
+                    .skip(at.saturating_sub(before))
+                {
+                    is_tampered |= byte != foreign;
+                    *byte = *foreign;
+                }
+            }
+            Tampering::Reset(at) if before + bytes.len() > at => {
+                bytes.clear();
+                self.has_given_up = true;
+                is_tampered = true;
+            }
+            Tampering::Delay(at) => {
+                if let Some((of, held, _)) = &mut self.held
+                    && *of == way
+                {
+                    held.append(bytes);
+                } else if let Some(at) = at.checked_sub(before).filter(|at| *at < bytes.len()) {
+                    self.held = Some((way, bytes.split_off(at), now + HELD_FOR));
+                }
+            }
+            Tampering::Inject(number, record) => {
+                let found = number.checked_sub(first).and_then(|at| found.get(at));
+                if let Some((border, is_protected)) = found {
+                    bytes.splice(*border..*border, record.iter().copied());
+                    self.tampered = Some(Place {
+                        is_protected: *is_protected,
+                        ..place
+                    });
+                }
+            }
+            Tampering::Weaken(weakness) => is_tampered = self.weaken(weakness, way, bytes),
+            Tampering::None | Tampering::End(_) | Tampering::Reset(_) => {}
+        }
+        if let Some(tampered) = self.tampered {
+            self.is_followed |= tampered.way == way && place.records > tampered.records;
+        } else if is_tampered {
+            self.tampered = Some(place);
+        }
+        self.copied.extend_from_slice(bytes);
+    }
+
+    /// The way has come to its end in order.
+    pub fn end(&mut self, way: Way) {
+        self.is_followed |= self.tampered.is_some_and(|tampered| tampered.way == way);
+    }
+
+    /// Takes out what was held back for long enough.
+    pub fn release(&mut self, now: Instant) -> Option<(Way, Vec<u8>)> {
+        let (way, bytes, _) = self.held.take_if(|(_, _, due)| *due <= now)?;
+        self.tampering = Tampering::None;
+        self.tampered = Some(self.borders[way.index()].place(way));
+        self.copied.extend_from_slice(&bytes);
+        Some((way, bytes))
+    }
+
+    pub fn is_holding(&self, way: Way) -> bool {
+        self.held.as_ref().is_some_and(|(of, _, _)| *of == way)
+    }
+
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.held.as_ref().map(|(_, _, due)| *due)
+    }
+
+    /// Hands a hello on once it is whole, with what it has less.
+    fn weaken(&mut self, weakness: Weakness, way: Way, bytes: &mut Vec<u8>) -> bool {
+        let wanted = match weakness {
+            Weakness::ChosenVersion => Way::ToClient,
+            _ => Way::ToServer,
+        };
+        if way != wanted || self.tampered.is_some() {
+            return false;
+        }
+        let hello = &mut self.hellos[way.index()];
+        hello.append(bytes);
+        let is_whole = hello.len() >= 5
+            && hello.len() >= 5 + usize::from(u16::from_be_bytes([hello[3], hello[4]]));
+        if !is_whole {
+            return false;
+        }
+        bytes.append(hello);
+        // RFC 5246 §7.4.1.2, behind 5 bytes of the record's header and 4 of the message's.
+        match weakness {
+            Weakness::OfferedVersion | Weakness::ChosenVersion => bytes[10] = 0x02,
+            Weakness::Suites => {
+                let at = suites(bytes);
+                let len = usize::from(u16::from_be_bytes([bytes[at], bytes[at + 1]]));
+                for suite in bytes[at + 2..at + 2 + len].as_chunks_mut().0 {
+                    if ![WEAKEST, RENEGOTIATION_INFO].contains(suite) {
+                        *suite = UNKNOWN;
+                    }
+                }
+            }
+            Weakness::MasterSecret => {
+                let at = suites(bytes);
+                let len = usize::from(u16::from_be_bytes([bytes[at], bytes[at + 1]]));
+                // One compression method, and the extensions' length.
+                let mut at = at + 2 + len + 2 + 2;
+                while bytes[at..at + 2] != EXTENDED_MASTER_SECRET {
+                    at += 4 + usize::from(u16::from_be_bytes([bytes[at + 2], bytes[at + 3]]));
+                }
+                bytes[at..at + 2].copy_from_slice(&UNKNOWN);
+            }
+        }
+        true
+    }
+}
+
+/// Where the length of a ClientHello's suites stands.
+fn suites(hello: &[u8]) -> usize {
+    44 + usize::from(hello[43])
+}
+
+impl Way {
+    const fn index(self) -> usize {
+        match self {
+            Self::ToServer => 0,
+            Self::ToClient => 1,
+        }
+    }
+}
+
+/// Where records begin on one way.
+#[derive(Default)]
+struct Borders {
+    header: Vec<u8>,
+    /// Of the fragment under way.
+    left: usize,
+    records: usize,
+    is_protected: bool,
+}
+
+impl Borders {
+    /// Walks on, and returns where records begin in `bytes` and whether they are protected.
+    fn walk(&mut self, bytes: &[u8]) -> Vec<(usize, bool)> {
+        let mut found = Vec::new();
+        for (at, byte) in bytes.iter().enumerate() {
+            if self.left > 0 {
+                self.left -= 1;
+                continue;
+            }
+            if self.header.is_empty() {
+                found.push((at, self.is_protected));
+                self.records += 1;
+            }
+            self.header.push(*byte);
+            if let [content_type, _, _, high, low] = *self.header.as_slice() {
+                self.left = usize::from(u16::from_be_bytes([high, low]));
+                // RFC 5246 §7.1: what comes behind ChangeCipherSpec is protected.
+                self.is_protected |= content_type == 20;
+                self.header.clear();
+            }
+        }
+        found
+    }
+
+    const fn place(&self, way: Way) -> Place {
+        Place {
+            way,
+            is_protected: self.is_protected,
+            records: self.records,
+        }
+    }
+}
+
+const HELD_FOR: Duration = Duration::from_secs(60);
+
+/// TLS_PSK_WITH_AES_128_CCM_8: no forward secrecy, and the shortest tag.
+pub const WEAKEST: [u8; 2] = [0xc0, 0xa8];
+/// TLS_EMPTY_RENEGOTIATION_INFO_SCSV.
+const RENEGOTIATION_INFO: [u8; 2] = [0x00, 0xff];
+const EXTENDED_MASTER_SECRET: [u8; 2] = [0x00, 0x17];
+/// One that RFC 8701 keeps free of meaning, as a suite and as an extension.
+const UNKNOWN: [u8; 2] = [0x5a, 0x5a];
