@@ -1,6 +1,8 @@
 //! An unmodified TLS client, a gateway that carries its records over a leg, and a device, in virtual time. The
 //! gateway does to them what it is told.
 
+#![allow(dead_code, unreachable_pub)]
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,58 +11,24 @@ use hedgerow_core::{ChannelError, Env, Instant, PeerFault};
 use hedgerow_crypto_soft::SoftCrypto;
 use hedgerow_endpoint::{
     AdaptedConfig, AdaptedConnection, AdaptedEvent, AdaptedFault, AdaptedFraming, AssociationId,
-    Endpoint, Event, ForwardSecrecy, SecurityPolicy, StreamConfig, StreamConnection, StreamEvent,
-    TlsConnection, TlsEvent,
+    Config, Endpoint, Event, ForwardSecrecy, SecurityPolicy, StreamConfig, StreamConnection,
+    StreamEvent, TlsConnection, TlsEvent,
 };
 use hedgerow_exchange::{ConnectionConfig, Received, Request};
 use hedgerow_handshake::Settings;
 use hedgerow_http::ResourceResponse;
 use hedgerow_leg::{Offer, Read, ResetReason, Role, StreamId};
 use hedgerow_record::{CipherSuite, LegForm, StreamApplication};
-use hedgerow_sim::{Address, Conditions, Node, NodeId, Outbox, TestRng, World};
+use hedgerow_sim::{Address, Conditions, Fault, Node, NodeId, Outbox, TestRng, World};
 
 use crate::common::legs::{Provider, config};
 use crate::common::{CLIENT, Driver, IDENTITY, Known, PSK, Place, SERVER, Shown, shown};
+use crate::tampering::{Tamperer, Tampering, Way};
 
 /// The two ends' key, which the gateway hasn't. The hop has another one.
 pub const END_TO_END: &[u8] = b"nobody between has it";
 pub const USER: &[u8] = b"user";
 pub const READING: &[u8] = b"21.5 degrees, which is nobody else's business";
-
-/// What the gateway does to a direction's TLS records, counted from 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tampering {
-    None,
-    /// Flips a bit of an octet.
-    Flip(Way, usize, usize),
-    Drop(Way, usize),
-    Replay(Way, usize),
-    /// Lets the next record overtake.
-    Swap(Way, usize),
-    /// Puts these octets before a record.
-    Inject(Way, usize, &'static [u8]),
-    /// Puts the last record of the other direction before a record.
-    Reflect(Way, usize),
-    /// Ends the direction in order before a record.
-    End(Way, usize),
-    /// Flips a bit of the octets on the leg.
-    FlipOnLeg(Way, usize),
-    /// Puts what [`Setup::other`] has with that number in a record's place.
-    Splice(Way, usize),
-    /// Keeps a record, and what comes behind it, for [`DELAY`].
-    Delay(Way, usize),
-    /// Takes one form for the other: behind the first record to the device, or in all that comes from it.
-    OtherForm(Way),
-}
-
-/// How long a gateway keeps what it delays.
-pub const DELAY: Duration = Duration::from_secs(60);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    ToDevice,
-    ToClient,
-}
 
 /// What speaks over the client's connection.
 pub enum Client {
@@ -82,34 +50,17 @@ pub struct ClientState {
     pub has_released: bool,
 }
 
-/// A direction's records, for a gateway that does something to them.
-#[derive(Default)]
-struct Records {
-    begun: Vec<u8>,
-    count: usize,
-    held: Vec<u8>,
-    released_at: Option<Instant>,
-    has_held: bool,
-    /// An end in order waits behind what is held.
-    ends_later: bool,
-    last: Vec<u8>,
-    /// All of them, as they came.
-    all: Vec<Vec<u8>>,
-    has_ended: bool,
-    on_leg: usize,
-}
-
 pub struct GatewayEnd {
     pub client: Client,
     pub state: ClientState,
     framing: AdaptedFraming,
     other_framing: AdaptedFraming,
-    tampering: Tampering,
-    other: [Vec<Vec<u8>>; 2],
-    ways: [Records; 2],
+    tamperer: Tamperer,
     /// All that went by, in clear for whoever is the gateway.
     pub seen: Vec<u8>,
     pub port: u16,
+    posted: Option<Vec<u8>>,
+    answer: Vec<u8>,
 }
 
 pub struct DeviceEnd {
@@ -120,7 +71,12 @@ pub struct DeviceEnd {
     pub application: Option<StreamApplication>,
     pub form: Option<LegForm>,
     pub requests: Vec<Vec<u8>>,
+    /// The requests' bodies.
+    pub bodies: Vec<Vec<u8>>,
     pub fault: Option<AdaptedFault>,
+    answer: Vec<u8>,
+    /// It has ended the session itself: a record of type alert, with nothing wrong.
+    has_closed: bool,
 }
 
 pub enum Work {
@@ -147,8 +103,14 @@ impl Side {
             let mut has_news = false;
             while let Some(event) = self.endpoint.poll_event() {
                 has_news = true;
-                if let Event::Stream { association, event } = event {
-                    self.note(env, association, event);
+                match event {
+                    Event::Stream { association, event } => self.note(env, association, event),
+                    // The hop is gone, and the stream with it.
+                    Event::Failed { .. } => {
+                        self.end(env);
+                        self.stream = None;
+                    }
+                    _ => {}
                 }
             }
             if let Some((association, stream)) = self.stream {
@@ -175,7 +137,7 @@ impl Side {
         };
         let own = own.filter(|_| self.stream.is_some());
         let released = match &self.work {
-            Work::Gateway(gateway) => gateway.ways.each_ref().map(|it| it.released_at),
+            Work::Gateway(gateway) => gateway.tamperer.ways.each_ref().map(|it| it.released_at),
             Work::Device(_) => [None; 2],
         };
         let [one, two] = released;
@@ -252,7 +214,8 @@ impl Side {
             Work::Gateway(gateway) => {
                 let state = &gateway.state;
                 let is_over = state.is_closed || state.failure.is_some();
-                gateway.ways[0].has_ended || is_over && gateway.ways[0].released_at.is_none()
+                gateway.tamperer.ways[0].has_ended
+                    || is_over && gateway.tamperer.ways[0].released_at.is_none()
             }
             Work::Device(device) => {
                 device.fault.is_some()
@@ -280,8 +243,8 @@ impl Side {
 
     fn end(&mut self, env: &mut Env<'_>) {
         match &mut self.work {
-            Work::Gateway(gateway) if gateway.ways[1].released_at.is_some() => {
-                gateway.ways[1].ends_later = true;
+            Work::Gateway(gateway) if gateway.tamperer.ways[1].released_at.is_some() => {
+                gateway.tamperer.ways[1].ends_later = true;
             }
             Work::Gateway(gateway) => gateway.end_client(),
             Work::Device(device) => {
@@ -340,17 +303,21 @@ impl DeviceEnd {
                     self.form = connection.form();
                 }
                 Ok(Some(AdaptedEvent::Request {
-                    request, options, ..
+                    request,
+                    options,
+                    payload,
+                    ..
                 })) => {
                     let path = options
                         .iter()
                         .find(|(number, _)| *number == OptionNumber::URI_PATH);
                     self.requests
                         .push(path.map(|(_, path)| path.clone()).unwrap_or_default());
+                    self.bodies.push(payload);
                     let response = ResourceResponse {
                         code: Code::CONTENT,
                         options: &[],
-                        payload: READING,
+                        payload: &self.answer,
                     };
                     connection.respond(env, request, &response).unwrap();
                 }
@@ -366,9 +333,12 @@ impl DeviceEnd {
             let Some(connection) = &mut self.connection else {
                 return;
             };
+            let before = out.len();
             if !connection.poll_transmit(env, out).unwrap() {
                 return;
             }
+            let is_alert = out.get(before) == Some(&ALERT);
+            self.has_closed |= is_alert && self.application.is_some() && self.fault.is_none();
         }
     }
 }
@@ -377,9 +347,9 @@ impl GatewayEnd {
     /// Gives the client what came over the leg.
     fn take_from_leg(&mut self, env: &mut Env<'_>, bytes: &[u8]) {
         let mut bytes = bytes.to_vec();
-        self.flip(Way::ToClient, &mut bytes);
+        self.tamperer.flip(Way::ToClient, &mut bytes);
         let mut tls = Vec::new();
-        let framing = match self.tampering {
+        let framing = match self.tamperer.tampering {
             Tampering::OtherForm(Way::ToClient) => &mut self.other_framing,
             _ => &mut self.framing,
         };
@@ -387,7 +357,7 @@ impl GatewayEnd {
             return self.end_client();
         }
         self.seen.extend_from_slice(&tls);
-        let tls = self.tamper(env.now, Way::ToClient, &tls);
+        let tls = self.tamperer.tamper(env.now, Way::ToClient, &tls);
         let mut rest = &tls[..];
         while !rest.is_empty() && self.state.failure.is_none() {
             let len = match &mut self.client {
@@ -400,7 +370,7 @@ impl GatewayEnd {
                 break;
             }
         }
-        let records = &mut self.ways[1];
+        let records = &mut self.tamperer.ways[1];
         let ends_now = records.released_at.is_none() && std::mem::take(&mut records.ends_later);
         if records.has_ended || ends_now {
             self.end_client();
@@ -423,28 +393,38 @@ impl GatewayEnd {
                 }
                 if tls.is_open() && !self.state.asked {
                     self.state.asked = true;
-                    let text =
-                        b"GET /reading HTTP/1.1\r\nHost: device\r\nConnection: close\r\n\r\n";
-                    let len = tls.seal(text, &mut bytes).unwrap();
-                    sent.extend_from_slice(&bytes[..len]);
+                    let text = self.posted.as_ref().map_or_else(
+                        || b"GET /reading HTTP/1.1\r\nHost: device\r\nConnection: close\r\n\r\n".to_vec(),
+                        |body| {
+                            let head = format!(
+                                "POST /reading HTTP/1.1\r\nHost: device\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                                body.len()
+                            );
+                            [head.as_bytes(), body].concat()
+                        },
+                    );
+                    for part in text.chunks(1_024) {
+                        let len = tls.seal(part, &mut bytes).unwrap();
+                        sent.extend_from_slice(&bytes[..len]);
+                    }
                 }
             }
         }
         self.seen.extend_from_slice(&sent);
-        let is_behind_first = self.ways[0].count > 0;
-        let sent = self.tamper(env.now, Way::ToDevice, &sent);
+        let is_behind_first = self.tamperer.ways[0].count > 0;
+        let sent = self.tamperer.tamper(env.now, Way::ToDevice, &sent);
         let before = out.len();
-        let framing = match self.tampering {
+        let framing = match self.tamperer.tampering {
             Tampering::OtherForm(Way::ToDevice) if is_behind_first => &mut self.other_framing,
             _ => &mut self.framing,
         };
         if framing.to_leg(&sent, out).is_err() {
             // What can't be followed isn't carried.
-            self.ways[0].has_ended = true;
+            self.tamperer.ways[0].has_ended = true;
             self.end_client();
         }
         let mut mapped = out.split_off(before);
-        self.flip(Way::ToDevice, &mut mapped);
+        self.tamperer.flip(Way::ToDevice, &mut mapped);
         out.extend(mapped);
     }
 
@@ -491,9 +471,9 @@ impl GatewayEnd {
         }
         if let Client::Http(_) = &self.client
             && state.answers.is_empty()
-            && state.text.ends_with(READING)
+            && state.text.ends_with(&self.answer)
         {
-            state.answers.push(READING.to_vec());
+            state.answers.push(self.answer.clone());
         }
     }
 
@@ -507,86 +487,6 @@ impl GatewayEnd {
         };
         self.state.failure = ended.err();
     }
-
-    fn flip(&mut self, way: Way, bytes: &mut [u8]) {
-        let records = &mut self.ways[usize::from(way == Way::ToClient)];
-        if let Tampering::FlipOnLeg(told, at) = self.tampering
-            && told == way
-            && let Some(byte) = at
-                .checked_sub(records.on_leg)
-                .and_then(|at| bytes.get_mut(at))
-        {
-            *byte ^= 0x04;
-        }
-        records.on_leg += bytes.len();
-    }
-
-    /// Does to whole records what it is told.
-    fn tamper(&mut self, now: Instant, way: Way, bytes: &[u8]) -> Vec<u8> {
-        let index = usize::from(way == Way::ToClient);
-        let reflected = self.ways[1 - index].last.clone();
-        let records = &mut self.ways[index];
-        records.begun.extend_from_slice(bytes);
-        let mut out = Vec::new();
-        if records.released_at.is_some_and(|at| at <= now) {
-            records.released_at = None;
-            out.append(&mut records.held);
-        }
-        while let Some(len) = record_len(&records.begun) {
-            let mut record: Vec<u8> = records.begun.drain(..len).collect();
-            let number = records.count;
-            records.count += 1;
-            records.last.clone_from(&record);
-            records.all.push(record.clone());
-            if records.has_ended {
-                continue;
-            }
-            let is_it = |told: Way, at: usize| told == way && at == number;
-            match self.tampering {
-                Tampering::Flip(told, at, byte) if is_it(told, at) => {
-                    let byte = byte % record.len();
-                    record[byte] ^= 0x04;
-                }
-                Tampering::Drop(told, at) if is_it(told, at) => continue,
-                Tampering::Replay(told, at) if is_it(told, at) => out.extend_from_slice(&record),
-                Tampering::Swap(told, at) if is_it(told, at) => {
-                    records.held = record;
-                    continue;
-                }
-                Tampering::Inject(told, at, bytes) if is_it(told, at) => {
-                    out.extend_from_slice(bytes);
-                }
-                Tampering::Reflect(told, at) if is_it(told, at) => {
-                    out.extend_from_slice(&reflected);
-                }
-                Tampering::End(told, at) if is_it(told, at) => {
-                    records.has_ended = true;
-                    continue;
-                }
-                Tampering::Splice(told, at) if is_it(told, at) => {
-                    record.clone_from(&self.other[index][at]);
-                }
-                Tampering::Delay(told, at) if is_it(told, at) => {
-                    records.released_at = Some(now + DELAY);
-                }
-                _ => {}
-            }
-            if records.released_at.is_some() {
-                records.has_held = true;
-                records.held.append(&mut record);
-                continue;
-            }
-            out.extend(record);
-            out.append(&mut records.held);
-        }
-        out
-    }
-}
-
-fn record_len(bytes: &[u8]) -> Option<usize> {
-    let &[_, _, _, l0, l1] = bytes.first_chunk::<5>()?;
-    let len = 5 + usize::from(u16::from_be_bytes([l0, l1]));
-    (bytes.len() >= len).then_some(len)
 }
 
 impl Node for Side {
@@ -637,13 +537,21 @@ pub struct Setup {
     pub port: u16,
     pub client_key: Shown,
     pub device_keys: Known,
-    pub suite: CipherSuite,
+    /// In the order in which either end likes them.
+    pub suites: Vec<CipherSuite>,
     /// Whether the client names its protocol.
     pub has_alpn: bool,
     /// The records of another connection, one direction after the other.
     pub other: [Vec<Vec<u8>>; 2],
     /// The device's own names.
     pub names: Vec<String>,
+    /// What is posted; without it the client asks by GET.
+    pub posted: Option<Vec<u8>>,
+    pub answer: Vec<u8>,
+    /// A datagram of a direction of the leg that is lost.
+    pub lost: Option<(Address, Address, u64)>,
+    /// Of the hop: the gateway's endpoint and the device's.
+    pub hop: fn(Role) -> Config,
 }
 
 impl Setup {
@@ -657,10 +565,14 @@ impl Setup {
             port: StreamApplication::Coap.port_tag(),
             client_key: Shown::end_to_end(USER, END_TO_END),
             device_keys: Known::end_to_end(&[(USER, END_TO_END)]),
-            suite: CipherSuite::TLS_PSK_WITH_AES_128_CCM_8,
+            suites: vec![CipherSuite::TLS_PSK_WITH_AES_128_CCM_8],
             has_alpn: false,
             other: Default::default(),
             names: Vec::new(),
+            posted: None,
+            answer: READING.to_vec(),
+            lost: None,
+            hop: config,
         }
     }
 
@@ -678,7 +590,7 @@ impl Setup {
             (true, StreamApplication::Coap) => &[b"coap"],
             (true, StreamApplication::Http) => &[b"http/1.1"],
         };
-        Settings::new(&[self.suite])
+        Settings::new(&self.suites)
             .with_timers(crate::common::patient_timers())
             .with_application_protocols(names)
     }
@@ -701,9 +613,11 @@ impl Setup {
                     OptionNumber::URI_PATH,
                     b"reading",
                 )];
-                client
-                    .request(&Request::new(Code::GET).options(&path))
-                    .unwrap();
+                let request = match &self.posted {
+                    None => Request::new(Code::GET),
+                    Some(body) => Request::new(Code::POST).payload(body),
+                };
+                client.request(&request.options(&path)).unwrap();
                 Client::Coap(Box::new(client))
             }
             StreamApplication::Http => {
@@ -720,7 +634,7 @@ impl Setup {
             ..AdaptedConfig::default()
         };
         config.stream.connection = patient();
-        config.stream.handshake = Settings::new(&[self.suite])
+        config.stream.handshake = Settings::new(&self.suites)
             .with_timers(crate::common::patient_timers())
             .with_application_protocols(&[b"coap", b"http/1.1"]);
         Arc::new(config)
@@ -735,7 +649,10 @@ impl Setup {
             application: None,
             form: None,
             requests: Vec::new(),
+            bodies: Vec::new(),
             fault: None,
+            answer: self.answer.clone(),
+            has_closed: false,
         }
     }
 
@@ -743,13 +660,16 @@ impl Setup {
     pub fn run(&self) -> Outcome {
         let mut world = World::new(self.seed);
         world.set_conditions(self.conditions.clone());
+        if let Some((from, to, n)) = self.lost {
+            world.direction(from, to).fault(n, Fault::Drop);
+        }
         let mut rng = TestRng::stream(self.seed, 78);
         let env = &mut Env::new(world.now(), &mut rng);
         let [at_device, at_gateway, at_client] =
             ["device", "gateway", "client"].map(|name| world.provider(SoftCrypto, name));
         let hop_keys = Known::new(&[(IDENTITY, PSK)]);
-        let server = Endpoint::server(at_device.clone(), hop_keys, config(Role::Device), env);
-        let caller = Endpoint::client(at_gateway, Known::new(&[]), config(Role::Gateway));
+        let server = Endpoint::server(at_device.clone(), hop_keys, (self.hop)(Role::Device), env);
+        let caller = Endpoint::client(at_gateway, Known::new(&[]), (self.hop)(Role::Gateway));
         let side = |address, endpoint, work| Side {
             address,
             endpoint,
@@ -770,11 +690,11 @@ impl Setup {
                 LegForm::Tls => LegForm::Dtls,
                 LegForm::Dtls => LegForm::Tls,
             }),
-            tampering: self.tampering,
-            other: self.other.clone(),
-            ways: [Records::default(), Records::default()],
+            tamperer: Tamperer::new(self.tampering, self.other.clone()),
             seen: Vec::new(),
             port: self.port,
+            posted: self.posted.clone(),
+            answer: self.answer.clone(),
         }));
         let device = Work::Device(Box::new(self.device(at_device)));
         let device = world.add(side(SERVER, server, device), &[SERVER]);
@@ -795,14 +715,17 @@ impl Setup {
         });
         world.run_for(Duration::from_secs(6_000)).unwrap();
         // Who still waits now is waiting for what somebody has taken away. The gateway goes.
+        let mut has_hung = false;
         world.act(gateway, |side, _, _| {
             if let Work::Gateway(end) = &mut side.work
                 && !end.state.is_closed
             {
+                has_hung = end.state.failure.is_none();
                 end.end_client();
             }
         });
         Outcome {
+            has_hung,
             world,
             gateway,
             device,
@@ -825,6 +748,7 @@ fn patient() -> Arc<ConnectionConfig> {
 
 /// A run that is over.
 pub struct Outcome {
+    has_hung: bool,
     pub world: World<Side>,
     gateway: NodeId,
     device: NodeId,
@@ -849,13 +773,23 @@ impl Outcome {
         &self.gateway().state
     }
 
-    pub fn has_delayed(&self) -> bool {
-        self.gateway().ways.iter().any(|way| way.has_held)
+    /// Whether the gateway came to do what it was told to.
+    pub fn has_fired(&self) -> bool {
+        self.gateway().tamperer.ways.iter().any(|way| way.has_fired)
+    }
+
+    /// Whether a direction's close_notify reached who it was for.
+    fn has_passed_end(&self, way: Way) -> bool {
+        self.gateway().tamperer.ways[usize::from(way == Way::ToClient)].has_passed_end
     }
 
     /// The TLS records that went by, one direction after the other.
     pub fn records(&self) -> [Vec<Vec<u8>>; 2] {
-        self.gateway().ways.each_ref().map(|way| way.all.clone())
+        self.gateway()
+            .tamperer
+            .ways
+            .each_ref()
+            .map(|way| way.all.clone())
     }
 
     /// All went as it should, and the gateway read nothing of it.
@@ -864,7 +798,9 @@ impl Outcome {
         assert_eq!(client.failure, None);
         assert_eq!(device.fault, None);
         assert_eq!(device.requests, [b"reading".to_vec()]);
-        assert_eq!(client.answers, [READING.to_vec()]);
+        assert!(client.answers == [self.gateway().answer.clone()]);
+        let posted = self.gateway().posted.clone().unwrap_or_default();
+        assert!(device.bodies == [posted]);
         assert!(client.is_closed, "not in order");
         let seen = &self.gateway().seen;
         assert!(contains(seen, USER), "the control of the search");
@@ -878,14 +814,61 @@ impl Outcome {
         let (client, device) = (self.client(), self.device());
         assert!(device.requests.iter().all(|path| path == b"reading"));
         assert!(device.requests.len() <= 1);
-        assert!(client.answers.iter().all(|answer| answer == READING));
+        assert!(
+            client
+                .answers
+                .iter()
+                .all(|answer| *answer == self.gateway().answer)
+        );
         assert!(client.answers.len() <= 1);
+        assert!(
+            !client.is_closed || self.has_passed_end(Way::ToClient),
+            "the client takes a cut for the end"
+        );
+        // A device that closes first has had all that it waits for (RFC 5246 §7.2.1).
+        assert!(
+            !self.has_device_ended_in_order()
+                || device.has_closed
+                || self.has_passed_end(Way::ToDevice),
+            "the device takes a cut for the end"
+        );
+    }
+
+    /// Whether the stream ended for the device without a fault.
+    pub fn has_device_ended_in_order(&self) -> bool {
+        let side = self.world.node(self.device);
+        side.has_ended && self.device().fault.is_none() && side.reset.is_none()
     }
 
     /// One of the ends noticed.
     pub fn is_detected(&self) -> bool {
         let client = self.client();
         client.failure.is_some() || client.is_aborted || self.device().fault.is_some()
+    }
+
+    /// What the end that a direction leads to has found wrong.
+    pub fn fault(&self, way: Way) -> Option<PeerFault> {
+        let found = match way {
+            Way::ToClient => self.client().failure,
+            Way::ToDevice => match self.device().fault? {
+                AdaptedFault::Channel(error) => Some(error),
+                _ => None,
+            },
+        };
+        match found? {
+            ChannelError::Peer(fault) => Some(fault),
+            _ => None,
+        }
+    }
+
+    /// Where each record of a direction ended on the leg, in form `dtls`.
+    pub fn leg_ends(&self, way: Way) -> &[usize] {
+        self.gateway().tamperer.ways[usize::from(way == Way::ToClient)].leg_ends()
+    }
+
+    /// Whether the client had neither an answer nor an error when the time was over.
+    pub const fn has_hung(&self) -> bool {
+        self.has_hung
     }
 
     pub fn is_truncated(&self, way: Way) -> bool {
@@ -900,3 +883,6 @@ impl Outcome {
 pub fn contains(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
+
+/// RFC 5246 §6.2.1.
+const ALERT: u8 = 21;
