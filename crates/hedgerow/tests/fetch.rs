@@ -179,6 +179,34 @@ fn one_key_for_the_hop_and_end_to_end_is_refused_before_anything_is_sent() {
     }
 }
 
+/// There are two keys on the line.
+#[test]
+fn unreadable_key_is_named_by_its_option() {
+    for (hop_key, key, option) in [
+        ("0xfedg", "sixteen bytes of", "--hop-key: "),
+        ("sixteen bytes of", "0xfedg", "-k: "),
+    ] {
+        let mut line = vec![
+            "fetch",
+            "--via",
+            "coaps://127.0.0.1:1",
+            "--service",
+            "backend",
+        ];
+        line.extend(["--hop-user", "meter", "--hop-key", hop_key]);
+        line.extend(["-u", "device", "-k", key, "https://backend.example/"]);
+        let finished = hedgerow(&line);
+        assert_eq!(finished.code(), 2, "{}", finished.stderr());
+        let message = format!("hedgerow: {option}");
+        assert!(
+            finished.stderr().starts_with(&message),
+            "{}",
+            finished.stderr()
+        );
+        assert!(!finished.stderr().contains("fedg"), "{}", finished.stderr());
+    }
+}
+
 #[test]
 fn uri_with_user_information_is_refused() {
     let gateway = UdpSocket::bind(loopback()).unwrap();

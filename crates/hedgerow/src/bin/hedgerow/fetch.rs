@@ -108,7 +108,7 @@ pub(crate) async fn run(arguments: &FetchArguments) -> Result<u8, Failure> {
             "expected no user information (@) in the URI",
         ));
     }
-    let hop_key = key_text::parse_argument(&arguments.hop_key)?;
+    let hop_key = key_text::parse_argument("--hop-key", &arguments.hop_key)?;
     let credentials = credentials(arguments, host, &hop_key)?;
     let deadline = Instant::now() + limit;
     let fetched = timeout_at(
@@ -144,7 +144,7 @@ fn credentials(
     hop_key: &Psk,
 ) -> Result<Credentials, Failure> {
     if let (Some(user), Some(key)) = (&arguments.user, &arguments.key) {
-        let psk = key_text::parse_argument(key)?
+        let psk = key_text::parse_argument("-k", key)?
             .into_end_to_end()
             .map_err(|error| Failure::usage(format!("-k: {error}")))?;
         if psk.has_same_bytes(hop_key) {

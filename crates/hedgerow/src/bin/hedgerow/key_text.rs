@@ -10,10 +10,11 @@ use zeroize::Zeroizing;
 use crate::exit::Failure;
 use crate::private_file;
 
-/// Reads the value of `-k`: `@` and the name of a file, or what [`parse_key`] takes.
-pub(crate) fn parse_argument(text: &str) -> Result<Psk, Failure> {
+/// Reads the value of an option such as `-k`: `@` and the name of a file, or what [`parse_key`] takes.
+pub(crate) fn parse_argument(option: &str, text: &str) -> Result<Psk, Failure> {
     let Some(path) = text.strip_prefix('@') else {
-        return parse_key(text.as_bytes()).map_err(|error| Failure::usage(format!("-k: {error}")));
+        return parse_key(text.as_bytes())
+            .map_err(|error| Failure::usage(format!("{option}: {error}")));
     };
     let path = Path::new(path);
     private_file::warn_if_readable_by_others(path);
@@ -28,7 +29,9 @@ mod tests {
 
     #[test]
     fn failures_do_not_repeat_the_key() {
-        let failure = parse_argument("0xsecret").unwrap_err();
+        let failure = parse_argument("--hop-key", "0xsecret").unwrap_err();
         assert!(!failure.message.contains("secret"), "{failure}");
+        // Which of two keys it is.
+        assert!(failure.message.starts_with("--hop-key: "), "{failure}");
     }
 }

@@ -85,7 +85,7 @@ impl Security {
         let entry = match (&arguments.user, &arguments.key, &arguments.keys) {
             (Some(user), Some(key), None) => Entry::Psk {
                 identity: user.clone(),
-                psk: for_purpose(key_text::parse_argument(key)?, said)?,
+                psk: for_purpose(key_text::parse_argument("-k", key)?, said)?,
                 is_shared: arguments.shared_key,
             },
             (None, None, Some(path)) => key_file::find(path, uri, wanted)?,
