@@ -76,6 +76,15 @@ pub enum TranslateError {
     /// What came isn't the answer of a gateway that knows this mode.
     #[error("the gateway's answer is not one of mode translate")]
     NotAnswered,
+    /// What came begins as an answer of HTTP does.
+    #[error("what answers there speaks HTTP and not mode translate")]
+    Http,
+    /// What came begins as an alert of TLS does.
+    #[error("what answers there speaks TLS and not mode translate")]
+    Tls,
+    /// The stream ended before an answer was there, so that nothing was carried.
+    #[error("what is there ended the stream without an answer")]
+    Unanswered,
     /// The gateway knows no such device, or doesn't allow it in this mode.
     #[error("the gateway refuses the device in mode translate")]
     Refused,
@@ -98,7 +107,7 @@ pub enum TranslateError {
     /// The stream ended. Whoever ended it proved nothing: it is no orderly close, whatever was sent.
     #[error("the stream ended without authentication")]
     Truncated {
-        /// Whether it ended within an answer, a record or a datagram.
+        /// Whether it ended within a record or a datagram.
         is_within_record: bool,
     },
 }
@@ -157,7 +166,7 @@ impl TranslatedStream {
     ///
     /// # Errors
     ///
-    /// Each variant of [`TranslateError`] but `Truncated`, and the same from then on: the connection is
+    /// Each variant of [`TranslateError`] but `Truncated` and `Unanswered`, and the same from then on: the connection is
     /// to be closed.
     pub fn stream_to_datagrams(
         &mut self,
@@ -187,9 +196,7 @@ impl TranslatedStream {
     pub const fn handle_end(&self) -> TranslateError {
         match self.state {
             State::Failed(error) => error,
-            State::ExpectAnswer { .. } => TranslateError::Truncated {
-                is_within_record: true,
-            },
+            State::ExpectAnswer { .. } => TranslateError::Unanswered,
             State::Accepted => TranslateError::Truncated {
                 is_within_record: !self.reader.is_at_border(),
             },
@@ -208,7 +215,7 @@ impl TranslatedStream {
                 let got = got.saturating_add(taken);
                 let seen = answer.get(..got).unwrap_or_default();
                 let decoded = TranslateAnswer::decode(seen);
-                match decoded.map_err(|_| TranslateError::NotAnswered)? {
+                match decoded.map_err(|_| other_protocol(seen))? {
                     None => {
                         self.state = State::ExpectAnswer { answer, got };
                         Ok((taken, None))
@@ -275,6 +282,21 @@ enum Found {
     Refused { len: usize },
     Dropped(DropReason),
 }
+
+/// Names what isn't an answer, by its octets up to the one that shows it or further.
+fn other_protocol(seen: &[u8]) -> TranslateError {
+    let begins = |with: &[u8]| seen.iter().zip(with).all(|(octet, with)| octet == with);
+    if begins(b"HTTP/") {
+        TranslateError::Http
+    } else if begins(&TLS_ALERT) {
+        TranslateError::Tls
+    } else {
+        TranslateError::NotAnswered
+    }
+}
+
+/// How an alert's record begins: its type, and the major version (RFC 5246 §6.2.1).
+const TLS_ALERT: [u8; 2] = [21, 3];
 
 /// Room for the longest record.
 const MAX_DATAGRAM_LEN: usize = RECORD_HEADER_LEN + MAX_CIPHERTEXT_LEN;

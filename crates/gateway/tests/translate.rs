@@ -198,7 +198,7 @@ async fn places_are_bounded_in_all_and_for_a_client_and_a_device() {
             false => assert!(matches!(
                 failure,
                 CarrierFailure::Connect { .. }
-                    | CarrierFailure::Translate(TranslateError::Truncated { .. })
+                    | CarrierFailure::Translate(TranslateError::Unanswered)
             )),
         }
         assert_eq!(gateway.translate_statistics().busy, 1);

@@ -212,12 +212,19 @@ async fn what_the_gateway_refuses_is_told_as_its_word() {
     }
     // It speaks something else.
     let other = TcpListener::bind(loopback()).await.unwrap();
-    let [_, translate] = passages(&gateway, Some(other.local_addr().unwrap()));
+    let elsewhere = Some(other.local_addr().unwrap());
     tokio::spawn(async move {
-        let (mut stream, _) = other.accept().await.unwrap();
-        stream.write_all(b"SSH-2.0-x\r\n").await.unwrap();
-        let _ = stream.read_to_end(&mut Vec::new()).await;
+        for answer in [&b"SSH-2.0-x\r\n"[..], b""] {
+            let (mut stream, _) = other.accept().await.unwrap();
+            stream.write_all(answer).await.unwrap();
+            stream.shutdown().await.unwrap();
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        }
     });
-    told(translate, at, 502, "/problems/gateway-mode").await;
+    // It says something else, or nothing, or is the gateway's own HTTP.
+    for to in [elsewhere, elsewhere, gateway.http_addr()] {
+        let [_, translate] = passages(&gateway, to);
+        told(translate, at, 502, "/problems/gateway-mode").await;
+    }
     gateway.shutdown().await;
 }

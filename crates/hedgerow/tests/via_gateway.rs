@@ -5,7 +5,8 @@
 mod support;
 
 use std::fs;
-use std::net::{SocketAddr, UdpSocket};
+use std::io::Read;
+use std::net::{Shutdown, SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -233,8 +234,22 @@ fn what_a_translating_gateway_refuses_is_told() {
     told(
         ask(&["--via", &port, "--mode", "translate", "-B", "4"]),
         6,
-        "doesn't translate",
+        "speaks HTTP and not mode translate: is it the address that [translate]",
     );
+    // And one that closes, as a gateway does that has no room.
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = format!("tcp://{}", other.local_addr().unwrap());
+    let closing = std::thread::spawn(move || {
+        let (mut stream, _) = other.accept().unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    told(
+        ask(&["--via", &port, "--mode", "translate", "-B", "4"]),
+        6,
+        "it closed without an answer",
+    );
+    closing.join().unwrap();
     let url = format!("http://{http}");
     told(
         ask(&["--via", &url, "--mode", "translate"]),

@@ -26,6 +26,9 @@ fn answers_but_the_one_that_was_asked_for_end_the_connection() {
         (b"HGTR\x01\x01\x04", TranslateError::NotAnswered),
         (b"HGTR\x02\x01\x00", TranslateError::NotAnswered),
         (b"\x16\xfe\xfd\0\0\0\0", TranslateError::NotAnswered),
+        (b"HTTP/1.", TranslateError::Http),
+        (b"\x15\x03\x03\0\x02\x02\x0a", TranslateError::Tls),
+        (b"SSH-2.0", TranslateError::NotAnswered),
     ] {
         for part in 1..=7 {
             let mut stream = TranslatedStream::open("a", SHORT, &mut Vec::new()).unwrap();
@@ -47,8 +50,9 @@ fn answers_but_the_one_that_was_asked_for_end_the_connection() {
 fn end_of_the_stream_is_a_truncation_wherever_it_comes() {
     let mut stream = TranslatedStream::open("a", SHORT, &mut Vec::new()).unwrap();
     let truncated = |is_within_record| TranslateError::Truncated { is_within_record };
+    assert_eq!(stream.handle_end(), TranslateError::Unanswered);
     stream.stream_to_datagrams(b"HGT").unwrap();
-    assert_eq!(stream.handle_end(), truncated(true));
+    assert_eq!(stream.handle_end(), TranslateError::Unanswered);
     let mut stream = opened(SHORT);
     assert_eq!(stream.handle_end(), truncated(false));
     for (bytes, is_within_record) in [

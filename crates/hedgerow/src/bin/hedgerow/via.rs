@@ -256,9 +256,16 @@ impl Via {
                     self.target()
                 ),
             ),
-            CarrierFailure::Translate(TranslateError::NotAnswered) => told(
+            CarrierFailure::Translate(
+                error @ (TranslateError::NotAnswered | TranslateError::Http | TranslateError::Tls),
+            ) => told(
                 Class::Protocol,
-                "what answers there doesn't translate: is it the address that [translate] listens at?"
+                format!("{error}: is it the address that [translate] listens at?"),
+            ),
+            CarrierFailure::Translate(TranslateError::Unanswered) => told(
+                Class::Protocol,
+                "it closed without an answer: is it the address that [translate] listens at, and \
+                 has it room for one more?"
                     .to_owned(),
             ),
             CarrierFailure::Translate(TranslateError::NonceNotRecordNumber) => told(
