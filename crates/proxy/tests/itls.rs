@@ -452,45 +452,68 @@ fn another_session_brings_no_more_openings() {
     assert_eq!(sent[0].1, close(2, CloseReason::Refused));
 }
 
+/// Sends `count` messages to the lamp on each of four flows, and returns how many got there.
+fn send_on_four_flows(gateway: &mut Gateway, from: OuterSession, count: usize) -> usize {
+    let mut passed = 0;
+    for flow in 1..=4 {
+        let sent = (0..count).filter(|_| gateway.take(from, &inner(flow * 2, DATA)).is_ok());
+        passed += sent.count();
+    }
+    passed
+}
+
+fn open_four_flows(gateway: &mut Gateway, from: OuterSession) -> usize {
+    let opened = (1..=4).filter(|flow| gateway.take(from, &open(flow * 2, "lamp", HELLO)).is_ok());
+    opened.count()
+}
+
+/// As many flows with a device as a user may have carry no more than one: others get theirs.
+#[test]
+fn user_with_four_flows_leaves_a_device_its_rate() {
+    let mut gateway = Gateway::new(ItlsLimits::default());
+    gateway.device(LAMP);
+    let (alice, bob) = (gateway.user(ALICE), gateway.user(BOB));
+    assert_eq!(open_four_flows(&mut gateway, alice), 4);
+    assert_eq!(send_on_four_flows(&mut gateway, alice, 50), 46);
+    assert_eq!(open_four_flows(&mut gateway, bob), 4);
+    assert_eq!(send_on_four_flows(&mut gateway, bob, 50), 46);
+    // And from then on each has half.
+    for secs in 2..10 {
+        gateway.now = at(secs);
+        assert_eq!(send_on_four_flows(&mut gateway, alice, 50), 25, "{secs}");
+        assert_eq!(send_on_four_flows(&mut gateway, bob, 50), 25, "{secs}");
+    }
+    // Flows that are opened again bring no more, in another session neither.
+    gateway.forwarder.end_session(gateway.now, alice);
+    let again = gateway.user(ALICE);
+    assert_eq!(open_four_flows(&mut gateway, again), 4);
+    assert_eq!(send_on_four_flows(&mut gateway, again, 50), 0);
+    // Another device has its own.
+    gateway.device(METER);
+    assert!(gateway.take(again, &open(10, "meter", HELLO)).is_ok());
+}
+
 /// However many flows there are: the device's network is a slow one.
 #[test]
 fn all_flows_to_a_device_share_a_rate() {
     let limits = ItlsLimits {
-        flows_per_pair: 16,
-        openings: 16,
+        messages: 80,
+        messages_per_second: 40,
         ..ItlsLimits::default()
     };
     let mut gateway = Gateway::new(limits);
-    let (lamp, alice) = (gateway.device(LAMP), gateway.user(ALICE));
-    let mut passed = 0;
-    let mut send = |gateway: &mut Gateway, message: &[u8]| {
-        let sent = gateway.take(alice, message).is_ok();
-        passed += usize::from(sent);
-        passed
-    };
-    for flow in 1..=16 {
-        send(&mut gateway, &open(flow * 2, "lamp", HELLO));
-    }
-    for flow in 1..=16 {
-        for _ in 0..20 {
-            send(&mut gateway, &inner(flow * 2, DATA));
-        }
-    }
-    assert_eq!(send(&mut gateway, &inner(2, DATA)), 100);
+    let lamp = gateway.device(LAMP);
+    let (alice, bob) = (gateway.user(ALICE), gateway.user(BOB));
+    assert_eq!(open_four_flows(&mut gateway, alice), 4);
+    assert_eq!(open_four_flows(&mut gateway, bob), 4);
+    assert_eq!(send_on_four_flows(&mut gateway, alice, 50), 76);
+    assert_eq!(send_on_four_flows(&mut gateway, bob, 50), 16);
     gateway.now = at(2);
-    for flow in 1..=16 {
-        for _ in 0..20 {
-            send(&mut gateway, &inner(flow * 2, DATA));
-        }
-    }
-    assert_eq!(send(&mut gateway, &inner(2, DATA)), 150);
-    // What comes from it has none, and another device has its own.
+    assert_eq!(send_on_four_flows(&mut gateway, alice, 50), 40);
+    assert_eq!(send_on_four_flows(&mut gateway, bob, 50), 10);
+    // What comes from it has none.
     let from = (0..200).filter(|_| gateway.take(lamp, &inner(1, DATA)).is_ok());
     assert_eq!(from.count(), 200);
-    gateway.device(METER);
-    gateway.now = at(200);
-    gateway.take(alice, &close(2, CloseReason::Done)).unwrap();
-    assert!(gateway.take(alice, &open(2, "meter", HELLO)).is_ok());
 }
 
 #[test]
@@ -507,7 +530,7 @@ fn messages_to_a_device_have_a_rate_and_those_from_it_have_none() {
     assert_eq!(pass(&mut gateway, alice, 2, 100), 25);
     let again = gateway.take(alice, &open(2, "lamp", HELLO));
     assert_eq!(again, Err(DropReason::RateLimited));
-    // Another flow has a rate of its own.
+    // Another user has a rate of its own.
     let bob = gateway.user(BOB);
     gateway.take(bob, &open(2, "lamp", HELLO)).unwrap();
     assert_eq!(pass(&mut gateway, bob, 2, 100), 49);

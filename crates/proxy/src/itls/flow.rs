@@ -7,7 +7,6 @@ use super::delivery::{ItlsContent, ItlsDelivery};
 use super::event::FlowRecord;
 use super::forwarder::OuterSession;
 use super::policy::{ItlsParty, ItlsPolicy};
-use super::rate::Rate;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct FlowId(pub(super) u64);
@@ -16,7 +15,6 @@ pub(super) struct FlowId(pub(super) u64);
 pub(super) struct Flow {
     pub(super) opener: Side,
     pub(super) other: Other,
-    pub(super) to_device: Rate,
     pub(super) record: FlowRecord,
     pub(super) opened_at: Instant,
     pub(super) used_at: Instant,

@@ -35,6 +35,9 @@ pub struct ItlsForwarder {
     pub(super) openings: BTreeMap<ItlsParty, Rate>,
     /// What each device may be sent, on all flows.
     pub(super) to_device: BTreeMap<usize, Rate>,
+    /// What a device may be sent by one user, on all flows of the two: it outlives them, so that another flow brings
+    /// no more.
+    pub(super) of_pairs: BTreeMap<(usize, usize), Rate>,
     pub(super) outgoing: VecDeque<Outgoing>,
     pub(super) events: VecDeque<ItlsEvent>,
     pub(super) last_session: u64,
@@ -75,6 +78,7 @@ impl ItlsForwarder {
             idle: BTreeSet::new(),
             openings: BTreeMap::new(),
             to_device: BTreeMap::new(),
+            of_pairs: BTreeMap::new(),
             outgoing: VecDeque::new(),
             events: VecDeque::new(),
             last_session: 0,
@@ -356,7 +360,12 @@ impl ItlsForwarder {
                     let per_second = limits.device_messages_per_second;
                     Rate::per_second(limits.device_messages, per_second, now)
                 });
-                if !flow.to_device.take(now) || !of_all.take(now) {
+                let pair = (flow.record.device, flow.record.user);
+                let of_pair = self.of_pairs.entry(pair).or_insert_with(|| {
+                    Rate::per_second(limits.messages, limits.messages_per_second, now)
+                });
+                // Whoever is past its own takes nothing of what is for all.
+                if !of_pair.take(now) || !of_all.take(now) {
                     return false;
                 }
                 add(&mut flow.record.to_device);

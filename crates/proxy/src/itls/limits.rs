@@ -19,11 +19,11 @@ pub struct ItlsLimits {
     pub opening_interval: Duration,
     /// How long a flow without a message is kept.
     pub idle_timeout: Duration,
-    /// Messages to a device that one flow may send at once.
+    /// Messages to a device that one user may send at once, on all flows of the two: nobody takes all of a device's.
     pub messages: u32,
     /// How many more a second.
     pub messages_per_second: u32,
-    /// Messages to a device that all its flows together may send at once.
+    /// Messages to a device that all users together may send at once.
     pub device_messages: u32,
     /// How many more a second.
     pub device_messages_per_second: u32,

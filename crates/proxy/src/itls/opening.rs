@@ -213,13 +213,14 @@ impl ItlsForwarder {
         other: Other,
         record: FlowRecord,
     ) -> FlowId {
+        // What is whole again is made anew when it is wanted.
+        self.of_pairs.retain(|_, rate| !rate.is_whole(now));
         self.last_flow = self.last_flow.saturating_add(1);
         let id = FlowId(self.last_flow);
         let armed = now.saturating_add(self.limits.idle_timeout);
         let flow = Flow {
             opener,
             other,
-            to_device: Rate::per_second(self.limits.messages, self.limits.messages_per_second, now),
             record,
             opened_at: now,
             used_at: now,

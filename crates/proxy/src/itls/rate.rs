@@ -36,6 +36,11 @@ impl Rate {
         self.used_until = used_until.saturating_add(self.interval);
         true
     }
+
+    /// Says whether there is a whole burst again, so that nothing is lost with it.
+    pub(super) fn is_whole(&self, now: Instant) -> bool {
+        self.used_until <= now
+    }
 }
 
 #[cfg(test)]
@@ -48,6 +53,7 @@ mod tests {
         let mut rate = Rate::new(10, Duration::from_secs(10), at(5));
         assert_eq!((0..20).filter(|_| rate.take(at(5))).count(), 10);
         assert!(!rate.take(at(14)) && rate.take(at(15)) && !rate.take(at(15)));
+        assert!(!rate.is_whole(at(114)) && rate.is_whole(at(115)));
         // However long nothing was taken, there is no more than a burst.
         assert_eq!((0..20).filter(|_| rate.take(at(9_999))).count(), 10);
     }
