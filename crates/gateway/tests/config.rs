@@ -172,6 +172,8 @@ fn every_commented_line_of_the_example_is_valid_too() {
         (
             (itls.connections, itls.connections_per_client),
             (itls.connections_per_user, itls.flows, itls.idle_timeout),
+            (itls.flows_per_pair, itls.messages_per_second),
+            itls.device_messages_per_second,
         )
     };
     assert_eq!(numbers(&itls), numbers(&default));

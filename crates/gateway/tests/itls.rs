@@ -647,6 +647,9 @@ fn configuration_names_listeners_users_and_keys_of_the_hop() {
         private_key = "key.pem"
         connections_per_user = 3
         flows = 32
+        flows_per_pair = 2
+        messages_per_second = 5
+        device_messages_per_second = 8
         idle_timeout = "10min"
         listen_devices = "127.0.0.1:0"
         [[itls.caller]]
@@ -669,6 +672,8 @@ fn configuration_names_listeners_users_and_keys_of_the_hop() {
     let config = read(text).unwrap();
     let itls = config.itls.unwrap();
     assert_eq!((itls.connections_per_user, itls.flows), (3, 32));
+    let rates = (itls.messages_per_second, itls.device_messages_per_second);
+    assert_eq!((itls.flows_per_pair, rates), (2, (5, 8)));
     assert_eq!(itls.idle_timeout, Duration::from_secs(600));
     assert_eq!(itls.callers[0].device, "lamp");
     for (from, to, expected) in [
@@ -719,6 +724,33 @@ fn configuration_names_listeners_users_and_keys_of_the_hop() {
             "connections_per_user = 3",
             "connections_per_user = 0",
             "itls.connections_per_user",
+        ),
+        (
+            "flows_per_pair = 2",
+            "flows_per_pair = 17",
+            "itls.flows_per_pair",
+        ),
+        (
+            "device_messages_per_second = 8",
+            "device_messages_per_second = 10001",
+            "itls.device_messages_per_second",
+        ),
+        // One user would have all of the device's, with and without the other line.
+        (
+            "        messages_per_second = 5",
+            "        messages_per_second = 7",
+            "",
+        ),
+        (
+            "        messages_per_second = 5",
+            "        messages_per_second = 8",
+            "itls.messages_per_second",
+        ),
+        ("device_messages_per_second = 8", "", ""),
+        (
+            "        messages_per_second = 5",
+            "",
+            "itls.messages_per_second",
         ),
     ] {
         let changed = text.replace(from, to);

@@ -33,6 +33,13 @@ pub struct Itls {
     pub connections_per_user: usize,
     /// Flows at the same time.
     pub flows: usize,
+    /// Flows of one user with one device at the same time, over all their sessions: 1 to 16.
+    pub flows_per_pair: usize,
+    /// Messages to a device a second from one user, on all flows of the two, and twice as many at once: fewer
+    /// than [`Self::device_messages_per_second`], so that nobody takes all of a device's.
+    pub messages_per_second: u32,
+    /// Messages to a device a second from all users, and twice as many at once: 2 to 10,000.
+    pub device_messages_per_second: u32,
     /// How long a flow without a message is kept.
     pub idle_timeout: Duration,
     /// Address and UDP port for devices that begin their session themselves, if any may.
@@ -77,8 +84,8 @@ impl fmt::Debug for Itls {
 
 impl Itls {
     /// Listens for Internet ends at `listen` with a certificate chain, the gateway's own first, and its private
-    /// key, both as PEM: 256 connections, 16 a client, 8 a user, 256 flows, an hour without a message, no
-    /// devices that come by themselves.
+    /// key, both as PEM: 256 connections, 16 a client, 8 a user, 256 flows, 4 of a user with a device, 25 messages a
+    /// second from a user to a device and 50 from all, an hour without a message, no devices that come by themselves.
     ///
     /// # Errors
     ///
@@ -102,6 +109,9 @@ impl Itls {
             connections_per_client: 16,
             connections_per_user: 8,
             flows: 256,
+            flows_per_pair: 4,
+            messages_per_second: 25,
+            device_messages_per_second: 50,
             idle_timeout: Duration::from_secs(3_600),
             listen_devices: None,
             callers: Vec::new(),
@@ -146,6 +156,10 @@ impl Reader<'_, '_> {
             "flows",
         ]
         .map(|name| table.integer(findings, name, 1..=65_536));
+        let most = u64::try_from(FLOWS_PER_SESSION).unwrap_or(u64::MAX);
+        let flows_per_pair = table.integer(findings, "flows_per_pair", 1..=most);
+        let rates = ["messages_per_second", "device_messages_per_second"]
+            .map(|name| table.integer(findings, name, 1..=u64::from(MAX_RATE)));
         let idle_timeout = table.duration(findings, "idle_timeout", DURATIONS);
         let listen_devices = table.address(findings, "listen_devices");
         let mut callers = Vec::new();
@@ -164,6 +178,17 @@ impl Reader<'_, '_> {
         .zip(counts)
         {
             set(place, count.and_then(|count| usize::try_from(count).ok()));
+        }
+        let flows_per_pair = flows_per_pair.and_then(|count| usize::try_from(count).ok());
+        set(&mut itls.flows_per_pair, flows_per_pair);
+        for (place, rate) in [
+            &mut itls.messages_per_second,
+            &mut itls.device_messages_per_second,
+        ]
+        .into_iter()
+        .zip(rates)
+        {
+            set(place, rate.and_then(|rate| u32::try_from(rate).ok()));
         }
         set(&mut itls.idle_timeout, idle_timeout);
         itls.listen_devices = listen_devices;
@@ -261,6 +286,19 @@ impl Config {
                 fault(name, "expected 1 to 65536");
             }
         }
+        if !(1..=FLOWS_PER_SESSION).contains(&itls.flows_per_pair) {
+            fault("flows_per_pair", "expected 1 to 16");
+        }
+        if !(2..=MAX_RATE).contains(&itls.device_messages_per_second) {
+            fault("device_messages_per_second", "expected 2 to 10000");
+        }
+        if !(1..itls.device_messages_per_second).contains(&itls.messages_per_second) {
+            fault(
+                "messages_per_second",
+                "one user could take all of a device's: expected 1 or more, and fewer than \
+                 device_messages_per_second",
+            );
+        }
         if !(MIN_DURATION..=MAX_DURATION).contains(&itls.idle_timeout) {
             fault("idle_timeout", "expected 10ms to 24h");
         }
@@ -309,3 +347,9 @@ impl Config {
         );
     }
 }
+
+/// Flows of one outer session, which a user may have several of and a device has one or two of.
+const FLOWS_PER_SESSION: usize = 16;
+
+/// The most messages a second that can be said.
+const MAX_RATE: u32 = 10_000;

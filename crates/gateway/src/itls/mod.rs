@@ -66,6 +66,11 @@ impl Itls {
     ) -> Arc<Self> {
         let limits = ItlsLimits {
             flows: config.flows,
+            flows_per_pair: config.flows_per_pair,
+            messages: config.messages_per_second.saturating_mul(2),
+            messages_per_second: config.messages_per_second,
+            device_messages: config.device_messages_per_second.saturating_mul(2),
+            device_messages_per_second: config.device_messages_per_second,
             idle_timeout: config.idle_timeout,
             ..ItlsLimits::default()
         };
