@@ -35,6 +35,11 @@ impl AdaptedFraming {
         }
     }
 
+    /// Begins as a device that is TLS's client: it speaks first, and chooses the form.
+    pub fn device_client(form: LegForm) -> Self {
+        Self::gateway(form)
+    }
+
     /// Begins as the device, which takes the form from the first record.
     pub const fn device() -> Self {
         Self {

@@ -89,6 +89,7 @@ mod guesses;
 mod http_places;
 mod itls;
 mod key;
+mod leg_form;
 mod page;
 mod problem;
 mod progress;

@@ -25,6 +25,7 @@ use tracing::{info, warn};
 
 use crate::config::{ConfigError, Leg, LegPeer, LegService, unchecked};
 use crate::gateway::StartError;
+use crate::leg_form::StreamForm;
 use crate::server::stopped;
 
 /// Counters of all streams of devices since the gateway started.
@@ -77,6 +78,8 @@ enum End {
     Device(io::Error),
     /// The TCP connection broke.
     Service(io::Error),
+    /// Records of form `dtls`, or what came back for them, can't be followed.
+    Framing(hedgerow_record::Error),
     /// Nothing was carried for too long.
     Idle,
     /// The gateway stops.
@@ -89,6 +92,7 @@ impl fmt::Display for End {
             Self::Closed => formatter.write_str("closed in order"),
             Self::Device(error) => write!(formatter, "device: {error}"),
             Self::Service(error) => write!(formatter, "service: {}", error.kind()),
+            Self::Framing(error) => write!(formatter, "malformed: {error}"),
             Self::Idle => formatter.write_str("idle"),
             Self::Stopping => formatter.write_str("gateway stopping"),
         }
@@ -308,13 +312,20 @@ impl Flow {
     ) -> End {
         let (mut leg_reader, mut leg_writer) = split(stream);
         let (mut tcp_reader, mut tcp_writer) = connection.tcp.split();
-        let up = async { copy(&mut leg_reader, &mut tcp_writer, |len| traffic.up(len)).await };
+        let form = StreamForm::new();
+        let up = async {
+            let map = |bytes: &[u8], out: &mut Vec<u8>| form.to_server(bytes, out);
+            copy(&mut leg_reader, &mut tcp_writer, map, |len| traffic.up(len)).await
+        };
         let down = async {
-            let copied = copy(&mut tcp_reader, &mut leg_writer, |len| traffic.down(len)).await;
+            let map = |bytes: &[u8], out: &mut Vec<u8>| form.to_device(bytes, out);
+            let carried = |len| traffic.down(len);
+            let copied = copy(&mut tcp_reader, &mut leg_writer, map, carried).await;
             // The same two sides, seen from here.
             copied.map_err(|side| match side {
                 Side::Read(error) => Side::Written(error),
                 Side::Written(error) => Side::Read(error),
+                Side::Framing(error) => Side::Framing(error),
             })
         };
         let both = async { tokio::try_join!(up, down) };
@@ -323,6 +334,7 @@ impl Flow {
                 Ok(_) => End::Closed,
                 Err(Side::Read(error)) => End::Device(error),
                 Err(Side::Written(error)) => End::Service(error),
+                Err(Side::Framing(error)) => End::Framing(error),
             },
             () = traffic.idle(self.shared.idle_timeout) => End::Idle,
             () = stopped(stop) => End::Stopping,
@@ -331,7 +343,7 @@ impl Flow {
         match &end {
             // The leg sees to what is left to be acknowledged.
             End::Closed => connection.has_ended = true,
-            End::Service(_) => stream.reset(ResetReason::ConnectionLost),
+            End::Service(_) | End::Framing(_) => stream.reset(ResetReason::ConnectionLost),
             End::Idle | End::Device(_) => stream.reset(ResetReason::Timeout),
             End::Stopping => stream.reset(ResetReason::Application),
         }
@@ -360,23 +372,29 @@ impl Drop for Connection {
 enum Side {
     Read(io::Error),
     Written(io::Error),
+    /// Neither: what one said has no meaning for the other.
+    Framing(hedgerow_record::Error),
 }
 
-/// Copies until the reader's end, and ends the writer in order then.
+/// Copies what `map` makes of it until the reader's end, and ends the writer in order then.
 async fn copy(
     reader: &mut (impl AsyncRead + Unpin),
     writer: &mut (impl AsyncWrite + Unpin),
+    map: impl Fn(&[u8], &mut Vec<u8>) -> Result<(), hedgerow_record::Error>,
     carried: impl Fn(usize),
 ) -> Result<(), Side> {
+    let mut out = Vec::new();
     let mut buffer = vec![0; COPY_LEN].into_boxed_slice();
     loop {
         // Nothing more is read before everything is written: a slow side slows the other.
         let len = reader.read(&mut buffer).await.map_err(Side::Read)?;
+        let part = buffer.get(..len).unwrap_or_default();
+        map(part, &mut out).map_err(Side::Framing)?;
+        writer.write_all(&out).await.map_err(Side::Written)?;
+        out.clear();
         if len == 0 {
             return writer.shutdown().await.map_err(Side::Written);
         }
-        let part = buffer.get(..len).unwrap_or_default();
-        writer.write_all(part).await.map_err(Side::Written)?;
         carried(len);
     }
 }

@@ -87,6 +87,7 @@
 //! None. The crate needs an operating system and a tokio runtime with I/O and time.
 
 mod adapted;
+mod adapted_stream;
 mod auto;
 mod carrier;
 mod certificates;
@@ -130,6 +131,7 @@ mod translated_link;
 mod tunnel;
 
 pub use adapted::AdaptedServer;
+pub use adapted_stream::AdaptedStream;
 pub use auto::{UdpCarrier, UdpCarrierEvent, UdpCarrierSender, UdpCarrierStatistics, UdpCarriers};
 pub use certificates::{AcceptedServer, CertificateStore, ServerCertificates};
 pub use config::NodeConfig;

@@ -38,6 +38,12 @@ pub(super) fn run(table: &mut Table) {
             let scene = Scene::start(&program, peer, None)?;
             scene.page(&with_key(KEY), SERVER_NAME)
         });
+        // The gateway maps what the device's engine reads and writes: mode `translate`, the device adapts, turned round.
+        enter(table, &name("a key, records in form dtls"), || {
+            let scene = Scene::start(&program, peer, None)?;
+            let form = ["--form", "dtls"].map(str::to_owned);
+            scene.page(&[&with_key(KEY)[..], &form].concat(), SERVER_NAME)
+        });
         enter(table, &name("an ECDSA certificate"), || {
             let files = Files::make()?;
             let scene = Scene::start(&program, peer, Some(&files))?;

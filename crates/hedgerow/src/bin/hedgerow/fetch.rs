@@ -14,9 +14,11 @@ use hedgerow_core::{ChannelError, PeerFault, PeerId, Psk};
 use hedgerow_handshake::{Settings, Timers};
 use hedgerow_leg::Role;
 use hedgerow_net::{
-    AcceptedServer, Authorities, Credentials, ForwardSecrecy, LegConfig, LegStream, Node,
-    RequestFailure, ResetReason, SecurityPolicy, StreamFailure, StreamOffer, Target, TlsStream,
+    AcceptedServer, AdaptedStream, Authorities, Credentials, ForwardSecrecy, LegConfig, LegStream,
+    Node, RequestFailure, ResetReason, SecurityPolicy, StreamFailure, StreamOffer, Target,
+    TlsStream,
 };
+use hedgerow_record::LegForm;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -66,6 +68,11 @@ pub(crate) struct FetchArguments {
     #[arg(long, requires = "key")]
     allow_no_forward_secrecy: bool,
 
+    /// The form of the records to the gateway: "tls", or "dtls" as a device has it whose engine reads DTLS's headers.
+    /// The server sees no difference
+    #[arg(long, value_name = "FORM", default_value = "tls", value_parser = form, requires = "key")]
+    form: LegForm,
+
     /// Give up after this many seconds, whatever is under way
     #[arg(
         short = 'B',
@@ -87,6 +94,15 @@ The request is GET in HTTP/1.1 over TLS 1.2: with a pre-shared key (-u, -k), or 
 ECDSA certificate (-C). The gateway sees the service's name, sizes and times, and the handshake's clear part.
 
 Exit codes are those of the other commands; 7 if the gateway hasn't this service for this device.";
+
+/// Reads a form of records.
+fn form(text: &str) -> Result<LegForm, String> {
+    match text {
+        "tls" => Ok(LegForm::Tls),
+        "dtls" => Ok(LegForm::Dtls),
+        _ => Err("expected tls or dtls".to_owned()),
+    }
+}
 
 /// Asks, writes the body, and returns the exit code that the response's status stands for.
 pub(crate) async fn run(arguments: &FetchArguments) -> Result<u8, Failure> {
@@ -195,6 +211,7 @@ async fn fetch(
     };
     let stream = node.open_stream(&target, offer).await;
     let stream = stream.map_err(|failure| told_of_hop(&arguments.via, failure))?;
+    let stream = AdaptedStream::client(stream, arguments.form);
     let answered = ask(arguments, uri, stream, credentials, limit).await;
     node.close().await;
     answered
@@ -203,7 +220,7 @@ async fn fetch(
 async fn ask(
     arguments: &FetchArguments,
     uri: &Uri,
-    stream: LegStream,
+    stream: AdaptedStream<LegStream>,
     credentials: Credentials,
     limit: Duration,
 ) -> Result<(hyper::StatusCode, Bytes), Failure> {
@@ -256,7 +273,7 @@ async fn ask(
         let mut tls = parts.io.into_inner();
         let closing = async {
             tokio::io::AsyncWriteExt::shutdown(&mut tls).await?;
-            tls.into_inner().close().await
+            tls.into_inner().into_inner().close().await
         };
         // The response is there as a whole: whether the server hears of the end changes nothing.
         let _ = timeout(CLOSE_TIMEOUT, closing).await;
