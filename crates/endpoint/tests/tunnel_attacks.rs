@@ -13,20 +13,21 @@ mod tunneled;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use attacked::{CCM_8, SECOND, ask, attack, config, net, nothing_wrong, once, send};
-use carried::{DEVICE, GATEWAY, OTHER, TERMINATE, Trio, Way, at, device, end, end_to_end, trio};
-use common::{IDENTITY, SERVER, body};
+use attacked::{
+    CCM_8, SECOND, WAYS, ask, attack, config,
+    flipped_bits_of_the_handshake_establish_nothing_wrong, net, nothing_wrong, once,
+    reordered_records_are_matched_by_their_tokens, send,
+};
+use carried::{DEVICE, GATEWAY, OTHER, TERMINATE, Trio, Way, at, device, end, trio};
+use common::{IDENTITY, SERVER};
 use hedgerow_coap::Code;
 use hedgerow_core::{ChannelError, DropReason, PeerFault};
 use hedgerow_endpoint::Config;
-use hedgerow_exchange::TransmissionParameters;
 use hedgerow_handshake::Settings;
 use hedgerow_proxy::{TunnelDrop, TunnelFault};
 use hedgerow_record::CipherSuite;
 use hedgerow_sim::World;
 use tunneled::{Net, Tunneled, capsule};
-
-const WAYS: [Way; 2] = [Way::ToDevice, Way::ToInternetEnd];
 
 /// A world with a session in it, and one answer.
 fn session() -> (Net, Trio) {
@@ -89,54 +90,14 @@ fn flipped_bit_of_a_protected_record_is_found_wherever_it_is() {
     }
 }
 
-/// Each byte of each datagram of the handshake that is in clear: what is established has the ends' own
-/// keys, and a message that says something else ends in nothing established.
 #[test]
 fn flipped_bit_of_the_handshake_in_clear_establishes_nothing_wrong() {
-    let mut unestablished = 0;
-    for way in WAYS {
-        for n in 0.. {
-            let mut len = 0;
-            for at in 0.. {
-                let (mut world, trio) = net(Tunneled::new());
-                let seen = Arc::new(Mutex::new(0));
-                let told = Arc::clone(&seen);
-                let mut count = 0;
-                attack(&mut world, trio, move |this, mut datagram| {
-                    if this == way && !is_protected(&datagram) {
-                        if count == n {
-                            *told.lock().unwrap() = datagram.len();
-                            if let Some(byte) = datagram.get_mut(at) {
-                                *byte ^= 1 << (at % 8);
-                            }
-                        }
-                        count += 1;
-                    }
-                    vec![datagram]
-                });
-                ask(&mut world, trio, b"2");
-                world.run_for(120 * SECOND).unwrap();
-                nothing_wrong(&world, trio, b"2", 2);
-                len = *seen.lock().unwrap();
-                let is_answered = trio.client(&world).responses.len() == 1;
-                assert!(is_answered || !trio.client(&world).failed.is_empty());
-                // A device that believes in a session has verified the client's Finished.
-                let established =
-                    [trio.client(&world), trio.device(&world)].map(|end| end.established.len());
-                assert!(established[1] >= established[0]);
-                unestablished += usize::from(established[0] == 0);
-                if at >= len {
-                    assert!(is_answered, "nothing was flipped");
-                    break;
-                }
-            }
-            if len == 0 {
-                assert!(n >= 3, "{n} datagrams in clear");
-                break;
-            }
-        }
-    }
-    assert!(unestablished > 60, "{unestablished} handshakes failed");
+    let net = || net(Tunneled::new());
+    flipped_bits_of_the_handshake_establish_nothing_wrong(
+        net,
+        |_, datagram| is_protected(datagram),
+        1,
+    );
 }
 
 #[test]
@@ -325,118 +286,19 @@ fn record_held_back_is_taken_within_the_window_and_is_nobody_elses_answer() {
     }
 }
 
-/// Answers that come in the other order are still each its own request's.
 #[test]
 fn reordered_answers_are_matched_by_their_tokens() {
-    for way in WAYS {
-        // Two requests under way at once.
-        let transmission = TransmissionParameters {
-            nstart: 2,
-            ..TransmissionParameters::default()
-        };
-        let config = Config {
-            exchange: Arc::new(hedgerow_exchange::Config::new(transmission)),
-            ..config()
-        };
-        let mut world = World::new(11);
-        let trio = trio(&mut world, Tunneled::new(), &config);
-        ask(&mut world, trio, b"1");
-        world.run_for(3 * SECOND).unwrap();
-        let mut held: Option<Vec<u8>> = None;
-        attack(&mut world, trio, move |this, bytes| {
-            if this != way {
-                return vec![bytes];
-            }
-            match held.take() {
-                Some(first) => vec![bytes, first],
-                None => {
-                    held = Some(bytes);
-                    Vec::new()
-                }
-            }
-        });
-        let shown = end_to_end();
-        let asked = at(&mut world, trio.client, |host, env, out| {
-            [b"21", b"22"].map(|payload| host.ask(env, out, &shown, Code::GET, payload))
-        });
-        // Too short for a retransmission.
-        world.run_for(SECOND).unwrap();
-        let responses = &trio.client(&world).responses;
-        for (asked, len) in asked.iter().zip([21, 22]) {
-            assert_eq!(responses[asked], (Code::CONTENT, body(len)), "{way:?}");
-        }
-        for end in [trio.client(&world), trio.device(&world)] {
-            assert_eq!(end.drops, [], "{way:?}");
-        }
-    }
+    reordered_records_are_matched_by_their_tokens(Tunneled::new);
 }
 
 #[test]
 fn lasting_silence_ends_in_a_timeout() {
-    for way in WAYS {
-        let (mut world, trio) = session();
-        attack(&mut world, trio, move |this, bytes| match this == way {
-            true => Vec::new(),
-            false => vec![bytes],
-        });
-        send(&mut world, trio, Code::POST, b"once");
-        world.run_for(400 * SECOND).unwrap();
-        let client = trio.client(&world);
-        assert_eq!(client.responses.len(), 1);
-        assert_eq!(client.failures.len() + client.failed.len(), 1, "{way:?}");
-        let handled = trio.device(&world).handled.get(&b"once"[..]);
-        assert_eq!(
-            handled.copied().unwrap_or(0),
-            u32::from(way == Way::ToInternetEnd)
-        );
-        assert_eq!(client.closed + trio.device(&world).closed, 0);
-    }
+    attacked::lasting_silence_ends_in_a_timeout(session);
 }
 
-/// A request that the gateway keeps for as long as it likes, while nobody asks for anything else, is carried
-/// out when it comes: that is what Echo is for (RFC 9175 §2), where the device asks for it.
 #[test]
 fn delayed_request_is_carried_out_late_unless_the_device_asks_for_freshness() {
-    for (fresh_within, delay, is_carried_out) in [
-        (None, 400 * SECOND, true),
-        (Some(10 * SECOND), 400 * SECOND, false),
-        (Some(10 * SECOND), SECOND, true),
-    ] {
-        let (mut world, trio) = session();
-        at(&mut world, trio.device, |host, _, _| {
-            host.fresh_within = fresh_within;
-        });
-        // The request, or what comes after the challenge: the request with an Echo value.
-        let mut passing = u32::from(fresh_within.is_some());
-        let held = Arc::new(Mutex::new(None));
-        let keep = Arc::clone(&held);
-        attack(&mut world, trio, move |way, bytes| {
-            if way == Way::ToInternetEnd {
-                return vec![bytes];
-            }
-            if passing > 0 {
-                passing -= 1;
-                return vec![bytes];
-            }
-            keep.lock().unwrap().get_or_insert(bytes);
-            Vec::new()
-        });
-        send(&mut world, trio, Code::POST, b"unlock");
-        world.run_for(delay).unwrap();
-        assert!(!trio.device(&world).handled.contains_key(&b"unlock"[..]));
-        let held = held.lock().unwrap().clone().unwrap();
-        world.send(GATEWAY, DEVICE, &held);
-        world.run_for(SECOND).unwrap();
-        let handled = trio.device(&world).handled.get(&b"unlock"[..]);
-        assert_eq!(
-            handled.is_some(),
-            is_carried_out,
-            "{fresh_within:?}, {delay:?}"
-        );
-        // After so long whoever asked has given up.
-        let answers = usize::from(delay == SECOND);
-        assert_eq!(trio.client(&world).responses.len(), 1 + answers);
-    }
+    attacked::delayed_request_is_carried_out_late_unless_the_device_asks_for_freshness(session);
 }
 
 /// handshake_failure, and a close_notify that nobody authenticated.
