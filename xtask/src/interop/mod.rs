@@ -5,6 +5,8 @@
 
 mod adapt;
 mod aiocoap;
+mod auto;
+mod auto_carrier;
 mod bouncy_castle;
 mod cell;
 mod certificate_coap;
@@ -47,7 +49,7 @@ const INSIDE: &str = "--inside-namespace";
 const ONLY: &str = "--only";
 
 /// The groups of cells, each by the name that chooses it.
-const GROUPS: [Group; 17] = [
+const GROUPS: [Group; 18] = [
     Group::of("dtls", handshakes::run),
     Group::of("tls", tls_handshakes::run),
     Group::of("certificates", certificates::run),
@@ -59,6 +61,7 @@ const GROUPS: [Group; 17] = [
     Group::of("program", program::run),
     Group::of("tshark", tshark::run),
     Group::of("tunnel", tunnel::run),
+    Group::of("auto", auto::run),
     Group::of("leg", leg::run),
     Group::of("adapt", adapt::run),
     Group::of("bouncy-castle", bouncy_castle::run),
