@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use hedgerow_core::Peer;
+use hedgerow_core::{Peer, PeerId};
 use hedgerow_endpoint::AssociationId;
 use hedgerow_exchange::OutgoingRequest;
 use hedgerow_record::CipherSuite;
@@ -24,6 +24,8 @@ pub(crate) struct Desk {
     paths: BTreeMap<Path, AssociationId>,
     pub(crate) streams: Streams,
     pub(crate) hops: Hops,
+    /// Sessions that there have been.
+    sessions: u64,
     under_way: BTreeMap<RequestKey, (AssociationId, OutgoingRequest)>,
 }
 
@@ -34,6 +36,8 @@ struct Known {
     is_own: bool,
     /// The suite of its session and who is there, once there is one.
     session: Option<(CipherSuite, Peer)>,
+    /// How many sessions there had been when it began.
+    begun: u64,
     /// What is known of its inner session, if it has one.
     inner: Option<InnerSession>,
     requests: BTreeMap<OutgoingRequest, Waiting>,
@@ -93,7 +97,11 @@ impl Desk {
         session: (CipherSuite, Peer),
     ) {
         self.relocate(association, path);
-        self.entry(association, path, false).session = Some(session);
+        self.sessions = self.sessions.saturating_add(1);
+        let begun = self.sessions;
+        let known = self.entry(association, path, false);
+        known.session = Some(session);
+        known.begun = begun;
         self.hops.begin(association, session.1, path.remote);
     }
 
@@ -149,6 +157,7 @@ impl Desk {
                 path,
                 is_own,
                 session: None,
+                begun: 0,
                 inner: None,
                 requests: BTreeMap::new(),
             })
@@ -209,6 +218,20 @@ impl Desk {
     pub(crate) fn peer(&self, association: AssociationId) -> Option<Peer> {
         let (_, peer) = self.associations.get(&association)?.session?;
         Some(peer)
+    }
+
+    /// Finds the newest session that a peer has begun which is known by a key of its own.
+    pub(crate) fn newest_session_of_caller(&self, peer: PeerId) -> Option<AssociationId> {
+        let known = self.associations.iter();
+        let of_caller = known.filter(|(_, known)| {
+            let is_it = matches!(
+                known.session,
+                Some((_, Peer::Psk(id) | Peer::RawPublicKey(id) | Peer::Certificate(id))) if id == peer
+            );
+            is_it && !known.is_own
+        });
+        let newest = of_caller.max_by_key(|(_, known)| known.begun);
+        newest.map(|(association, _)| *association)
     }
 
     /// Says in which role the peer of an association asks.

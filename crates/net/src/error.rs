@@ -64,6 +64,9 @@ pub enum RequestFailure {
     /// The name is none that a service can have: more than 15 characters, or one outside 0x21 to 0x7e.
     #[error("not a name of a service")]
     ServiceName,
+    /// The peer has begun no session with this node, or none that is left.
+    #[error("the peer has no session here")]
+    NoSession,
     /// The node was closed.
     #[error("node is closed")]
     NodeStopped,

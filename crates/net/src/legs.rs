@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hedgerow_core::{Instant, Peer, ServerCredentials};
+use hedgerow_core::{Instant, Peer, PeerId, ServerCredentials};
 use hedgerow_endpoint::AssociationId;
 use hedgerow_leg::{Event, Name, Offer, Read, ResetBy, ResetReason, StreamId};
 use tokio::sync::{mpsc, oneshot};
@@ -21,10 +21,20 @@ use crate::{
 
 /// A stream that a handle wants to open.
 pub(crate) struct QueuedStream {
-    pub(crate) remote: Remote,
-    pub(crate) credentials: Option<Arc<Credentials>>,
+    pub(crate) to: StreamTo,
     pub(crate) offer: StreamOffer,
     pub(crate) answer: oneshot::Sender<Result<LegStream, RequestFailure>>,
+}
+
+/// Where a stream is to lead.
+pub(crate) enum StreamTo {
+    /// To whom this end calls, or has called.
+    Called {
+        remote: Remote,
+        credentials: Option<Arc<Credentials>>,
+    },
+    /// To a peer that has called this end.
+    Caller(PeerId),
 }
 
 /// The streams that have a handle, or had one and haven't ended.
@@ -113,20 +123,30 @@ where
 {
     /// Opens a stream for a handle.
     pub(crate) fn open_stream(&mut self, queued: QueuedStream) {
-        let opened = self.try_open(queued.remote, queued.credentials.as_ref(), &queued.offer);
+        let opened = self.try_open(&queued.to, &queued.offer);
         // Whoever has stopped waiting drops the handle, and gives the stream up by that.
         let _ = queued.answer.send(opened);
     }
 
     fn try_open(
         &mut self,
-        remote: Remote,
-        credentials: Option<&Arc<Credentials>>,
+        to: &StreamTo,
         offer: &StreamOffer,
     ) -> Result<LegStream, RequestFailure> {
-        self.carrier.check(remote)?;
         let name = Name::new(offer.name.as_bytes()).map_err(|_| RequestFailure::ServiceName)?;
-        let association = self.connect(Path::to(remote), credentials)?;
+        let association = match to {
+            StreamTo::Called {
+                remote,
+                credentials,
+            } => {
+                self.carrier.check(*remote)?;
+                self.connect(Path::to(*remote), credentials.as_ref())?
+            }
+            StreamTo::Caller(peer) => {
+                let newest = self.desk.newest_session_of_caller(*peer);
+                newest.ok_or(RequestFailure::NoSession)?
+            }
+        };
         let offer = Offer {
             port: offer.port,
             name,
@@ -135,7 +155,7 @@ where
         let mut rng = os_random();
         let mut env = self.clock.env(&mut rng);
         let stream = self.endpoint.open_stream(&mut env, association, &offer)?;
-        debug!(%remote, ?stream, "stream opened");
+        debug!(?association, ?stream, "stream opened");
         let state = self.desk.streams.add((association, stream));
         Ok(LegStream::new(state, Arc::clone(&self.shared)))
     }

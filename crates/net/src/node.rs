@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hedgerow_core::{Peer, ServerCredentials};
+use hedgerow_core::{Peer, PeerId, ServerCredentials};
 use hedgerow_endpoint::Endpoint;
 use hedgerow_record::CipherSuite;
 use tokio::sync::mpsc::error::TrySendError;
@@ -16,7 +16,7 @@ use crate::carrier::Carrier;
 use crate::clock::{Clock, os_random};
 use crate::driver::{Driver, NodeEndpoint};
 use crate::handler::NoResources;
-use crate::legs::QueuedStream;
+use crate::legs::{QueuedStream, StreamTo};
 use crate::link::DatagramLink;
 use crate::path::{Path, Remote};
 use crate::provider::with_key_log;
@@ -270,13 +270,34 @@ impl Node {
         target: &Target,
         offer: StreamOffer,
     ) -> Result<LegStream, RequestFailure> {
-        let (answer, opened) = oneshot::channel();
-        let command = Command::OpenStream(Box::new(QueuedStream {
+        let to = StreamTo::Called {
             remote: Remote::to(target.address),
             credentials: target.credentials.clone(),
-            offer,
-            answer,
-        }));
+        };
+        self.queue_stream(to, offer).await
+    }
+
+    /// Opens a stream to a peer that has begun its session with this node itself, wherever it is, in the newest of its
+    /// sessions. A key that several have is nobody's here.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestFailure::NoSession`]; others as [`Self::open_stream`].
+    pub async fn open_stream_to_caller(
+        &self,
+        peer: PeerId,
+        offer: StreamOffer,
+    ) -> Result<LegStream, RequestFailure> {
+        self.queue_stream(StreamTo::Caller(peer), offer).await
+    }
+
+    async fn queue_stream(
+        &self,
+        to: StreamTo,
+        offer: StreamOffer,
+    ) -> Result<LegStream, RequestFailure> {
+        let (answer, opened) = oneshot::channel();
+        let command = Command::OpenStream(Box::new(QueuedStream { to, offer, answer }));
         let sent = self.inner.commands.send(command).await;
         sent.map_err(|_| RequestFailure::NodeStopped)?;
         opened.await.unwrap_or(Err(RequestFailure::NodeStopped))
