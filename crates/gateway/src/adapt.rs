@@ -10,9 +10,10 @@ use hedgerow_core::ServerName;
 use hedgerow_endpoint::LegConfig;
 use hedgerow_leg::Role;
 use hedgerow_net::{
-    LegStream, Node, NodeConfig, SILENCE_TIMEOUT, Share, Shares, StreamOffer, give_up_after,
+    LegStream, Node, NodeConfig, RequestFailure, SILENCE_TIMEOUT, Share, Shares, StreamOffer,
+    give_up_after,
 };
-use hedgerow_proxy::{StreamRefusal, StreamRoute, StreamRoutes};
+use hedgerow_proxy::{Failure, StreamRefusal, StreamRoute, StreamRoutes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -24,8 +25,9 @@ use self::carried::{Carried, End};
 pub(crate) use self::devices::DeviceShares;
 use self::devices::Place;
 use crate::config::{ConfigError, TlsListener, unchecked};
-use crate::registry::Registry;
+use crate::registry::{Entry, Registry};
 use crate::server::accept_until_stopped;
+use crate::services::Shared as LegShared;
 
 mod carried;
 mod devices;
@@ -63,6 +65,8 @@ pub(crate) struct Shared {
     routes: StreamRoutes<usize>,
     registry: Arc<Registry>,
     node: Node,
+    /// Where devices are that have begun their sessions with the gateway themselves.
+    callers: Option<Arc<LegShared>>,
     places: Arc<Semaphore>,
     clients: Arc<Shares>,
     /// What the listeners together take of the devices.
@@ -83,7 +87,7 @@ impl Shared {
     pub(crate) fn new(
         limits: TlsListener,
         registry: Arc<Registry>,
-        node: Node,
+        (node, callers): (Node, Option<Arc<LegShared>>),
         devices: Arc<DeviceShares>,
         counters: Arc<Mutex<AdaptStatistics>>,
     ) -> Result<Self, ConfigError> {
@@ -106,6 +110,7 @@ impl Shared {
             routes,
             registry,
             node,
+            callers,
             counters,
             limits,
         })
@@ -155,21 +160,33 @@ impl Shared {
         let place = place.ok_or(StreamRefusal::Busy)?;
         let entry = self.registry.entries().get(index);
         let entry = entry.ok_or(StreamRefusal::Unreachable)?;
-        let target = self.registry.hop_target(entry).await;
-        let target = target.map_err(|_| StreamRefusal::Unreachable)?;
         let offer = StreamOffer {
             port: self.limits.application.port_tag(),
             address: Some(from),
             ..StreamOffer::default()
         };
-        let opened = self.node.open_stream(&target, offer).await;
-        match opened {
+        match self.open(entry, offer).await {
             Ok(stream) => Ok((stream, place)),
             Err(error) => {
                 debug!(%error, "device can't be reached");
                 Err(StreamRefusal::Unreachable)
             }
         }
+    }
+
+    /// Opens a stream in the session that the device has begun, or else in one that the gateway begins.
+    async fn open(&self, entry: &Entry, offer: StreamOffer) -> Result<LegStream, Unopened> {
+        if let Some(callers) = &self.callers {
+            let opened = callers.open_to(entry.device.name(), offer.clone()).await;
+            match opened {
+                Err(RequestFailure::NoSession) => {}
+                opened => return opened.map_err(Unopened::Stream),
+            }
+        }
+        let target = self.registry.hop_target(entry).await;
+        let target = target.map_err(Unopened::Target)?;
+        let opened = self.node.open_stream(&target, offer).await;
+        opened.map_err(Unopened::Stream)
     }
 
     async fn serve(&self, mut stream: TcpStream, from: SocketAddr) {
@@ -256,6 +273,15 @@ impl Shared {
         };
         let _ = timeout(REFUSED_TIMEOUT, told).await;
     }
+}
+
+/// Why no stream leads to a device.
+#[derive(Debug, thiserror::Error)]
+enum Unopened {
+    #[error("no address: {0}")]
+    Target(Failure),
+    #[error(transparent)]
+    Stream(RequestFailure),
 }
 
 /// Counts a connection for as long as it is there.

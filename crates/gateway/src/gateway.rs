@@ -236,7 +236,8 @@ impl Gateway {
             let counters = Arc::clone(&running.adapt);
             let registry = Arc::clone(&service.registry);
             let devices = Arc::clone(&adapting);
-            let shared = adapt::Shared::new(limits, registry, node, devices, counters)?;
+            let ways = (node, running.leg.clone());
+            let shared = adapt::Shared::new(limits, registry, ways, devices, counters)?;
             let server = AdaptServer::new(listener, Arc::new(shared), stopped.clone());
             info!(%address, mode = "translate-device", "listening for TLS clients");
             running.servers.spawn(server.run());

@@ -13,8 +13,8 @@ use hedgerow_core::{PeerId, Psk};
 use hedgerow_endpoint::LegConfig;
 use hedgerow_leg::Role;
 use hedgerow_net::{
-    IncomingStream, KeyStore, LegStream, Node, NodeConfig, ResetReason, ResponseMessage,
-    SecurityPolicy, ServerRequest, connect_in_turn, resolve,
+    IncomingStream, KeyStore, LegStream, Node, NodeConfig, RequestFailure, ResetReason,
+    ResponseMessage, SecurityPolicy, ServerRequest, StreamOffer, connect_in_turn, resolve,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::TcpStream;
@@ -143,6 +143,22 @@ impl Shared {
 
     pub(crate) async fn close(&self) {
         self.node.close().await;
+    }
+
+    /// Opens a stream to the device that a peer's name stands for, in the session that it has begun.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestFailure::NoSession`] if no peer has the name, or it isn't there; others of the node's.
+    pub(crate) async fn open_to(
+        &self,
+        name: &str,
+        offer: StreamOffer,
+    ) -> Result<LegStream, RequestFailure> {
+        let mut peers = (0..).zip(&self.peers);
+        let number = peers.find(|(_, (peer, _))| peer.name == name);
+        let (number, _) = number.ok_or(RequestFailure::NoSession)?;
+        self.node.open_stream_to_caller(PeerId(number), offer).await
     }
 
     fn lock(&self) -> MutexGuard<'_, LegStatistics> {

@@ -7,10 +7,10 @@ use std::time::Duration;
 use hedgerow_core::Psk;
 use hedgerow_leg::Name;
 
-use super::Config;
 use super::check::{ANOTHER_HAS_THIS_KEY, MAX_COUNT, MAX_DURATION, MIN_DURATION};
 use super::file::{DURATIONS, NOWHERE, Reader, set};
 use super::table::{Place, Table};
+use super::{Config, Mode};
 
 /// The listener for devices that open TLS connections to servers: each in a stream of its hop's DTLS session
 /// (docs/specs/leg.md). The gateway copies bytes between the stream and a TCP connection, and has no
@@ -35,7 +35,8 @@ pub struct Leg {
 
 /// A device that is let in by [`Leg`].
 pub struct LegPeer {
-    /// Its name in the log, 1 to 64 visible ASCII characters.
+    /// Its name in the log, 1 to 64 visible ASCII characters. A [`Device`](super::Device) of this name in mode
+    /// [`TranslateDevice`](super::Mode::TranslateDevice) is this one, and reached in the session that it has begun.
     pub name: String,
     /// The identity that it shows, at most 128 bytes.
     pub psk_identity: Vec<u8>,
@@ -113,13 +114,8 @@ impl Reader<'_, '_> {
         for service in table.tables(self.findings, "service") {
             leg.services.extend(self.leg_service(service));
         }
-        for (name, expected) in [
-            ("peer", "one [[leg.peer]] or more"),
-            ("service", "one [[leg.service]] or more"),
-        ] {
-            if !table.is_present(name) {
-                table.missing(self.findings, name, expected);
-            }
+        if !table.is_present("peer") {
+            table.missing(self.findings, "peer", "one [[leg.peer]] or more");
         }
         table.finish(self.findings);
         listen.map(|_| leg)
@@ -195,7 +191,12 @@ impl Config {
         if leg.peers.is_empty() {
             fault("peer", "nobody is let in: expected one device or more");
         }
-        if leg.services.is_empty() {
+        // Devices may come to be reached, and reach nothing themselves.
+        let is_reached = leg.peers.iter().any(|peer| {
+            let mut devices = self.devices.iter();
+            devices.any(|device| device.name == peer.name && device.has(Mode::TranslateDevice))
+        });
+        if leg.services.is_empty() && !is_reached {
             fault(
                 "service",
                 "nothing is reached: expected one service or more",
