@@ -145,6 +145,33 @@ fn hello(name: &str) -> Vec<u8> {
     record
 }
 
+/// Sends these bytes and returns all that comes back.
+async fn said_to(running: &Running, bytes: &[u8]) -> Vec<u8> {
+    let at = running.tls_listener_addrs()[0];
+    let mut stream = TcpStream::connect(at).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    answer
+}
+
+/// The default device is gone. What answers is the lamp's TLS, which has none of the suites that are offered: a
+/// gateway never says so.
+#[tokio::test]
+async fn name_in_the_hello_leads_to_its_device_and_no_name_to_the_default() {
+    const HANDSHAKE_FAILURE: [u8; 7] = [21, 3, 3, 0, 2, 2, 40];
+    let (running, devices) = gateway(LegForm::Dtls).await;
+    devices[1].close().await;
+    for name in ["lamp.example", "LAMP.Example"] {
+        assert_eq!(said_to(&running, &hello(name)).await, HANDSHAKE_FAILURE);
+    }
+    // Without a name nobody is there.
+    assert!(ask(&running, END_TO_END).await.is_err());
+    let statistics = running.adapt_statistics();
+    assert_eq!((statistics.accepted, statistics.refused), (3, 0));
+    running.shutdown().await;
+}
+
 #[tokio::test]
 async fn name_without_a_device_and_what_is_no_tls_end_before_any_device_is_asked() {
     let (running, _devices) = gateway(LegForm::Dtls).await;
@@ -153,13 +180,7 @@ async fn name_without_a_device_and_what_is_no_tls_end_before_any_device_is_asked
         (hello("other.example"), &alert[..]),
         (b"GET / HTTP/1.1\r\n".to_vec(), b""),
     ] {
-        let mut stream = TcpStream::connect(running.tls_listener_addrs()[0])
-            .await
-            .unwrap();
-        stream.write_all(&bytes).await.unwrap();
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer).await;
-        assert_eq!(answer, expected);
+        assert_eq!(said_to(&running, &bytes).await, expected);
     }
     let statistics = running.adapt_statistics();
     assert_eq!((statistics.accepted, statistics.refused), (0, 2));
