@@ -26,8 +26,11 @@ mod scene;
 mod search;
 #[path = "knowledge/sessions.rs"]
 mod sessions;
+#[path = "knowledge/variants.rs"]
+mod variants;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 
 use hedgerow::handshake::Settings;
@@ -56,7 +59,7 @@ struct Mode {
     sessions: [usize; 2],
 }
 
-const MODES: [Mode; 7] = [
+const MODES: [Mode; 12] = [
     Mode {
         name: "terminate",
         ask: terminate,
@@ -70,14 +73,38 @@ const MODES: [Mode; 7] = [
         sessions: [1, 1],
     },
     Mode {
+        name: "tunnel, raw public keys",
+        ask: variants::tunnel_raw_public_keys,
+        answered_by: |scene| &scene.device,
+        sessions: [1, 1],
+    },
+    Mode {
         name: "translate",
         ask: translate,
         answered_by: |scene| &scene.device,
         sessions: [1, 1],
     },
     Mode {
+        name: "translate, long form",
+        ask: variants::translate_long,
+        answered_by: |scene| &scene.device,
+        sessions: [1, 1],
+    },
+    Mode {
         name: "translate-device",
         ask: translate_device,
+        answered_by: |scene| &scene.device,
+        sessions: [2, 1],
+    },
+    Mode {
+        name: "translate-device, form tls",
+        ask: variants::translate_device_tls,
+        answered_by: |scene| &scene.device,
+        sessions: [2, 1],
+    },
+    Mode {
+        name: "translate-device, HTTP",
+        ask: variants::translate_device_http,
         answered_by: |scene| &scene.device,
         sessions: [2, 1],
     },
@@ -90,6 +117,12 @@ const MODES: [Mode; 7] = [
     Mode {
         name: "auto",
         ask: auto,
+        answered_by: |scene| &scene.device,
+        sessions: [1, 1],
+    },
+    Mode {
+        name: "auto, TCP alone",
+        ask: variants::auto_over_tcp,
         answered_by: |scene| &scene.device,
         sessions: [1, 1],
     },
@@ -148,9 +181,13 @@ fn translate(scene: &Scene) -> mpsc::Receiver<Vec<u8>> {
 
 /// A client of CoAP over TLS that knows of no gateway asks the device.
 fn translate_device(scene: &Scene) -> mpsc::Receiver<Vec<u8>> {
+    over_tls(scene, scene.tls[0].address)
+}
+
+fn over_tls(scene: &Scene, address: SocketAddr) -> mpsc::Receiver<Vec<u8>> {
     let (config, key, request) = scene.over_tls();
     let target = Target {
-        address: scene.tls.address,
+        address,
         credentials: Some(key),
     };
     scene.spawn(move |runtime: &Handle| {
@@ -282,7 +319,7 @@ fn gateway_knows_what_its_mode_promises_and_nothing_else() {
     let mut wrong = Vec::new();
     for mode in &MODES {
         for (place, found) in PLACES.iter().zip(known(mode)) {
-            println!("{:15}  {place:13}  {found:?}", mode.name);
+            println!("{:26}  {place:13}  {found:?}", mode.name);
             let row = &promised[&(mode.name.to_owned(), (*place).to_owned())];
             if *row != found {
                 wrong.push(format!("{}, {place}: {row:?} was promised", mode.name));
@@ -315,15 +352,18 @@ fn known(mode: &Mode) -> [[Found; 6]; 3] {
     );
     len += memory::search(scene.gateway(), &search, &mut in_memory);
     println!(
-        "{:15}  {} MiB searched at three times",
+        "{:26}  {} MiB searched at three times",
         mode.name,
         len >> 20
     );
 
+    let [first, second, third] = &scene.tls;
     let streams = [
         &scene.http,
         &scene.translate,
-        &scene.tls,
+        first,
+        second,
+        third,
         &scene.itls,
         &scene.server,
     ];
@@ -373,6 +413,14 @@ fn needles(scene: &Scene, expected: [usize; 2]) -> (Vec<Needle>, Vec<(String, &'
             end_to_end,
         ),
         (Needle::key("server's key", &drawn.server_key), end_to_end),
+        (
+            Needle::key("client's private key", &scene.client_pair.private_key()),
+            end_to_end,
+        ),
+        (
+            Needle::key("device's private key", &scene.device_pair.private_key()),
+            end_to_end,
+        ),
         (Needle::key("gateway's key", &drawn.hop_key), hop),
         (Needle::key("caller's key", &drawn.calling_key), hop),
         (Needle::key("token", drawn.token.as_bytes()), "token"),
@@ -432,7 +480,8 @@ fn sessions(scene: &Scene) -> Vec<Known> {
             sessions.push((true, session.named()));
         }
     }
-    for (relay, secrets) in [(&scene.server, &of_server), (&scene.tls, &of_client)] {
+    let of_tls = scene.tls.iter().map(|relay| (relay, &of_client));
+    for (relay, secrets) in of_tls.chain([(&scene.server, &of_server)]) {
         let streams = relay.recording.lock().unwrap();
         for both in streams.as_chunks().0 {
             let [client, server] = both;

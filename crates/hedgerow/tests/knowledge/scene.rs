@@ -9,11 +9,12 @@ use std::thread;
 use std::time::Duration;
 
 use hedgerow::coap::Code;
-use hedgerow::core::{PeerId, Psk};
+use hedgerow::core::{PeerId, Psk, PskAndCertificates};
 use hedgerow::net::{
-    AdaptedServer, Authorities, Credentials, ForwardSecrecy, GatewayTls, GatewayUser, Handler,
-    ItlsConfig, KeyLogFile, KeyStore, LegConfig, Node, NodeConfig, RequestMessage, ResponseMessage,
-    SecurityPolicy, ServerRequest, StreamConfig, StreamServer,
+    AcceptedServer, AdaptedServer, Authorities, CertificateStore, Credentials, ForwardSecrecy,
+    GatewayTls, GatewayUser, Handler, Identity, ItlsConfig, KeyLogFile, KeyStore, LegConfig, Node,
+    NodeConfig, RawPublicKey, RequestMessage, ResponseMessage, SecurityPolicy, ServerCertificates,
+    ServerRequest, StreamConfig, StreamServer,
 };
 use hedgerow::presets;
 use hedgerow_leg::Role;
@@ -88,8 +89,8 @@ pub struct Scene {
     pub drawn: Arc<Drawn>,
     pub http: TcpRelay,
     pub translate: TcpRelay,
-    /// For TLS clients that know of no gateway.
-    pub tls: TcpRelay,
+    /// For TLS clients that know of no gateway: of CoAP whose records become DTLS's or stay as they are, of HTTP.
+    pub tls: [TcpRelay; 3],
     /// For Internet ends in mode `itls`.
     pub itls: TcpRelay,
     /// Beside HTTP, at the same address and the port that the gateway offers.
@@ -104,6 +105,9 @@ pub struct Scene {
     pub client_log: PathBuf,
     pub device_log: PathBuf,
     pub server_log: PathBuf,
+    /// Of client and device, where they know each other by raw public keys.
+    pub client_pair: Pair,
+    pub device_pair: Pair,
     /// Of the gateway, which it shows to Internet ends.
     certificate: String,
     handler: Arc<Holding>,
@@ -129,7 +133,8 @@ impl Scene {
             has_come: Semaphore::new(0),
             may_answer: Semaphore::new(0),
         });
-        let node = device(&drawn, &device_log, &handler);
+        let [client_pair, device_pair] = [Pair::new(), Pair::new()];
+        let node = device(&drawn, &device_log, &handler, [&client_pair, &device_pair]);
         let node = runtime.block_on(node);
         let device = UdpRelay::start(&runtime, node.local_addr());
         let https = runtime.block_on(server(&drawn, &server_log, &handler));
@@ -150,10 +155,11 @@ impl Scene {
         let carriers = UdpRelay::start_at(&runtime, elsewhere(carriers.port()), carriers);
         let records = program.address("listening for records over TCP");
         let translate = TcpRelay::start(&runtime, records);
-        let [tls, itls] = ["TLS clients", "Internet ends"].map(|whom| {
-            let listener = program.address(&format!("listening for {whom}"));
-            TcpRelay::start(&runtime, listener)
-        });
+        let tls = program.addresses("listening for TLS clients");
+        let tls: [SocketAddr; 3] = tls.try_into().unwrap();
+        let tls = tls.map(|listener| TcpRelay::start(&runtime, listener));
+        let itls = program.address("listening for Internet ends");
+        let itls = TcpRelay::start(&runtime, itls);
         let legs = program.address("listening for streams of devices");
         let legs = UdpRelay::start(&runtime, legs);
         let scene = Self {
@@ -169,6 +175,8 @@ impl Scene {
             client_log,
             device_log,
             server_log,
+            client_pair,
+            device_pair,
             certificate,
             handler,
             program,
@@ -230,6 +238,14 @@ impl Scene {
         (config, key, request)
     }
 
+    /// What the client shows, and whom it wants, where both ends have raw public keys.
+    pub fn by_raw_public_key(&self) -> Arc<Credentials> {
+        let identity = Some(self.client_pair.identity());
+        let device = AcceptedServer::RawPublicKey(self.device_pair.public_key());
+        let shown = Credentials::certificates(identity, device, PeerId(0)).unwrap();
+        Arc::new(shown.with_certificates_end_to_end())
+    }
+
     /// What asks the same over TLS.
     pub fn over_tls(&self) -> (StreamConfig, Arc<Credentials>, RequestMessage) {
         let mut config = presets::stream_client(LIMIT).with_security(policy());
@@ -258,7 +274,7 @@ impl Scene {
     }
 }
 
-fn policy() -> SecurityPolicy {
+pub fn policy() -> SecurityPolicy {
     SecurityPolicy::default().for_end_to_end(ForwardSecrecy::Required)
 }
 
@@ -268,7 +284,12 @@ fn end_to_end_key(drawn: &Drawn) -> Psk {
 }
 
 /// Starts the device, which serves TLS clients through the gateway's streams too.
-async fn device(drawn: &Arc<Drawn>, log: &Path, handler: &Arc<Holding>) -> Node {
+async fn device(
+    drawn: &Arc<Drawn>,
+    log: &Path,
+    handler: &Arc<Holding>,
+    [client_pair, device_pair]: [&Pair; 2],
+) -> Node {
     let keys = KeyStore::new();
     let hop = Psk::new(&drawn.hop_key).unwrap();
     keys.insert("gateway", hop, PeerId(1)).unwrap();
@@ -277,7 +298,13 @@ async fn device(drawn: &Arc<Drawn>, log: &Path, handler: &Arc<Holding>) -> Node 
     let mut config = presets::device();
     config.endpoint.legs = Some(LegConfig::new(Role::Device));
     config.key_log = Some(KeyLogFile::open(log).unwrap());
-    let node = Node::bind_server(loopback(), config, keys, application(drawn, handler));
+    let certificates = ServerCertificates::new(device_pair.identity())
+        .with_raw_public_key(client_pair.public_key(), PeerId(4));
+    let store = PskAndCertificates {
+        psk: keys,
+        certificates: CertificateStore::new(certificates),
+    };
+    let node = Node::bind_server(loopback(), config, store, application(drawn, handler));
     let node = node.await.unwrap();
     let ends = KeyStore::new();
     ends.insert(IDENTITY, end_to_end_key(drawn), PeerId(2))
@@ -319,6 +346,32 @@ fn application(drawn: &Arc<Drawn>, handler: &Arc<Holding>) -> impl Handler {
     }
 }
 
+/// A private key of P-256 and its public key.
+pub struct Pair(rcgen::KeyPair);
+
+impl Pair {
+    fn new() -> Self {
+        Self(rcgen::KeyPair::generate().unwrap())
+    }
+
+    /// The number itself: RFC 5915 §3 has it as an octet string of 32 bytes, behind the version.
+    pub fn private_key(&self) -> [u8; 32] {
+        const BEFORE: &[u8] = b"\x02\x01\x01\x04\x20";
+        let der = self.0.serialize_der();
+        let mut windows = der.windows(BEFORE.len());
+        let at = windows.position(|window| window == BEFORE).unwrap() + BEFORE.len();
+        der[at..at + 32].try_into().unwrap()
+    }
+
+    fn identity(&self) -> Arc<Identity> {
+        Arc::new(Identity::new(self.0.serialize_pem().as_bytes()).unwrap())
+    }
+
+    fn public_key(&self) -> RawPublicKey {
+        RawPublicKey::new(self.0.public_key_pem().as_bytes()).unwrap()
+    }
+}
+
 /// The gateway knows a user and one key, and reaches the device in every mode.
 fn configuration(
     drawn: &Drawn,
@@ -356,6 +409,17 @@ methods = ["GET", "POST"]
 [[tls_listener]]
 listen = "127.0.0.1:0"
 application = "coap"
+device = "{DEVICE}"
+
+[[tls_listener]]
+listen = "127.0.0.1:0"
+application = "coap"
+form = "tls"
+device = "{DEVICE}"
+
+[[tls_listener]]
+listen = "127.0.0.1:0"
+application = "http"
 device = "{DEVICE}"
 
 [itls]
@@ -418,10 +482,18 @@ impl Program {
     }
 
     fn address(&self, listener: &str) -> SocketAddr {
-        let line = self.lines.iter().find(|line| line.contains(listener));
-        let address = line.unwrap().split("address=").nth(1).unwrap();
-        let address = address.split_whitespace().next().unwrap();
-        address.parse().unwrap()
+        self.addresses(listener)[0]
+    }
+
+    /// In the order of the configuration.
+    fn addresses(&self, listener: &str) -> Vec<SocketAddr> {
+        let lines = self.lines.iter().filter(|line| line.contains(listener));
+        let addresses = lines.map(|line| {
+            let address = line.split("address=").nth(1).unwrap();
+            let address = address.split_whitespace().next().unwrap();
+            address.parse().unwrap()
+        });
+        addresses.collect()
     }
 }
 
@@ -445,8 +517,8 @@ const WARM: &str = "warm";
 /// The gateway's host, which its certificate is for.
 const HOST: &str = "localhost";
 
-/// HTTP, UDP carriers, records over TCP, streams of devices, Internet ends, and TLS clients.
-const LISTENERS: usize = 6;
+/// HTTP, UDP carriers, records over TCP, streams of devices, Internet ends, and three for TLS clients.
+const LISTENERS: usize = 8;
 
 /// For each step.
 pub const LIMIT: Duration = Duration::from_secs(30);
