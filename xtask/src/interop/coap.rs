@@ -107,6 +107,15 @@ pub(super) fn start_server_at(
     build: Build,
     plain: SocketAddr,
 ) -> Result<(Running, SocketAddr, SocketAddr), String> {
+    start_server_with_key(build, plain, PSK)
+}
+
+/// The same with a key of the caller's.
+pub(super) fn start_server_with_key(
+    build: Build,
+    plain: SocketAddr,
+    psk: &str,
+) -> Result<(Running, SocketAddr, SocketAddr), String> {
     let mut command = Command::new(format!("coap-server-{}", build.suffix()));
     command
         .args([
@@ -119,7 +128,7 @@ pub(super) fn start_server_at(
         ])
         .stdin(Stdio::null());
     if !matches!(build, Build::NoTls) {
-        command.args(["-k", PSK, "-h", "hint"]);
+        command.args(["-k", psk, "-h", "hint"]);
     }
     let server = Running::start(&mut command, Echo::Hidden)?;
     wait_for_port(Transport::Dtls, plain.port(), &server)?;
