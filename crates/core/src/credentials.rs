@@ -2,7 +2,9 @@
 //!
 //! Whoever has pre-shared keys alone implements [`PskCredentials`] or [`PskStore`] and nothing here.
 
-use crate::{CertificateCredentials, Credentials, KeyPurpose, Peer, PskCredentials, PskStore};
+use crate::{
+    CertificateCredentials, Credentials, KeyPurpose, Peer, PskCredentials, PskStore, ServerName,
+};
 
 /// What a client has for one server. What it doesn't have it doesn't offer.
 pub trait ClientCredentials {
@@ -16,6 +18,13 @@ pub trait ClientCredentials {
     /// accepted as a hop's server may be the gateway.
     fn certificate_purpose(&self) -> KeyPurpose {
         KeyPurpose::Hop
+    }
+
+    /// Returns the name to ask a server for (SNI, RFC 6066 §3) where [`Self::certificates`] names none: none, if
+    /// nothing else is said. With a pre-shared key it says whom is meant at an address that several share, and
+    /// proves nothing.
+    fn server_name(&self) -> Option<ServerName<'_>> {
+        None
     }
 
     /// Says whether policy permits a session with a server that is known so: any, if nothing else is

@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 
 use hedgerow_core::{
     CertificateCredentials, ClientCredentials, Credentials, KeyPurpose, Misuse, Peer, PeerId,
-    PskStore, SecurityMode, ServerCredentials,
+    PskStore, SecurityMode, ServerCredentials, ServerName,
 };
 use hedgerow_handshake::Settings;
 
@@ -285,6 +285,10 @@ impl<K: ClientCredentials> ClientCredentials for Permitted<K> {
 
     fn certificate_purpose(&self) -> KeyPurpose {
         self.credentials.certificate_purpose()
+    }
+
+    fn server_name(&self) -> Option<ServerName<'_>> {
+        self.credentials.server_name()
     }
 
     fn permits(&self, peer: Peer) -> bool {

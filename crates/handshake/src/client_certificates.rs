@@ -95,15 +95,19 @@ impl Default for ChosenTypes {
     }
 }
 
-/// What a ClientHello offers for certificate mode: nothing if no suite needs it.
+/// What a ClientHello offers for certificate mode, which is nothing if no suite needs it, and the name of the
+/// server that is meant.
 pub(crate) struct CertificateOffer<'a> {
     credentials: Option<&'a dyn CertificateCredentials>,
+    /// Where no certificate is to have a name.
+    name: Option<ServerName<'a>>,
 }
 
 impl<'a> CertificateOffer<'a> {
     fn server_name(&self) -> Option<ServerName<'a>> {
         self.credentials
             .and_then(|credentials| credentials.server_name())
+            .or(self.name)
     }
 
     /// Says whether this client shows certificates of a type.
@@ -122,26 +126,25 @@ impl<'a> CertificateOffer<'a> {
 
     /// Encodes the extensions.
     pub(crate) fn encode(&self, out: &mut Writer<'_>) -> Result<(), EncodeError> {
-        if self.credentials.is_none() {
-            return Ok(());
-        }
-        // MUST (RFC 7925 §5): without this extension a server would sign with SHA-1.
-        out.u16(ExtensionType::SIGNATURE_ALGORITHMS.0)?;
-        out.nested16(|out| SignatureAlgorithms::ECDSA_SHA256.encode(out))?;
-        let all = CertificateType::ALL.into_iter();
-        // MUST (RFC 7250 §4.1): types that aren't there are left out, and so is the extension if
-        // nothing but X.509 remains.
-        if self.shows(CertificateType::RawPublicKey) {
-            let shown = all
-                .clone()
-                .filter(|&certificate_type| self.shows(certificate_type));
-            out.u16(ExtensionType::CLIENT_CERTIFICATE_TYPE.0)?;
-            out.nested16(|out| encode_certificate_types(shown, out))?;
-        }
-        if self.accepts(CertificateType::RawPublicKey) {
-            let accepted = all.filter(|&certificate_type| self.accepts(certificate_type));
-            out.u16(ExtensionType::SERVER_CERTIFICATE_TYPE.0)?;
-            out.nested16(|out| encode_certificate_types(accepted, out))?;
+        if self.credentials.is_some() {
+            // MUST (RFC 7925 §5): without this extension a server would sign with SHA-1.
+            out.u16(ExtensionType::SIGNATURE_ALGORITHMS.0)?;
+            out.nested16(|out| SignatureAlgorithms::ECDSA_SHA256.encode(out))?;
+            let all = CertificateType::ALL.into_iter();
+            // MUST (RFC 7250 §4.1): types that aren't there are left out, and so is the extension if
+            // nothing but X.509 remains.
+            if self.shows(CertificateType::RawPublicKey) {
+                let shown = all
+                    .clone()
+                    .filter(|&certificate_type| self.shows(certificate_type));
+                out.u16(ExtensionType::CLIENT_CERTIFICATE_TYPE.0)?;
+                out.nested16(|out| encode_certificate_types(shown, out))?;
+            }
+            if self.accepts(CertificateType::RawPublicKey) {
+                let accepted = all.filter(|&certificate_type| self.accepts(certificate_type));
+                out.u16(ExtensionType::SERVER_CERTIFICATE_TYPE.0)?;
+                out.nested16(|out| encode_certificate_types(accepted, out))?;
+            }
         }
         if let Some(name) = self.server_name() {
             out.u16(ExtensionType::SERVER_NAME.0)?;
@@ -192,6 +195,7 @@ impl<P: CryptoProvider, C: ClientCredentials> Client<P, C> {
                 .credentials
                 .certificates()
                 .filter(|_| self.settings.offers_certificates()),
+            name: self.credentials.server_name(),
         }
     }
 

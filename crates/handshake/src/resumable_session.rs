@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use hedgerow_core::{
     CertificateOwner, CertificateType, ClientCredentials, CryptoProvider, Env, Instant,
-    P256_PUBLIC_KEY_LEN, Peer, RawPublicKeyRequest, SHA256_LEN,
+    P256_PUBLIC_KEY_LEN, Peer, RawPublicKeyRequest, SHA256_LEN, ServerName,
 };
 use hedgerow_record::{
     AlertDescription, CipherSuite, KeyExchange, NewSessionTicket, Protocol, encode_p256_spki,
@@ -132,9 +132,7 @@ impl ClientResumption {
                 ))
         });
         // A ClientHello has to be whole in one datagram for a server that keeps no state.
-        let name = credentials
-            .certificates()
-            .and_then(|certificates| certificates.server_name());
+        let name = asked_name(credentials);
         let hello_len = crate::MIN_DATAGRAM_LEN
             .saturating_add(name.map_or(0, |name| name.as_str().len().saturating_add(9)))
             .saturating_add(MARKER_LEN);
@@ -281,6 +279,14 @@ fn is_same_server<C: ClientCredentials>(credentials: &C, state: &SessionState) -
     }
 }
 
+/// Returns the name that a client asks for (RFC 6066 §3): a session isn't resumed under another one.
+fn asked_name<C: ClientCredentials>(credentials: &C) -> Option<ServerName<'_>> {
+    credentials
+        .certificates()
+        .and_then(|certificates| certificates.server_name())
+        .or_else(|| credentials.server_name())
+}
+
 /// Binds a session to what this client shows and to the server's name.
 pub(crate) fn bind<P: CryptoProvider, C: ClientCredentials>(
     provider: &P,
@@ -289,7 +295,7 @@ pub(crate) fn bind<P: CryptoProvider, C: ClientCredentials>(
     master_secret: &[u8],
 ) -> [u8; BINDING_LEN] {
     let certificates = credentials.certificates();
-    let name = certificates.and_then(|certificates| certificates.server_name());
+    let name = asked_name(credentials);
     let name_digest: [u8; SHA256_LEN] = digest_name(provider, name);
     if suite.key_exchange() != Some(KeyExchange::EcdheEcdsa) {
         let psk = credentials.pre_shared_key();

@@ -12,9 +12,9 @@ mod resuming;
 use std::time::Duration;
 
 use hedgerow_core::{
-    CertificateCredentials, CertificateOwner, CertificatesOnly, ClientCertificates, Credentials,
-    Env, Instant, KeyScope, Peer, PeerFault, PeerId, Psk, PskEntry, PskRequest, PskStore,
-    SecurityMode, ServerCredentials,
+    CertificateCredentials, CertificateOwner, CertificatesOnly, ClientCertificates,
+    ClientCredentials, Credentials, Env, Instant, KeyScope, Peer, PeerFault, PeerId, Psk, PskEntry,
+    PskRequest, PskStore, SecurityMode, ServerCredentials, ServerName,
 };
 use hedgerow_crypto_soft::SoftCrypto;
 use hedgerow_handshake::{
@@ -406,6 +406,71 @@ fn what_has_changed_since_makes_a_full_handshake() {
         stand.pass(Duration::from_secs(3_600));
         let outcome = connect(&mut stand, settings, &known(), kept).unwrap();
         assert!(!outcome.is_resumed());
+    });
+}
+
+/// The usual key for a server that shares its address with others (RFC 6066 §3).
+struct Named<'k>(Credentials<'k>, Option<&'static str>);
+
+impl ClientCredentials for Named<'_> {
+    fn pre_shared_key(&self) -> Option<Credentials<'_>> {
+        self.0.pre_shared_key()
+    }
+
+    fn certificates(&self) -> Option<&dyn CertificateCredentials> {
+        None
+    }
+
+    fn server_name(&self) -> Option<ServerName<'_>> {
+        self.1.map(|name| ServerName::new(name).unwrap())
+    }
+}
+
+/// A server may have several names under one address and key: a session of one isn't offered to another.
+#[test]
+fn name_is_asked_for_with_a_key_too_and_sessions_are_of_one_name() {
+    for_each_way(|mut stand| {
+        let settings = Settings::default();
+        let psk = Psk::new(PSK).unwrap();
+        let shown = |name| {
+            let key = Credentials {
+                psk_identity: IDENTITY,
+                psk: &psk,
+                peer: PeerId(2),
+            };
+            Named(key, name)
+        };
+        let mut connect = |name: Option<&'static str>, session| {
+            // RFC 6066 §3: a list with one host_name; extension type 0.
+            let list = name.map(|name| {
+                let len = u8::try_from(name.len()).unwrap();
+                let mut list = vec![0, 0, 0, len + 5, 0, len + 3, 0, 0, len];
+                list.extend(name.as_bytes());
+                list
+            });
+            let mut is_asked_for = false;
+            let change = &mut |from: Sender, _: usize, bytes: &mut Vec<u8>| {
+                let has = |list: &Vec<u8>| bytes.windows(list.len()).any(|part| part == list);
+                is_asked_for |= from == Sender::Client && list.as_ref().is_some_and(has);
+            };
+            let outcome =
+                stand.connect(shown(name), known(), (settings, settings), session, change);
+            let outcome = outcome.unwrap();
+            assert_eq!(is_asked_for, name.is_some());
+            outcome
+        };
+        let (lamp, meter) = (Some("lamp.example"), Some("meter.example"));
+        for (first, second, is_resumed) in [
+            (lamp, lamp, true),
+            (lamp, meter, false),
+            (lamp, None, false),
+            (None, lamp, false),
+            (None, None, true),
+        ] {
+            let kept = connect(first, None).resumable;
+            let outcome = connect(second, kept);
+            assert_eq!(outcome.is_resumed(), is_resumed, "{first:?} {second:?}");
+        }
     });
 }
 
