@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hedgerow_core::{ChannelError, PeerFault, SecurityMode};
 use hedgerow_exchange::RequestError;
 use hedgerow_net::{
-    Credentials, ForwardSecrecy, LinkedNode, NodeConfig, Passage, RequestFailure, RequestMessage,
+    Credentials, ForwardSecrecy, NodeConfig, Passage, PassageNode, RequestFailure, RequestMessage,
     ResponseMessage, SecurityPolicy,
 };
 use tokio::sync::Mutex;
@@ -32,7 +32,7 @@ pub(crate) struct Ways {
 /// What there is of a way to one device.
 #[derive(Default)]
 struct Place {
-    node: Option<LinkedNode>,
+    node: Option<PassageNode>,
     /// How many were opened, which tells one from another.
     opened: u64,
 }

@@ -12,13 +12,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hedgerow_coap::Code;
-use hedgerow_core::{PeerId, Psk, ServerName};
+use hedgerow_core::{ChannelError, Peer, PeerFault, PeerId, Psk, ServerName};
 use hedgerow_gateway::{Config, Device, Gateway, Mode, Running, Security, TlsListener};
 use hedgerow_handshake::Settings;
 use hedgerow_leg::Role;
 use hedgerow_net::{
-    AdaptedServer, Credentials, ForwardSecrecy, KeyStore, LegConfig, Node, NodeConfig,
-    ResponseMessage, SecurityPolicy, ServerRequest, TlsStream,
+    AdaptedGateway, AdaptedServer, CarrierFailure, Credentials, ForwardSecrecy, KeyStore,
+    LegConfig, Node, NodeConfig, Passage, RequestFailure, RequestMessage, ResponseMessage,
+    SecurityPolicy, ServerRequest, TlsStream,
 };
 use hedgerow_record::{LegForm, StreamApplication};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -128,6 +129,73 @@ async fn another_key_gets_nothing() {
     // The hop's key is no key of two ends.
     assert!(ask(&running, HOP).await.is_err());
     running.shutdown().await;
+}
+
+/// Our own client asks for the device by the URI's host, by CoAP over the stream. What isn't a host's name, such as
+/// an address, isn't asked for, and leads to the port's own device.
+#[tokio::test]
+async fn passage_asks_for_the_device_by_its_name() {
+    let (running, _devices) = gateway(LegForm::Dtls).await;
+    let port = running.tls_listener_addrs()[0].port();
+    let passage = Passage::Adapted(AdaptedGateway::new("127.0.0.1", port));
+    let policy = SecurityPolicy::default().for_end_to_end(ForwardSecrecy::Required);
+    let config = NodeConfig::default().with_security(policy);
+    let shown = |key: &[u8]| {
+        let psk = Psk::new(key).unwrap().into_end_to_end().unwrap();
+        Arc::new(Credentials::new("user", psk, PeerId(2)).unwrap())
+    };
+    for (host, device) in [
+        ("lamp.example", "lamp"),
+        ("LAMP.example", "lamp"),
+        ("192.0.2.7", "meter"),
+    ] {
+        let opened = passage.open(host, 5684, config.clone()).await.unwrap();
+        assert_eq!(opened.gateway, running.tls_listener_addrs()[0]);
+        let (node, shown) = (opened.node, shown(END_TO_END));
+        for _ in 0..2 {
+            let request = RequestMessage::new(Code::GET);
+            let response = node.request(Some(&shown), request).await.unwrap();
+            assert_eq!(response.payload, device.as_bytes(), "{host}");
+        }
+        // One connection serves both.
+        assert_eq!(node.established(), 1);
+        assert!(node.suite(Some(&shown)).await.is_some());
+        assert_eq!(
+            node.peer(Some(&shown)).await,
+            Some(Peer::EndToEndPsk(PeerId(2)))
+        );
+        node.close().await;
+    }
+    let refused = async |host: &str, key: &[u8]| {
+        let opened = passage.open(host, 5684, config.clone()).await.unwrap();
+        let request = RequestMessage::new(Code::GET);
+        let outcome = opened.node.request(Some(&shown(key)), request).await;
+        opened.node.close().await;
+        outcome.unwrap_err()
+    };
+    // No device of this name; and a key that isn't the two ends'.
+    let failure = refused("other.example", END_TO_END).await;
+    let RequestFailure::Channel(ChannelError::Peer(PeerFault::AlertReceived {
+        description, ..
+    })) = failure
+    else {
+        panic!("{failure}");
+    };
+    assert_eq!(description, 112);
+    let failure = refused("lamp.example", b"another key of two").await;
+    let refused = ChannelError::Peer(PeerFault::CredentialsRefused);
+    assert_eq!(failure, RequestFailure::Channel(refused));
+    running.shutdown().await;
+    let gone = passage
+        .open("lamp.example", 5684, config.clone())
+        .await
+        .unwrap();
+    let (shown, request) = (shown(END_TO_END), RequestMessage::new(Code::GET));
+    let gone = gone.node.request(Some(&shown), request).await;
+    assert!(matches!(
+        gone,
+        Err(RequestFailure::Carrier(CarrierFailure::Connect { .. }))
+    ));
 }
 
 /// A ClientHello for a name, as far as the gateway reads it.

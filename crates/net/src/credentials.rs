@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hedgerow_core::{
     CertificateCredentials, ClientCredentials, Credentials as PskOf, KeyPurpose,
-    MAX_PSK_IDENTITY_LEN, Misuse, Peer, PeerId, Psk,
+    MAX_PSK_IDENTITY_LEN, Misuse, Peer, PeerId, Psk, ServerName,
 };
 
 use crate::certificates::ClientSide;
@@ -162,6 +162,35 @@ pub struct Target {
 /// Credentials that an endpoint and its handshakes hold together with the application.
 #[derive(Clone)]
 pub(crate) struct SharedCredentials(pub(crate) Arc<Credentials>);
+
+/// The same, with the name of the server that is meant where no certificate has one.
+#[derive(Clone)]
+pub(crate) struct NamedCredentials {
+    pub(crate) credentials: Arc<Credentials>,
+    pub(crate) name: Option<Arc<str>>,
+}
+
+impl ClientCredentials for NamedCredentials {
+    fn pre_shared_key(&self) -> Option<PskOf<'_>> {
+        self.credentials.pre_shared_key()
+    }
+
+    fn certificates(&self) -> Option<&dyn CertificateCredentials> {
+        ClientCredentials::certificates(&*self.credentials)
+    }
+
+    fn certificate_purpose(&self) -> KeyPurpose {
+        self.credentials.certificate_purpose()
+    }
+
+    fn server_name(&self) -> Option<ServerName<'_>> {
+        ServerName::new(self.name.as_deref()?).ok()
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.credentials.is_same(&other.credentials) && self.name == other.name
+    }
+}
 
 impl ClientCredentials for SharedCredentials {
     fn pre_shared_key(&self) -> Option<PskOf<'_>> {

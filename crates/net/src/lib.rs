@@ -117,6 +117,7 @@ mod message;
 mod mode_label;
 mod node;
 mod passage;
+mod passage_node;
 mod path;
 mod provider;
 mod requests;
@@ -157,7 +158,8 @@ pub use link::{
 pub use linked_node::LinkedNode;
 pub use message::{OwnedOption, RequestMessage, ResponseMessage};
 pub use node::Node;
-pub use passage::{OpenPassage, Passage, TranslateGateway};
+pub use passage::{AdaptedGateway, OpenPassage, Passage, TranslateGateway};
+pub use passage_node::PassageNode;
 pub use resolve::resolve;
 pub use shares::{Share, Shares};
 pub use statistics::Statistics;

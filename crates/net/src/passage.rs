@@ -11,7 +11,8 @@ use crate::keep_alive::SILENCE_TIMEOUT;
 use crate::link::CarrierFailure;
 use crate::tunnel::{Tunnel, TunnelConfig, TunnelTarget};
 use crate::{
-    ItlsConfig, LinkedNode, NodeConfig, TranslateConfig, itls_link, resolve, translated_link,
+    ItlsConfig, LinkedNode, NodeConfig, PassageNode, TranslateConfig, itls_link, resolve,
+    translated_link,
 };
 
 /// How devices behind a gateway are reached, in one of the modes in which it can't read what passes.
@@ -27,6 +28,21 @@ pub enum Passage {
     Translate(TranslateGateway),
     /// Messages sealed for the device inside TLS to the gateway (`docs/specs/itls.md`; experimental).
     Itls(Box<ItlsConfig>),
+    /// A TLS connection that the gateway hands on to a device that adapts to it (`docs/specs/translate-device.md`;
+    /// experimental).
+    Adapted(AdaptedGateway),
+}
+
+/// A gateway that hands TLS connections on, and knows the device by the port or by the name that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdaptedGateway {
+    /// The gateway's name or address; an IPv6 address may stand in brackets.
+    pub host: String,
+    /// Where it listens for this device, or for all that have a name.
+    pub port: u16,
+    /// How long it may take until the gateway has accepted, its name's look-up and all of its addresses
+    /// included.
+    pub connect_timeout: Duration,
 }
 
 /// A gateway that translates.
@@ -49,7 +65,7 @@ pub struct TranslateGateway {
 #[derive(Debug)]
 pub struct OpenPassage {
     /// What asks the device.
-    pub node: LinkedNode,
+    pub node: PassageNode,
     /// Where the gateway was found.
     pub gateway: SocketAddr,
     /// What carries the datagrams, such as `https/2`.
@@ -58,7 +74,7 @@ pub struct OpenPassage {
 
 impl Passage {
     /// Opens a way to a device, as the gateway knows it: by the name or the host of its configuration, and
-    /// by the port from there, which doesn't count in modes `translate` and `itls`. What the node begins is for one hop
+    /// by the port from there, which doesn't count in modes `translate`, `translate-device` and `itls`. What the node begins is for one hop
     /// or end to end as its configuration says; the rest of that is changed to fit the mode.
     ///
     /// It has to run within a tokio runtime with I/O and time.
@@ -90,18 +106,19 @@ impl Passage {
                         (false, TunnelForm::Upgrade, Some(_)) => "http/1.1, udp",
                         (false, TunnelForm::ExtendedConnect, Some(_)) => "http/2, udp",
                     },
-                    node: LinkedNode::new(tunnel.link, node),
+                    node: PassageNode::linked(LinkedNode::new(tunnel.link, node)),
                 })
             }
             Self::Translate(gateway) => gateway.open(host, node).await,
             Self::Itls(config) => {
                 let opened = itls_link(config, host).await?;
                 Ok(OpenPassage {
-                    node: LinkedNode::new(opened.link, node),
+                    node: PassageNode::linked(LinkedNode::new(opened.link, node)),
                     gateway: opened.gateway,
                     carrier: "tls",
                 })
             }
+            Self::Adapted(gateway) => gateway.open(host, node).await,
         }
     }
 
@@ -111,6 +128,7 @@ impl Passage {
             Self::Tunnel(config) => config.connect_timeout = timeout,
             Self::Translate(gateway) => gateway.connect_timeout = timeout,
             Self::Itls(config) => config.connect_timeout = timeout,
+            Self::Adapted(gateway) => gateway.connect_timeout = timeout,
         }
     }
 
@@ -120,7 +138,33 @@ impl Passage {
             Self::Tunnel(config) => config.connect_timeout,
             Self::Translate(gateway) => gateway.connect_timeout,
             Self::Itls(config) => config.connect_timeout,
+            Self::Adapted(gateway) => gateway.connect_timeout,
         }
+    }
+}
+
+impl AdaptedGateway {
+    /// Asks within 10 s.
+    pub fn new(host: impl Into<String>, port: u16) -> Self {
+        Self {
+            host: host.into(),
+            port,
+            connect_timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// Finds the gateway. The connection is opened by the first request.
+    async fn open(&self, device: &str, node: NodeConfig) -> Result<OpenPassage, CarrierFailure> {
+        let end = Instant::now() + self.connect_timeout;
+        let addresses = timeout_at(end, resolve(&self.host, self.port)).await;
+        let addresses = addresses.map_err(|_| CarrierFailure::ConnectTimeout)?;
+        let addresses = addresses.map_err(|_| CarrierFailure::GatewayName)?;
+        let gateway = *addresses.first().ok_or(CarrierFailure::GatewayName)?;
+        Ok(OpenPassage {
+            node: PassageNode::streams(addresses, device, self.connect_timeout, node),
+            gateway,
+            carrier: "tcp",
+        })
     }
 }
 
@@ -166,7 +210,7 @@ impl TranslateGateway {
             match translated_link(&config).await {
                 Ok(link) => {
                     return Ok(OpenPassage {
-                        node: LinkedNode::new(link, config.fit(node)),
+                        node: PassageNode::linked(LinkedNode::new(link, config.fit(node))),
                         gateway: address,
                         carrier: match self.form {
                             TranslateForm::Short => "tcp/short",

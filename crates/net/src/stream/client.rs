@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use hedgerow_core::Peer;
+use hedgerow_core::{Peer, ServerName};
 use hedgerow_endpoint::ClientSessions;
 use hedgerow_record::CipherSuite;
 use tokio::net::TcpStream;
@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info};
 
 use crate::clock::{Clock, os_random};
-use crate::credentials::SharedCredentials;
+use crate::credentials::NamedCredentials;
 use crate::handler::NoResources;
 use crate::handlers::{Handlers, handler_places};
 use crate::mode_label::{TLS, intended};
@@ -275,6 +275,9 @@ impl Opening {
         policy
             .check_credentials(self.target.credentials.as_deref())
             .map_err(hedgerow_endpoint::Error::from)?;
+        if let Some(name) = &shared.config.server_name {
+            ServerName::new(name).map_err(hedgerow_endpoint::Error::from)?;
+        }
         let opened = async {
             // One that was closed to make room for this one may still be there.
             let place = Arc::clone(&shared.connections).acquire_owned().await;
@@ -304,12 +307,16 @@ impl Opening {
             requires_protocol_name: shared.config.protocol_name.is_required(remote.port()),
             ..shared.config.endpoint.clone()
         };
-        let credentials = self.target.credentials.clone().map(SharedCredentials);
-        if let Some(credentials) = &credentials {
+        let named = |credentials| NamedCredentials {
+            credentials,
+            name: shared.config.server_name.clone(),
+        };
+        let credentials = self.target.credentials.clone().map(named);
+        if let Some(NamedCredentials { credentials, .. }) = &credentials {
             debug!(
                 %remote,
-                psk_identity = credentials.0.psk_identity().map(|id| display(id.escape_ascii())),
-                mode = intended(TLS, &credentials.0),
+                psk_identity = credentials.psk_identity().map(|id| display(id.escape_ascii())),
+                mode = intended(TLS, credentials),
                 "connection begun"
             );
         } else {

@@ -28,6 +28,10 @@ pub struct StreamConfig {
     pub max_connections_per_source: usize,
     /// The same of those that aren't established yet.
     pub max_handshakes_per_source: usize,
+    /// The name that a client asks every server for (SNI, RFC 6066 §3) where its certificates name none, such as
+    /// that of a device at an address which devices share; `None` for no name. What can't be a
+    /// [`ServerName`](hedgerow_core::ServerName) fails each request.
+    pub server_name: Option<Arc<str>>,
     /// Requests of a client under way or queued, on all connections together.
     pub max_requests: usize,
     /// Handlers running at the same time, on all connections together. What comes beyond is answered
@@ -93,6 +97,7 @@ impl Default for StreamConfig {
             max_handshakes: 256,
             max_connections_per_source: 256,
             max_handshakes_per_source: 64,
+            server_name: None,
             max_requests: 1_024,
             max_handlers: 1_024,
             connect_timeout: Duration::from_secs(10),

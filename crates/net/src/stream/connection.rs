@@ -15,7 +15,7 @@ use tokio::time::sleep_until;
 use tracing::{debug, info, trace};
 
 use crate::clock::{Clock, os_random};
-use crate::credentials::SharedCredentials;
+use crate::credentials::NamedCredentials;
 use crate::handlers::Handlers;
 use crate::mode_label::{TLS, label};
 use crate::shared::{Signals, Waiting};
@@ -30,7 +30,7 @@ use crate::stream::transfer::MAX_BACKLOG;
 use crate::{Handler, RequestMessage, Requester, ServerRequest, Share};
 
 /// A connection's machine.
-pub(crate) type Machine<S> = StreamConnection<crate::provider::NodeCrypto, S, SharedCredentials>;
+pub(crate) type Machine<S> = StreamConnection<crate::provider::NodeCrypto, S, NamedCredentials>;
 
 /// What a connection's task shares with those who use it.
 #[derive(Debug, Default)]

@@ -10,11 +10,11 @@ use hedgerow_handshake::{ResumableSession, ServerResumption, SessionId};
 use tokio::time::sleep_until;
 
 use crate::clock::{Clock, os_random};
-use crate::credentials::SharedCredentials;
+use crate::credentials::NamedCredentials;
 use crate::stream::connection::Machine;
 
 /// What a client can resume.
-pub(crate) type OfClient = Arc<Mutex<ClientSessions<SocketAddr, SharedCredentials>>>;
+pub(crate) type OfClient = Arc<Mutex<ClientSessions<SocketAddr, NamedCredentials>>>;
 
 /// What a server resumes.
 pub(crate) type OfServer = Arc<Mutex<ServerSessions>>;
@@ -24,7 +24,7 @@ pub(crate) enum Sessions {
     None,
     Client {
         sessions: OfClient,
-        credentials: SharedCredentials,
+        credentials: NamedCredentials,
         address: SocketAddr,
     },
     Server(OfServer),
@@ -89,7 +89,7 @@ impl Sessions {
 pub(crate) fn take(
     sessions: &OfClient,
     address: SocketAddr,
-    credentials: &SharedCredentials,
+    credentials: &NamedCredentials,
 ) -> Option<Option<ResumableSession>> {
     let mut sessions = lock(sessions);
     let is_on = sessions.is_on();
