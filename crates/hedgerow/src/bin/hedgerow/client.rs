@@ -146,10 +146,11 @@ async fn run_via(
         ..hedgerow::presets::client(line.common.limit())
     };
     if line.common.connection_id {
-        if via.way.mode == Mode::Translate {
-            return Err(Failure::usage(
-                "--connection-id: in mode translate records carry none",
-            ));
+        if matches!(via.way.mode, Mode::Translate | Mode::TranslateDevice) {
+            return Err(Failure::usage(format!(
+                "--connection-id: in mode {} records carry none",
+                via.way.mode.name()
+            )));
         }
         config.endpoint.connection_ids = ConnectionIds::SendOnly;
     }
@@ -161,9 +162,9 @@ async fn run_via(
     let outcome = timeout_at(deadline, node.request(credentials.as_ref(), request)).await;
     let waited = asked.elapsed();
     progress.requesting = Some(waited);
-    progress.suite = node.suite().await;
+    progress.suite = node.suite(credentials.as_ref()).await;
     progress.inner = node.inner_session().await;
-    let is_established = node.statistics().established > 0;
+    let is_established = node.established() > 0;
     node.close().await;
     let peer = Peer {
         place: via.name(),
@@ -340,12 +341,15 @@ impl Peer<'_> {
                 fault @ (PeerFault::AlertSent { .. }
                 | PeerFault::AlertReceived { .. }
                 | PeerFault::Truncated),
-            )) if !self.is_established && self.security.is_tls() => Failure::new(
+            )) if !self.is_established && self.is_tls() => Failure::new(
                 Class::Protocol,
                 format!(
-                    "{name}: no TLS 1.2 with {} came about ({fault}): is it a coaps+tcp server's \
-                     port?",
-                    self.security.means()
+                    "{name}: no TLS 1.2 with {} came about ({fault}): is it a {} port?",
+                    self.security.means(),
+                    match self.way {
+                        Some(_) => "gateway's [[tls_listener]]",
+                        None => "coaps+tcp server's",
+                    }
                 ),
             ),
             RequestFailure::Exchange(RequestError::ConnectionAborted) if !self.is_established => {
@@ -363,6 +367,11 @@ impl Peer<'_> {
             }
             other => Failure::new(Class::Protocol, format!("{name}: {other}")),
         }
+    }
+
+    /// Says whether the channel is TLS over TCP.
+    fn is_tls(&self) -> bool {
+        self.security.is_tls() || self.way.is_some_and(Way::is_tls)
     }
 
     /// Says whether one end refused the other's certificate or raw public key.

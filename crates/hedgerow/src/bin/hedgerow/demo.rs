@@ -252,6 +252,7 @@ fn invitation(
         itls,
         leg,
     } = listening;
+    let adapted = tls.coap;
     let tls_clients = tls_clients(*tls, devices, files);
     let [token, authority] = [TOKEN, AUTHORITY].map(|name| quoted(&files.other(name)));
     let [hop_key, tariff_key] =
@@ -299,6 +300,7 @@ Through the gateway, which has another key and reads nothing, in each of its mod
 
   {program} get --keys {keys} --via http://{reachable} --mode tunnel --token-file {token} {behind}/temperature
   {program} get --keys {keys} --via tcp://{translate} --mode translate {behind}/temperature
+  {program} get --keys {keys} --via tcp://{adapted} --mode translate-device {behind}/temperature
   {program} get --keys {keys} --via http://{reachable} --mode auto --token-file {token} {behind}/temperature
   {program} get --keys {keys} --via https://{itls} --mode itls --gateway-authority {authority} --token-file {token} {behind}/temperature
 

@@ -15,7 +15,6 @@ use crate::arguments::RequestArguments;
 use crate::client::Progress;
 use crate::exit::{Class, Failure};
 use crate::target::Security;
-use crate::via::Way;
 use crate::via_itls::suite_name as suite_of_inner_sessions;
 
 /// Writes a line to standard error. Where that can't be written to, nobody listens.
@@ -291,9 +290,10 @@ impl<'a> SecurityReport<'a> {
     fn of(progress: &'a Progress) -> Option<Self> {
         let security = progress.security.as_ref()?;
         Some(Self {
-            mode: match progress.way.as_ref().is_some_and(Way::is_inside) {
-                true => "itls-psk",
-                false => security.mode(),
+            mode: match &progress.way {
+                Some(way) if way.is_inside() => "itls-psk",
+                Some(way) if way.is_tls() => security.mode_over_tls(),
+                _ => security.mode(),
             },
             security_mode: security.security_mode().name(),
             identity: match security {

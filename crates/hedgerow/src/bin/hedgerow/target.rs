@@ -165,17 +165,21 @@ impl Security {
     /// Returns the mode's name, as logs have it.
     pub(crate) const fn mode(&self) -> &'static str {
         match self {
+            _ if self.is_tls() => self.mode_over_tls(),
             Self::NoSec => "nosec",
-            Self::Psk { is_tls: true, .. } => "tls-psk",
             Self::Psk { .. } => "dtls-psk",
-            Self::Certificate {
-                is_tls: true,
-                name: Some(_),
-                ..
-            } => "tls-certificate",
-            Self::Certificate { is_tls: true, .. } => "tls-raw-public-key",
             Self::Certificate { name: Some(_), .. } => "dtls-certificate",
             Self::Certificate { .. } => "dtls-raw-public-key",
+        }
+    }
+
+    /// Returns the same for a channel that is TLS, whatever the URI says.
+    pub(crate) const fn mode_over_tls(&self) -> &'static str {
+        match self {
+            Self::NoSec => "nosec",
+            Self::Psk { .. } => "tls-psk",
+            Self::Certificate { name: Some(_), .. } => "tls-certificate",
+            Self::Certificate { .. } => "tls-raw-public-key",
         }
     }
 
@@ -208,7 +212,7 @@ impl Security {
 
     /// Returns what is spoken with the server itself.
     fn protocol(&self, way: Option<&Way>) -> &'static str {
-        match self.is_tls() {
+        match self.is_tls() || way.is_some_and(Way::is_tls) {
             true => "TLS",
             false if way.is_some_and(Way::is_inside) => "an inner session",
             false => "DTLS",

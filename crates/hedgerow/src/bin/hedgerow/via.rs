@@ -9,9 +9,9 @@ use hedgerow_coap::{CoapUri, Scheme};
 use hedgerow_core::{ChannelError, PeerFault, WayRefusal};
 use hedgerow_endpoint::TranslateError;
 use hedgerow_net::{
-    Authorities, CarrierFailure, CertificateReason, ForwardSecrecy, GatewayTls, GatewayUri,
-    GatewayUser, LinkedNode, NodeConfig, Passage, RequestFailure, SecurityPolicy, TranslateGateway,
-    TunnelConfig, TunnelTarget,
+    AdaptedGateway, Authorities, CarrierFailure, CertificateReason, ForwardSecrecy, GatewayTls,
+    GatewayUri, GatewayUser, NodeConfig, Passage, PassageNode, RequestFailure, SecurityPolicy,
+    TranslateGateway, TunnelConfig, TunnelTarget,
 };
 use hedgerow_record::TranslateForm;
 use tokio::time::Duration;
@@ -24,10 +24,13 @@ use crate::{private_file, via_itls};
 #[derive(Debug, Args)]
 pub(crate) struct ViaArguments {
     /// Ask the device through this gateway, which can't read it: https://HOST:PORT, or http:// on this host;
-    /// in mode translate tcp://HOST:PORT, in mode itls https:// with the port that it has for this mode
+    /// in modes translate and translate-device tcp://HOST:PORT, in mode itls https:// with the port that it has for
+    /// this mode
     ///
     /// The URI then names the device as the gateway's configuration does, by name or by address, and
-    /// with the port from there; in modes translate and itls by name, and no port counts.
+    /// with the port from there; in modes translate and itls by name, and no port counts. In mode
+    /// translate-device it is the name that the gateway's port for this has among others, and any where it leads
+    /// to one device.
     #[arg(long, value_name = "GATEWAY", requires = "mode")]
     pub(crate) via: Option<String>,
 
@@ -71,6 +74,9 @@ pub(crate) enum Mode {
     /// DTLS records under other headers over TCP to the gateway, UDP behind it (docs/specs/translate.md;
     /// experimental)
     Translate,
+    /// A TLS connection that the gateway hands on to a device which adapts to it, over TCP
+    /// (docs/specs/translate-device.md; experimental)
+    TranslateDevice,
     /// Messages sealed for the device inside TLS to the gateway, and inside DTLS behind it
     /// (docs/specs/itls.md; experimental)
     Itls,
@@ -93,6 +99,7 @@ impl Mode {
         match self {
             Self::Tunnel => "tunnel",
             Self::Translate => "translate",
+            Self::TranslateDevice => "translate-device",
             Self::Itls => "itls",
             Self::Auto => "auto",
         }
@@ -113,6 +120,11 @@ impl Way {
     /// Says whether the request goes inside sessions with the gateway, in a session of its own kind.
     pub(crate) fn is_inside(&self) -> bool {
         self.mode == Mode::Itls
+    }
+
+    /// Says whether the session with the device is TLS, and not DTLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.mode == Mode::TranslateDevice
     }
 }
 
@@ -182,7 +194,7 @@ impl Via {
     }
 
     /// Opens the way.
-    pub(crate) async fn open(&mut self, config: NodeConfig) -> Result<LinkedNode, Failure> {
+    pub(crate) async fn open(&mut self, config: NodeConfig) -> Result<PassageNode, Failure> {
         let policy = SecurityPolicy::default().for_end_to_end(self.forward_secrecy);
         let config = config.with_security(policy);
         let opened = self.passage.open(&self.host, self.port, config).await;
@@ -300,6 +312,17 @@ impl Via {
                  without",
             );
         }
+        let refused_by_gateway = match failure {
+            RequestFailure::Channel(ChannelError::Peer(PeerFault::AlertReceived {
+                description,
+                ..
+            })) if self.way.is_tls() => adapt_refusal(description),
+            _ => None,
+        };
+        if let Some(reason) = refused_by_gateway {
+            let gateway = &self.way.gateway;
+            return Failure::new(Class::Denied, format!("{gateway}: {reason}"));
+        }
         let is_short = matches!(
             &self.passage,
             Passage::Translate(gateway) if gateway.form == TranslateForm::Short
@@ -352,23 +375,36 @@ fn passage(
             let gateway = config.gateway.to_string();
             (Passage::Itls(Box::new(config)), gateway)
         }
+        Mode::TranslateDevice => {
+            if arguments.form.is_some() {
+                return Err(Failure::usage(
+                    "--form: the gateway's configuration says which form goes to the device",
+                ));
+            }
+            let (host, port) = gateway_over_tcp(arguments, gateway, mode)?;
+            (
+                Passage::Adapted(AdaptedGateway::new(host, port)),
+                gateway.to_owned(),
+            )
+        }
         Mode::Translate => {
             let form = match arguments.form {
                 Some(Form::Long) => TranslateForm::Long,
                 Some(Form::Short) | None => TranslateForm::Short,
             };
-            let translating = translating_gateway(arguments, gateway, form)?;
+            let (host, port) = gateway_over_tcp(arguments, gateway, mode)?;
+            let translating = TranslateGateway::new(host, port, form);
             (Passage::Translate(translating), gateway.to_owned())
         }
     })
 }
 
-/// Reads which gateway translates.
-fn translating_gateway(
+/// Reads where a gateway is that asks for no user, by host and port.
+fn gateway_over_tcp(
     arguments: &ViaArguments,
     gateway: &str,
-    form: TranslateForm,
-) -> Result<TranslateGateway, Failure> {
+    mode: Mode,
+) -> Result<(String, u16), Failure> {
     for (flag, is_there) in [
         ("--token-file", arguments.token_file.is_some()),
         ("--gateway-user", arguments.gateway_user.is_some()),
@@ -377,7 +413,8 @@ fn translating_gateway(
     ] {
         if is_there {
             return Err(Failure::usage(format!(
-                "{flag}: a gateway that translates asks for no user and speaks no TLS itself"
+                "{flag}: in mode {} a gateway asks for no user and speaks no TLS itself",
+                mode.name()
             )));
         }
     }
@@ -386,11 +423,12 @@ fn translating_gateway(
         let uri = CoapUri::parse(&uri).ok()?;
         let is_place = !place.contains(['/', '?', '#', '@']);
         (is_place && place.ends_with(&format!(":{}", uri.port())))
-            .then(|| TranslateGateway::new(uri.host().to_string(), uri.port(), form))
+            .then(|| (uri.host().to_string(), uri.port()))
     });
     parsed.ok_or_else(|| {
         Failure::usage(format!(
-            "--via: {gateway}: expected tcp://HOST:PORT for mode translate"
+            "--via: {gateway}: expected tcp://HOST:PORT for mode {}",
+            mode.name()
         ))
     })
 }
@@ -482,8 +520,27 @@ fn read_line(path: &Path) -> Result<Zeroizing<String>, Failure> {
     ))
 }
 
+/// Says what an alert means with which a gateway refuses to hand a TLS connection on (docs/specs/translate-device.md).
+/// It comes in clear, so that whoever is on the way may have sent it.
+const fn adapt_refusal(description: u8) -> Option<&'static str> {
+    match description {
+        UNRECOGNIZED_NAME => Some(
+            "it hands on to no device of this name at this port: the name is one of those that the \
+             gateway's configuration has there",
+        ),
+        INTERNAL_ERROR => Some("it doesn't reach the device, or has too much to do for it"),
+        _ => None,
+    }
+}
+
 /// RFC 5246 §7.2.2: what a server sends that has no suite in common.
 const HANDSHAKE_FAILURE: u8 = 40;
+
+/// RFC 6066 §3: no server is called so.
+const UNRECOGNIZED_NAME: u8 = 112;
+
+/// RFC 5246 §7.2.2: whoever sends it can't go on, whatever the peer did.
+const INTERNAL_ERROR: u8 = 80;
 
 /// Where a token may stand that is in no file. Other processes of this user can read it.
 const TOKEN_VARIABLE: &str = "HEDGEROW_TOKEN";
