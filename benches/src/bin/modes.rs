@@ -29,9 +29,9 @@ const PAUSE: Duration = Duration::from_millis(1_650);
 /// Connections in a round, one after the other, to one device after the other.
 const CONNECTIONS: usize = 2 * LANES;
 
-/// How long it takes until so many may come again: a listener for TLS clients, of which there is one for each device,
-/// lets five a second of one host through, and ten at once.
-const CONNECTION_PAUSE: Duration = Duration::from_millis(500);
+/// How long it takes until so many may come again: a device that adapts is asked five times a second for one host, and
+/// ten times at once, and has two rows with two connections in a round.
+const CONNECTION_PAUSE: Duration = Duration::from_secs(1);
 
 /// Message IDs come again after 65,536 requests to one device, and not before their lifetime of 247 s
 /// has ended (RFC 7252 §4.4).
