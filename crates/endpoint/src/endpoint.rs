@@ -59,7 +59,7 @@ pub struct Endpoint<A: Address, P: CryptoProvider, S, K> {
     pub(crate) events: VecDeque<Event<'static, A>>,
     pub(crate) lost_events: u64,
     pub(crate) drops: Vec<u64>,
-    pub(crate) touched: Option<AssociationId>,
+    pub(crate) touched: VecDeque<AssociationId>,
     pub(crate) last_association: u64,
     /// How many associations each source has begun.
     pub(crate) by_source: BTreeMap<Source, usize>,
@@ -138,7 +138,7 @@ where
             events: VecDeque::new(),
             lost_events: 0,
             drops: vec![0; DropReason::ALL.len()],
-            touched: None,
+            touched: VecDeque::new(),
             last_association: 0,
             by_source: BTreeMap::new(),
             legs: BTreeSet::new(),

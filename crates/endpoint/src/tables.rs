@@ -326,14 +326,23 @@ where
 
     /// Notes that an association's timer and output may have changed. Its event may still be
     /// lent, so that the next call looks after it.
-    pub(crate) const fn touch(&mut self, id: AssociationId) {
-        self.touched = Some(id);
+    pub(crate) fn touch(&mut self, id: AssociationId) {
+        // A message of an inner session concerns two: the association, and the one whose session it came in.
+        if !self.touched.contains(&id) {
+            self.touched.push_back(id);
+        }
     }
 
     pub(crate) fn settle(&mut self) {
-        let Some(id) = self.touched.take() else {
-            return;
-        };
+        // What is touched meanwhile is for the next call.
+        for _ in 0..self.touched.len() {
+            if let Some(id) = self.touched.pop_front() {
+                self.settle_one(id);
+            }
+        }
+    }
+
+    fn settle_one(&mut self, id: AssociationId) {
         let Some(found) = self.associations.get_mut(&id) else {
             return;
         };
