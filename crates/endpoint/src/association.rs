@@ -12,7 +12,7 @@ use hedgerow_record::{ConnectionId, Random};
 
 use crate::Address;
 use crate::candidate::{Candidate, Due, PROBE_PAUSE};
-use crate::inner::InnerChannel;
+use crate::inner::{InnerChannel, LightHop};
 use crate::legs::AssociationLeg;
 use crate::liveness::Liveness;
 
@@ -59,6 +59,8 @@ pub(crate) struct Association<A, C, K> {
     /// Which of the endpoint's sessions it has: a later one has a higher number.
     pub(crate) session_number: u64,
     pub(crate) exchange: HeapExchange<Arc<hedgerow_exchange::Config>>,
+    /// The light outer layer of the session, if it is one of mode `itls` that has it.
+    pub(crate) light: Option<Box<LightHop<C>>>,
     /// Boxed and begun with the first stream: most associations have none.
     pub(crate) leg: Option<Box<AssociationLeg>>,
     pub(crate) last_used: Instant,
@@ -148,7 +150,10 @@ impl<A: Address, C: Aead, K> Association<A, C, K> {
     /// Says whether the session's keys come near their limits.
     pub(crate) fn wants_new_keys(&self) -> bool {
         match &self.channel {
-            Channel::Session(session) => session.wants_new_keys(),
+            Channel::Session(session) => {
+                let light = self.light.as_deref();
+                session.wants_new_keys() || light.is_some_and(LightHop::wants_new_keys)
+            }
             Channel::Inner(inner) => inner.wants_new_keys(),
             Channel::NoSec(_) | Channel::Expected => false,
         }

@@ -55,6 +55,9 @@ pub struct Config {
     /// Whether this is a gateway that forwards messages of mode `itls`: [`Event::Forwarded`](crate::Event::Forwarded)
     /// hands them out. By default not, and they are ignored.
     pub forwards: bool,
+    /// Whether hops of mode `itls` have a light outer layer beside their records, at a gateway that
+    /// [forwards](Self::forwards) and at an end. A flow has it where both sides of its hop do. By default not.
+    pub light_layer: bool,
     /// Whether sessions with a gateway carry inner sessions (mode `itls`): by default not, and their messages
     /// are ignored.
     pub inner: Option<InnerConfig>,
@@ -105,6 +108,7 @@ impl Default for Config {
             exchange: Arc::new(hedgerow_exchange::Config::default()),
             legs: None,
             forwards: false,
+            light_layer: false,
             inner: None,
             max_associations: 10_000,
             max_unproved_associations: 0,

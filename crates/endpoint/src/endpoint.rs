@@ -327,6 +327,9 @@ where
         if self.has_outer_stream(from) {
             return self.drive_outer_stream(env, from, datagram);
         }
+        if let Some(id) = self.light_hop(from, datagram) {
+            return self.drive_light(env, id, from, datagram);
+        }
         let connection_id_len = self.config.connection_ids.receive_len();
         // MUST (RFC 9146 §3): a record with a connection ID belongs to whom the ID names, wherever
         // it comes from.

@@ -104,6 +104,8 @@ pub enum Event<'a, A> {
         association: AssociationId,
         /// The whole message.
         message: &'a [u8],
+        /// Whether it came in a datagram of the light outer layer.
+        is_light: bool,
     },
     /// The peer of an association has moved to another address, and has shown that it receives
     /// there (RFC 9146 §6). The association goes on.

@@ -31,6 +31,34 @@ where
         message: &[u8],
         out: &mut [u8],
     ) -> Result<(A, usize), Error> {
+        self.seal_on_hop(env, association, message, false, out)
+    }
+
+    /// As [`Self::seal_forwarded`], in a datagram of the light outer layer where the hop has one, the message is
+    /// no hello, and the peer isn't silent; in a record otherwise. It is for a flow on which both sides of the hop
+    /// have agreed to it. What is too long doesn't depend on which it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::seal_forwarded`].
+    pub fn seal_lightly(
+        &mut self,
+        env: &mut Env<'_>,
+        association: AssociationId,
+        message: &[u8],
+        out: &mut [u8],
+    ) -> Result<(A, usize), Error> {
+        self.seal_on_hop(env, association, message, true, out)
+    }
+
+    fn seal_on_hop(
+        &mut self,
+        env: &mut Env<'_>,
+        association: AssociationId,
+        message: &[u8],
+        is_light: bool,
+        out: &mut [u8],
+    ) -> Result<(A, usize), Error> {
         self.settle();
         let purpose = self.config.security.purpose();
         let found = self.use_association(env.now, association)?;
@@ -49,7 +77,11 @@ where
             let len = message.len();
             return Err(Error::MessageTooLong { len, max });
         }
-        let len = session.seal(message, out).map_err(Error::Sealing)?;
+        let light = found.light.as_deref_mut().filter(|_| is_light);
+        let len = match light.and_then(|light| light.seal(env.now, message, out)) {
+            Some(len) => len,
+            None => session.seal(message, out).map_err(Error::Sealing)?,
+        };
         let address = found.address;
         if let Some(copy_to) = found.take_copy(len) {
             // The same record, sealed once: whichever comes second is a replay.
@@ -66,6 +98,7 @@ where
         env: &Env<'_>,
         id: AssociationId,
         message: &'a [u8],
+        is_light: bool,
     ) -> Option<Event<'a, A>> {
         let purpose = self.config.security.purpose();
         let found = self.associations.get(&id)?;
@@ -81,6 +114,7 @@ where
         Some(Event::Forwarded {
             association: id,
             message,
+            is_light,
         })
     }
 }

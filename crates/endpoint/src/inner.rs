@@ -20,10 +20,13 @@ use crate::AssociationId;
 mod channel;
 mod control;
 mod handshake;
+mod light;
 mod messages;
 mod tables;
 
 pub(crate) use channel::InnerChannel;
+use light::LightFlow;
+pub(crate) use light::LightHop;
 
 /// How an endpoint takes part in mode `itls`.
 #[derive(Clone, Copy, Debug)]
@@ -138,10 +141,7 @@ impl OuterSession {
             name,
             max_len,
             last_flow: 0,
-            failures: Failures {
-                since: Instant::ZERO,
-                count: 0,
-            },
+            failures: Failures::new(),
         }
     }
 }
@@ -161,6 +161,7 @@ struct Initiating<P: CryptoProvider> {
     is_resuming: bool,
     /// When the ends last proved themselves with their key.
     vouched_at: Instant,
+    light: LightFlow,
     transmissions: u8,
     next_at: Instant,
 }
@@ -171,6 +172,7 @@ struct Unconfirmed<P: CryptoProvider> {
     /// The session that is resumed.
     resumed: Option<SessionId>,
     vouched_at: Instant,
+    light: LightFlow,
     until: Instant,
 }
 
@@ -255,6 +257,13 @@ struct Failures {
 }
 
 impl Failures {
+    const fn new() -> Self {
+        Self {
+            since: Instant::ZERO,
+            count: 0,
+        }
+    }
+
     /// Says whether one more may be tried.
     fn has_room(&mut self, now: Instant) -> bool {
         if now.saturating_since(self.since) >= Duration::from_secs(1) {

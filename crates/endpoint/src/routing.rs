@@ -400,19 +400,7 @@ where
         let event = match event {
             Some(ChannelEvent::Plaintext(_)) if moved.is_some() => moved,
             Some(ChannelEvent::Plaintext(message)) => {
-                // The session lives after all. Once a Finished has left it is too late to say so: the
-                // peer may have ended the session already.
-                let is_needless = self.handshakes.get(&address).is_some_and(|entry| {
-                    entry.handshake.association() == Some(id)
-                        && !entry.renews_keys
-                        && (entry.held_until.is_some() || !entry.handshake.is_committing())
-                });
-                if is_needless {
-                    self.give_up_handshake(address);
-                    if let Some(found) = self.associations.get_mut(&id) {
-                        found.exchange.report_silence_again();
-                    }
-                }
+                self.note_life(id, address);
                 self.handle_plaintext(env, id, message)
             }
             Some(ChannelEvent::Dropped(reason)) => {
@@ -436,6 +424,22 @@ where
         }
     }
 
+    /// Takes note that the session of an association with `address` lives after all. Once a Finished has left
+    /// it is too late to say so: the peer may have ended the session already.
+    pub(crate) fn note_life(&mut self, id: AssociationId, address: A) {
+        let is_needless = self.handshakes.get(&address).is_some_and(|entry| {
+            entry.handshake.association() == Some(id)
+                && !entry.renews_keys
+                && (entry.held_until.is_some() || !entry.handshake.is_committing())
+        });
+        if is_needless {
+            self.give_up_handshake(address);
+            if let Some(found) = self.associations.get_mut(&id) {
+                found.exchange.report_silence_again();
+            }
+        }
+    }
+
     /// Gives a session's plaintext to what speaks its protocol in the association.
     fn handle_plaintext<'a>(
         &'a mut self,
@@ -449,7 +453,7 @@ where
         }
         match Protocol::of(plaintext) {
             Protocol::Leg if self.config.legs.is_some() => self.handle_segment(env, id, plaintext),
-            Protocol::Itls if self.config.forwards => self.hand_out(env, id, plaintext),
+            Protocol::Itls if self.config.forwards => self.hand_out(env, id, plaintext, false),
             Protocol::Itls if self.config.inner.is_some() => {
                 let address = self.associations.get(&id)?.address;
                 self.handle_routed(env, Outer::Association(id), address, plaintext)

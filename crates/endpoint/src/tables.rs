@@ -138,6 +138,7 @@ where
             peer,
             session_number: 0,
             exchange: HeapExchange::new(exchange, env),
+            light: None,
             leg: None,
             last_used: env.now,
             liveness: Liveness::new(env.now),

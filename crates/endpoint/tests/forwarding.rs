@@ -104,6 +104,7 @@ impl Pair {
                 Some(Event::Forwarded {
                     association,
                     message,
+                    ..
                 }) => {
                     assert_eq!(self.association[to], Some(association));
                     self.forwarded[to].push(message.to_vec());

@@ -14,7 +14,7 @@ use common::{Known, Place, SERVER, Shown, body, defaults};
 use hedgerow_coap::Code;
 use hedgerow_core::{Credentials, DropReason, Env, Peer, PeerFault, PeerId, Psk, WayRefusal};
 use hedgerow_crypto_soft::SoftCrypto;
-use hedgerow_endpoint::{AssociationId, Error};
+use hedgerow_endpoint::{AssociationId, Config, Error};
 use hedgerow_exchange::OutgoingRequest;
 use hedgerow_itls::{
     CloseReason, Control, End, Initiator, InitiatorKey, Open, OuterBinding, RoutingHeader,
@@ -28,10 +28,47 @@ use inner::{
 
 type Asked = (AssociationId, OutgoingRequest);
 
-fn world() -> (Net, Trio) {
+/// Has each test be one of the full outer layer and one of the light one.
+macro_rules! in_both_layers {
+    ($($name:ident),* $(,)?) => {
+        mod full {
+            $(#[test] fn $name() { super::$name(false); })*
+        }
+        mod light {
+            $(#[test] fn $name() { super::$name(true); })*
+        }
+    };
+}
+
+in_both_layers!(
+    each_flipped_bit_of_a_protected_message_is_detected,
+    each_flipped_octet_of_a_hello_is_detected_and_establishes_nothing,
+    what_is_dropped_comes_again,
+    what_is_delayed_is_taken_while_window_and_request_last,
+    replayed_protected_message_is_detected,
+    replayed_initiator_hello_costs_a_bounded_half_open_session,
+    what_is_reordered_is_taken_within_the_window_and_dropped_beyond,
+    message_spliced_into_another_session_or_led_back_is_detected,
+    session_carried_on_over_another_outer_session_is_dropped,
+    another_device_in_the_place_of_the_right_one_stays_silent,
+    gateway_with_a_key_for_terminate_plays_no_end,
+    downgraded_suite_group_and_version_are_detected,
+    downgraded_mode_is_refused_before_anything_is_sent,
+    injected_alerts_and_closes_are_detected,
+    close_and_the_end_of_an_outer_session_are_truncations,
+    refusal_by_the_gateway_is_told_as_its_own,
+    lie_in_the_name_of_an_open_changes_nothing,
+    gateway_sees_the_identity_and_no_word_of_what_is_said,
+);
+
+fn world(light: bool) -> (Net, Trio) {
     let mut world = World::new(7);
     world.set_conditions(Conditions::default());
-    let trio = trio(&mut world, &defaults());
+    let config = Config {
+        light_layer: light,
+        ..defaults()
+    };
+    let trio = trio(&mut world, &config);
     (world, trio)
 }
 
@@ -42,8 +79,8 @@ fn ask(world: &mut Net, trio: Trio, payload: &[u8]) -> Asked {
 }
 
 /// A session over which something was asked and answered.
-fn established() -> (Net, Trio) {
-    let (mut world, trio) = world();
+fn established(light: bool) -> (Net, Trio) {
+    let (mut world, trio) = world(light);
     let asked = ask(&mut world, trio, b"first");
     run(&mut world, 5);
     let internet = trio.internet(&world);
@@ -94,10 +131,9 @@ fn assert_answered(world: &Net, trio: Trio, asked: Asked, payload: &[u8]) {
     assert_eq!(trio.device(world).handled[payload], 1);
 }
 
-#[test]
-fn each_flipped_bit_of_a_protected_message_is_detected() {
+fn each_flipped_bit_of_a_protected_message_is_detected(light: bool) {
     for side in [Side::Device, Side::Internet] {
-        let (mut world, trio) = established();
+        let (mut world, trio) = established(light);
         let copies = Rc::new(RefCell::new(0));
         let counted = Rc::clone(&copies);
         trio.attack(&mut world, move |to, message| {
@@ -133,12 +169,11 @@ fn each_flipped_bit_of_a_protected_message_is_detected() {
     }
 }
 
-#[test]
-fn each_flipped_octet_of_a_hello_is_detected_and_establishes_nothing() {
+fn each_flipped_octet_of_a_hello_is_detected_and_establishes_nothing(light: bool) {
     for side in [Side::Device, Side::Internet] {
         let mut at_octet = 0;
         loop {
-            let (mut world, trio) = world();
+            let (mut world, trio) = world(light);
             let flips = at_octet;
             let seen = Rc::new(RefCell::new(0));
             let len = Rc::clone(&seen);
@@ -166,9 +201,8 @@ fn each_flipped_octet_of_a_hello_is_detected_and_establishes_nothing() {
     }
 }
 
-#[test]
-fn what_is_dropped_comes_again() {
-    let (mut world, trio) = world();
+fn what_is_dropped_comes_again(light: bool) {
+    let (mut world, trio) = world(light);
     let mut count = 0;
     trio.attack(&mut world, move |to, message| {
         count += 1;
@@ -182,9 +216,8 @@ fn what_is_dropped_comes_again() {
     assert_answered(&world, trio, asked, b"second");
 }
 
-#[test]
-fn what_is_delayed_is_taken_while_window_and_request_last() {
-    let (mut world, trio) = established();
+fn what_is_delayed_is_taken_while_window_and_request_last(light: bool) {
+    let (mut world, trio) = established(light);
     let held = Rc::new(RefCell::new(Vec::new()));
     let keep = Rc::clone(&held);
     trio.attack(&mut world, move |to, message| {
@@ -194,19 +227,18 @@ fn what_is_delayed_is_taken_while_window_and_request_last() {
     let asked = ask(&mut world, trio, b"late");
     run(&mut world, 20);
     assert_eq!(trio.device(&world).handled.get(b"late".as_slice()), None);
-    trio.act(&mut world, |gateway, _, out| {
+    trio.act(&mut world, |gateway, env, out| {
         gateway.attack = None;
         for (to, message) in held.take() {
-            gateway.inject(to, &message, out);
+            gateway.inject(env, to, &message, out);
         }
     });
     run(&mut world, 1);
     assert_answered(&world, trio, asked, b"late");
 }
 
-#[test]
-fn replayed_protected_message_is_detected() {
-    let (mut world, trio) = established();
+fn replayed_protected_message_is_detected(light: bool) {
+    let (mut world, trio) = established(light);
     trio.attack(&mut world, |to, message| {
         vec![(to, message.clone()), (to, message.clone()), (to, message)]
     });
@@ -220,9 +252,8 @@ fn replayed_protected_message_is_detected() {
 
 /// A half-open session for each flow on which it comes, 8 at most, until their time is over. On its own flow a
 /// live one answers again.
-#[test]
-fn replayed_initiator_hello_costs_a_bounded_half_open_session() {
-    let (mut world, trio) = world();
+fn replayed_initiator_hello_costs_a_bounded_half_open_session(light: bool) {
+    let (mut world, trio) = world(light);
     let asked = ask(&mut world, trio, b"first");
     run(&mut world, 5);
     assert_answered(&world, trio, asked, b"first");
@@ -246,9 +277,9 @@ fn replayed_initiator_hello_costs_a_bounded_half_open_session() {
     };
     // It keeps the answers to itself.
     trio.attack(&mut world, |_, _| Vec::new());
-    trio.act(&mut world, |gateway, _, out| {
+    trio.act(&mut world, |gateway, env, out| {
         for flow in 0..20 {
-            gateway.inject(Side::Device, &open(101 + 2 * flow), out);
+            gateway.inject(env, Side::Device, &open(101 + 2 * flow), out);
         }
     });
     run(&mut world, 1);
@@ -262,8 +293,8 @@ fn replayed_initiator_hello_costs_a_bounded_half_open_session() {
     run(&mut world, 62);
     assert_eq!(trio.device(&world).endpoint.inner_flows(), 1);
     // Where the session is established it is a duplicate.
-    trio.act(&mut world, |gateway, _, out| {
-        gateway.inject(Side::Device, &open(1), out);
+    trio.act(&mut world, |gateway, env, out| {
+        gateway.inject(env, Side::Device, &open(1), out);
     });
     run(&mut world, 1);
     assert_eq!(
@@ -273,9 +304,8 @@ fn replayed_initiator_hello_costs_a_bounded_half_open_session() {
     assert_eq!(trio.device(&world).handled[b"first".as_slice()], 1);
 }
 
-#[test]
-fn what_is_reordered_is_taken_within_the_window_and_dropped_beyond() {
-    let (mut world, trio) = established();
+fn what_is_reordered_is_taken_within_the_window_and_dropped_beyond(light: bool) {
+    let (mut world, trio) = established(light);
     let held = Rc::new(RefCell::new(Vec::new()));
     let keep = Rc::clone(&held);
     trio.attack(&mut world, move |to, message| {
@@ -291,9 +321,9 @@ fn what_is_reordered_is_taken_within_the_window_and_dropped_beyond() {
     assert_answered(&world, trio, asked, b"late");
     let [within, beyond] = held.take().try_into().unwrap();
     let before = trio.device(&world).drops.len();
-    trio.act(&mut world, |gateway, _, out| {
+    trio.act(&mut world, |gateway, env, out| {
         gateway.attack = None;
-        gateway.inject(Side::Device, &within, out);
+        gateway.inject(env, Side::Device, &within, out);
     });
     run(&mut world, 1);
     // It was taken: CoAP knows the message, and answers it as before.
@@ -302,8 +332,8 @@ fn what_is_reordered_is_taken_within_the_window_and_dropped_beyond() {
         ask(&mut world, trio, n.to_string().as_bytes());
         run(&mut world, 1);
     }
-    trio.act(&mut world, |gateway, _, out| {
-        gateway.inject(Side::Device, &beyond, out);
+    trio.act(&mut world, |gateway, env, out| {
+        gateway.inject(env, Side::Device, &beyond, out);
     });
     run(&mut world, 1);
     assert_eq!(dropped(&world, trio, Side::Device, DropReason::TooOld), 1);
@@ -311,9 +341,8 @@ fn what_is_reordered_is_taken_within_the_window_and_dropped_beyond() {
 }
 
 /// The device has a session of its own with the same peer, under other keys.
-#[test]
-fn message_spliced_into_another_session_or_led_back_is_detected() {
-    let (mut world, trio) = established();
+fn message_spliced_into_another_session_or_led_back_is_detected(light: bool) {
+    let (mut world, trio) = established(light);
     let back = ask_back(&mut world, trio, Code::POST, b"reading");
     run(&mut world, 5);
     let device = trio.device(&world);
@@ -346,9 +375,8 @@ fn message_spliced_into_another_session_or_led_back_is_detected() {
     }
 }
 
-#[test]
-fn session_carried_on_over_another_outer_session_is_dropped() {
-    let (mut world, trio) = established();
+fn session_carried_on_over_another_outer_session_is_dropped(light: bool) {
+    let (mut world, trio) = established(light);
     // The Internet end has another stream, and the gateway goes on as if it were the old one.
     at(&mut world, trio.internet, |host, env, out| {
         let stream = stream(2);
@@ -360,9 +388,9 @@ fn session_carried_on_over_another_outer_session_is_dropped() {
     let internet = trio.internet(&world);
     assert_eq!(internet.failed, [PeerFault::Truncated.into()]);
     let seen = trio.gateway(&world).seen.clone();
-    trio.act(&mut world, |gateway, _, out| {
+    trio.act(&mut world, |gateway, env, out| {
         for (side, message) in seen.iter().filter(|(side, _)| *side == Side::Internet) {
-            gateway.inject(*side, message, out);
+            gateway.inject(env, *side, message, out);
         }
     });
     run(&mut world, 1);
@@ -375,9 +403,8 @@ fn session_carried_on_over_another_outer_session_is_dropped() {
     assert_answered(&world, trio, asked, b"anew");
 }
 
-#[test]
-fn another_device_in_the_place_of_the_right_one_stays_silent() {
-    let (mut world, trio) = world();
+fn another_device_in_the_place_of_the_right_one_stays_silent(light: bool) {
+    let (mut world, trio) = world(light);
     let other = Known::with_end_to_end(&[(b"gateway", HOP_KEY)], &[(b"end", b"another pair's...")]);
     inner::replace_device(&mut world, trio, other);
     ask(&mut world, trio, b"second");
@@ -393,9 +420,8 @@ fn another_device_in_the_place_of_the_right_one_stays_silent() {
 }
 
 /// By its own key the gateway asks the device as before, and is known as who it is.
-#[test]
-fn gateway_with_a_key_for_terminate_plays_no_end() {
-    let (mut world, trio) = world();
+fn gateway_with_a_key_for_terminate_plays_no_end(light: bool) {
+    let (mut world, trio) = world(light);
     trio.act(&mut world, |gateway, env, out| gateway.open_hop(env, out));
     run(&mut world, 5);
     let hello = |identity, key: &[u8]| {
@@ -420,14 +446,14 @@ fn gateway_with_a_key_for_terminate_plays_no_end() {
         hello(b"nobody", END_KEY),
     ];
     let sent = hellos.len();
-    trio.act(&mut world, |gateway, _, out| {
+    trio.act(&mut world, |gateway, env, out| {
         for (flow, message) in (1..).step_by(2).zip(&hellos) {
             let open = Control::Open(Open {
                 wants_light_layer: false,
                 name: USER,
                 message,
             });
-            gateway.inject(Side::Device, &control(flow, &open), out);
+            gateway.inject(env, Side::Device, &control(flow, &open), out);
         }
     });
     run(&mut world, 5);
@@ -443,11 +469,10 @@ fn gateway_with_a_key_for_terminate_plays_no_end() {
     assert!(gateway.seen.iter().all(|(side, _)| *side == Side::Device));
 }
 
-#[test]
-fn downgraded_suite_group_and_version_are_detected() {
+fn downgraded_suite_group_and_version_are_detected(light: bool) {
     // Version, suite list, group.
     for octet in [1, 69, 72] {
-        let (mut world, trio) = world();
+        let (mut world, trio) = world(light);
         trio.attack(&mut world, move |to, mut message| {
             if to == Side::Device && is_hello(&message) {
                 let (begin, _) = inner_of(&message).unwrap();
@@ -464,9 +489,8 @@ fn downgraded_suite_group_and_version_are_detected() {
 }
 
 /// An end that wants this mode has no other: nothing goes out in clear, or under a key that the gateway has.
-#[test]
-fn downgraded_mode_is_refused_before_anything_is_sent() {
-    let (mut world, trio) = world();
+fn downgraded_mode_is_refused_before_anything_is_sent(light: bool) {
+    let (mut world, trio) = world(light);
     at(&mut world, trio.internet, |host, env, _| {
         let hop = Shown::new(b"gateway", HOP_KEY);
         let refused = host.endpoint.connect(env, Place(SERVER), Some(&hop));
@@ -480,17 +504,16 @@ fn downgraded_mode_is_refused_before_anything_is_sent() {
     assert_eq!(trio.gateway(&world).seen, []);
 }
 
-#[test]
-fn injected_alerts_and_closes_are_detected() {
+fn injected_alerts_and_closes_are_detected(light: bool) {
     // Data, alert, confirmation.
     for kind in [0x81, 0xa1, 0xc1] {
-        let (mut world, trio) = established();
+        let (mut world, trio) = established(light);
         let (internets, devices) = trio.gateway(&world).flows()[0];
-        trio.act(&mut world, |gateway, _, out| {
+        trio.act(&mut world, |gateway, env, out| {
             // Kind, sequence number, description and a tag that nobody can make.
             let forged = [kind, 9, 0, 1, 2, 3, 4, 5, 6, 7, 8];
-            gateway.inject(Side::Internet, &routed(internets, &forged), out);
-            gateway.inject(Side::Device, &routed(devices, &forged), out);
+            gateway.inject(env, Side::Internet, &routed(internets, &forged), out);
+            gateway.inject(env, Side::Device, &routed(devices, &forged), out);
         });
         run(&mut world, 1);
         for side in [Side::Device, Side::Internet] {
@@ -504,14 +527,13 @@ fn injected_alerts_and_closes_are_detected() {
 }
 
 /// In order it would be [`Event::Closed`](hedgerow_endpoint::Event::Closed).
-#[test]
-fn close_and_the_end_of_an_outer_session_are_truncations() {
+fn close_and_the_end_of_an_outer_session_are_truncations(light: bool) {
     let truncated = [PeerFault::Truncated.into()];
     for reason in [CloseReason::Done, CloseReason::Gone, CloseReason::Refused] {
         for side in [Side::Internet, Side::Device] {
-            let (mut world, trio) = established();
-            trio.act(&mut world, |gateway, _, out| {
-                gateway.close_flows(side, reason, out);
+            let (mut world, trio) = established(light);
+            trio.act(&mut world, |gateway, env, out| {
+                gateway.close_flows(env, side, reason, out);
             });
             run(&mut world, 1);
             let host = match side {
@@ -522,7 +544,7 @@ fn close_and_the_end_of_an_outer_session_are_truncations() {
         }
     }
     // The hop in order, by the gateway's own close_notify.
-    let (mut world, trio) = established();
+    let (mut world, trio) = established(light);
     trio.act(&mut world, |gateway, env, out| gateway.close_hop(env, out));
     run(&mut world, 1);
     let device = trio.device(&world);
@@ -531,7 +553,7 @@ fn close_and_the_end_of_an_outer_session_are_truncations() {
         (&truncated[..], 1)
     );
     // The stream.
-    let (mut world, trio) = established();
+    let (mut world, trio) = established(light);
     at(&mut world, trio.internet, |host, env, out| {
         host.endpoint.end_outer_stream(Place(SERVER));
         host.flush(env, out);
@@ -542,7 +564,7 @@ fn close_and_the_end_of_an_outer_session_are_truncations() {
         (&truncated[..], 0)
     );
     // What an end closes itself is in order at the other one.
-    let (mut world, trio) = established();
+    let (mut world, trio) = established(light);
     at(&mut world, trio.internet, |host, env, out| {
         let id = host
             .endpoint
@@ -557,21 +579,20 @@ fn close_and_the_end_of_an_outer_session_are_truncations() {
 }
 
 /// A close before the far end is known says what the gateway says, and that it does.
-#[test]
-fn refusal_by_the_gateway_is_told_as_its_own() {
+fn refusal_by_the_gateway_is_told_as_its_own(light: bool) {
     for (reason, told) in [
         (CloseReason::Refused, WayRefusal::Refused),
         (CloseReason::Busy, WayRefusal::Busy),
         (CloseReason::Gone, WayRefusal::Gone),
     ] {
         for flow in [2, 0] {
-            let (mut world, trio) = world();
+            let (mut world, trio) = world(light);
             trio.attack(&mut world, |_, _| Vec::new());
             ask(&mut world, trio, b"second");
             run(&mut world, 1);
-            trio.act(&mut world, |gateway, _, out| {
+            trio.act(&mut world, |gateway, env, out| {
                 let close = control(flow, &Control::Close(reason));
-                gateway.inject(Side::Internet, &close, out);
+                gateway.inject(env, Side::Internet, &close, out);
             });
             run(&mut world, 1);
             let internet = trio.internet(&world);
@@ -582,9 +603,8 @@ fn refusal_by_the_gateway_is_told_as_its_own() {
 }
 
 /// The name proves nothing, and nothing comes of a wrong one.
-#[test]
-fn lie_in_the_name_of_an_open_changes_nothing() {
-    let (mut world, trio) = world();
+fn lie_in_the_name_of_an_open_changes_nothing(light: bool) {
+    let (mut world, trio) = world(light);
     trio.attack(&mut world, |to, message| {
         let (header, rest) = RoutingHeader::decode(&message).unwrap();
         let lie = match header.is_control.then(|| Control::decode(rest).unwrap()) {
@@ -607,9 +627,8 @@ fn lie_in_the_name_of_an_open_changes_nothing() {
 }
 
 /// The positive control is the identity, which the hellos show.
-#[test]
-fn gateway_sees_the_identity_and_no_word_of_what_is_said() {
-    let (mut world, trio) = world();
+fn gateway_sees_the_identity_and_no_word_of_what_is_said(light: bool) {
+    let (mut world, trio) = world(light);
     let secret = b"what the gateway must not read";
     let asked = ask(&mut world, trio, secret);
     run(&mut world, 5);

@@ -372,6 +372,7 @@ fn messages_of_mode_itls_pass_both_ways_in_every_mode_but_to_nobody() {
             Some(Event::Forwarded {
                 association,
                 message,
+                ..
             }) => {
                 assert!(passes);
                 assert_eq!(message, MESSAGE);

@@ -117,6 +117,7 @@ impl Desk {
             Event::Forwarded {
                 association,
                 message,
+                ..
             } => self.hops.receive(association, message),
             Event::AddressMoved {
                 association,

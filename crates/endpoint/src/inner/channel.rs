@@ -6,6 +6,7 @@ use hedgerow_core::{Aead, Instant};
 use hedgerow_itls::{Envelope, RoutingHeader};
 
 use super::Outer;
+use super::light::LightFlow;
 use crate::AssociationId;
 
 /// What protects an association's messages end to end, and which flow carries them.
@@ -13,6 +14,8 @@ pub(crate) struct InnerChannel<C> {
     /// The association whose session is the outer one; `None` for a stream at the association's address.
     pub(crate) hop: Option<AssociationId>,
     pub(crate) flow: u16,
+    /// Whether the flow has the light outer layer.
+    pub(crate) light: LightFlow,
     /// The longest message of the outer session, in bytes.
     pub(crate) max_len: usize,
     /// Whom this end has asked the gateway for.

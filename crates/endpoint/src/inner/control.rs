@@ -36,7 +36,7 @@ where
         match control {
             Control::Open(open) => {
                 let is_known = self.inner.flows.contains_key(&(outer, flow));
-                let len = open.message.len();
+                let (wants_light, len) = (open.wants_light_layer, open.message.len());
                 let at = message.len().saturating_sub(len);
                 let message = message.get_mut(at..).unwrap_or_default();
                 if is_known {
@@ -50,7 +50,7 @@ where
                 if flow.is_multiple_of(2) || !is_initiator_hello(message) {
                     return Taken::Dropped(DropReason::UnexpectedMessage);
                 }
-                self.take_initiator_hello(env, outer, address, flow, message)
+                self.take_initiator_hello(env, outer, address, flow, message, wants_light)
             }
             Control::Close(reason) => self.take_close(outer, flow, reason),
             Control::TooLong(len) => self.take_too_long(outer, flow, len.into()),

@@ -15,6 +15,7 @@ use hedgerow_itls::{
 };
 
 use super::channel::{InnerChannel, InnerState};
+use super::light::LightFlow;
 use super::messages::Taken;
 use super::{
     Flow, Initiating, InnerTimers, Kept, Outer, RESUMING_TRANSMISSIONS, RESUMPTION_LIFETIME,
@@ -75,6 +76,7 @@ where
             association: id,
             is_resuming: kept.is_some(),
             vouched_at,
+            light: self.wanted_light(outer),
             transmissions: 0,
             next_at: env.now,
         };
@@ -126,7 +128,7 @@ where
         initiating: &mut Initiating<P>,
     ) {
         let open = Control::Open(Open {
-            wants_light_layer: false,
+            wants_light_layer: initiating.light != LightFlow::Off,
             name,
             message: initiating.initiator.hello(),
         });
@@ -166,7 +168,10 @@ where
             // The far end may have forgotten the session. The key is what both have for good.
             self.push_close(outer, flow, CloseReason::Done);
             match self.begin_inner(env, id, outer, &name, &credentials, None) {
-                Ok((flow, vouched_at)) => self.expect_on(id, flow, vouched_at),
+                Ok((flow, vouched_at)) => {
+                    let light = self.wanted_light(outer);
+                    self.expect_on(id, (flow, light), vouched_at);
+                }
                 Err(_) => self.give_up_inner(id),
             }
             return;
@@ -181,12 +186,18 @@ where
     }
 
     /// Has an association that isn't open wait for another flow.
-    fn expect_on(&mut self, id: AssociationId, flow: u16, vouched_at: Instant) {
+    fn expect_on(
+        &mut self,
+        id: AssociationId,
+        (flow, light): (u16, LightFlow),
+        vouched_at: Instant,
+    ) {
         let found = self.associations.get_mut(&id);
         if let Some(Channel::Inner(inner)) = found.map(|found| &mut found.channel)
             && !inner.is_open()
         {
             inner.flow = flow;
+            inner.light = light;
             inner.vouched_at = vouched_at;
         }
     }
@@ -245,6 +256,7 @@ where
             association: id,
             is_resuming: true,
             vouched_at,
+            light: self.wanted_light(outer),
             transmissions: 0,
             next_at: env.now,
         };
@@ -271,13 +283,15 @@ where
             association,
             is_resuming,
             vouched_at,
+            light,
             transmissions,
             next_at,
         } = *initiating;
         match initiator.handle_message(&binding, message) {
             InitiatorStep::Established(envelope) => {
                 let vouched_at = if is_resuming { vouched_at } else { env.now };
-                let beside = self.settle_inner(env, association, outer, flow, vouched_at, envelope);
+                let beside =
+                    self.settle_inner(env, association, outer, (flow, light), vouched_at, envelope);
                 if let Some(before) = beside {
                     self.take_flow(outer, before);
                     self.push_close(outer, before, CloseReason::Done);
@@ -291,6 +305,7 @@ where
                     association,
                     is_resuming,
                     vouched_at,
+                    light,
                     transmissions,
                     next_at,
                 };
@@ -312,7 +327,7 @@ where
         env: &mut Env<'_>,
         id: AssociationId,
         outer: Outer<A>,
-        flow: u16,
+        (flow, light): (u16, LightFlow),
         vouched_at: Instant,
         envelope: Envelope<P::Aead>,
     ) -> Option<u16> {
@@ -324,6 +339,7 @@ where
         let before = inner.is_open().then_some(inner.flow);
         found.peer = envelope.peer();
         inner.flow = flow;
+        inner.light = light;
         inner.vouched_at = vouched_at;
         inner.max_len = max_len.unwrap_or(inner.max_len);
         inner.state = InnerState::Open {
@@ -370,6 +386,14 @@ where
         })
     }
 
+    /// Returns what this end asks for on a flow that it opens.
+    pub(super) fn wanted_light(&self, outer: Outer<A>) -> LightFlow {
+        match self.has_light_layer(outer) {
+            true => LightFlow::Asked,
+            false => LightFlow::Off,
+        }
+    }
+
     /// Answers an initiator's hello on a flow that leads nowhere yet.
     pub(super) fn take_initiator_hello<'d>(
         &mut self,
@@ -378,6 +402,7 @@ where
         address: A,
         flow: u16,
         message: &[u8],
+        wants_light: bool,
     ) -> Taken<'d, A> {
         let (Some(config), Some((binding, _))) = (self.config.inner, self.outer_session(outer))
         else {
@@ -431,6 +456,10 @@ where
                     half_open,
                     resumed,
                     vouched_at,
+                    light: match wants_light && self.has_light_layer(outer) {
+                        true => LightFlow::Agreed,
+                        false => LightFlow::Off,
+                    },
                     until: env.now.saturating_add(config.timers.half_open),
                 };
                 self.enter_flow(outer, flow, Flow::HalfOpen(Box::new(unconfirmed)));
@@ -490,6 +519,7 @@ where
             half_open,
             resumed,
             vouched_at,
+            light,
             until,
         } = *unconfirmed;
         let (envelope, outcome) = match half_open.handle_message(&binding, message) {
@@ -500,6 +530,7 @@ where
                     half_open,
                     resumed,
                     vouched_at,
+                    light,
                     until,
                 };
                 self.enter_flow(outer, flow, Flow::HalfOpen(Box::new(waiting)));
@@ -511,8 +542,9 @@ where
                 return Taken::Dropped(reason);
             }
         };
-        let Some(id) = self.admit_inner(env, outer, address, flow, resumed, vouched_at, envelope)
-        else {
+        let on = (flow, light);
+        let admitted = self.admit_inner(env, outer, address, on, resumed, vouched_at, envelope);
+        let Some(id) = admitted else {
             self.push_close(outer, flow, CloseReason::Busy);
             return Taken::Dropped(DropReason::PeerTableFull);
         };
@@ -532,7 +564,7 @@ where
         env: &mut Env<'_>,
         outer: Outer<A>,
         address: A,
-        flow: u16,
+        (flow, light): (u16, LightFlow),
         resumed: Option<SessionId>,
         vouched_at: Instant,
         envelope: Envelope<P::Aead>,
@@ -548,7 +580,7 @@ where
                 inner.hop = hop_of(outer);
             }
             self.note_address(id, address);
-            self.settle_inner(env, id, outer, flow, vouched_at, envelope);
+            self.settle_inner(env, id, outer, (flow, light), vouched_at, envelope);
             self.set_confirmed(id);
             self.take_flow(before.0, before.1);
             self.push_close(before.0, before.1, CloseReason::Done);
@@ -564,6 +596,7 @@ where
         let channel = InnerChannel {
             hop: hop_of(outer),
             flow,
+            light,
             max_len,
             name: Vec::new(),
             vouched_at,

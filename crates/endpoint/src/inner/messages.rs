@@ -4,7 +4,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use hedgerow_core::{
-    ClientCredentials, CryptoProvider, DropReason, Env, SecureChannel, ServerCredentials, Writer,
+    ClientCredentials, CryptoProvider, DropReason, Env, Instant, SecureChannel, ServerCredentials,
+    Writer,
 };
 use hedgerow_itls::{
     CloseReason, Control, Envelope, MAX_FLOW_NAME_LEN, MAX_INITIATOR_HELLO_LEN, RoutingHeader,
@@ -12,6 +13,7 @@ use hedgerow_itls::{
 };
 
 use super::channel::InnerState;
+use super::light::LightFlow;
 use super::{Flow, Outer, seal_routed};
 use crate::association::{Channel, Role};
 use crate::endpoint::{Handled, Speaker};
@@ -62,7 +64,18 @@ where
         address: A,
         message: &'a mut [u8],
     ) -> Option<Event<'a, A>> {
-        match self.take_routed(env, outer, address, message) {
+        let taken = self.take_routed(env, outer, address, message);
+        self.conclude_taken(env, address, taken)
+    }
+
+    /// Draws the conclusion of what was made of a message.
+    pub(super) fn conclude_taken<'a>(
+        &'a mut self,
+        env: &mut Env<'_>,
+        address: A,
+        taken: Taken<'a, A>,
+    ) -> Option<Event<'a, A>> {
+        match taken {
             Taken::Nothing => None,
             Taken::Dropped(reason) => Some(self.count_drop(address, reason)),
             Taken::Event(event) => Some(event),
@@ -114,7 +127,7 @@ where
             return Taken::Dropped(DropReason::UnknownFlow);
         }
         if is_initiator_hello(message) {
-            return self.take_initiator_hello(env, outer, address, flow, message);
+            return self.take_initiator_hello(env, outer, address, flow, message, false);
         }
         if !self.inner.has_room_for_failure(outer, env.now) {
             return Taken::Dropped(DropReason::RateLimited);
@@ -177,7 +190,9 @@ where
         let sent = self
             .seal_inner(env, id, &mut routed)
             .and_then(|(outer, len)| {
-                let sent = self.seal_outer(outer, routed.get(..len).unwrap_or_default(), out);
+                let light = self.has_agreed(id).then_some(env.now);
+                let routed = routed.get(..len).unwrap_or_default();
+                let sent = self.seal_outer(outer, light, routed, out);
                 if let Outer::Association(hop) = outer {
                     if let Some(found) = self.associations.get_mut(&hop) {
                         found.last_used = env.now;
@@ -239,8 +254,21 @@ where
         }
     }
 
-    /// Seals a message for the gateway, and returns where the datagram goes and its length.
-    fn seal_outer(&mut self, outer: Outer<A>, routed: &[u8], out: &mut [u8]) -> Option<(A, usize)> {
+    /// Says whether an association's messages may travel in datagrams beside the records.
+    fn has_agreed(&self, id: AssociationId) -> bool {
+        let channel = self.associations.get(&id).map(|found| &found.channel);
+        matches!(channel, Some(Channel::Inner(inner)) if inner.light == LightFlow::Agreed)
+    }
+
+    /// Seals a message for the gateway, and returns where the datagram goes and its length. With the time it
+    /// is by the light outer layer if that may be now.
+    fn seal_outer(
+        &mut self,
+        outer: Outer<A>,
+        light: Option<Instant>,
+        routed: &[u8],
+        out: &mut [u8],
+    ) -> Option<(A, usize)> {
         match outer {
             Outer::Stream(address) => {
                 out.get_mut(..routed.len())?.copy_from_slice(routed);
@@ -251,7 +279,14 @@ where
                 let Channel::Session(session) = &mut found.channel else {
                     return None;
                 };
-                let len = session.seal(routed, out).ok()?;
+                let lightly = match (light, found.light.as_deref_mut()) {
+                    (Some(now), Some(light)) => light.seal(now, routed, out),
+                    _ => None,
+                };
+                let len = match lightly {
+                    Some(len) => len,
+                    None => session.seal(routed, out).ok()?,
+                };
                 let address = found.address;
                 if let Some(copy_to) = found.take_copy(len) {
                     // The same record, sealed once: whichever comes second is a replay.
@@ -266,7 +301,7 @@ where
     /// as any datagram may be.
     pub(super) fn push_routed(&mut self, outer: Outer<A>, routed: &[u8]) {
         let mut datagram = vec![0; routed.len().saturating_add(ROOM_FOR_A_RECORD)];
-        if let Some((address, len)) = self.seal_outer(outer, routed, &mut datagram) {
+        if let Some((address, len)) = self.seal_outer(outer, None, routed, &mut datagram) {
             self.push_parting(address, datagram.get(..len).unwrap_or_default());
         }
     }

@@ -80,9 +80,15 @@ where
         let outer = Outer::Association(id);
         self.end_outer(outer);
         let purpose = self.config.security.purpose();
-        let found = self.associations.get(&id);
-        let is_hop = found.is_some_and(|found| found.may_carry_inner(purpose));
-        if self.config.inner.is_none() || !is_hop {
+        let Some(found) = self.associations.get_mut(&id) else {
+            return;
+        };
+        found.light = None;
+        if !found.may_carry_inner(purpose) {
+            return;
+        }
+        self.open_light(id, exporter);
+        if self.config.inner.is_none() {
             return;
         }
         let mut exported = [0; OUTER_BINDING_LEN];
@@ -377,6 +383,7 @@ where
                 Outer::Stream(_) => None,
             },
             flow,
+            light: self.wanted_light(outer),
             max_len,
             name: name.to_vec(),
             vouched_at,
