@@ -461,6 +461,7 @@ pub(crate) fn node_config(config: &Config) -> NodeConfig {
             resumption: resumption(config),
             ping_idle_after: config.dtls.ping_idle_after,
             forwards: config.itls.is_some(),
+            light_layer: config.itls.as_ref().is_some_and(|itls| itls.light),
             ..hedgerow_endpoint::Config::default()
         },
         max_requests: config.limits.requests,

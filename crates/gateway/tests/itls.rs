@@ -193,10 +193,16 @@ struct Hop {
 
 impl Hop {
     async fn listening() -> Self {
+        Self::with(|_| ()).await
+    }
+
+    async fn with(change: impl FnOnce(&mut NodeConfig)) -> Self {
+        let mut config = hop_config();
+        change(&mut config);
         let keys = KeyStore::new();
         let psk = Psk::new(KEY).unwrap();
         keys.insert("gateway", psk, PeerId(1)).unwrap();
-        let node = Node::bind_server(loopback(), hop_config(), keys, nothing).await;
+        let node = Node::bind_server(loopback(), config, keys, nothing).await;
         Self::of(node.unwrap())
     }
 
@@ -348,6 +354,72 @@ async fn internet_end_begins_an_inner_session_and_the_gateway_has_no_part_in_it(
     started.gateway.shutdown().await;
     // The end of the stream is no word of the other end's.
     assert_eq!(end.receive().await, None);
+}
+
+#[tokio::test]
+async fn messages_go_beside_the_records_where_gateway_and_device_agree() {
+    for (at_gateway, at_device) in [(true, true), (true, false), (false, true)] {
+        let mut lamp = Hop::with(|config| config.endpoint.light_layer = at_device).await;
+        let config = config(lamp.node.local_addr());
+        let started = start_with(config, |mut itls| {
+            itls.light = at_gateway;
+            itls
+        });
+        let started = started.await;
+        let mut end = InternetEnd::user(&started, TOKEN).await;
+        end.send(&open(2, "lamp", HELLO)).await;
+        lamp.established().await;
+        let asked = Control::Open(Open {
+            wants_light_layer: at_gateway,
+            name: b"robot",
+            message: HELLO,
+        });
+        assert_eq!(lamp.receive().await, message(1, Some(&asked), &[]));
+        // The device agrees by the first one, if it has the layer.
+        let is_light = at_gateway && at_device;
+        let (hop, sealed) = (lamp.hop.unwrap(), inner(1, b"\x81sealed for the other"));
+        match at_gateway {
+            true => lamp.node.forward_lightly(hop, (0, 0), sealed).unwrap(),
+            false => lamp.send(sealed),
+        }
+        let received = end.receive().await.unwrap();
+        assert_eq!(received, inner(2, b"\x81sealed for the other"));
+        end.send(&inner(2, b"\x81answer")).await;
+        let expected = HopEvent::Message {
+            hop,
+            message: inner(1, b"\x81answer"),
+            is_light,
+        };
+        assert_eq!(lamp.event().await, expected);
+        let statistics = started.gateway.itls_statistics();
+        assert_eq!(statistics.light, u64::from(is_light));
+        assert_eq!((statistics.to_devices, statistics.to_users), (2, 1));
+        started.gateway.shutdown().await;
+    }
+    // A device that wasn't asked to, and does it all the same.
+    let mut lamp = Hop::with(|config| config.endpoint.light_layer = true).await;
+    let config = config(lamp.node.local_addr());
+    let started = start_with(config, |mut itls| {
+        itls.light = true;
+        itls
+    });
+    let started = started.await;
+    let mut end = InternetEnd::user(&started, TOKEN).await;
+    end.send(&open(2, "lamp", HELLO)).await;
+    lamp.established().await;
+    lamp.receive().await;
+    lamp.send(open(2, "robot", HELLO));
+    let opened = end.receive().await.unwrap();
+    assert_eq!(opened, open(1, "lamp", HELLO));
+    let hop = lamp.hop.unwrap();
+    let unasked = inner(2, b"\x81unasked");
+    lamp.node.forward_lightly(hop, (0, 0), unasked).unwrap();
+    lamp.send(inner(2, b"\x81asked"));
+    assert_eq!(end.receive().await.unwrap(), inner(1, b"\x81asked"));
+    let dropped = started.gateway.itls_statistics();
+    assert_eq!(dropped.dropped(DropReason::UnexpectedMessage), 1);
+    assert_eq!(dropped.light, 0);
+    started.gateway.shutdown().await;
 }
 
 /// A device that comes by itself, and begins.
@@ -651,6 +723,7 @@ fn configuration_names_listeners_users_and_keys_of_the_hop() {
         messages_per_second = 5
         device_messages_per_second = 8
         idle_timeout = "10min"
+        light = true
         listen_devices = "127.0.0.1:0"
         [[itls.caller]]
         device = "lamp"
@@ -676,6 +749,7 @@ fn configuration_names_listeners_users_and_keys_of_the_hop() {
     assert_eq!((itls.flows_per_pair, rates), (2, (5, 8)));
     assert_eq!(itls.idle_timeout, Duration::from_secs(600));
     assert_eq!(itls.callers[0].device, "lamp");
+    assert!(itls.light && !self::itls().0.light);
     for (from, to, expected) in [
         (
             "calls = [\"robot\"]",
@@ -683,6 +757,7 @@ fn configuration_names_listeners_users_and_keys_of_the_hop() {
             "device.calls",
         ),
         ("device = \"lamp\"", "device = \"meter\"", "caller.device"),
+        ("light = true", "light = \"yes\"", "itls.light"),
         // The key of a device that opens streams.
         (
             "[[user]]",

@@ -40,7 +40,8 @@ pub fn stream_client(limit: Duration) -> StreamConfig {
 
 /// Configures a node that plays one device: RFC 7252's parameters, bodies of up to 128 KiB, 64
 /// peers, whose sessions can be resumed, a connection ID for each that wants one (RFC 9146), inner sessions
-/// of mode `itls` for whoever has an end-to-end key, and streams that gateways open, for [`adapted_device`].
+/// of mode `itls` for whoever has an end-to-end key, beside the records of a gateway that wants it so, and streams
+/// that gateways open, for [`adapted_device`].
 pub fn device() -> NodeConfig {
     let exchange = hedgerow_exchange::Config::default();
     let mut config = node(Settings::default(), exchange);
@@ -54,6 +55,7 @@ pub fn device() -> NodeConfig {
         max_legs: MAX_DEVICE_PEERS,
         ..LegConfig::new(Role::Device)
     });
+    config.endpoint.light_layer = true;
     config
 }
 

@@ -59,7 +59,7 @@ struct Mode {
     sessions: [usize; 2],
 }
 
-const MODES: [Mode; 12] = [
+const MODES: [Mode; 13] = [
     Mode {
         name: "terminate",
         ask: terminate,
@@ -110,6 +110,12 @@ const MODES: [Mode; 12] = [
     },
     Mode {
         name: "itls",
+        ask: itls,
+        answered_by: |scene| &scene.device,
+        sessions: [1, 1],
+    },
+    Mode {
+        name: "itls-light",
         ask: itls,
         answered_by: |scene| &scene.device,
         sessions: [1, 1],
@@ -351,6 +357,13 @@ fn known(mode: &Mode) -> [[Found; 6]; 3] {
         scene.drawn.response_body()
     );
     len += memory::search(scene.gateway(), &search, &mut in_memory);
+    // The answer's blocks went beside the records, and the inner session's keys open them.
+    let beside = scene.device.flows().concat();
+    let beside = inner::light_messages(&beside).len();
+    assert_eq!(beside > 0, scene.is_light, "{beside} beside the records");
+    if scene.is_light {
+        sessions(&scene);
+    }
     println!(
         "{:26}  {} MiB searched at three times",
         mode.name,
@@ -470,11 +483,16 @@ fn sessions(scene: &Scene) -> Vec<Known> {
     {
         let session = SessionSecrets::of_flow(&flow, &of_device);
         let session = session.expect("a whole handshake of a session in the log");
-        let said = session.open_flow(&flow);
+        let mut said = session.open_flow(&flow);
+        // What went beside the records, in mode `itls` with the light outer layer.
+        said.extend(inner::light_messages(&flow));
         assert!(!said.is_empty(), "nothing was said");
         let mut of_client = of_client.values();
         let is_clients = of_client.any(|secret| *secret == session.master_secret);
-        sessions.push((is_clients, session.named()));
+        let light = session.named_light();
+        let light = light.into_iter().filter(|_| scene.is_light);
+        let named = light.chain(session.named()).collect();
+        sessions.push((is_clients, named));
         if let Some(session) = InnerSecrets::of_hop(&said, inner.each_ref()) {
             assert!(!session.open_hop(&said).is_empty(), "nothing was said");
             sessions.push((true, session.named()));

@@ -117,8 +117,8 @@ impl Desk {
             Event::Forwarded {
                 association,
                 message,
-                ..
-            } => self.hops.receive(association, message),
+                is_light,
+            } => self.hops.receive(association, message, is_light),
             Event::AddressMoved {
                 association,
                 from,

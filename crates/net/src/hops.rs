@@ -49,6 +49,8 @@ pub enum HopEvent {
         hop: HopId,
         /// The whole message.
         message: Vec<u8>,
+        /// Whether it came beside the session's records, in a datagram of its light outer layer.
+        is_light: bool,
     },
     /// A message fitted no record or no datagram of the path.
     TooLong {
@@ -91,6 +93,7 @@ pub(crate) struct QueuedMessage {
     flow: u16,
     len: usize,
     message: Vec<u8>,
+    lightly: bool,
 }
 
 /// The hops of a node, if somebody wants to know of them.
@@ -150,10 +153,14 @@ impl Hops {
     }
 
     /// Hands a message out that came in a session.
-    pub(crate) fn receive(&self, association: AssociationId, message: &[u8]) {
+    pub(crate) fn receive(&self, association: AssociationId, message: &[u8], is_light: bool) {
         if let Some(&hop) = self.by_association.get(&association) {
             let message = message.to_vec();
-            self.tell(HopEvent::Message { hop, message });
+            self.tell(HopEvent::Message {
+                hop,
+                message,
+                is_light,
+            });
         }
     }
 
@@ -222,6 +229,28 @@ impl Node {
             flow,
             len,
             message,
+            lightly: false,
+        }))
+    }
+
+    /// As [`Self::forward`], in a datagram of the session's light outer layer where that can be
+    /// ([`hedgerow_endpoint::Config::light_layer`]). It is for flows on which both sides have agreed to it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::begin_hop`].
+    pub fn forward_lightly(
+        &self,
+        hop: HopId,
+        (flow, len): (u16, usize),
+        message: Vec<u8>,
+    ) -> Result<(), RequestFailure> {
+        self.try_command(Command::Forward(QueuedMessage {
+            hop,
+            flow,
+            len,
+            message,
+            lightly: true,
         }))
     }
 }
@@ -248,6 +277,7 @@ where
             flow,
             len,
             message,
+            lightly,
         } = queued;
         let Some(&association) = self.desk.hops.by_hop.get(&hop) else {
             return;
@@ -255,8 +285,11 @@ where
         let sealed = {
             let mut rng = os_random();
             let mut env = self.clock.env(&mut rng);
-            self.endpoint
-                .seal_forwarded(&mut env, association, &message, &mut self.out)
+            let (endpoint, out) = (&mut self.endpoint, &mut self.out);
+            match lightly {
+                true => endpoint.seal_lightly(&mut env, association, &message, out),
+                false => endpoint.seal_forwarded(&mut env, association, &message, out),
+            }
         };
         let too_long = match sealed {
             Ok((path, sealed_len)) => {

@@ -84,6 +84,7 @@ async fn messages_pass_both_ways_beside_coap() {
         node.forward(hop, (1, 9), MESSAGE.to_vec()).unwrap();
         let message = MESSAGE.to_vec();
         let expected = HopEvent::Message {
+            is_light: false,
             hop: other,
             message,
         };

@@ -42,6 +42,9 @@ pub struct Itls {
     pub device_messages_per_second: u32,
     /// How long a flow without a message is kept.
     pub idle_timeout: Duration,
+    /// Whether devices may have the light outer layer: their messages then travel beside the records of their
+    /// session, authentic and not encrypted a second time. Each device that doesn't take part has records.
+    pub light: bool,
     /// Address and UDP port for devices that begin their session themselves, if any may.
     pub listen_devices: Option<SocketAddr>,
     /// Those devices.
@@ -85,7 +88,8 @@ impl fmt::Debug for Itls {
 impl Itls {
     /// Listens for Internet ends at `listen` with a certificate chain, the gateway's own first, and its private
     /// key, both as PEM: 256 connections, 16 a client, 8 a user, 256 flows, 4 of a user with a device, 25 messages a
-    /// second from a user to a device and 50 from all, an hour without a message, no devices that come by themselves.
+    /// second from a user to a device and 50 from all, an hour without a message, no light outer layer, no devices that
+    /// come by themselves.
     ///
     /// # Errors
     ///
@@ -113,6 +117,7 @@ impl Itls {
             messages_per_second: 25,
             device_messages_per_second: 50,
             idle_timeout: Duration::from_secs(3_600),
+            light: false,
             listen_devices: None,
             callers: Vec::new(),
         })
@@ -161,6 +166,7 @@ impl Reader<'_, '_> {
         let rates = ["messages_per_second", "device_messages_per_second"]
             .map(|name| table.integer(findings, name, 1..=u64::from(MAX_RATE)));
         let idle_timeout = table.duration(findings, "idle_timeout", DURATIONS);
+        let light = table.boolean(findings, "light");
         let listen_devices = table.address(findings, "listen_devices");
         let mut callers = Vec::new();
         for caller in table.tables(self.findings, "caller") {
@@ -191,6 +197,7 @@ impl Reader<'_, '_> {
             set(place, rate.and_then(|rate| u32::try_from(rate).ok()));
         }
         set(&mut itls.idle_timeout, idle_timeout);
+        set(&mut itls.light, light);
         itls.listen_devices = listen_devices;
         itls.callers = callers;
         Some(itls)

@@ -66,10 +66,14 @@ impl Itls {
                     self.give_up(&mut state, device);
                 }
             }
-            HopEvent::Message { hop, message } => {
+            HopEvent::Message {
+                hop,
+                message,
+                is_light,
+            } => {
                 let session = self.lock().hops.get(&(node, hop)).copied();
                 if let Some(session) = session {
-                    self.take(session, &message);
+                    self.take(session, &message, is_light);
                 }
             }
             HopEvent::TooLong { hop, flow, len } => {
@@ -84,7 +88,7 @@ impl Itls {
                 if let Some(len) = told.encode(&mut out) {
                     let message = out.get(..len).unwrap_or_default().to_vec();
                     let (to, about) = (told.to, (told.flow, len));
-                    self.send(&mut state, to, about, message);
+                    self.send(&mut state, to, about, message, false);
                 }
             }
         }

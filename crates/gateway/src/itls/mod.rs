@@ -72,6 +72,7 @@ impl Itls {
             device_messages: config.device_messages_per_second.saturating_mul(2),
             device_messages_per_second: config.device_messages_per_second,
             idle_timeout: config.idle_timeout,
+            light_layer: config.light,
             ..ItlsLimits::default()
         };
         let state = State {
@@ -132,18 +133,19 @@ impl Itls {
         self.settle(&mut state);
     }
 
-    /// Takes a message of an outer session.
-    fn take(self: &Arc<Self>, from: OuterSession, message: &[u8]) {
+    /// Takes a message of an outer session, which may have come beside its records.
+    fn take(self: &Arc<Self>, from: OuterSession, message: &[u8], is_light: bool) {
         let mut state = self.lock();
         let now = self.now();
-        let outcome = state.forwarder.handle_message(now, from, message, false);
+        let outcome = state.forwarder.handle_message(now, from, message, is_light);
         match outcome {
             ItlsOutcome::Deliver(delivery) => {
                 let mut out = vec![0; delivery.inner_len().saturating_add(ROOM_FOR_CONTROL)];
                 let (to, about) = (delivery.to, (delivery.flow, delivery.inner_len()));
+                let lightly = delivery.light_message().is_some();
                 if let Some(len) = delivery.encode(&mut out) {
                     out.truncate(len);
-                    self.send(&mut state, to, about, out);
+                    self.send(&mut state, to, about, out, lightly);
                 }
             }
             ItlsOutcome::Await { device } => self.call(&mut state, device),
@@ -162,12 +164,16 @@ impl Itls {
         to: OuterSession,
         (flow, len): (u16, usize),
         message: Vec<u8>,
+        lightly: bool,
     ) {
         let is_sent = match state.ways.get(&to) {
-            Some(Way::Hop { node, hop }) => self
-                .nodes
-                .get(*node)
-                .is_some_and(|node| node.forward(*hop, (flow, len), message).is_ok()),
+            Some(Way::Hop { node, hop }) => self.nodes.get(*node).is_some_and(|node| {
+                match lightly {
+                    true => node.forward_lightly(*hop, (flow, len), message),
+                    false => node.forward(*hop, (flow, len), message),
+                }
+                .is_ok()
+            }),
             Some(Way::User(queue)) => queue.push(&message),
             None => false,
         };
@@ -181,7 +187,7 @@ impl Itls {
         let mut out = [0; 1_024];
         while let Some((to, flow, len)) = state.forwarder.poll_transmit(&mut out) {
             let message = out.get(..len).unwrap_or_default().to_vec();
-            self.send(state, to, (flow, len), message);
+            self.send(state, to, (flow, len), message, false);
         }
         while let Some(event) = state.forwarder.poll_event() {
             self.note(state.forwarder.policy(), event);
@@ -214,6 +220,7 @@ impl Itls {
                     mode = "itls",
                     messages_to_device = record.to_device,
                     messages_to_user = record.to_user,
+                    light = record.light,
                     dropped = record.dropped,
                     ms = u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX),
                     ?end,

@@ -133,7 +133,7 @@ impl Stream {
                 };
                 message.resize(len, 0);
                 reader.read_exact(&mut message).await?;
-                self.itls.take(session, &message);
+                self.itls.take(session, &message, false);
             }
         };
         let writes = async {

@@ -4,7 +4,7 @@ use hedgerow::core::{Aead as _, AeadAlgorithm, CryptoProvider as _};
 use hedgerow::crypto_soft::SoftCrypto;
 use hedgerow_itls::{Control, RoutingHeader};
 
-use super::relay::Sender;
+use super::relay::{Flow, Sender};
 use super::sessions::LoggedSecrets;
 
 /// What whoever has it reads an inner session with.
@@ -92,6 +92,19 @@ impl InnerSecrets {
         opened.expect("a message that the logged keys don't open");
         text
     }
+}
+
+/// Returns the inner messages in datagrams of the light outer layer, behind their routing headers: the flow, a hop
+/// number and its length are in front of each, and a tag of 8 octets behind it.
+pub fn light_messages(flow: &Flow) -> Vec<(Sender, Vec<u8>)> {
+    let beside = flow.iter().filter(|(_, datagram)| datagram[0] >= 0xc0);
+    let routed = beside.map(|(sender, datagram)| {
+        let (header, rest) = RoutingHeader::decode(datagram).unwrap();
+        let message = &rest[1 + usize::from(rest[0])..rest.len() - 8];
+        let front = &datagram[..header.encoded_len()];
+        (*sender, [front, message].concat())
+    });
+    routed.collect()
 }
 
 /// Iterates over what the two ends said to each other, which an OPEN has too: on the hop it stands behind the

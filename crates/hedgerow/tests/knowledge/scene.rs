@@ -110,6 +110,8 @@ pub struct Scene {
     pub device_pair: Pair,
     /// Of the gateway, which it shows to Internet ends.
     certificate: String,
+    /// Whether devices may have the light outer layer of mode `itls`.
+    pub is_light: bool,
     handler: Arc<Holding>,
     program: Program,
     runtime: Runtime,
@@ -145,7 +147,11 @@ impl Scene {
             private_file(&format!("{mode}.pem"), &certificate),
             private_file(&format!("{mode}.key"), &pair.signing_key.serialize_pem()),
         ];
-        let text = configuration(&drawn, device.address, server.address, &files);
+        let is_light = mode == "itls-light";
+        let mut text = configuration(&drawn, device.address, server.address, &files);
+        if is_light {
+            text = text.replace("[itls]", "[itls]\nlight = true");
+        }
         let program = Program::start(mode, &text);
         // Another address of this host, so that a port of the gateway's is free there.
         let elsewhere = |port| SocketAddr::from(([127, 0, 0, 2], port));
@@ -178,6 +184,7 @@ impl Scene {
             client_pair,
             device_pair,
             certificate,
+            is_light,
             handler,
             program,
             runtime,

@@ -46,6 +46,8 @@ pub struct SessionSecrets {
     client_iv: Vec<u8>,
     server_iv: Vec<u8>,
     algorithm: AeadAlgorithm,
+    /// Both IVs of the light outer layer (docs/specs/itls.md), which stand in memory as they are.
+    light_ivs: [Vec<u8>; 2],
 }
 
 impl SessionSecrets {
@@ -83,6 +85,9 @@ impl SessionSecrets {
         let block = prf(&master_secret, &seed, 2 * (key_len + iv_len));
         let mut rest = block.as_slice();
         let mut take = |len| rest.split_off(..len).unwrap().to_vec();
+        let label: &[u8] = b"EXPORTER-hedgerow-itls-light";
+        let seed = [label, client_random, server_random].concat();
+        let light = prf(&master_secret, &seed, 56);
         Some(Self {
             master_secret,
             client_write_key: take(key_len),
@@ -90,7 +95,17 @@ impl SessionSecrets {
             client_iv: take(iv_len),
             server_iv: take(iv_len),
             algorithm,
+            light_ivs: [&light[32..44], &light[44..]].map(<[u8]>::to_vec),
         })
+    }
+
+    /// What of its light outer layer is searched for.
+    pub fn named_light(&self) -> Vec<(&'static str, Vec<u8>)> {
+        let [of_client, of_server] = &self.light_ivs;
+        vec![
+            ("light layer's IV of the client", of_client.clone()),
+            ("light layer's IV of the server", of_server.clone()),
+        ]
     }
 
     /// What of it is searched for.

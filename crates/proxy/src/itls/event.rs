@@ -62,6 +62,8 @@ pub struct FlowRecord {
     pub to_device: u64,
     /// Messages passed on to the Internet end.
     pub to_user: u64,
+    /// Of all these, messages that came from the device in datagrams of the light outer layer.
+    pub light: u64,
     /// Messages that were not passed on.
     pub dropped: u64,
 }

@@ -308,6 +308,12 @@ impl ItlsForwarder {
         if !self.count_passed(now, id, to.session) {
             return self.drop(Some(id), DropReason::RateLimited);
         }
+        if is_light {
+            add(&mut self.statistics.light);
+            if let Some(flow) = self.flows.get_mut(&id) {
+                add(&mut flow.record.light);
+            }
+        }
         ItlsOutcome::Deliver(ItlsDelivery {
             to: to.session,
             flow: to.number,

@@ -77,6 +77,7 @@ impl ItlsForwarder {
             is_of_device: matches!(party, ItlsParty::Device(_)),
             to_device: 0,
             to_user: 0,
+            light: 0,
             dropped: 0,
         };
         match (self.newest(wanted), wanted) {

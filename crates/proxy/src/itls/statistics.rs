@@ -20,6 +20,8 @@ pub struct ItlsStatistics {
     pub to_devices: u64,
     /// Messages passed on to Internet ends.
     pub to_users: u64,
+    /// Of those passed on, messages that came in datagrams of a light outer layer.
+    pub light: u64,
     /// Of those passed on, and of what the gateway says, messages that were dropped because their peer doesn't
     /// read what waits for it, or because a queue was full.
     pub undelivered: u64,
@@ -36,6 +38,7 @@ impl Default for ItlsStatistics {
             gone: 0,
             to_devices: 0,
             to_users: 0,
+            light: 0,
             undelivered: 0,
             drops: vec![0; DropReason::ALL.len()],
         }
