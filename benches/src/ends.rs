@@ -8,8 +8,9 @@ use hedgerow_coap::Code;
 use hedgerow_core::{PeerId, SecurityMode};
 use hedgerow_handshake::Settings;
 use hedgerow_net::{
-    Credentials, ForwardSecrecy, KeyStore, LinkedNode, Node, NodeConfig, Passage, RequestMessage,
-    SecurityPolicy, StreamOffer, Target, TlsStream, Tunnel, TunnelConfig, TunnelTarget,
+    Credentials, ForwardSecrecy, KeyStore, LinkedNode, Node, NodeConfig, Passage, PassageNode,
+    RequestMessage, SecurityPolicy, StreamOffer, Target, TlsStream, Tunnel, TunnelConfig,
+    TunnelTarget,
 };
 use hedgerow_proxy::CarrierState;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -64,9 +65,15 @@ pub enum Lane {
 
 /// An end that speaks CoAP with a device.
 pub struct Linked {
-    node: LinkedNode,
+    client: Client,
     credentials: Arc<Credentials>,
     carriers: Option<watch::Receiver<CarrierState>>,
+}
+
+/// What asks the device: a tunnel that is to tell of its carriers isn't opened by a passage.
+enum Client {
+    Tunnel(LinkedNode),
+    Passage(PassageNode),
 }
 
 impl Way {
@@ -103,7 +110,7 @@ impl Way {
                     there.await.unwrap();
                 }
                 Lane::Linked(Linked {
-                    node: LinkedNode::new(tunnel.link, node()),
+                    client: Client::Tunnel(LinkedNode::new(tunnel.link, node())),
                     credentials: credentials(number),
                     carriers: tunnel.carriers,
                 })
@@ -112,7 +119,7 @@ impl Way {
                 let (name, passage) = (device_name(number), &passages[number % passages.len()]);
                 let opened = passage.open(&name, device.port(), node()).await;
                 Lane::Linked(Linked {
-                    node: opened.unwrap().node,
+                    client: Client::Passage(opened.unwrap().node),
                     credentials: credentials(number),
                     carriers: None,
                 })
@@ -168,8 +175,12 @@ impl Lane {
             Self::Http(stream, path) => get(stream, path, BODY).await,
             Self::Linked(linked) => {
                 let request = RequestMessage::new(Code::GET).path(PATH);
-                let response = linked.node.request(Some(&linked.credentials), request);
-                assert_eq!(response.await.unwrap().payload, BODY.as_bytes());
+                let credentials = Some(&linked.credentials);
+                let response = match &linked.client {
+                    Client::Tunnel(node) => node.request(credentials, request).await,
+                    Client::Passage(node) => node.request(credentials, request).await,
+                };
+                assert_eq!(response.unwrap().payload, BODY.as_bytes());
             }
         }
     }
@@ -206,7 +217,10 @@ impl Lane {
         match self {
             Self::Echo(stream) => finish(stream).await,
             Self::Http(stream, _) => finish(stream).await,
-            Self::Linked(linked) => linked.node.close().await,
+            Self::Linked(linked) => match linked.client {
+                Client::Tunnel(node) => node.close().await,
+                Client::Passage(node) => node.close().await,
+            },
         }
     }
 }
