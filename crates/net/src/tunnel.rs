@@ -3,6 +3,7 @@
 //! Each tunnel has a TCP connection of its own: on a common one, what one device's datagrams lose
 //! would delay those of all others.
 
+mod capsules;
 mod connect;
 mod gateway_uri;
 mod gateway_user;
@@ -24,6 +25,7 @@ pub use gateway_uri::{GatewayUri, GatewayUriError};
 pub use gateway_user::{GatewayUser, GatewayUserError};
 pub use target::{TunnelTarget, TunnelTargetError};
 
+pub(crate) use capsules::read_capsules;
 pub(crate) use connect::explain as explain_tls;
 
 use crate::Authorities;

@@ -8,10 +8,9 @@ use hedgerow_crypto_ring::RingCrypto;
 use hedgerow_endpoint::{UdpCarrierClient, UdpCarrierReceived};
 use hedgerow_proxy::{
     CarrierChoice, CarrierKind, CarrierMessage, CarrierRole, CarrierState, TunnelCarriers,
-    TunnelDecoder, TunnelDrop, TunnelEvent, UdpCarrierOffer, encode_message_capsule,
-    udp_payload_message,
+    TunnelDecoder, UdpCarrierOffer, encode_message_capsule, udp_payload_message,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{sleep_until, timeout};
 use tracing::{debug, info, trace};
@@ -20,6 +19,7 @@ use super::RECORD_BUFFER_LEN;
 use crate::clock::{Clock, os_random};
 use crate::connected_socket::{ConnectedSocket, ReceivedDatagrams};
 use crate::link::{CarrierFailure, LinkCarrier, LinkIncoming, LinkOutgoing};
+use crate::tunnel::read_capsules;
 
 /// What a tunnel with two carriers is made of, once it was granted with an offer.
 pub(crate) struct AutoTunnel {
@@ -113,8 +113,10 @@ where
         open: None,
     };
     let failure = {
-        let decoder = TunnelDecoder::new(max_datagram_len).with_probes();
-        let reading = read(reader, &incoming, decoder, &shared);
+        let mut decoder = TunnelDecoder::new(max_datagram_len).with_probes();
+        let reading = read_capsules(reader, &mut decoder, &incoming, |message| {
+            shared.receive(CarrierKind::Tcp, message, &incoming);
+        });
         tokio::pin!(reading);
         tokio::select! {
             failure = &mut reading => failure,
@@ -150,51 +152,6 @@ async fn send(mut outgoing: LinkOutgoing, incoming: &LinkIncoming, shared: &Shar
             incoming.count_full_outwards();
         }
         shared.changed.notify_one();
-    }
-}
-
-async fn read(
-    mut reader: impl AsyncRead + Unpin,
-    incoming: &LinkIncoming,
-    mut decoder: TunnelDecoder,
-    shared: &Shared,
-) -> CarrierFailure {
-    let mut buffer = vec![0; BUFFER_LEN];
-    loop {
-        let mut bytes = match reader.read(&mut buffer).await {
-            Ok(0) => {
-                // MUST (RFC 9297 §3.3): an end within a capsule is no orderly one.
-                return match decoder.finish() {
-                    Ok(()) => CarrierFailure::Closed,
-                    Err(_) => CarrierFailure::Truncated,
-                };
-            }
-            Ok(len) => buffer.get(..len).unwrap_or_default(),
-            Err(error) => {
-                debug!(%error, "tunnel can't be read");
-                return CarrierFailure::Truncated;
-            }
-        };
-        loop {
-            let message = match decoder.next_event(&mut bytes) {
-                Ok(Some(TunnelEvent::UdpPayload(payload))) => CarrierMessage::UdpPayload(payload),
-                Ok(Some(TunnelEvent::Probing(message))) => message,
-                Ok(Some(TunnelEvent::Dropped(TunnelDrop::TooLong))) => {
-                    incoming.count_too_long();
-                    continue;
-                }
-                Ok(Some(TunnelEvent::Dropped(_))) => {
-                    incoming.count_not_passed_on();
-                    continue;
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    debug!(%error, "tunnel is malformed");
-                    return CarrierFailure::Malformed;
-                }
-            };
-            shared.receive(CarrierKind::Tcp, message, incoming);
-        }
     }
 }
 
@@ -428,7 +385,7 @@ async fn give(socket: &ConnectedSocket, datagram: &[u8]) {
     }
 }
 
-/// What is read or written at once, in bytes, at least.
+/// What is written at once, in bytes, at least.
 const BUFFER_LEN: usize = 16 * 1_024;
 
 /// Type and length of a capsule, in bytes, at most.

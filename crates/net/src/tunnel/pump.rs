@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use hedgerow_proxy::{
-    MAX_UDP_CAPSULE_OVERHEAD, TunnelDecoder, TunnelDrop, TunnelEvent, encode_udp_capsule,
-};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use hedgerow_proxy::{CarrierMessage, MAX_UDP_CAPSULE_OVERHEAD, TunnelDecoder, encode_udp_capsule};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
-use tracing::{debug, trace};
+use tracing::debug;
 
-use crate::link::{CarrierFailure, LinkCarrier, LinkIncoming, LinkOutgoing};
+use super::capsules::read_capsules;
+use crate::link::{CarrierFailure, LinkCarrier, LinkOutgoing};
 
 /// Carries datagrams until either side ends, and says which did.
 ///
@@ -22,7 +21,11 @@ where
     let (reader, mut writer) = tokio::io::split(stream);
     let (mut outgoing, incoming) = carrier.split();
     let failure = {
-        let reading = read(reader, &incoming, &mut decoder);
+        let reading = read_capsules(reader, &mut decoder, &incoming, |message| match message {
+            CarrierMessage::UdpPayload(payload) => incoming.deliver(payload),
+            // What wasn't asked for.
+            _ => incoming.count_not_passed_on(),
+        });
         tokio::pin!(reading);
         tokio::select! {
             failure = &mut reading => failure,
@@ -40,49 +43,6 @@ where
     // What waits for room isn't waited for.
     let _ = timeout(SHUTDOWN_TIMEOUT, writer.shutdown()).await;
     incoming.end(failure);
-}
-
-async fn read(
-    mut reader: impl AsyncRead + Unpin,
-    incoming: &LinkIncoming,
-    decoder: &mut TunnelDecoder,
-) -> CarrierFailure {
-    let mut buffer = vec![0; BUFFER_LEN];
-    loop {
-        let mut bytes = match reader.read(&mut buffer).await {
-            Ok(0) => {
-                // MUST (RFC 9297 §3.3): an end within a capsule is no orderly one.
-                return match decoder.finish() {
-                    Ok(()) => CarrierFailure::Closed,
-                    Err(_) => CarrierFailure::Truncated,
-                };
-            }
-            Ok(len) => buffer.get(..len).unwrap_or_default(),
-            Err(error) => {
-                debug!(%error, "tunnel can't be read");
-                return CarrierFailure::Truncated;
-            }
-        };
-        loop {
-            match decoder.next_event(&mut bytes) {
-                Ok(Some(TunnelEvent::UdpPayload(payload))) => incoming.deliver(payload),
-                Ok(Some(TunnelEvent::Dropped(reason))) => {
-                    trace!(reason = reason.name(), "dropped from the tunnel");
-                    match reason {
-                        TunnelDrop::TooLong => incoming.count_too_long(),
-                        _ => incoming.count_not_passed_on(),
-                    }
-                }
-                // What wasn't asked for.
-                Ok(Some(TunnelEvent::Probing(_))) => incoming.count_not_passed_on(),
-                Ok(None) => break,
-                Err(error) => {
-                    debug!(%error, "tunnel is malformed");
-                    return CarrierFailure::Malformed;
-                }
-            }
-        }
-    }
 }
 
 /// Writes until the node is gone, which is said, or nothing can be written any more.
@@ -116,7 +76,7 @@ fn append(capsules: &mut Vec<u8>, datagram: &[u8]) {
     capsules.truncate(start.saturating_add(len));
 }
 
-/// What is read or written at once, in bytes, at least.
+/// What is written at once, in bytes, at least.
 const BUFFER_LEN: usize = 16 * 1_024;
 
 /// How long an orderly end may take.
@@ -124,7 +84,7 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::duplex;
+    use tokio::io::{AsyncReadExt, duplex};
 
     use super::*;
     use crate::link::{LinkInput, LinkRefusal, datagram_link};
