@@ -1,21 +1,37 @@
 //! `hedgerow fetch`: the program as a device, a gateway that carries its stream, and an HTTPS server.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, dead_code)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    dead_code,
+    unreachable_pub
+)]
 
+#[path = "../../net/tests/support/authority.rs"]
+mod authority;
 mod support;
 
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use authority::{Authority, Owner, Purpose, Time};
 use hedgerow::core::{PeerId, Psk};
 use hedgerow::gateway::{Config, Gateway, Leg, LegPeer, LegService, Running};
 use hedgerow::handshake::Settings;
 use hedgerow::net::{ForwardSecrecy, KeyStore, SecurityPolicy, TlsStream};
+use rcgen::KeyPair;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ServerConfig, SupportedProtocolVersion};
 use support::{Finished, hedgerow, loopback};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+use tokio_rustls::TlsAcceptor;
 
 const HOP_KEY: &str = "the hop's own key";
 const KEY: &str = "sixteen end bytes";
@@ -39,11 +55,28 @@ struct Setup {
 
 impl Setup {
     fn new(answer: Answer) -> Self {
+        Self::with(|listener| serve(listener, answer))
+    }
+
+    /// A server with an RSA certificate of an authority, which speaks one version of TLS.
+    fn certified(
+        owner: &Owner,
+        version: &'static SupportedProtocolVersion,
+        answer: Answer,
+    ) -> Self {
+        let acceptor = acceptor(owner, version);
+        Self::with(|listener| serve_certified(listener, acceptor, answer))
+    }
+
+    fn with<F>(serve: impl FnOnce(TcpListener) -> F) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let runtime = Runtime::new().unwrap();
         let gateway = runtime.block_on(async {
             let listener = TcpListener::bind(loopback()).await.unwrap();
             let at = listener.local_addr().unwrap();
-            tokio::spawn(serve(listener, answer));
+            tokio::spawn(serve(listener));
             let psk = Psk::new(HOP_KEY.as_bytes()).unwrap();
             let mut leg = Leg::new(loopback());
             leg.peers.push(LegPeer {
@@ -91,14 +124,7 @@ async fn serve(listener: TcpListener, answer: Answer) {
         let Ok(mut tls) = TlsStream::accept(tcp, &keys, settings, &policy).await else {
             continue;
         };
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(tls.read_u8().await.unwrap());
-        }
-        let head = String::from_utf8(head).unwrap();
-        assert!(head.starts_with("GET /state?a=b HTTP/1.1\r\n"), "{head}");
-        assert!(head.contains("host: backend.example\r\n"), "{head}");
-        tls.write_all(answer.text.as_bytes()).await.unwrap();
+        answer_once(&mut tls, answer).await;
         match answer.closes {
             true => {
                 let _ = tls.shutdown().await;
@@ -110,6 +136,49 @@ async fn serve(listener: TcpListener, answer: Answer) {
                 tcp.shutdown().await.unwrap();
                 let _ = tcp.read(&mut [0]).await;
             }
+        }
+    }
+}
+
+/// Reads a request and writes the answer.
+async fn answer_once(tls: &mut (impl AsyncRead + AsyncWrite + Unpin), answer: Answer) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(tls.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap();
+    assert!(head.starts_with("GET /state?a=b HTTP/1.1\r\n"), "{head}");
+    assert!(head.contains("host: backend.example\r\n"), "{head}");
+    tls.write_all(answer.text.as_bytes()).await.unwrap();
+    tls.flush().await.unwrap();
+}
+
+fn acceptor(owner: &Owner, version: &'static SupportedProtocolVersion) -> TlsAcceptor {
+    let chain = vec![CertificateDer::from_pem_slice(owner.certificate.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(owner.key.as_bytes()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    TlsAcceptor::from(Arc::new(config))
+}
+
+async fn serve_certified(listener: TcpListener, acceptor: TlsAcceptor, answer: Answer) {
+    while let Ok((tcp, _)) = listener.accept().await {
+        let Ok(mut tls) = acceptor.accept(tcp).await else {
+            continue;
+        };
+        answer_once(&mut tls, answer).await;
+        if answer.closes {
+            let _ = tls.shutdown().await;
+            let _ = tls.read(&mut [0]).await;
+        } else {
+            // TCP in order, TLS not.
+            let (mut tcp, _) = tls.into_inner();
+            tcp.shutdown().await.unwrap();
+            let _ = tcp.read(&mut [0]).await;
         }
     }
 }
@@ -253,4 +322,85 @@ fn body_goes_to_a_file() {
     assert_eq!(finished.code(), 0, "{}", finished.stderr());
     assert_eq!(fs::read(&path).unwrap(), b"hello, device\n");
     fs::remove_file(path).unwrap();
+}
+
+fn rsa() -> KeyPair {
+    KeyPair::from_pem(include_str!("../../net/tests/support/rsa.key")).unwrap()
+}
+
+/// A file with an authority's certificate.
+struct AuthorityFile(PathBuf);
+
+impl AuthorityFile {
+    fn new(authority: &Authority, name: &str) -> Self {
+        let file = format!("hedgerow-fetch-{}-{name}.pem", std::process::id());
+        let path = std::env::temp_dir().join(file);
+        fs::write(&path, &authority.pem).unwrap();
+        Self(path)
+    }
+
+    fn flags(&self) -> [&str; 2] {
+        ["-C", self.0.to_str().unwrap()]
+    }
+}
+
+impl Drop for AuthorityFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn server_with_an_rsa_certificate_is_reached_and_what_is_cut_off_is_no_body() {
+    let authority = Authority::with_key("rsa", rsa());
+    let file = AuthorityFile::new(&authority, "rsa");
+    let owner = authority.owner_with_key(rsa(), "backend.example", Purpose::Server, Time::Now);
+    for version in [&TLS12, &TLS13] {
+        let setup = Setup::certified(&owner, version, HELLO);
+        let finished = setup.fetch("backend", &file.flags());
+        assert_eq!(finished.code(), 0, "{}", finished.stderr());
+        assert_eq!(finished.stdout(), "hello, device\n");
+
+        // As long as the connection lasts: only TLS's own end says that this is all.
+        let text = "HTTP/1.1 200 OK\r\n\r\nhalf of i";
+        for (closes, code) in [(true, 0), (false, 6)] {
+            let setup = Setup::certified(&owner, version, Answer { text, closes });
+            let finished = setup.fetch("backend", &file.flags());
+            assert_eq!(finished.code(), code, "{}", finished.stderr());
+            assert_eq!(finished.stdout().is_empty(), !closes);
+            assert_eq!(finished.stderr().contains("cut off"), !closes);
+        }
+    }
+}
+
+#[test]
+fn certificate_that_is_not_accepted_says_why() {
+    let authority = Authority::new("ca");
+    let file = AuthorityFile::new(&authority, "ca");
+    let other = Authority::new("other");
+    for (owner, reason) in [
+        (
+            authority.owner("elsewhere.example", Purpose::Server),
+            "it is for another name",
+        ),
+        (
+            other.owner("backend.example", Purpose::Server),
+            "no authority that is trusted",
+        ),
+        (
+            authority.owner_in("backend.example", Purpose::Server, Time::Over),
+            "not valid at this time",
+        ),
+    ] {
+        let setup = Setup::certified(&owner, &TLS12, HELLO);
+        let finished = setup.fetch("backend", &file.flags());
+        assert_eq!(finished.code(), 5, "{}", finished.stderr());
+        assert!(finished.stderr().contains(reason), "{}", finished.stderr());
+        assert!(finished.stdout().is_empty());
+    }
+    // A server that knows keys alone.
+    let finished = Setup::new(HELLO).fetch("backend", &file.flags());
+    assert_eq!(finished.code(), 6, "{}", finished.stderr());
+    let reason = "no suite in common";
+    assert!(finished.stderr().contains(reason), "{}", finished.stderr());
 }

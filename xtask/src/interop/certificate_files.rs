@@ -51,6 +51,28 @@ impl Files {
         Ok(files)
     }
 
+    /// Makes an authority `rsa-ca` and below it `rsa-server`, with keys for RSA of 2,048 bits.
+    pub(super) fn make_rsa(&self) -> Result<(), String> {
+        for name in ["rsa-ca", "rsa-server"] {
+            let key = self.path(name, "key");
+            self.openssl(&["genrsa", "-out", &key, "2048"])?;
+        }
+        self.openssl(&[
+            "req",
+            "-x509",
+            "-new",
+            "-key",
+            &self.path("rsa-ca", "key"),
+            "-subj",
+            "/CN=rsa-ca",
+            "-days",
+            "30",
+            "-out",
+            &self.path("rsa-ca", "pem"),
+        ])?;
+        self.certify("rsa-server", SERVER_NAME, "serverAuth", "rsa-ca")
+    }
+
     /// Returns the path of a file: `key`, `pem` or `pub` of one of the names.
     pub(super) fn path(&self, name: &str, kind: &str) -> String {
         let path = self.folder.join(format!("{name}.{kind}"));
@@ -109,6 +131,11 @@ impl Files {
 
     fn sign(&self, name: &str, dns: &str, purpose: &str, issuer: &str) -> Result<(), String> {
         self.key(name)?;
+        self.certify(name, dns, purpose, issuer)
+    }
+
+    /// Makes a certificate for a key that is there.
+    fn certify(&self, name: &str, dns: &str, purpose: &str, issuer: &str) -> Result<(), String> {
         let extensions = self.path(name, "ext");
         let text = format!("subjectAltName=DNS:{dns}\nextendedKeyUsage={purpose}\n");
         fs::write(&extensions, text).map_err(|error| error.to_string())?;

@@ -1,5 +1,5 @@
-//! TLS inside DTLS: the program as a device, the program as the gateway, and behind it OpenSSL's and GnuTLS's servers,
-//! which know nothing of it (docs/specs/leg.md).
+//! TLS inside DTLS: the program as a device, the program as the gateway, and behind it OpenSSL's, GnuTLS's and Python's
+//! servers, which know nothing of it (docs/specs/leg.md).
 
 use std::fs;
 use std::net::SocketAddr;
@@ -35,33 +35,126 @@ pub(super) fn run(table: &mut Table) {
     for peer in Peer::ALL {
         let name = |how: &str| format!("device -> gateway -> {} with {how}", peer.name());
         enter(table, &name("a key"), || {
-            let scene = Scene::start(&program, peer, None)?;
+            let scene = Scene::start(&program, start_server(peer, Shown::Key)?)?;
             scene.page(&with_key(KEY), SERVER_NAME)
         });
         // The gateway maps what the device's engine reads and writes: mode `translate`, the device adapts, turned round.
         enter(table, &name("a key, records in form dtls"), || {
-            let scene = Scene::start(&program, peer, None)?;
+            let scene = Scene::start(&program, start_server(peer, Shown::Key)?)?;
             let form = ["--form", "dtls"].map(str::to_owned);
             scene.page(&[&with_key(KEY)[..], &form].concat(), SERVER_NAME)
         });
         enter(table, &name("an ECDSA certificate"), || {
             let files = Files::make()?;
-            let scene = Scene::start(&program, peer, Some(&files))?;
-            let authority = ["-C".to_owned(), files.path("ca", "pem")];
-            scene.page(&authority, SERVER_NAME)
+            let scene = Scene::start(&program, start_server(peer, Shown::Ecdsa(&files))?)?;
+            scene.page(&authority(&files, "ca"), SERVER_NAME)
         });
+        for protocol in Protocol::ALL {
+            let how = format!("an RSA certificate, {}", protocol.name());
+            enter(table, &name(&how), || {
+                let files = rsa_files()?;
+                let shown = Shown::Rsa(&files, protocol);
+                let scene = Scene::start(&program, start_server(peer, shown)?)?;
+                scene.page(&authority(&files, "rsa-ca"), SERVER_NAME)
+            });
+        }
         enter(table, &name("another key, another name"), || {
-            let scene = Scene::start(&program, peer, None)?;
+            let scene = Scene::start(&program, start_server(peer, Shown::Key)?)?;
             let wrong = scene.fetch(&with_key(b"some other end key"), SERVER_NAME)?;
             expect_code(&wrong, &[5, 6])?;
             let files = Files::make()?;
-            let scene = Scene::start(&program, peer, Some(&files))?;
-            let authority = ["-C".to_owned(), files.path("ca", "pem")];
-            let wrong = scene.fetch(&authority, "elsewhere.example")?;
+            let scene = Scene::start(&program, start_server(peer, Shown::Ecdsa(&files))?)?;
+            let wrong = scene.fetch(&authority(&files, "ca"), "elsewhere.example")?;
             expect_code(&wrong, &[5])?;
             Ok("refused by both ends".to_owned())
         });
+        enter(table, &name("no suite in common"), || {
+            let files = rsa_files()?;
+            let shown = Shown::Rsa(&files, Protocol::FiniteField);
+            let scene = Scene::start(&program, start_server(peer, shown)?)?;
+            let finished = scene.fetch(&authority(&files, "rsa-ca"), SERVER_NAME)?;
+            expect_code(&finished, &[6])?;
+            match finished.output.contains("no suite in common") {
+                true => Ok("said so".to_owned()),
+                false => Err(finished.tail(5)),
+            }
+        });
     }
+    enter(
+        table,
+        "device -> gateway -> Python's http.server with an RSA certificate, TLS 1.2",
+        || {
+            let files = rsa_files()?;
+            let scene = Scene::start(&program, start_python(&files)?)?;
+            scene.page(&authority(&files, "rsa-ca"), SERVER_NAME)
+        },
+    );
+}
+
+/// How a server proves itself.
+#[derive(Clone, Copy)]
+enum Shown<'f> {
+    Key,
+    Ecdsa(&'f Files),
+    Rsa(&'f Files, Protocol),
+}
+
+/// What a server with an RSA certificate speaks.
+#[derive(Clone, Copy)]
+enum Protocol {
+    AesGcm,
+    ChaCha20,
+    Tls13,
+    /// Ephemeral keys that are on no curve, which the device hasn't got.
+    FiniteField,
+}
+
+impl Protocol {
+    /// Those that lead to a page.
+    const ALL: [Self; 3] = [Self::AesGcm, Self::ChaCha20, Self::Tls13];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::AesGcm => "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+            Self::ChaCha20 => "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+            Self::Tls13 => "TLS 1.3",
+            Self::FiniteField => "TLS_DHE_RSA_WITH_AES_128_GCM_SHA256",
+        }
+    }
+
+    const fn openssl(self) -> &'static [&'static str] {
+        match self {
+            Self::AesGcm => &["-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256"],
+            Self::ChaCha20 => &["-tls1_2", "-cipher", "ECDHE-RSA-CHACHA20-POLY1305"],
+            Self::Tls13 => &["-tls1_3"],
+            Self::FiniteField => &["-tls1_2", "-cipher", "DHE-RSA-AES128-GCM-SHA256"],
+        }
+    }
+
+    const fn gnutls(self) -> &'static str {
+        match self {
+            Self::AesGcm => {
+                "NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+ECDHE-RSA:-CIPHER-ALL:+AES-128-GCM"
+            }
+            Self::ChaCha20 => {
+                "NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+ECDHE-RSA:-CIPHER-ALL:+CHACHA20-POLY1305"
+            }
+            Self::Tls13 => "NORMAL:-VERS-ALL:+VERS-TLS1.3",
+            Self::FiniteField => {
+                "NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+DHE-RSA:-CIPHER-ALL:+AES-128-GCM"
+            }
+        }
+    }
+}
+
+fn rsa_files() -> Result<Files, String> {
+    let files = Files::make()?;
+    files.make_rsa()?;
+    Ok(files)
+}
+
+fn authority(files: &Files, name: &str) -> [String; 2] {
+    ["-C".to_owned(), files.path(name, "pem")]
 }
 
 /// A server, and a gateway that has no key of it.
@@ -73,8 +166,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn start(program: &Path, peer: Peer, files: Option<&Files>) -> Result<Self, String> {
-        let (server, address) = start_server(peer, files)?;
+    fn start(program: &Path, (server, address): (Running, SocketAddr)) -> Result<Self, String> {
         let (http, listen) = (free_address()?, free_address()?);
         let folder = std::env::temp_dir().join(format!("hedgerow-leg-{}", listen.port()));
         fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
@@ -150,21 +242,27 @@ fn with_key(key: &[u8]) -> [String; 4] {
     ["-u".to_owned(), "device".to_owned(), "-k".to_owned(), key]
 }
 
-/// Starts a server whose page tells of the connection, and which knows TLS 1.2 alone.
-fn start_server(peer: Peer, files: Option<&Files>) -> Result<(Running, SocketAddr), String> {
+/// Starts a server whose page tells of the connection, and which knows one version of TLS.
+fn start_server(peer: Peer, shown: Shown<'_>) -> Result<(Running, SocketAddr), String> {
     let address = free_address()?;
     let mut command = match peer {
         Peer::OpenSsl => {
             let mut command = Command::new("openssl");
             command
-                .args(["s_server", "-www", "-tls1_2", "-accept"])
+                .args(["s_server", "-www", "-accept"])
                 .arg(address.to_string());
-            match files {
-                Some(files) => command
+            match shown {
+                Shown::Ecdsa(files) => command
+                    .arg("-tls1_2")
                     .args(["-cert", &files.path("server", "pem")])
                     .args(["-key", &files.path("server", "key")]),
-                None => command
-                    .args(["-nocert", "-psk", &hex(KEY), "-psk_identity", "device"])
+                Shown::Rsa(files, protocol) => command
+                    .args(protocol.openssl())
+                    .args(["-cert", &files.path("rsa-server", "pem")])
+                    .args(["-key", &files.path("rsa-server", "key")]),
+                Shown::Key => command
+                    .args(["-tls1_2", "-nocert", "-psk", &hex(KEY)])
+                    .args(["-psk_identity", "device"])
                     .args(["-cipher", "ECDHE-PSK-CHACHA20-POLY1305"]),
             };
             command
@@ -174,12 +272,16 @@ fn start_server(peer: Peer, files: Option<&Files>) -> Result<(Running, SocketAdd
             command
                 .args(["--http", "--port"])
                 .arg(address.port().to_string());
-            match files {
-                Some(files) => command
+            match shown {
+                Shown::Ecdsa(files) => command
                     .args(["--x509certfile", &files.path("server", "pem")])
                     .args(["--x509keyfile", &files.path("server", "key")])
                     .args(["--priority", "NORMAL:-VERS-ALL:+VERS-TLS1.2"]),
-                None => {
+                Shown::Rsa(files, protocol) => command
+                    .args(["--x509certfile", &files.path("rsa-server", "pem")])
+                    .args(["--x509keyfile", &files.path("rsa-server", "key")])
+                    .args(["--priority", protocol.gnutls()]),
+                Shown::Key => {
                     let keys =
                         std::env::temp_dir().join(format!("hedgerow-psk-{}", address.port()));
                     let line = format!("device:{}\n", hex(KEY));
@@ -193,8 +295,41 @@ fn start_server(peer: Peer, files: Option<&Files>) -> Result<(Running, SocketAdd
             command
         }
     };
+    serving(&mut command, address)
+}
+
+/// Starts a server of Python's, whose connections end without its word: what its answers are long is in their heads.
+fn start_python(files: &Files) -> Result<(Running, SocketAddr), String> {
+    const SERVER: &str = "\
+import http.server, ssl, sys
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = b'<HTML>' + b'page ' * 1000 + b'</HTML>'
+        self.send_response(200)
+        self.send_header('Content-Length', str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.maximum_version = ssl.TLSVersion.TLSv1_2
+context.load_cert_chain(sys.argv[2], sys.argv[3])
+server = http.server.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[1])), Page)
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
+";
+    let address = free_address()?;
+    let mut command = Command::new("python3");
+    command
+        .args(["-c", SERVER, &address.port().to_string()])
+        .args([
+            files.path("rsa-server", "pem"),
+            files.path("rsa-server", "key"),
+        ]);
+    serving(&mut command, address)
+}
+
+fn serving(command: &mut Command, address: SocketAddr) -> Result<(Running, SocketAddr), String> {
     command.stdin(Stdio::piped());
-    let server = Running::start(&mut command, Echo::Hidden)?;
+    let server = Running::start(command, Echo::Hidden)?;
     wait_for_port(Transport::Tls, address.port(), &server)?;
     Ok((server, address))
 }

@@ -4,15 +4,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use rustls::Error;
 use rustls::pki_types::ServerName;
-use rustls::{CertificateError, Error};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::{TunnelConfig, TunnelHttp};
 use crate::keep_alive::give_up_after;
-use crate::link::{CarrierFailure, CertificateReason};
+use crate::link::CarrierFailure;
+use crate::server_tls::certificate_reason;
 
 /// A connection to a gateway.
 pub(super) struct Connection {
@@ -92,18 +93,6 @@ pub(crate) fn explain(error: &io::Error) -> CarrierFailure {
     let Some(Error::InvalidCertificate(fault)) = inner else {
         return CarrierFailure::Tls;
     };
-    let reason = match fault {
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            CertificateReason::Authority
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            CertificateReason::Name
-        }
-        CertificateError::Expired
-        | CertificateError::ExpiredContext { .. }
-        | CertificateError::NotValidYet
-        | CertificateError::NotValidYetContext { .. } => CertificateReason::Time,
-        _ => CertificateReason::Other,
-    };
+    let reason = certificate_reason(fault);
     CarrierFailure::GatewayCertificate { reason }
 }

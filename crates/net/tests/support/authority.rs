@@ -36,7 +36,10 @@ pub(crate) enum Time {
 
 impl Authority {
     pub(crate) fn new(name: &str) -> Self {
-        let key = KeyPair::generate().unwrap();
+        Self::with_key(name, KeyPair::generate().unwrap())
+    }
+
+    pub(crate) fn with_key(name: &str, key: KeyPair) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -53,7 +56,16 @@ impl Authority {
     }
 
     pub(crate) fn owner_in(&self, name: &str, purpose: Purpose, time: Time) -> Owner {
-        let key = KeyPair::generate().unwrap();
+        self.owner_with_key(KeyPair::generate().unwrap(), name, purpose, time)
+    }
+
+    pub(crate) fn owner_with_key(
+        &self,
+        key: KeyPair,
+        name: &str,
+        purpose: Purpose,
+        time: Time,
+    ) -> Owner {
         let mut params = CertificateParams::default();
         params.subject_alt_names = vec![match name.contains(':') {
             true => SanType::URI(name.try_into().unwrap()),

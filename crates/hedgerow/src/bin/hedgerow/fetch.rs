@@ -14,9 +14,9 @@ use hedgerow_core::{ChannelError, PeerFault, PeerId, Psk};
 use hedgerow_handshake::{Settings, Timers};
 use hedgerow_leg::Role;
 use hedgerow_net::{
-    AcceptedServer, AdaptedStream, Authorities, Credentials, ForwardSecrecy, LegConfig, LegStream,
-    Node, RequestFailure, ResetReason, SecurityPolicy, StreamFailure, StreamOffer, Target,
-    TlsStream,
+    AdaptedStream, Authorities, Credentials, ForwardSecrecy, LegConfig, LegStream, Node,
+    RequestFailure, ResetReason, SecurityPolicy, ServerTls, ServerTlsFailure, ServerTlsStream,
+    StreamFailure, StreamOffer, Target, TlsStream,
 };
 use hedgerow_record::LegForm;
 use http_body_util::{BodyExt, Empty, Limited};
@@ -25,6 +25,7 @@ use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, HOST};
 use hyper::{Request, Uri};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::exit::{Class, Failure};
@@ -60,7 +61,7 @@ pub(crate) struct FetchArguments {
     #[arg(short, long, value_name = "KEY", requires = "user")]
     key: Option<String>,
 
-    /// The certificate of the authority that vouches for the server
+    /// The certificates of the authorities, one of which has to vouch for the server
     #[arg(short = 'C', long, value_name = "FILE", conflicts_with_all = ["user", "key"], required_unless_present = "key")]
     authority: Option<PathBuf>,
 
@@ -90,8 +91,8 @@ pub(crate) struct FetchArguments {
 
 /// What stands below the options.
 pub(crate) const HELP: &str = "\
-The request is GET in HTTP/1.1 over TLS 1.2: with a pre-shared key (-u, -k), or against a server with an
-ECDSA certificate (-C). The gateway sees the service's name, sizes and times, and the handshake's clear part.
+The request is GET in HTTP/1.1 over TLS: TLS 1.2 with a pre-shared key (-u, -k), or TLS 1.2 or 1.3 with a
+server that has a certificate for RSA or ECDSA (-C). The gateway sees the service's name, sizes and times, and the handshake's clear part.
 
 Exit codes are those of the other commands; 7 if the gateway hasn't this service for this device.";
 
@@ -125,13 +126,9 @@ pub(crate) async fn run(arguments: &FetchArguments) -> Result<u8, Failure> {
         ));
     }
     let hop_key = key_text::parse_argument("--hop-key", &arguments.hop_key)?;
-    let credentials = credentials(arguments, host, &hop_key)?;
+    let server = server(arguments, host, &hop_key)?;
     let deadline = Instant::now() + limit;
-    let fetched = timeout_at(
-        deadline,
-        fetch(arguments, &uri, hop_key, credentials, limit),
-    )
-    .await;
+    let fetched = timeout_at(deadline, fetch(arguments, &uri, hop_key, server, limit)).await;
     let late = || Failure::new(Class::Timeout, format!("no answer within {limit:?}"));
     let (status, body) = fetched.map_err(|_| late())??;
     match &arguments.output {
@@ -152,13 +149,17 @@ pub(crate) async fn run(arguments: &FetchArguments) -> Result<u8, Failure> {
     })
 }
 
+/// How the two ends know each other.
+enum Server {
+    /// By a key that the gateway hasn't got.
+    Key(Box<Credentials>),
+    /// The server by a certificate for this name.
+    Certificate(ServerTls, String),
+}
+
 /// Reads what the server is shown, and how it is known: for two ends, and so never for the gateway, which has the
 /// hop's key.
-fn credentials(
-    arguments: &FetchArguments,
-    host: &str,
-    hop_key: &Psk,
-) -> Result<Credentials, Failure> {
+fn server(arguments: &FetchArguments, host: &str, hop_key: &Psk) -> Result<Server, Failure> {
     if let (Some(user), Some(key)) = (&arguments.user, &arguments.key) {
         let psk = key_text::parse_argument("-k", key)?
             .into_end_to_end()
@@ -169,25 +170,23 @@ fn credentials(
             ));
         }
         return Credentials::new(user.as_bytes(), psk, SERVER)
+            .map(|credentials| Server::Key(Box::new(credentials)))
             .map_err(|error| Failure::usage(error.to_string()));
     }
     let path = arguments.authority.as_ref();
     let path = path.ok_or_else(|| Failure::usage("expected -u and -k, or -C"))?;
     let content = fs::read(path).map_err(|error| Failure::file(path, &error))?;
-    let told = |error| Failure::usage(format!("{}: {error}", path.display()));
-    let server = AcceptedServer::Certificate {
-        authorities: Authorities::new(&content).map_err(told)?,
-        name: host.to_owned(),
-    };
-    let credentials = Credentials::certificates(None, server, SERVER).map_err(told)?;
-    Ok(credentials.with_certificates_end_to_end())
+    let tls = Authorities::new(&content)
+        .and_then(|authorities| ServerTls::new(&authorities, PROTOCOLS))
+        .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+    Ok(Server::Certificate(tls, host.to_owned()))
 }
 
 async fn fetch(
     arguments: &FetchArguments,
     uri: &Uri,
     hop_key: Psk,
-    credentials: Credentials,
+    server: Server,
     limit: Duration,
 ) -> Result<(hyper::StatusCode, Bytes), Failure> {
     let gateway = gateway(&arguments.via).await?;
@@ -211,36 +210,63 @@ async fn fetch(
     };
     let stream = node.open_stream(&target, offer).await;
     let stream = stream.map_err(|failure| told_of_hop(&arguments.via, failure))?;
-    let stream = AdaptedStream::client(stream, arguments.form);
-    let answered = ask(arguments, uri, stream, credentials, limit).await;
+    let answered = ask(arguments, uri, stream, server, limit).await;
     node.close().await;
     answered
 }
 
+/// Shakes hands with the server and asks it.
 async fn ask(
     arguments: &FetchArguments,
     uri: &Uri,
-    stream: AdaptedStream<LegStream>,
-    credentials: Credentials,
+    stream: LegStream,
+    server: Server,
     limit: Duration,
 ) -> Result<(hyper::StatusCode, Bytes), Failure> {
-    let settings = Settings::default()
-        .with_application_protocols(&[b"http/1.1"])
-        .with_timers(Timers {
-            deadline: limit,
-            ..Timers::default()
-        });
-    let forward_secrecy = match arguments.allow_no_forward_secrecy {
-        true => ForwardSecrecy::Optional,
-        false => ForwardSecrecy::Required,
-    };
-    let policy = Arc::new(SecurityPolicy::default().for_end_to_end(forward_secrecy));
-    let told = |error: &io::Error| explain(arguments, error);
-    let tls = TlsStream::connect(stream, Arc::new(credentials), settings, &policy)
-        .await
-        .map_err(|error| told(&error))?;
-    let suite = tls.suite();
-    tracing::info!(suite = suite.map(tracing::field::display), "end to end");
+    let told = |error: io::Error| explain(arguments, &error);
+    match server {
+        Server::Certificate(tls, name) => {
+            let tls = tls.connect(&name, stream).await.map_err(told)?;
+            if let Some((version, suite)) = tls.suite() {
+                tracing::info!(version, suite, "end to end");
+            }
+            exchange(arguments, uri, tls, ServerTlsStream::into_inner).await
+        }
+        Server::Key(credentials) => {
+            let settings = Settings::default()
+                .with_application_protocols(PROTOCOLS)
+                .with_timers(Timers {
+                    deadline: limit,
+                    ..Timers::default()
+                });
+            let forward_secrecy = match arguments.allow_no_forward_secrecy {
+                true => ForwardSecrecy::Optional,
+                false => ForwardSecrecy::Required,
+            };
+            let policy = Arc::new(SecurityPolicy::default().for_end_to_end(forward_secrecy));
+            // Only what is ours has records in another form.
+            let stream = AdaptedStream::client(stream, arguments.form);
+            let connected = TlsStream::connect(stream, Arc::from(credentials), settings, &policy);
+            let tls = connected.await.map_err(told)?;
+            let suite = tls.suite();
+            tracing::info!(suite = suite.map(tracing::field::display), "end to end");
+            let into_stream =
+                |tls: TlsStream<AdaptedStream<LegStream>>| tls.into_inner().into_inner();
+            exchange(arguments, uri, tls, into_stream).await
+        }
+    }
+}
+
+/// Asks, and ends both TLS and the stream below in order once the response is there.
+async fn exchange<S>(
+    arguments: &FetchArguments,
+    uri: &Uri,
+    tls: S,
+    into_stream: impl FnOnce(S) -> LegStream,
+) -> Result<(hyper::StatusCode, Bytes), Failure>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let (mut sender, connection) = http1::handshake(TokioIo::new(tls))
         .await
         .map_err(|error| explain_http(arguments, &error))?;
@@ -272,8 +298,8 @@ async fn ask(
     if let (Ok(_), Ok(parts)) = (&answered, parts) {
         let mut tls = parts.io.into_inner();
         let closing = async {
-            tokio::io::AsyncWriteExt::shutdown(&mut tls).await?;
-            tls.into_inner().into_inner().close().await
+            tls.shutdown().await?;
+            into_stream(tls).close().await
         };
         // The response is there as a whole: whether the server hears of the end changes nothing.
         let _ = timeout(CLOSE_TIMEOUT, closing).await;
@@ -330,6 +356,14 @@ fn explain(arguments: &FetchArguments, error: &io::Error) -> Failure {
         };
         return Failure::new(class, format!("{via}: {text}"));
     }
+    if let Some(failure) = inner.and_then(|inner| inner.downcast_ref::<ServerTlsFailure>()) {
+        let class = match failure {
+            ServerTlsFailure::Certificate { .. } => Class::Credentials,
+            ServerTlsFailure::Name => Class::Usage,
+            _ => Class::Protocol,
+        };
+        return Failure::new(class, format!("the server behind {via}: {failure}"));
+    }
     let (class, text) = match inner.and_then(|inner| inner.downcast_ref::<ChannelError>()) {
         Some(ChannelError::Peer(PeerFault::CredentialsRefused)) => (
             Class::Credentials,
@@ -344,12 +378,6 @@ fn explain(arguments: &FetchArguments, error: &io::Error) -> Failure {
             Class::Protocol,
             "cut off: the connection ended without the server's word".to_owned(),
         ),
-        // RFC 5246 §7.2: the alerts about certificates.
-        Some(ChannelError::Peer(
-            fault @ PeerFault::AlertSent {
-                description: 42..=48,
-            },
-        )) => (Class::Credentials, fault.to_string()),
         Some(error) => (Class::Protocol, error.to_string()),
         None => (Class::Protocol, error.to_string()),
     };
@@ -371,6 +399,9 @@ fn told_of_hop(via: &str, failure: RequestFailure) -> Failure {
 /// There is one of each, and nobody asks for their numbers.
 const SERVER: PeerId = PeerId(0);
 const GATEWAY: PeerId = PeerId(1);
+
+/// What is spoken over TLS.
+const PROTOCOLS: &[&[u8]] = &[b"http/1.1"];
 
 /// The longest body, in bytes.
 const MAX_BODY_LEN: usize = 16 << 20;
