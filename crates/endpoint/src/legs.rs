@@ -28,15 +28,19 @@ pub struct LegConfig {
     /// OPENs are dropped. A peer that is known for one has one, in its newest session with a stream: that ends
     /// the association that had it before.
     pub max_legs: usize,
+    /// Legs at the same time with those who began their sessions with one key that several have: they can't be
+    /// told apart, and each has one. Beyond it their OPENs are dropped.
+    pub max_legs_per_shared_key: usize,
 }
 
 impl LegConfig {
-    /// 64 legs with the defaults of [`hedgerow_leg::Config`].
+    /// 64 legs, 16 for one shared key, with the defaults of [`hedgerow_leg::Config`].
     pub fn new(role: LegRole) -> Self {
         Self {
             role,
             leg: Arc::default(),
             max_legs: 64,
+            max_legs_per_shared_key: 16,
         }
     }
 }
@@ -201,6 +205,10 @@ where
                 max: config.max_legs,
             });
         }
+        let max = config.max_legs_per_shared_key;
+        if self.legs_of_shared_key(association) >= max {
+            return Err(Error::TooManyLegs { max });
+        }
         let leg = AssociationLeg::new(config.role, Arc::clone(&config.leg), env)?;
         let found = self.associations.get_mut(&association);
         let found = found.ok_or(Error::UnknownAssociation)?;
@@ -222,6 +230,20 @@ where
             .filter_map(|id| Some((*id, self.associations.get(id)?)))
             .find(|(_, other)| matches!(other.role, Role::Server) && other.peer == found.peer)
             .map(|(id, other)| (id, other.session_number))
+    }
+
+    /// Returns how many legs there are with those who are known by the same key as whoever has begun this
+    /// association, where several are: none otherwise.
+    fn legs_of_shared_key(&self, association: AssociationId) -> usize {
+        let Some(found) = self.associations.get(&association) else {
+            return 0;
+        };
+        if !matches!(found.role, Role::Server) || is_one_peer(found.peer) {
+            return 0;
+        }
+        let legs = self.legs.iter().filter_map(|id| self.associations.get(id));
+        legs.filter(|other| matches!(other.role, Role::Server) && other.peer == found.peer)
+            .count()
     }
 
     /// Gives a segment to an association's leg.

@@ -35,7 +35,9 @@ impl Gateway {
             security: SecurityPolicy::new(SecurityMode::SharedKey).into(),
             ..config(Role::Gateway)
         };
-        config.legs.as_mut().unwrap().max_legs = max_legs;
+        let legs = config.legs.as_mut().unwrap();
+        legs.max_legs = max_legs;
+        legs.max_legs_per_shared_key = 3;
         let mut rng = TestRng::new(5);
         let env = &mut Env::new(world.now(), &mut rng);
         let provider = world.provider(SoftCrypto, "called");
@@ -242,4 +244,42 @@ fn peers_of_a_shared_key_have_a_leg_each() {
     assert_eq!(called.opened.len(), 3);
     assert_eq!(called.gone, []);
     assert_eq!(gateway.legs(), 3);
+}
+
+/// Who has a key that others have too could otherwise take the places of everybody.
+#[test]
+fn holders_of_a_shared_key_have_so_many_legs_together_and_leave_the_others_theirs() {
+    let other = Shown::new(b"other", b"another key here");
+    let keys: &[(&[u8], &[u8])] = &[(IDENTITY, PSK), (b"other", b"another key here")];
+    let mut gateway = Gateway::new(64, Known::shared(keys));
+    for port in 0..4 {
+        let one = gateway.call(40_000 + port, &shown());
+        gateway.open(one);
+    }
+    let called = gateway.world.node(gateway.called);
+    assert_eq!(called.opened.len(), 3);
+    assert!(called.drops.contains(&DropReason::StreamTableFull));
+    // Nobody has lost a leg by it, and another key has its own.
+    assert_eq!(called.gone, []);
+    let beside = gateway.call(50_000, &other);
+    gateway.open(beside);
+    assert_eq!(gateway.world.node(gateway.called).opened.len(), 4);
+    assert_eq!(gateway.legs(), 4);
+}
+
+/// A newer session is no reason to end streams: it may be for CoAP alone. The first OPEN there is.
+#[test]
+fn leg_goes_on_beside_a_newer_session_until_that_has_a_stream() {
+    let mut gateway = Gateway::new(64, Known::new(&[(IDENTITY, PSK)]));
+    let older = gateway.call(40_000, &shown());
+    gateway.open(older);
+    let newer = gateway.call(40_001, &shown());
+    gateway.open(older);
+    let called = gateway.world.node(gateway.called);
+    assert_eq!((called.opened.len(), gateway.legs()), (2, 1));
+    assert_eq!(called.gone, []);
+    gateway.open(newer);
+    let called = gateway.world.node(gateway.called);
+    assert_eq!((called.opened.len(), gateway.legs()), (3, 1));
+    assert_eq!(called.gone.len(), 1);
 }

@@ -228,7 +228,7 @@ impl<B: Buffer> SendHalf<B> {
     }
 
     /// Lets everything that isn't acknowledged count as lost (RFC 6298 §5.4). What was acknowledged out
-    /// of order is forgotten: the other end may have (RFC 2018 §8).
+    /// of order is forgotten: the other end may have (RFC 2018).
     pub(crate) fn time_out(&mut self) {
         self.blocks.clear();
         self.lost_before = self.sent;
