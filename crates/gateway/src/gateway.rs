@@ -374,6 +374,11 @@ impl Running {
         shared.map_or_else(LegStatistics::default, |shared| shared.statistics())
     }
 
+    /// Follows the counters of streams of devices; `None` where there are none.
+    pub fn follow_leg_statistics(&self) -> Option<watch::Receiver<LegStatistics>> {
+        self.leg.as_ref().map(|shared| shared.follow())
+    }
+
     /// Returns where Internet ends in mode `itls` are listened for, with the port that was taken.
     pub fn itls_addr(&self) -> Option<SocketAddr> {
         self.itls.as_ref().map(|(address, _)| *address)

@@ -18,9 +18,9 @@ use hedgerow_net::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::{info, warn};
 
 use crate::config::{ConfigError, Leg, LegPeer, LegService, unchecked};
@@ -66,7 +66,7 @@ pub(crate) struct Shared {
     places: Arc<Semaphore>,
     connect_timeout: Duration,
     idle_timeout: Duration,
-    counters: Mutex<LegStatistics>,
+    counters: watch::Sender<LegStatistics>,
 }
 
 /// Why a stream that was carried has ended.
@@ -129,7 +129,7 @@ impl Shared {
             places: Arc::new(Semaphore::new(leg.streams)),
             connect_timeout: leg.connect_timeout,
             idle_timeout: leg.idle_timeout,
-            counters: Mutex::default(),
+            counters: watch::Sender::default(),
         })
     }
 
@@ -138,7 +138,11 @@ impl Shared {
     }
 
     pub(crate) fn statistics(&self) -> LegStatistics {
-        *self.lock()
+        *self.counters.borrow()
+    }
+
+    pub(crate) fn follow(&self) -> watch::Receiver<LegStatistics> {
+        self.counters.subscribe()
     }
 
     pub(crate) async fn close(&self) {
@@ -161,14 +165,11 @@ impl Shared {
         self.node.open_stream_to_caller(PeerId(number), offer).await
     }
 
-    fn lock(&self) -> MutexGuard<'_, LegStatistics> {
-        self.counters.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn count(&self, counter: impl Fn(&mut LegStatistics) -> &mut u64) {
-        let mut counters = self.lock();
-        let counter = counter(&mut counters);
-        *counter = counter.saturating_add(1);
+        self.counters.send_modify(|counters| {
+            let counter = counter(counters);
+            *counter = counter.saturating_add(1);
+        });
     }
 
     /// Finds who has opened a stream, and the service that it names if that is listed for it.
@@ -229,22 +230,14 @@ impl LegServer {
             shared.count(|counters| &mut counters.refused);
             return incoming.stream.reset(ResetReason::Refused);
         };
-        let places = [&shared.places, permitted.places].map(|places| {
-            let place = Arc::clone(places).try_acquire_owned();
-            place.ok()
-        });
-        let [Some(place), Some(own_place)] = places else {
-            warn!(target: "hedgerow::audit", device = peer, %from, service = asked, "stream denied: as many as configured");
-            shared.count(|counters| &mut counters.busy);
-            return incoming.stream.reset(ResetReason::Limit);
-        };
         let flow = Flow {
             shared: Arc::clone(shared),
             device: peer.to_owned(),
             service: service.clone(),
-            _places: [place, own_place],
+            from,
         };
-        flows.spawn(flow.run(incoming.stream, self.stop.clone()));
+        let places = [Arc::clone(&shared.places), Arc::clone(permitted.places)];
+        flows.spawn(flow.enter(places, incoming.stream, self.stop.clone()));
     }
 }
 
@@ -253,10 +246,29 @@ struct Flow {
     shared: Arc<Shared>,
     device: String,
     service: LegService,
-    _places: [OwnedSemaphorePermit; 2],
+    from: SocketAddr,
 }
 
 impl Flow {
+    /// Runs with a place among all streams and one among those of the device. A device that has come back in a new
+    /// session finds the places of its old one taken for as long as their tasks take to notice; the leg bounds how many
+    /// streams wait for that.
+    async fn enter(
+        self,
+        [places, own_places]: [Arc<Semaphore>; 2],
+        stream: LegStream,
+        stop: watch::Receiver<bool>,
+    ) {
+        let own_place = timeout(PLACE_TIMEOUT, own_places.acquire_owned()).await;
+        let (Ok(Ok(_own_place)), Ok(_place)) = (own_place, places.try_acquire_owned()) else {
+            let (device, from, service) = (&self.device, self.from, &self.service.name);
+            warn!(target: "hedgerow::audit", device, %from, service, "stream denied: as many as configured");
+            self.shared.count(|counters| &mut counters.busy);
+            return stream.reset(ResetReason::Limit);
+        };
+        self.run(stream, stop).await;
+    }
+
     /// Connects to the service and copies until something ends it, and leaves a line in the log.
     async fn run(self, stream: LegStream, mut stop: watch::Receiver<bool>) {
         let (device, service) = (self.device.as_str(), self.service.name.as_str());
@@ -283,16 +295,16 @@ impl Flow {
         };
         let end = self.carry(stream, tcp, &traffic, &mut stop).await;
         let Carried { up, down, .. } = *traffic.lock();
-        let mut counters = self.shared.lock();
-        counters.open = counters.open.saturating_sub(1);
-        let ended = match end {
-            End::Closed => &mut counters.closed,
-            _ => &mut counters.broken,
-        };
-        *ended = ended.saturating_add(1);
-        counters.bytes_from_devices = counters.bytes_from_devices.saturating_add(up);
-        counters.bytes_to_devices = counters.bytes_to_devices.saturating_add(down);
-        drop(counters);
+        self.shared.counters.send_modify(|counters| {
+            counters.open = counters.open.saturating_sub(1);
+            let ended = match end {
+                End::Closed => &mut counters.closed,
+                _ => &mut counters.broken,
+            };
+            *ended = ended.saturating_add(1);
+            counters.bytes_from_devices = counters.bytes_from_devices.saturating_add(up);
+            counters.bytes_to_devices = counters.bytes_to_devices.saturating_add(down);
+        });
         info!(
             target: "hedgerow::audit",
             device,
@@ -480,6 +492,9 @@ fn keys(leg: &Leg) -> Result<KeyStore, ConfigError> {
 fn to_u64(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
 }
+
+/// How long a stream waits for a place of its device's.
+const PLACE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Bytes that are copied at a time.
 const COPY_LEN: usize = 4_096;

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use hedgerow_coap::Code;
 use hedgerow_core::{KeyPurpose, PeerId, Psk};
-use hedgerow_gateway::{Config, Leg, LegPeer, LegService, Running};
+use hedgerow_gateway::{Config, Leg, LegPeer, LegService, LegStatistics, Running};
 use hedgerow_handshake::Settings;
 use hedgerow_leg::Role;
 use hedgerow_net::{
@@ -125,14 +125,12 @@ async fn carried(device: &Device, backend: &TcpListener) -> (LegStream, TcpStrea
     (stream, tcp)
 }
 
-async fn until(condition: impl Fn() -> bool) {
-    for _ in 0..500 {
-        if condition() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("it never became so");
+/// Waits until the counters of streams say so.
+async fn until(gateway: &Running, is_so: impl Fn(&LegStatistics) -> bool) {
+    let mut statistics = gateway.follow_leg_statistics().unwrap();
+    let waiting = statistics.wait_for(is_so);
+    let waited = tokio::time::timeout(Duration::from_secs(60), waiting).await;
+    waited.expect("it never became so").unwrap();
 }
 
 fn policy() -> Arc<SecurityPolicy> {
@@ -174,7 +172,7 @@ async fn device_speaks_tls_with_a_listed_service_and_both_close_in_order() {
     assert!(answer == b"answer ".repeat(10_000));
     serving.await.unwrap();
     drop(tls);
-    until(|| gateway.leg_statistics().closed == 1).await;
+    until(&gateway, |statistics| statistics.closed == 1).await;
     let statistics = gateway.leg_statistics();
     assert_eq!((statistics.connected, statistics.open), (1, 0));
     assert_eq!(statistics.broken, 0);
@@ -346,9 +344,34 @@ async fn limits_hold_and_places_come_back() {
     assert_eq!(reason(&error), ResetReason::Timeout);
     let error = tcp.read_u8().await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
-    until(|| gateway.leg_statistics().open == 0).await;
+    until(&gateway, |statistics| statistics.open == 0).await;
     let _again = device.open("backend").await;
     backend.accept().await.unwrap();
+    gateway.shutdown().await;
+}
+
+/// It has a leg in its newest session with a stream, and its places with it: what it had before is over.
+#[tokio::test]
+async fn device_that_comes_back_elsewhere_has_its_places_there_and_no_others() {
+    let backend = TcpListener::bind(loopback()).await.unwrap();
+    let mut leg = leg(backend.local_addr().unwrap());
+    leg.streams_per_device = 1;
+    let gateway = start(config(leg)).await;
+    let mut before = Device::new(&gateway, "meter", HOP_KEY).await;
+    let (mut old, mut old_tcp) = carried(&before, &backend).await;
+    for _ in 0..10 {
+        let after = Device::new(&gateway, "meter", HOP_KEY).await;
+        let (stream, tcp) = carried(&after, &backend).await;
+        // No end in order, on neither side.
+        let error = old_tcp.read_u8().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        assert!(old.read_u8().await.is_err());
+        (before, old, old_tcp) = (after, stream, tcp);
+        // One place is one place in whichever session.
+        assert_eq!(before.failure("backend").await, ResetReason::Limit);
+    }
+    until(&gateway, |statistics| statistics.broken == 10).await;
+    assert_eq!(gateway.leg_statistics().open, 1);
     gateway.shutdown().await;
 }
 
