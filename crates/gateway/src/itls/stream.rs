@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tracing::{debug, info};
 use zeroize::Zeroizing;
 
@@ -46,6 +47,15 @@ impl Stream {
         // Messages are written whole, so waiting for more to send only delays them.
         stream.set_nodelay(true)?;
         give_up_after(&stream, SILENCE_TIMEOUT);
+        let (stream, known) = self.begin(stream).await?;
+        self.carry(stream, known).await
+    }
+
+    /// Shakes hands and reads who comes, within the time for both.
+    async fn begin<S>(&self, stream: S) -> io::Result<(TlsStream<S>, Known)>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let begun = timeout(USER_TIMEOUT, async {
             let mut stream = self.tls.accept(stream).await?;
             if stream.get_ref().1.alpn_protocol() != Some(ITLS_ALPN) {
@@ -54,10 +64,8 @@ impl Stream {
             let known = self.meet(&mut stream).await?;
             Ok((stream, known))
         });
-        let (stream, known) = begun
-            .await
-            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        self.carry(stream, known).await
+        let begun = begun.await;
+        begun.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
     }
 
     /// Reads who comes. Nothing else is taken before.
@@ -206,3 +214,6 @@ const USER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Routing header, type and options of USER.
 const USER_HEADERS: usize = 3;
+
+#[cfg(test)]
+mod tests;
