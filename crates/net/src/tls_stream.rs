@@ -22,7 +22,9 @@ type Connection<S> = TlsConnection<NodeCrypto, S, SharedCredentials>;
 /// TLS 1.2 over a stream such as a TCP connection. `S` is what a server has for its clients.
 ///
 /// Reading ends only where the peer closed in order; a stream that was cut off is an error of the
-/// kind [`io::ErrorKind::UnexpectedEof`]. Shutting down tells the peer.
+/// kind [`io::ErrorKind::UnexpectedEof`]. Shutting down ends this end's direction in order and tells the peer so
+/// (RFC 5246 §7.2.1). Dropping it is giving up: nothing more is sent, no close_notify either, and a peer that waited for
+/// one takes the end of the stream below for a truncation.
 pub struct TlsStream<IO, S = KeyStore> {
     io: IO,
     connection: Connection<S>,

@@ -100,6 +100,29 @@ async fn truncation_is_an_error() {
     assert_eq!(fault(&error), Some(PeerFault::Truncated));
 }
 
+/// What is written goes out before; the end in order is whoever shuts down's to say, and nobody says it by going.
+#[tokio::test]
+async fn dropping_gives_up_and_shutting_down_before_it_ends_in_order() {
+    for shuts_down in [false, true] {
+        let (mut client, mut server) = pair(1_000).await;
+        server.write_all(b"all of it").await.unwrap();
+        server.flush().await.unwrap();
+        if shuts_down {
+            server.shutdown().await.unwrap();
+        }
+        drop(server);
+        let mut text = Vec::new();
+        let read = client.read_to_end(&mut text).await;
+        assert_eq!(text, b"all of it");
+        let is_end = read.map_err(|error| fault(&error));
+        let expected = match shuts_down {
+            true => Ok(9),
+            false => Err(Some(PeerFault::Truncated)),
+        };
+        assert_eq!(is_end, expected);
+    }
+}
+
 #[tokio::test]
 async fn wrong_key_and_unknown_identity_are_told_apart_by_nobody() {
     for shown in [
