@@ -250,6 +250,50 @@ fn idle_connection_is_released_and_the_next_request_opens_another() {
     });
 }
 
+/// A client asks once it has the server's CSM, so that a server's impatience has to be longer than the way back and forth.
+#[test]
+fn server_waits_for_the_request_that_a_connection_was_opened_for() {
+    run(async {
+        let short = StreamConfig {
+            idle_timeout: Duration::from_millis(3),
+            ..StreamConfig::default()
+        };
+        let server = clear_server(short, echo).await;
+        let mut stream = TcpStream::connect(server.local_addr()).unwrap();
+        stream.write_all(CSM).unwrap();
+        // Its CSM, and no Release within the time that a slow path takes.
+        let mut got = Vec::new();
+        let mut quiet = 0;
+        stream
+            .set_read_timeout(Some(Duration::from_millis(50)))
+            .unwrap();
+        while quiet < 6 {
+            let mut byte = [0];
+            match stream.read(&mut byte) {
+                Ok(0) => panic!("ended: {got:02x?}"),
+                Ok(_) => got.push(byte[0]),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                    quiet += 1;
+                }
+            }
+        }
+        assert_eq!(got.get(1), Some(&0xe1), "{got:02x?}");
+        assert!(!got.contains(&RELEASE), "{got:02x?}");
+        // It is asked, and tired at once then.
+        stream.write_all(b"\x01\x01\x07").unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        let (mut byte, mut answer) = ([0], Vec::new());
+        while byte != [RELEASE] {
+            stream.read_exact(&mut byte).unwrap();
+            answer.push(byte[0]);
+        }
+        assert!(answer.contains(&0x45), "{answer:02x?}");
+    });
+}
+
 /// Requests that race with the end of a connection are asked again on a new one.
 #[test]
 fn no_request_is_lost_to_an_idle_timeout() {

@@ -39,7 +39,8 @@ pub struct StreamConfig {
     pub max_handlers: usize,
     /// How long the system may take to connect.
     pub connect_timeout: Duration,
-    /// How long a connection without a message is kept. It is then released in order.
+    /// How long a connection without a message is kept. It is then released in order. A server waits for the first
+    /// request 2 s at least.
     pub idle_timeout: Duration,
     /// How long a peer may take for each KiB that waits for it, or for less if that is all.
     pub stall_timeout: Duration,

@@ -87,6 +87,8 @@ pub(crate) struct Connection<S, H> {
     pub(super) last_used: Instant,
     pub(super) progress: Progress,
     pub(super) is_established: bool,
+    /// Whether anything was asked over it, by either end.
+    pub(super) has_been_asked: bool,
     /// Whether the peer, or the system, has ended the stream.
     pub(super) is_at_end: bool,
     /// Since when an end from this side is under way.
@@ -111,6 +113,7 @@ where
             last_used: now,
             progress: Progress::begin(now),
             is_established: false,
+            has_been_asked: false,
             is_at_end: false,
             stopping_since: None,
             ending: Ending::default(),
@@ -220,6 +223,10 @@ where
                 }
             };
             self.last_used = env.now;
+            self.has_been_asked |= matches!(
+                received,
+                Received::Request { .. } | Received::Response { .. }
+            );
             match received {
                 Received::Request { request, message } => match parts.handlers.reserve() {
                     Some(place) => {

@@ -1,6 +1,7 @@
 //! When something is due on a connection, and how it ends.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hedgerow_core::{ChannelError, Env, Instant, ServerCredentials};
 use hedgerow_exchange::CloseReason;
@@ -47,10 +48,14 @@ where
             && self.parts.handlers.is_empty()
             && self.parts.machine.accepts_requests()
             && self.parts.machine.is_idle();
-        is_idle.then(|| {
-            self.last_used
-                .saturating_add(self.parts.config.idle_timeout)
-        })
+        // A client asks once it has the server's CSM, a round trip after the server has its own. A server that
+        // is tired of it before could never be asked over a slow path.
+        let least = match (self.parts.side, self.has_been_asked) {
+            (Side::Server, false) => FIRST_REQUEST_TIMEOUT,
+            _ => Duration::ZERO,
+        };
+        let patience = self.parts.config.idle_timeout.max(least);
+        is_idle.then(|| self.last_used.saturating_add(patience))
     }
 
     pub(super) fn handle_timeout(&mut self) {
@@ -133,3 +138,6 @@ where
         }
     }
 }
+
+/// How long a server waits at least for what a connection was opened for.
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
