@@ -74,6 +74,8 @@ drop_reasons! {
     UnknownStream = "unknown_stream",
     /// A message of mode `itls` on a flow that leads nowhere.
     UnknownFlow = "unknown_flow",
+    /// A message of mode `itls` that a gateway hadn't fetched when there were too many.
+    HopQueueFull = "hop_queue_full",
     /// The table of messages already seen is full, and nothing live is evicted.
     DeduplicationTableFull = "deduplication_table_full",
     /// The table of requests under way is full.

@@ -2,20 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use hedgerow_core::{Peer, PeerId};
 use hedgerow_endpoint::AssociationId;
 use hedgerow_exchange::OutgoingRequest;
 use hedgerow_record::CipherSuite;
-use tokio::sync::mpsc;
 
+use crate::hop_queue::HopReporter;
 use crate::hops::Hops;
 use crate::legs::Streams;
 use crate::path::{Path, Remote};
 use crate::shared::{RequestKey, Waiting};
-use crate::{HopEvent, InnerSession, RequestFailure, Requester};
+use crate::{InnerSession, RequestFailure, Requester};
 
 /// The node's own tables. They follow the endpoint's by its events.
 #[derive(Default)]
@@ -167,8 +165,7 @@ impl Desk {
     pub(crate) fn remove(&mut self, association: AssociationId, failure: RequestFailure) {
         self.streams.end_association(association, failure);
         let known = self.associations.remove(&association);
-        let remote = known.as_ref().map(|known| known.path.remote);
-        self.hops.end_association(association, remote);
+        self.hops.end_association(association);
         let Some(known) = known else {
             return;
         };
@@ -201,17 +198,13 @@ impl Desk {
     }
 
     /// Tells somebody of all sessions, now and from now on.
-    pub(crate) fn report_hops(
-        &mut self,
-        events: mpsc::UnboundedSender<HopEvent>,
-        waiting: Arc<AtomicUsize>,
-    ) {
+    pub(crate) fn report_hops(&mut self, reporter: HopReporter) {
         let known = self.associations.iter();
         let sessions = known.filter_map(|(association, known)| {
             let (_, peer) = known.session?;
             Some((*association, peer, known.path.remote))
         });
-        self.hops.report_to(events, waiting, sessions);
+        self.hops.report_to(reporter, sessions);
     }
 
     /// Returns who has proved to be the peer of an association.

@@ -124,9 +124,7 @@ where
                 command = commands.recv() => match command {
                     Some(Command::Request(queued)) => self.request(*queued),
                     Some(Command::OpenStream(queued)) => self.open_stream(*queued),
-                    Some(Command::HopEvents { events, waiting }) => {
-                        self.desk.report_hops(events, waiting);
-                    }
+                    Some(Command::HopEvents(reporter)) => self.desk.report_hops(reporter),
                     Some(Command::BeginHop { remote, credentials }) => {
                         self.begin_hop(remote, credentials.as_ref());
                     }

@@ -118,7 +118,11 @@ impl Desk {
                 association,
                 message,
                 is_light,
-            } => self.hops.receive(association, message, is_light),
+            } => {
+                if let Some(reason) = self.hops.receive(association, message, is_light) {
+                    counters.count_drop(reason);
+                }
+            }
             Event::AddressMoved {
                 association,
                 from,

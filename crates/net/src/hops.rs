@@ -1,17 +1,17 @@
 //! The hops of a gateway in mode `itls` (docs/specs/itls.md): sessions with devices, whose messages go on elsewhere.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use hedgerow_core::{Peer, ServerCredentials};
+use hedgerow_core::{DropReason, Peer, ServerCredentials};
 use hedgerow_endpoint::{AssociationId, Error};
-use tokio::sync::mpsc;
 use tracing::debug;
 
 use crate::clock::os_random;
 use crate::driver::Driver;
+use crate::hop_queue::{HopListener, HopReporter, hop_queue};
 use crate::path::{Path, Remote};
 use crate::shared::Command;
 use crate::{Credentials, Handler, Node, RequestFailure, Target};
@@ -20,6 +20,13 @@ use crate::{Credentials, Handler, Node, RequestFailure, Target};
 /// goes on. Never given twice by one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HopId(u64);
+
+#[cfg(test)]
+impl HopId {
+    pub(crate) const fn new(number: u64) -> Self {
+        Self(number)
+    }
+}
 
 /// What happens to the sessions of a node that forwards messages.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,7 +45,7 @@ pub enum HopEvent {
         /// Which one.
         hop: HopId,
     },
-    /// No session with an address came about.
+    /// No session came about that [`Node::begin_hop`] was to begin.
     Failed {
         /// The address.
         remote: SocketAddr,
@@ -63,28 +70,33 @@ pub enum HopEvent {
     },
 }
 
-/// The events of a node's hops; see [`Node::hop_events`].
-#[derive(Debug)]
-pub struct HopEvents {
-    events: mpsc::UnboundedReceiver<HopEvent>,
-    waiting: Arc<AtomicUsize>,
-}
-
-impl HopEvents {
-    /// Waits for the next event; `None` once the node is closed.
-    pub async fn next(&mut self) -> Option<HopEvent> {
-        let event = self.events.recv().await?;
-        if is_bounded(&event) {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
+impl HopEvent {
+    /// Returns the session that it is about, if it is about one.
+    pub(crate) const fn hop(&self) -> Option<HopId> {
+        match self {
+            Self::Established { hop, .. }
+            | Self::Ended { hop }
+            | Self::Message { hop, .. }
+            | Self::TooLong { hop, .. } => Some(*hop),
+            Self::Failed { .. } => None,
         }
-        Some(event)
     }
 }
 
-/// Says whether there can be any number of an event, so that too many are dropped as datagrams are. Of the
-/// others there are two for each handshake.
-const fn is_bounded(event: &HopEvent) -> bool {
-    matches!(event, HopEvent::Message { .. } | HopEvent::TooLong { .. })
+/// The events of a node's hops; see [`Node::hop_events`].
+pub struct HopEvents(HopListener);
+
+impl HopEvents {
+    /// Waits for the next event; `None` once the node is closed. Cancelling loses nothing.
+    pub async fn next(&mut self) -> Option<HopEvent> {
+        self.0.next().await
+    }
+}
+
+impl fmt::Debug for HopEvents {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("HopEvents(..)")
+    }
 }
 
 /// A message for a hop.
@@ -99,10 +111,12 @@ pub(crate) struct QueuedMessage {
 /// The hops of a node, if somebody wants to know of them.
 #[derive(Default)]
 pub(crate) struct Hops {
-    events: Option<mpsc::UnboundedSender<HopEvent>>,
-    waiting: Arc<AtomicUsize>,
-    by_association: BTreeMap<AssociationId, HopId>,
+    reporter: Option<HopReporter>,
+    by_association: BTreeMap<AssociationId, (HopId, Peer)>,
     by_hop: BTreeMap<HopId, AssociationId>,
+    /// What [`Node::begin_hop`] has begun and what came of it is to be told: not of what was begun for a
+    /// request, or without security.
+    awaited: BTreeMap<AssociationId, SocketAddr>,
     last: u64,
 }
 
@@ -110,12 +124,13 @@ impl Hops {
     /// Tells somebody of them from now on: of the sessions that there are first, which `sessions` lists.
     pub(crate) fn report_to(
         &mut self,
-        events: mpsc::UnboundedSender<HopEvent>,
-        waiting: Arc<AtomicUsize>,
+        reporter: HopReporter,
         sessions: impl Iterator<Item = (AssociationId, Peer, Remote)>,
     ) {
-        self.events = Some(events);
-        self.waiting = waiting;
+        // Whoever listened before knows no more of them, and whoever does now knew none.
+        self.by_association.clear();
+        self.by_hop.clear();
+        self.reporter = Some(reporter);
         for (association, peer, remote) in sessions {
             self.begin(association, peer, remote);
         }
@@ -123,80 +138,81 @@ impl Hops {
 
     /// Notes a session, in the place of the one before.
     pub(crate) fn begin(&mut self, association: AssociationId, peer: Peer, remote: Remote) {
+        self.awaited.remove(&association);
         self.end(association);
-        let Some(remote) = remote.address().filter(|_| self.events.is_some()) else {
+        let (Some(remote), Some(reporter)) = (remote.address(), &self.reporter) else {
             return;
         };
         self.last = self.last.saturating_add(1);
         let hop = HopId(self.last);
-        self.by_association.insert(association, hop);
+        self.by_association.insert(association, (hop, peer));
         self.by_hop.insert(hop, association);
-        self.tell(HopEvent::Established { hop, peer, remote });
+        reporter.tell(HopEvent::Established { hop, peer, remote });
     }
 
-    fn end(&mut self, association: AssociationId) -> bool {
-        let Some(hop) = self.by_association.remove(&association) else {
-            return false;
+    fn end(&mut self, association: AssociationId) {
+        let Some((hop, _)) = self.by_association.remove(&association) else {
+            return;
         };
         self.by_hop.remove(&hop);
-        self.tell(HopEvent::Ended { hop });
-        true
+        if let Some(reporter) = &self.reporter {
+            reporter.end(hop);
+        }
     }
 
     /// Notes that an association is gone.
-    pub(crate) fn end_association(&mut self, association: AssociationId, remote: Option<Remote>) {
-        if !self.end(association)
-            && let Some(remote) = remote.and_then(Remote::address)
-        {
-            self.tell(HopEvent::Failed { remote });
+    pub(crate) fn end_association(&mut self, association: AssociationId) {
+        self.end(association);
+        if let Some(remote) = self.awaited.remove(&association) {
+            self.fail(remote);
         }
     }
 
-    /// Hands a message out that came in a session.
-    pub(crate) fn receive(&self, association: AssociationId, message: &[u8], is_light: bool) {
-        if let Some(&hop) = self.by_association.get(&association) {
-            let message = message.to_vec();
-            self.tell(HopEvent::Message {
-                hop,
-                message,
-                is_light,
-            });
+    fn fail(&self, remote: SocketAddr) {
+        if let Some(reporter) = &self.reporter {
+            reporter.tell(HopEvent::Failed { remote });
         }
     }
 
-    fn tell(&self, event: HopEvent) {
-        let Some(events) = &self.events else {
-            return;
-        };
-        if is_bounded(&event) {
-            if self.waiting.load(Ordering::Relaxed) >= MAX_WAITING {
-                debug!("message of a hop dropped: too many wait");
-                return;
-            }
-            self.waiting.fetch_add(1, Ordering::Relaxed);
+    /// Hands a message out that came in a session, and says why one was dropped if one was.
+    pub(crate) fn receive(
+        &self,
+        association: AssociationId,
+        message: &[u8],
+        is_light: bool,
+    ) -> Option<DropReason> {
+        self.tell_of(association, |hop| HopEvent::Message {
+            hop,
+            message: message.to_vec(),
+            is_light,
+        })
+    }
+
+    fn tell_of(
+        &self,
+        association: AssociationId,
+        event: impl FnOnce(HopId) -> HopEvent,
+    ) -> Option<DropReason> {
+        let known = self.by_association.get(&association);
+        match (known, &self.reporter) {
+            (Some(&(hop, peer)), Some(reporter)) => reporter.message(peer, event(hop)),
+            _ => Some(DropReason::NotAcceptable),
         }
-        // Whoever doesn't listen any more needs no word.
-        let _ = events.send(event);
     }
 }
 
 impl Node {
     /// Returns what happens to the node's sessions from now on, those that there are first. It is for a
     /// gateway whose endpoint [forwards](hedgerow_endpoint::Config::forwards), and whoever asks later takes
-    /// it over. Messages that nobody fetches are dropped beyond 1,024.
+    /// it over. Messages that nobody fetches are dropped beyond 1,024, of the peer that has most of them.
     ///
     /// # Errors
     ///
     /// [`RequestFailure::NodeStopped`], or [`RequestFailure::TooManyRequests`] if the node's queue is full.
     pub fn hop_events(&self) -> Result<HopEvents, RequestFailure> {
-        let (sender, events) = mpsc::unbounded_channel();
-        let waiting = Arc::default();
-        let command = Command::HopEvents {
-            events: sender,
-            waiting: Arc::clone(&waiting),
-        };
-        self.try_command(command)?;
-        Ok(HopEvents { events, waiting })
+        let (reporter, listener) = hop_queue();
+        self.try_command(Command::HopEvents(reporter))?;
+        Ok(HopEvents(listener))
     }
 
     /// Begins a session with a device unless there is one. [`HopEvent::Established`] or [`HopEvent::Failed`]
@@ -262,10 +278,19 @@ where
 {
     /// Begins a session for the hop to a device.
     pub(crate) fn begin_hop(&mut self, remote: Remote, credentials: Option<&Arc<Credentials>>) {
-        if let Err(error) = self.connect(Path::to(remote), credentials) {
-            debug!(%remote, %error, "no hop");
-            if let Some(remote) = remote.address() {
-                self.desk.hops.tell(HopEvent::Failed { remote });
+        let connected = self.connect(Path::to(remote), credentials);
+        let Some(address) = remote.address() else {
+            return;
+        };
+        match connected {
+            Ok(association) => {
+                if self.desk.peer(association).is_none() {
+                    self.desk.hops.awaited.insert(association, address);
+                }
+            }
+            Err(error) => {
+                debug!(%remote, %error, "no hop");
+                self.desk.hops.fail(address);
             }
         }
     }
@@ -308,10 +333,10 @@ where
             }
         };
         if too_long {
-            self.desk.hops.tell(HopEvent::TooLong { hop, flow, len });
+            let told = |hop| HopEvent::TooLong { hop, flow, len };
+            if let Some(reason) = self.desk.hops.tell_of(association, told) {
+                self.shared.counters.count_drop(reason);
+            }
         }
     }
 }
-
-/// Messages that wait to be fetched.
-const MAX_WAITING: usize = 1_024;

@@ -102,6 +102,7 @@ mod error;
 mod events;
 mod handler;
 mod handlers;
+mod hop_queue;
 mod hops;
 mod identity;
 mod inner_session;

@@ -1,18 +1,19 @@
 //! What the handles of a node and its task share, beside the queue of requests.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hedgerow_core::Peer;
 use hedgerow_record::CipherSuite;
-use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 
+use crate::hop_queue::HopReporter;
 use crate::hops::QueuedMessage;
 use crate::leg_stream::StreamKey;
 use crate::legs::QueuedStream;
 use crate::path::Remote;
 use crate::statistics::Counters;
-use crate::{Credentials, HopEvent, InnerSession, RequestFailure, RequestMessage, ResponseMessage};
+use crate::{Credentials, InnerSession, RequestFailure, RequestMessage, ResponseMessage};
 
 /// A request's own number, never given twice by one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,10 +105,7 @@ impl Drop for AbandonOnDrop<'_> {
 pub(crate) enum Command {
     Request(Box<QueuedRequest>),
     OpenStream(Box<QueuedStream>),
-    HopEvents {
-        events: mpsc::UnboundedSender<HopEvent>,
-        waiting: Arc<AtomicUsize>,
-    },
+    HopEvents(HopReporter),
     BeginHop {
         remote: Remote,
         credentials: Option<Arc<Credentials>>,

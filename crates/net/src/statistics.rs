@@ -65,12 +65,22 @@ pub(crate) struct Counters {
     pub(crate) datagrams_received: AtomicU64,
     pub(crate) datagrams_sent: AtomicU64,
     pub(crate) send_errors: AtomicU64,
-    drops: [AtomicU64; DropReason::ALL.len()],
+    drops: Drops,
+}
+
+/// One counter for each reason.
+#[derive(Debug)]
+struct Drops([AtomicU64; DropReason::ALL.len()]);
+
+impl Default for Drops {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::default()))
+    }
 }
 
 impl Counters {
     pub(crate) fn count_drop(&self, reason: DropReason) {
-        if let Some(counter) = self.drops.get(reason.index()) {
+        if let Some(counter) = self.drops.0.get(reason.index()) {
             count(counter);
         }
     }
@@ -94,7 +104,7 @@ impl Counters {
             datagrams_received: number(&self.datagrams_received),
             datagrams_sent: number(&self.datagrams_sent),
             send_errors: number(&self.send_errors),
-            drops: self.drops.iter().map(number).collect(),
+            drops: self.drops.0.iter().map(number).collect(),
         }
     }
 }

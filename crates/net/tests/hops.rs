@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hedgerow_coap::Code;
-use hedgerow_core::{Peer, PeerId, Psk};
+use hedgerow_core::{Peer, PeerId, Psk, SecurityMode};
+use hedgerow_endpoint::SecurityPolicy;
 use hedgerow_handshake::Timers;
 use hedgerow_net::{
     Credentials, HopEvent, HopEvents, HopId, KeyStore, Node, NodeConfig, RequestFailure,
@@ -158,4 +159,38 @@ async fn whoever_asks_late_hears_of_the_sessions_that_there_are() {
         .request(&other, RequestMessage::new(Code::GET))
         .await;
     assert!(!matches!(failure, Err(RequestFailure::NodeStopped) | Ok(_)));
+}
+
+/// What was begun for a request, or without security, is nobody's hop.
+#[tokio::test]
+async fn end_of_what_was_never_to_be_a_hop_is_not_told() {
+    let open = |config: NodeConfig| {
+        let mut config = config;
+        config.endpoint.security = SecurityPolicy::new(SecurityMode::NoSec).into();
+        config
+    };
+    let clear = Node::bind_server_without_security(loopback(), open(config()), answer);
+    let clear = clear.await.unwrap();
+    let (device, _) = device(loopback()).await;
+    let gateway = Node::bind_client(loopback(), open(config())).await.unwrap();
+    let mut events = gateway.hop_events().unwrap();
+    let in_clear = Target {
+        address: clear.local_addr(),
+        credentials: None,
+    };
+    let get = || RequestMessage::new(Code::GET);
+    gateway.request(&in_clear, get()).await.unwrap();
+    assert!(gateway.disconnect(in_clear.address).await);
+    // A request to where nobody answers.
+    let silent = std::net::UdpSocket::bind(loopback()).unwrap();
+    let nobody = target(silent.local_addr().unwrap());
+    gateway.request(&nobody, get()).await.unwrap_err();
+    // The same called as a hop.
+    gateway.begin_hop(&nobody).unwrap();
+    let failed = HopEvent::Failed {
+        remote: nobody.address,
+    };
+    assert_eq!(next(&mut events).await, failed);
+    gateway.begin_hop(&target(device.local_addr())).unwrap();
+    established(&mut events, PeerId(7)).await;
 }
