@@ -143,6 +143,8 @@ fn what_goes_wrong_on_the_way_is_told_apart() {
         // There is no DTLS between here and the device.
         assert!(!finished.stderr().contains("DTLS"), "{finished:?}");
         let is_the_devices = told == "didn't answer";
+        // Nor has a port a part in it.
+        assert!(!finished.stderr().contains("is the port"), "{finished:?}");
         let named = finished
             .stderr()
             .contains("(an inner session with a pre-shared key as");

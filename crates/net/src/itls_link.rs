@@ -14,7 +14,7 @@ use hedgerow_itls::{
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tracing::{debug, info};
@@ -22,8 +22,9 @@ use zeroize::Zeroizing;
 
 use crate::keep_alive::{SILENCE_TIMEOUT, give_up_after};
 use crate::link::{CarrierFailure, DatagramLink, LinkIncoming, LinkOutgoing, datagram_link};
+use crate::resolve::share_of;
 use crate::tunnel::explain_tls;
-use crate::{GatewayTls, GatewayUri, GatewayUser};
+use crate::{GatewayTls, GatewayUri, GatewayUser, resolve};
 
 /// How a gateway is asked for devices in mode `itls`, and who asks.
 #[derive(Clone, Debug)]
@@ -34,7 +35,8 @@ pub struct ItlsConfig {
     pub tls: GatewayTls,
     /// Who asks; `None` shows nothing, which gateways refuse unless they let everybody in.
     pub user: Option<GatewayUser>,
-    /// How long it may take until the outer session is there.
+    /// How long it may take until the outer session is there, the look-up of the gateway's name and all of its
+    /// addresses included.
     pub connect_timeout: Duration,
     /// How long a gateway that gives no sign of life is taken for there, in whole seconds and as far as the
     /// system can notice.
@@ -87,8 +89,7 @@ pub async fn itls_link(config: &ItlsConfig, device: &str) -> Result<ItlsLink, Ca
     if device.len() > MAX_FLOW_NAME_LEN {
         return Err(CarrierFailure::TargetDenied);
     }
-    let opened = timeout(config.connect_timeout, open(config)).await;
-    let (stream, gateway, binding) = opened.map_err(|_| CarrierFailure::ConnectTimeout)??;
+    let (stream, gateway, binding) = open(config).await?;
     let max_len = config.max_message_len.min(usize::from(u16::MAX));
     let (link, carrier) = datagram_link(config.places, max_len);
     let link = link.inside(OuterStream {
@@ -113,26 +114,41 @@ async fn open(config: &ItlsConfig) -> Result<Opened, CarrierFailure> {
     if !gateway.is_https() {
         return Err(CarrierFailure::InClear);
     }
-    let addresses = crate::resolve(gateway.host(), gateway.port())
-        .await
-        .map_err(|_| CarrierFailure::GatewayName)?;
+    let end = Instant::now() + config.connect_timeout;
+    let addresses = timeout_at(end, resolve(gateway.host(), gateway.port())).await;
+    let addresses = addresses.map_err(|_| CarrierFailure::ConnectTimeout)?;
+    let addresses = addresses.map_err(|_| CarrierFailure::GatewayName)?;
+    open_at(config, addresses, end).await
+}
+
+/// Opens the outer session at the first of some addresses that leads to a gateway.
+async fn open_at(
+    config: &ItlsConfig,
+    addresses: Vec<SocketAddr>,
+    end: Instant,
+) -> Result<Opened, CarrierFailure> {
+    let mut addresses = addresses.into_iter();
     let mut failure = CarrierFailure::GatewayName;
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => {
-                let (stream, binding) = secure(stream, config).await?;
-                return Ok((stream, address, binding));
+    while let Some(address) = addresses.next() {
+        // One that doesn't answer leaves time for the others.
+        let opened = timeout(share_of(end, addresses.len()), secure(address, config)).await;
+        match opened.unwrap_or(Err(CarrierFailure::ConnectTimeout)) {
+            Ok((stream, binding)) => return Ok((stream, address, binding)),
+            // Another address may lead there; what a gateway has answered stands.
+            Err(refused @ (CarrierFailure::Connect { .. } | CarrierFailure::ConnectTimeout)) => {
+                failure = refused;
             }
-            Err(error) => failure = CarrierFailure::Connect { kind: error.kind() },
+            Err(other) => return Err(other),
         }
     }
     Err(failure)
 }
 
 async fn secure(
-    stream: TcpStream,
+    address: SocketAddr,
     config: &ItlsConfig,
 ) -> Result<(TlsStream<TcpStream>, OuterBinding), CarrierFailure> {
+    let stream = TcpStream::connect(address).await.map_err(broken)?;
     // Messages that wait for others to fill a segment are late. What can't be set costs no more.
     let _ = stream.set_nodelay(true);
     give_up_after(&stream, config.silence_timeout);
@@ -302,6 +318,7 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use tokio::io::duplex;
+    use tokio::net::TcpListener;
 
     use super::*;
     use crate::link::LinkInput;
@@ -314,6 +331,48 @@ mod tests {
         assert_eq!(framed.as_slice(), expected);
         assert!(user(&"a".repeat(MAX_USER_LEN)).is_some());
         assert!(user(&"a".repeat(MAX_USER_LEN + 1)).is_none());
+    }
+
+    async fn listener() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    #[tokio::test]
+    async fn addresses_share_the_time() {
+        let mut silent = Vec::new();
+        for _ in 0..8 {
+            silent.push(listener().await);
+        }
+        let mut addresses: Vec<_> = silent.iter().map(|(_, address)| *address).collect();
+        let tls = GatewayTls::nobody().unwrap();
+        let config = ItlsConfig::new("https://localhost:1".parse().unwrap(), tls);
+        let begun = Instant::now();
+        let opened = open_at(
+            &config,
+            addresses.clone(),
+            begun + Duration::from_millis(400),
+        );
+        assert_eq!(opened.await.unwrap_err(), CarrierFailure::ConnectTimeout);
+        // Eight times as long would be 3.2 s.
+        assert!(begun.elapsed() < Duration::from_millis(1_600));
+
+        // Silent ones before it don't hide one that answers.
+        let (there, address) = listener().await;
+        addresses.push(address);
+        let answer = async {
+            // A fatal alert: no_application_protocol (RFC 7301 §3.2).
+            let (mut stream, _) = there.accept().await.unwrap();
+            stream
+                .write_all(b"\x15\x03\x03\x00\x02\x02\x78")
+                .await
+                .unwrap();
+            stream
+        };
+        let end = Instant::now() + Duration::from_secs(3);
+        let (opened, _stream) = tokio::join!(open_at(&config, addresses, end), answer);
+        assert_eq!(opened.unwrap_err(), CarrierFailure::NoItls);
     }
 
     /// Messages are told apart however the stream cuts them.

@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::keep_alive::SILENCE_TIMEOUT;
 use crate::link::CarrierFailure;
+use crate::resolve::share_of;
 use crate::tunnel::{Tunnel, TunnelConfig, TunnelTarget};
 use crate::{
     ItlsConfig, LinkedNode, NodeConfig, PassageNode, TranslateConfig, itls_link, resolve,
@@ -199,11 +200,9 @@ impl TranslateGateway {
         let mut addresses = addresses.into_iter();
         let mut failure = CarrierFailure::GatewayName;
         while let Some(address) = addresses.next() {
-            let left = end.saturating_duration_since(Instant::now());
-            // One that doesn't answer leaves time for the others.
-            let share = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
             let config = TranslateConfig {
-                connect_timeout: left / share.saturating_add(1),
+                // One that doesn't answer leaves time for the others.
+                connect_timeout: share_of(end, addresses.len()),
                 silence_timeout: self.silence_timeout,
                 ..TranslateConfig::new(address, device, self.form)
             };

@@ -180,24 +180,26 @@ async fn run_via(
         Ok(Err(RequestFailure::Channel(ChannelError::Peer(PeerFault::WayRefused { reason })))) => {
             Err(via.refused(reason))
         }
-        Ok(Err(failure)) if is_established => Err(behind_gateway(peer.explain(failure))),
+        Ok(Err(failure)) if is_established => Err(behind_gateway(peer.explain(failure), &via.way)),
         Ok(Err(failure)) => {
-            let told = behind_gateway(peer.explain(failure));
+            let told = behind_gateway(peer.explain(failure), &via.way);
             Err(via.hint(told, failure))
         }
         Err(_) if is_established => Err(peer.no_response()),
-        Err(_) => Err(behind_gateway(peer.silence())),
+        Err(_) => Err(behind_gateway(peer.silence(), &via.way)),
     }
 }
 
 /// Says of a device's silence that it isn't the gateway's.
-fn behind_gateway(failure: Failure) -> Failure {
+fn behind_gateway(failure: Failure, way: &Way) -> Failure {
+    let known = match way.is_inside() {
+        // Whether the gateway has reached the device, it doesn't say before it has given up.
+        true => "The session with the gateway is there",
+        false => "The gateway answered, and opened the way",
+    };
     match failure.class {
         Class::Timeout => Failure {
-            message: format!(
-                "{} The gateway answered, and opened the way; the device didn't answer.",
-                failure.message
-            ),
+            message: format!("{} {known}; the device didn't answer.", failure.message),
             ..failure
         },
         _ => failure,
@@ -432,12 +434,16 @@ impl Peer<'_> {
             0 => String::new(),
             others => format!("; {others} more addresses of this name were not asked"),
         };
+        let question = match self.way.map(|way| way.mode) {
+            // The device is known by its name there, and no port counts.
+            Some(Mode::Itls | Mode::Translate) => {
+                "is the device awake, and are identity and key those that it has for its users?"
+            }
+            _ => "is the device there and awake, and is the port right?",
+        };
         Failure::new(
             Class::Timeout,
-            format!(
-                "no answer from {name} within {seconds:.0} s: is the device there and awake, and is \
-                 the port right?{others}"
-            ),
+            format!("no answer from {name} within {seconds:.0} s: {question}{others}"),
         )
     }
 
