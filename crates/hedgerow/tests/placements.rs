@@ -8,6 +8,8 @@
     unreachable_pub
 )]
 
+#[path = "placements/calling.rs"]
+mod calling;
 #[path = "support/relay.rs"]
 mod relay;
 mod support;
@@ -229,6 +231,10 @@ fn run(starts: Starts, stands: Stands) {
             );
             match (claim, way, starts) {
                 (Serves, Way::TlsInDtls, _) => serves_by_https(cell),
+                (Serves, Way::Itls, Starts::Device) => {
+                    serves(cell, *way);
+                    calling::serves_a_device_that_calls(cell);
+                }
                 (Serves, _, _) => serves(cell, *way),
                 // The device that starts has nothing here that it could ask.
                 (Unfit, Way::Terminate, Starts::HttpSide) => is_refused(cell),

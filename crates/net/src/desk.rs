@@ -1,7 +1,7 @@
 //! Who waits for what: associations, and the requests under way on them.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use hedgerow_core::{Peer, PeerId};
 use hedgerow_endpoint::AssociationId;
@@ -10,6 +10,7 @@ use hedgerow_record::CipherSuite;
 
 use crate::hop_queue::HopReporter;
 use crate::hops::Hops;
+use crate::inside::InsideRequests;
 use crate::legs::Streams;
 use crate::path::{Path, Remote};
 use crate::shared::{RequestKey, Waiting};
@@ -24,6 +25,9 @@ pub(crate) struct Desk {
     pub(crate) hops: Hops,
     /// Sessions that there have been.
     sessions: u64,
+    pub(crate) inside: InsideRequests,
+    /// Where the gateway is that a link leads to.
+    pub(crate) gateway: Option<SocketAddr>,
     under_way: BTreeMap<RequestKey, (AssociationId, OutgoingRequest)>,
 }
 
@@ -87,6 +91,11 @@ impl Desk {
         self.entry(association, path, true);
     }
 
+    /// Notes an association that this end began inside the session at `path`, unless it is known.
+    pub(crate) fn add_inside(&mut self, association: AssociationId, path: Path) {
+        self.enter(association, path, true);
+    }
+
     /// Notes that an association is established.
     pub(crate) fn establish(
         &mut self,
@@ -101,6 +110,7 @@ impl Desk {
         known.session = Some(session);
         known.begun = begun;
         self.hops.begin(association, session.1, path.remote);
+        self.inside.release(association);
     }
 
     /// Notes that an association inside an outer session is established. Its path is the outer session's.
@@ -166,6 +176,7 @@ impl Desk {
         self.streams.end_association(association, failure);
         let known = self.associations.remove(&association);
         self.hops.end_association(association);
+        self.inside.end(association, failure);
         let Some(known) = known else {
             return;
         };

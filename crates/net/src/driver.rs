@@ -58,11 +58,15 @@ where
         let max_message_len = config.endpoint.exchange.max_message_len;
         let max_flight_len = config.endpoint.handshake.max_datagram_len();
         let max_sent_len = max_message_len.saturating_add(MAX_RECORD_OVERHEAD);
+        let mut desk = Desk::default();
+        if let Carrier::Link(link) = &carrier {
+            desk.gateway = link.outer().map(|outer| outer.gateway);
+        }
         Self {
             carrier,
             endpoint,
             clock,
-            desk: Desk::default(),
+            desk,
             handlers: Handlers::new(Arc::new(handler), handler_places(config.max_handlers)),
             shared,
             incoming,
@@ -219,7 +223,10 @@ where
                 }
             }
             let Some(event) = self.endpoint.poll_event() else {
-                break;
+                match self.send_inside() {
+                    true => continue,
+                    false => break,
+                }
             };
             if let Event::Stream { association, event } = event {
                 self.note_stream(association, event);

@@ -8,7 +8,7 @@ use tracing::{debug, info, trace};
 use crate::desk::Desk;
 use crate::handlers::{Asked, Handlers};
 use crate::mode_label::{DTLS, label};
-use crate::path::{Path, Remote};
+use crate::path::Path;
 use crate::statistics::{Counters, count};
 use crate::{
     Handler, InnerSession, RequestFailure, RequestMessage, ResponseMessage, ServerRequest,
@@ -76,7 +76,8 @@ impl Desk {
                 if self.meet(association, address, peer) && peer == Peer::Anonymous {
                     info!(remote = %address.remote, mode = "nosec", "association accepted");
                 }
-                let from = self.remote(association).and_then(Remote::address);
+                // What is inside a session is where that is; what a link brings comes from the gateway.
+                let from = address.remote.address().or(self.gateway);
                 let found = from.zip(handlers.reserve());
                 let Some(((from, place), requester)) = found.zip(self.requester(association, peer))
                 else {

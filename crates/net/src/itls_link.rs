@@ -21,7 +21,9 @@ use tracing::{debug, info};
 use zeroize::Zeroizing;
 
 use crate::keep_alive::{SILENCE_TIMEOUT, give_up_after};
-use crate::link::{CarrierFailure, DatagramLink, LinkIncoming, LinkOutgoing, datagram_link};
+use crate::link::{
+    CarrierFailure, DatagramLink, LinkIncoming, LinkOutgoing, OuterLink, datagram_link,
+};
 use crate::resolve::share_of;
 use crate::tunnel::explain_tls;
 use crate::{GatewayTls, GatewayUri, GatewayUser, resolve};
@@ -35,6 +37,9 @@ pub struct ItlsConfig {
     pub tls: GatewayTls,
     /// Who asks; `None` shows nothing, which gateways refuse unless they let everybody in.
     pub user: Option<GatewayUser>,
+    /// Whether devices may begin sessions here, which a node made by
+    /// [`LinkedNode::serving`](crate::LinkedNode::serving) answers.
+    pub takes_flows: bool,
     /// How long it may take until the outer session is there, the look-up of the gateway's name and all of its
     /// addresses included.
     pub connect_timeout: Duration,
@@ -55,6 +60,7 @@ impl ItlsConfig {
             gateway,
             tls,
             user: None,
+            takes_flows: false,
             connect_timeout: Duration::from_secs(10),
             silence_timeout: SILENCE_TIMEOUT,
             places: 128,
@@ -74,7 +80,7 @@ pub struct ItlsLink {
 
 /// Opens the outer session with a gateway: TLS, the name of this mode, and who asks. What travels through it
 /// is sealed once more between the node and the device, which the gateway has no key of, and which it knows
-/// by the name `device`, of at most 63 bytes.
+/// by the name `device`, of at most 63 bytes; an empty one is nobody, for an end that only takes what devices begin.
 ///
 /// It must be called within a tokio runtime with I/O and time. The link ends with the session, and says
 /// why; whoever isn't known to the gateway learns that so.
@@ -92,10 +98,13 @@ pub async fn itls_link(config: &ItlsConfig, device: &str) -> Result<ItlsLink, Ca
     let (stream, gateway, binding) = open(config).await?;
     let max_len = config.max_message_len.min(usize::from(u16::MAX));
     let (link, carrier) = datagram_link(config.places, max_len);
-    let link = link.inside(OuterStream {
-        binding,
-        name: device.as_bytes().to_vec(),
-        max_message_len: max_len,
+    let link = link.inside(OuterLink {
+        stream: OuterStream {
+            binding,
+            name: device.as_bytes().to_vec(),
+            max_message_len: max_len,
+        },
+        gateway,
     });
     let (outgoing, incoming) = carrier.split();
     info!(%gateway, device, mode = "itls", "outer session established");
@@ -168,14 +177,14 @@ async fn secure(
         .export_keying_material([0; OUTER_BINDING_LEN], OUTER_BINDING_LABEL, None)
         .map_err(|_| CarrierFailure::Tls)?;
     let shown = config.user.as_ref().map_or("", GatewayUser::shown);
-    let first = user(shown).ok_or(CarrierFailure::Tls)?;
+    let first = user(shown, config.takes_flows).ok_or(CarrierFailure::Tls)?;
     let written = stream.write_all(&first).await;
     written.and(stream.flush().await).map_err(broken)?;
     Ok((stream, OuterBinding::new(exported)))
 }
 
 /// Writes who asks, as the first message of the stream.
-fn user(shown: &str) -> Option<Zeroizing<Vec<u8>>> {
+fn user(shown: &str, takes_flows: bool) -> Option<Zeroizing<Vec<u8>>> {
     let mut message = Zeroizing::new([0; MAX_USER_LEN + 4]);
     let mut writer = Writer::new(message.as_mut_slice());
     let header = RoutingHeader {
@@ -184,7 +193,7 @@ fn user(shown: &str) -> Option<Zeroizing<Vec<u8>>> {
     };
     header.encode(&mut writer).ok()?;
     let user = Control::User(User {
-        takes_flows: false,
+        takes_flows,
         shown: shown.as_bytes(),
     });
     user.encode(&mut writer).ok()?;
@@ -325,12 +334,15 @@ mod tests {
 
     #[test]
     fn first_message_says_who_asks() {
-        let framed = user("Bearer mF_9.B5f-4.1JqM").unwrap();
+        let framed = user("Bearer mF_9.B5f-4.1JqM", false).unwrap();
         // The specification's vector, behind its length.
         let expected = b"\x00\x19\xe0\x04\x00Bearer mF_9.B5f-4.1JqM";
         assert_eq!(framed.as_slice(), expected);
-        assert!(user(&"a".repeat(MAX_USER_LEN)).is_some());
-        assert!(user(&"a".repeat(MAX_USER_LEN + 1)).is_none());
+        let taking = user("Bearer mF_9.B5f-4.1JqM", true).unwrap();
+        assert_eq!(&taking[..5], b"\x00\x19\xe0\x04\x01");
+        assert_eq!(taking[5..], expected[5..]);
+        assert!(user(&"a".repeat(MAX_USER_LEN), true).is_some());
+        assert!(user(&"a".repeat(MAX_USER_LEN + 1), false).is_none());
     }
 
     async fn listener() -> (TcpListener, SocketAddr) {

@@ -23,6 +23,9 @@
 //! A gateway in mode `itls` (docs/specs/itls.md) is told of a node's sessions and of the messages in them that go on
 //! elsewhere by [`Node::hop_events`], and sends its own by [`Node::forward`].
 //!
+//! An Internet end of that mode is a [`LinkedNode`] over an [`itls_link`], which asks devices and answers those that begin; a
+//! device that begins asks by [`Node::request_inside`].
+//!
 //! An [`AdaptedServer`] serves TLS clients that know of no gateway over such streams, with CoAP or HTTP
 //! (docs/specs/translate-device.md).
 //!
@@ -106,6 +109,7 @@ mod hop_queue;
 mod hops;
 mod identity;
 mod inner_session;
+mod inside;
 mod itls_link;
 mod keep_alive;
 mod key_log;
@@ -148,6 +152,7 @@ pub use hedgerow_leg::{ResetBy, ResetReason};
 pub use hops::{HopEvent, HopEvents, HopId};
 pub use identity::{Authorities, Identity, IdentityError, RawPublicKey};
 pub use inner_session::InnerSession;
+pub use inside::InnerTarget;
 pub use itls_link::{ITLS_ALPN, ItlsConfig, ItlsLink, itls_link};
 pub use keep_alive::{SILENCE_TIMEOUT, give_up_after};
 pub use key_log::KeyLogFile;

@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use hedgerow_endpoint::{OuterStream, TranslateError};
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Notify, mpsc};
 
 use crate::statistics::count;
 
@@ -23,7 +24,15 @@ pub struct DatagramLink {
     shared: Arc<LinkShared>,
     observer: Option<Observer>,
     /// What it carries is an outer session's, which has this.
-    outer: Option<OuterStream>,
+    outer: Option<OuterLink>,
+}
+
+/// What carries the messages of an outer session of mode `itls`.
+#[derive(Debug)]
+pub(crate) struct OuterLink {
+    pub(crate) stream: OuterStream,
+    /// Where it ends.
+    pub(crate) gateway: SocketAddr,
 }
 
 /// Whoever looks on.
@@ -69,6 +78,7 @@ pub(crate) enum LinkInput {
 #[derive(Debug, Default)]
 pub(crate) struct LinkShared {
     ended: OnceLock<CarrierFailure>,
+    has_ended: Notify,
     pub(crate) full_outwards: AtomicU64,
     pub(crate) full_inwards: AtomicU64,
     pub(crate) too_long: AtomicU64,
@@ -129,13 +139,13 @@ impl DatagramLink {
 
     /// Has it carry the messages of an outer session of mode `itls`.
     #[must_use]
-    pub(crate) fn inside(mut self, outer: OuterStream) -> Self {
+    pub(crate) fn inside(mut self, outer: OuterLink) -> Self {
         self.outer = Some(outer);
         self
     }
 
     /// Returns what the outer session is that it carries, if it does.
-    pub(crate) const fn outer(&self) -> Option<&OuterStream> {
+    pub(crate) const fn outer(&self) -> Option<&OuterLink> {
         self.outer.as_ref()
     }
 
@@ -271,18 +281,37 @@ impl LinkIncoming {
     /// Ends the link and says why. The first reason counts.
     pub fn end(self, failure: CarrierFailure) {
         // Before the queue closes, so that whoever sees it closed sees the reason.
-        let _ = self.shared.ended.set(failure);
+        self.shared.end(failure);
     }
 }
 
 impl Drop for LinkIncoming {
     fn drop(&mut self) {
         // Unless a reason was given.
-        let _ = self.shared.ended.set(CarrierFailure::Gone);
+        self.shared.end(CarrierFailure::Gone);
     }
 }
 
 impl LinkShared {
+    /// Notes why the link has ended, unless it is known.
+    fn end(&self, failure: CarrierFailure) {
+        let _ = self.ended.set(failure);
+        self.has_ended.notify_waiters();
+    }
+
+    /// Waits until the link has ended.
+    pub(crate) async fn ended(&self) -> CarrierFailure {
+        let notified = self.has_ended.notified();
+        tokio::pin!(notified);
+        // Whoever ends it from now on wakes this.
+        notified.as_mut().enable();
+        if let Some(failure) = self.ended.get() {
+            return *failure;
+        }
+        notified.await;
+        self.failure()
+    }
+
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.get().is_some()
     }

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use hedgerow_core::Peer;
+use hedgerow_core::{Peer, ServerCredentials};
 use hedgerow_endpoint::InnerConfig;
 use hedgerow_itls::End;
 use hedgerow_record::CipherSuite;
 
-use crate::link::{DatagramLink, LinkDrops, LinkShared};
+use crate::handler::NoResources;
+use crate::link::{CarrierFailure, DatagramLink, LinkDrops, LinkShared};
 use crate::path::Remote;
 use crate::{
-    Credentials, ForwardSecrecy, InnerSession, Node, NodeConfig, RequestFailure, RequestMessage,
-    ResponseMessage, Statistics,
+    Credentials, ForwardSecrecy, Handler, InnerSession, KeyStore, Node, NodeConfig, RequestFailure,
+    RequestMessage, ResponseMessage, Statistics,
 };
 
 /// A CoAP client of one peer that is behind a [`DatagramLink`], such as a tunnel, and has no address
@@ -30,7 +31,19 @@ pub struct LinkedNode {
 impl LinkedNode {
     /// Makes a node over a link. It has to run within a tokio runtime with time. No datagram of a
     /// handshake is longer than the link takes.
-    pub fn new(link: DatagramLink, mut config: NodeConfig) -> Self {
+    pub fn new(link: DatagramLink, config: NodeConfig) -> Self {
+        Self::serving(link, config, KeyStore::new(), NoResources)
+    }
+
+    /// Makes a node as [`Self::new`] does, which in mode `itls` also takes what devices begin: those whose end-to-end
+    /// keys `store` has, and whom the gateway lets come here. Their requests go to `handler`, each with the gateway's
+    /// address as where it comes from. The link is one of a configuration with
+    /// [`takes_flows`](crate::ItlsConfig::takes_flows).
+    pub fn serving<S, H>(link: DatagramLink, mut config: NodeConfig, store: S, handler: H) -> Self
+    where
+        S: ServerCredentials + Clone + Send + 'static,
+        H: Handler,
+    {
         let shared = link.shared();
         let handshake = config.endpoint.handshake;
         let len = handshake.max_datagram_len().min(link.max_datagram_len());
@@ -44,7 +57,7 @@ impl LinkedNode {
             config.endpoint.inner = Some(InnerConfig::new(settings));
         }
         Self {
-            node: Node::over(link, config),
+            node: Node::over(link, config, store, handler),
             link: shared,
         }
     }
@@ -89,6 +102,11 @@ impl LinkedNode {
     /// Says whether the link has ended, so that nothing can be asked any more.
     pub fn has_ended(&self) -> bool {
         self.link.has_ended()
+    }
+
+    /// Waits until the link has ended, and returns why.
+    pub async fn ended(&self) -> CarrierFailure {
+        self.link.ended().await
     }
 
     /// Returns the node's counters.

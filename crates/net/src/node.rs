@@ -16,6 +16,7 @@ use crate::carrier::Carrier;
 use crate::clock::{Clock, os_random};
 use crate::driver::{Driver, NodeEndpoint};
 use crate::handler::NoResources;
+use crate::inside::Inside;
 use crate::legs::{QueuedStream, StreamTo};
 use crate::link::DatagramLink;
 use crate::path::{Path, Remote};
@@ -75,21 +76,26 @@ impl Node {
         ))
     }
 
-    /// Makes a node whose datagrams a link carries.
-    pub(crate) fn over(link: DatagramLink, config: NodeConfig) -> Self {
+    /// Makes a node whose datagrams a link carries. Peers are accepted inside an outer session alone.
+    pub(crate) fn over<S, H>(link: DatagramLink, config: NodeConfig, store: S, handler: H) -> Self
+    where
+        S: ServerCredentials + Clone + Send + 'static,
+        H: Handler,
+    {
         let mut endpoint = Endpoint::client(
             with_key_log(config.key_log.clone()),
-            KeyStore::new(),
+            store,
             own_events(&config),
         );
         if let Some(outer) = link.outer()
-            && let Err(error) = endpoint.open_outer_stream(Path::to(Remote::Linked), outer.clone())
+            && let Err(error) =
+                endpoint.open_outer_stream(Path::to(Remote::Linked), outer.stream.clone())
         {
             // Without it nothing can be asked, and each request says so.
             debug!(%error, "link carries no outer session");
         }
         let carrier = Carrier::Link(link);
-        Self::start(carrier, endpoint, Clock::start(), config, NoResources)
+        Self::start(carrier, endpoint, Clock::start(), config, handler)
     }
 
     /// Binds a node that accepts peers whose keys `store` has, gives their requests to `handler`,
@@ -227,6 +233,16 @@ impl Node {
         credentials: Option<Arc<Credentials>>,
         request: RequestMessage,
     ) -> Result<ResponseMessage, RequestFailure> {
+        self.queue_request(remote, credentials, None, request).await
+    }
+
+    pub(crate) async fn queue_request(
+        &self,
+        remote: Remote,
+        credentials: Option<Arc<Credentials>>,
+        inside: Option<Inside>,
+        request: RequestMessage,
+    ) -> Result<ResponseMessage, RequestFailure> {
         let inner = &*self.inner;
         let too_many = RequestFailure::TooManyRequests {
             max: inner.max_requests,
@@ -239,6 +255,7 @@ impl Node {
         let command = Command::Request(Box::new(QueuedRequest {
             remote,
             credentials,
+            inside,
             message: request,
             waiting,
         }));

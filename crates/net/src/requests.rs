@@ -19,6 +19,13 @@ use crate::shared::QueuedRequest;
 use crate::statistics::count;
 use crate::{Credentials, Handler, RequestFailure, RequestMessage, ResponseMessage};
 
+/// By which association a request goes.
+pub(crate) enum Way {
+    Open(AssociationId),
+    /// One inside this one's session, once that is there.
+    AfterHop(AssociationId),
+}
+
 impl<S, H> Driver<S, H>
 where
     S: ServerCredentials + Clone,
@@ -26,29 +33,43 @@ where
 {
     /// Sends a request, unless nobody waits for it any more.
     pub(crate) fn request(&mut self, queued: QueuedRequest) {
-        let QueuedRequest {
-            remote,
-            credentials,
-            message,
-            waiting,
-        } = queued;
-        if waiting.answer.is_closed() {
+        if queued.waiting.answer.is_closed() {
             return;
         }
-        match self.submit(remote, credentials.as_ref(), &message) {
-            Ok((association, request)) => self.desk.wait(association, request, waiting),
-            Err(failure) => waiting.end(Err(failure)),
+        let sent = self.way(&queued).and_then(|way| match way {
+            Way::Open(association) => {
+                let request = self.submit(association, &queued.message)?;
+                Ok((association, Some(request)))
+            }
+            Way::AfterHop(hop) => Ok((hop, None)),
+        });
+        match sent {
+            Ok((association, Some(request))) => {
+                self.desk.wait(association, request, queued.waiting);
+            }
+            Ok((hop, None)) => self.desk.inside.wait(hop, queued),
+            Err(failure) => queued.waiting.end(Err(failure)),
+        }
+    }
+
+    fn way(&mut self, queued: &QueuedRequest) -> Result<Way, RequestFailure> {
+        self.carrier.check(queued.remote)?;
+        let path = Path::to(queued.remote);
+        if queued.inside.is_some() && queued.credentials.is_none() {
+            return Err(Error::NoOuterSession.into());
+        }
+        let association = self.connect(path, queued.credentials.as_ref())?;
+        match &queued.inside {
+            Some(inside) => Ok(self.connect_inside(association, path, inside)?),
+            None => Ok(Way::Open(association)),
         }
     }
 
     fn submit(
         &mut self,
-        remote: Remote,
-        credentials: Option<&Arc<Credentials>>,
+        association: AssociationId,
         message: &RequestMessage,
-    ) -> Result<(AssociationId, OutgoingRequest), RequestFailure> {
-        self.carrier.check(remote)?;
-        let association = self.connect(Path::to(remote), credentials)?;
+    ) -> Result<OutgoingRequest, RequestFailure> {
         let options = borrowed(&message.options);
         let mut request = Request::new(message.method)
             .options(&options)
@@ -61,8 +82,7 @@ where
         }
         let mut rng = os_random();
         let mut env = self.clock.env(&mut rng);
-        let name = self.endpoint.request(&mut env, association, &request)?;
-        Ok((association, name))
+        Ok(self.endpoint.request(&mut env, association, &request)?)
     }
 
     /// Returns the association with a server, begun now if there is none.

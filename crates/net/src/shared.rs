@@ -9,6 +9,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 
 use crate::hop_queue::HopReporter;
 use crate::hops::QueuedMessage;
+use crate::inside::Inside;
 use crate::leg_stream::StreamKey;
 use crate::legs::QueuedStream;
 use crate::path::Remote;
@@ -129,6 +130,8 @@ pub(crate) enum Command {
 pub(crate) struct QueuedRequest {
     pub(crate) remote: Remote,
     pub(crate) credentials: Option<Arc<Credentials>>,
+    /// Whom it is for inside the session with `remote`, if it isn't for that.
+    pub(crate) inside: Option<Inside>,
     pub(crate) message: RequestMessage,
     pub(crate) waiting: Waiting,
 }
