@@ -494,7 +494,7 @@ fn serves(cell: &Cell, way: Way) {
             let node = scene.open_outer();
             let ask = || ask(&scene, &node);
             // The hop's session, and the ends'.
-            again(&scene, END_TO_END, ask, Address::Stays, 2);
+            again(&scene, END_TO_END, ask, Address::MayChange, 2);
         }
         Way::TlsInDtls => panic!("it has a scene of its own"),
     }
