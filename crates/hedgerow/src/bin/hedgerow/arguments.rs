@@ -10,8 +10,9 @@ use hedgerow_coap::{Code, ContentFormat};
 use crate::certificates::Files;
 use crate::facade::FacadeArguments;
 use crate::fetch::FetchArguments;
+use crate::listen::ListenArguments;
 use crate::via::ViaArguments;
-use crate::{exit, fetch, media};
+use crate::{exit, fetch, listen, media};
 
 /// Security for CoAP: a gateway from HTTP to CoAP devices over DTLS, and a client.
 ///
@@ -46,6 +47,9 @@ pub(crate) enum Command {
     /// Be a device that asks an HTTPS server through a gateway that can't read it (experimental)
     #[command(after_help = fetch::HELP)]
     Fetch(FetchArguments),
+    /// Be an Internet end that devices call through a gateway that can't read them (mode itls, experimental)
+    #[command(after_help = listen::HELP)]
+    Listen(ListenArguments),
     /// Read a resource
     #[command(after_help = CLIENT_HELP)]
     Get(RequestArguments),
@@ -334,6 +338,9 @@ mod tests {
             "put coap://h -e payload -f file",
             "--listen 8080",
             "--listen 127.0.0.1:1 get coap://h",
+            "listen -u me -k secret --via https://g",
+            "listen --via https://g --mode itls",
+            "listen --via https://g --mode itls -u me",
             "fetch https://h/",
             "fetch https://h/ --via coaps://g --service s",
         ] {

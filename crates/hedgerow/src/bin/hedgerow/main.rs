@@ -15,6 +15,7 @@ mod fetch;
 mod gateway;
 mod key_file;
 mod key_text;
+mod listen;
 mod media;
 mod private_file;
 mod private_folder;
@@ -70,6 +71,10 @@ async fn run(arguments: Arguments) -> u8 {
         Some(Command::Facade(facade)) => {
             log_to_stderr(LevelFilter::WARN, verbose);
             return conclude(facade::run(&facade).await);
+        }
+        Some(Command::Listen(listen)) => {
+            log_to_stderr(LevelFilter::WARN, verbose);
+            return conclude(listen::run(&listen).await);
         }
         Some(Command::Fetch(fetch)) => {
             log_to_stderr(LevelFilter::WARN, verbose);

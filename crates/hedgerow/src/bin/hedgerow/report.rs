@@ -164,13 +164,12 @@ fn print_json(
     progress: &Progress,
     response: &ResponseMessage,
 ) -> Result<(), Failure> {
-    let payload = match (&arguments.output, str::from_utf8(&response.payload)) {
-        (Some(path), _) => {
+    let payload = match &arguments.output {
+        Some(path) => {
             write_file(path, &response.payload)?;
             PayloadReport::File(path.display().to_string())
         }
-        (None, Ok(text)) => PayloadReport::Text(text),
-        (None, Err(_)) => PayloadReport::Base64(Base64::encode_string(&response.payload)),
+        None => PayloadReport::of(&response.payload),
     };
     let content_format = response.values(OptionNumber::CONTENT_FORMAT).next();
     let object = ResponseReport {
@@ -195,7 +194,7 @@ fn print_json(
     write_object(&object).map_err(|error| Failure::file(Path::new("standard output"), &error))
 }
 
-fn write_object(object: &impl Serialize) -> io::Result<()> {
+pub(crate) fn write_object(object: &impl Serialize) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     serde_json::to_writer(&mut stdout, object)?;
     stdout.write_all(b"\n")?;
@@ -309,10 +308,19 @@ impl<'a> SecurityReport<'a> {
 /// The payload: as text where it is UTF-8.
 #[derive(Serialize)]
 #[serde(tag = "encoding", content = "data", rename_all = "lowercase")]
-enum PayloadReport<'a> {
+pub(crate) enum PayloadReport<'a> {
     Text(&'a str),
     Base64(String),
     File(String),
+}
+
+impl<'a> PayloadReport<'a> {
+    pub(crate) fn of(payload: &'a [u8]) -> Self {
+        match str::from_utf8(payload) {
+            Ok(text) => Self::Text(text),
+            Err(_) => Self::Base64(Base64::encode_string(payload)),
+        }
+    }
 }
 
 #[derive(Serialize)]

@@ -10,8 +10,8 @@ use hedgerow_core::{ChannelError, PeerFault, WayRefusal};
 use hedgerow_endpoint::TranslateError;
 use hedgerow_net::{
     AdaptedGateway, Authorities, CarrierFailure, CertificateReason, ForwardSecrecy, GatewayTls,
-    GatewayUri, GatewayUser, NodeConfig, Passage, PassageNode, RequestFailure, SecurityPolicy,
-    TranslateGateway, TunnelConfig, TunnelTarget,
+    GatewayUri, GatewayUser, ItlsConfig, NodeConfig, Passage, PassageNode, RequestFailure,
+    SecurityPolicy, TranslateGateway, TunnelConfig, TunnelTarget,
 };
 use hedgerow_record::TranslateForm;
 use tokio::time::Duration;
@@ -135,7 +135,7 @@ pub(crate) struct Via {
     /// The device as the gateway knows it.
     host: String,
     port: u16,
-    forward_secrecy: ForwardSecrecy,
+    pub(crate) forward_secrecy: ForwardSecrecy,
     pub(crate) way: Way,
 }
 
@@ -191,6 +191,31 @@ impl Via {
             passage,
             forward_secrecy: forward_secrecy(arguments),
         })
+    }
+
+    /// Reads what the command line says of the gateway through which devices call.
+    pub(crate) fn for_devices(arguments: &ViaArguments) -> Result<(Self, ItlsConfig), Failure> {
+        let (Some(gateway), Some(Mode::Itls)) = (&arguments.via, arguments.mode) else {
+            return Err(Failure::usage(
+                "expected --via GATEWAY and --mode itls: in no other mode does a device that is a DTLS client call \
+                 through a gateway",
+            ));
+        };
+        let (uri, tls, user) = gateway_over_http(arguments, gateway)?;
+        let config = via_itls::config(uri, tls, user)?;
+        let via = Self {
+            host: String::new(),
+            port: 0,
+            forward_secrecy: forward_secrecy(arguments),
+            way: Way {
+                mode: Mode::Itls,
+                gateway: config.gateway.to_string(),
+                address: None,
+                carrier: None,
+            },
+            passage: Passage::Itls(Box::new(config.clone())),
+        };
+        Ok((via, config))
     }
 
     /// Opens the way.
