@@ -186,6 +186,14 @@ impl<K> Default for InnerSessions<K> {
     }
 }
 
+impl<K> InnerSessions<K> {
+    /// Forgets those that are too old to be resumed, and returns when the next one is; `None` if there are none.
+    pub fn expire(&mut self, now: Instant) -> Option<Instant> {
+        self.0.retain(|kept| now < kept.ends_at());
+        self.0.iter().map(Kept::ends_at).min()
+    }
+}
+
 impl<K> fmt::Debug for InnerSessions<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("InnerSessions(..)")

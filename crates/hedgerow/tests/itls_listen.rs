@@ -8,6 +8,8 @@
     unreachable_pub
 )]
 
+#[path = "support/relay.rs"]
+mod relay;
 mod support;
 
 use std::io::{BufRead as _, BufReader};
@@ -25,6 +27,7 @@ use hedgerow::net::{
     ResponseMessage, SecurityPolicy, ServerRequest, Target, itls_link,
 };
 use hedgerow::presets;
+use relay::TcpRelay;
 use support::facade::Child;
 use support::{loopback, private_file};
 use tokio::runtime::Runtime;
@@ -225,6 +228,77 @@ fn end_that_takes_no_flows_or_has_another_key_is_not_reached() {
     let gone = refused(WayRefusal::Gone);
     assert_eq!(scene.call(USER, get()).unwrap_err(), gone);
     assert_eq!(end.statistics().established, 0);
+}
+
+/// The connection of the Internet end is lost, and the next one has the same sessions, each begun by another end.
+#[test]
+fn sessions_are_resumed_once_there_is_another_outer_session() {
+    let scene = Scene::new();
+    let between = Runtime::new().unwrap();
+    let relay = TcpRelay::start(&between, scene.listener());
+    let mut config = scene.config(relay.address);
+    let before = scene.internet_end(&config);
+    scene.call_until_there(USER);
+    let key = Credentials::new("user", end_to_end(TO_DEVICE), PeerId(3));
+    let key = Arc::new(key.unwrap());
+    let ask = |end: &LinkedNode, key: &Arc<Credentials>| {
+        let asked = end.request(Some(key), get());
+        let asked = async { tokio::time::timeout(LIMIT, asked).await.unwrap() };
+        scene.runtime.block_on(asked)
+    };
+    assert_eq!(ask(&before, &key).unwrap().payload, b"the device to 8");
+    assert_eq!(before.statistics().established, 2);
+    // Both sides of it see that it is gone.
+    between.shutdown_timeout(LIMIT);
+    scene.runtime.block_on(before.ended());
+    assert!(before.has_ended());
+    while scene.gateway().itls_statistics().open > 0 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    drop(before);
+    config.gateway = uri(scene.listener()).parse().unwrap();
+    let after = scene.internet_end(&config);
+    // What is asked shows that the gateway knows the new end: a hello that is refused spends what it resumes by.
+    assert_eq!(ask(&after, &key).unwrap().payload, b"the device to 8");
+    assert_eq!(scene.call(USER, get()).unwrap().payload, b"the user to 5");
+    let counted = |end: hedgerow::net::Statistics| (end.established, end.resumed);
+    assert_eq!(counted(after.statistics()), (2, 2));
+    // With the gateway, and twice with the other end.
+    assert_eq!(counted(scene.device.statistics()), (5, 2));
+}
+
+/// docs/specs/itls.md, "A new outer session": the far end may have forgotten the session.
+#[test]
+fn session_that_the_device_has_forgotten_begins_anew() {
+    let mut config = presets::device();
+    let inner = config.endpoint.inner.as_mut().unwrap();
+    inner.max_resumable = 0;
+    let scene = Scene::with_device(config);
+    let between = Runtime::new().unwrap();
+    let relay = TcpRelay::start(&between, scene.listener());
+    let mut config = scene.config(relay.address);
+    let ask = |end: &LinkedNode, number| {
+        let key = Credentials::new("user", end_to_end(TO_DEVICE), PeerId(number));
+        let key = Arc::new(key.unwrap());
+        let asked = end.request(Some(&key), get());
+        let asked = async { tokio::time::timeout(LIMIT, asked).await.unwrap() };
+        let response = scene.runtime.block_on(asked).unwrap();
+        assert_eq!(response.payload, b"the device to 8");
+    };
+    let before = scene.internet_end(&config);
+    scene.call_until_there(USER);
+    ask(&before, 3);
+    between.shutdown_timeout(LIMIT);
+    scene.runtime.block_on(before.ended());
+    drop(before);
+    config.gateway = uri(scene.listener()).parse().unwrap();
+    let after = scene.internet_end(&config);
+    // Two hellos that name the session go unanswered, and the third one, with the key, is answered.
+    ask(&after, 3);
+    assert_eq!(
+        (after.statistics().established, after.statistics().resumed),
+        (1, 0)
+    );
 }
 
 /// The program is the Internet end.

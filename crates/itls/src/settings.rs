@@ -61,7 +61,8 @@ impl Settings {
         self
     }
 
-    pub(crate) const fn requires_forward_secrecy(&self) -> bool {
+    /// Says whether a session has to have forward secrecy.
+    pub const fn requires_forward_secrecy(&self) -> bool {
         self.group.is_some()
     }
 

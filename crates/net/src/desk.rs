@@ -190,10 +190,11 @@ impl Desk {
         }
     }
 
-    pub(crate) fn is_established(&self, association: AssociationId) -> bool {
+    /// Says whether an association is known that has never been established.
+    pub(crate) fn is_under_way(&self, association: AssociationId) -> bool {
         self.associations
             .get(&association)
-            .is_some_and(|known| known.session.is_some() || known.inner.is_some())
+            .is_some_and(|known| known.session.is_none() && known.inner.is_none())
     }
 
     /// Returns what is known of the inner session of the association that this end began with a peer.

@@ -15,7 +15,9 @@ use crate::clock::{Clock, os_random};
 use crate::credentials::SharedCredentials;
 use crate::desk::Desk;
 use crate::handlers::{Asked, Handlers, handler_places};
+use crate::itls_sessions::KeptFor;
 use crate::link::CarrierFailure;
+use crate::node::kept_for;
 use crate::path::{Path, Remote};
 use crate::provider::NodeCrypto;
 use crate::shared::{Command, Shared};
@@ -38,6 +40,8 @@ pub(crate) struct Driver<S, H> {
     pub(crate) incoming: mpsc::Sender<IncomingStream>,
     shutdown_timeout: Duration,
     pub(crate) stream_patience: Duration,
+    /// Whose inner sessions these are, where the carrier is an outer session.
+    sessions_of: Option<KeptFor>,
     pub(crate) out: Vec<u8>,
 }
 
@@ -62,6 +66,10 @@ where
         if let Carrier::Link(link) = &carrier {
             desk.gateway = link.outer().map(|outer| outer.gateway);
         }
+        let sessions_of = match &carrier {
+            Carrier::Link(link) => link.outer().map(|outer| kept_for(outer, config)),
+            Carrier::Socket(_) => None,
+        };
         Self {
             carrier,
             endpoint,
@@ -72,6 +80,7 @@ where
             incoming,
             shutdown_timeout: config.shutdown_timeout,
             stream_patience: config.stream_patience,
+            sessions_of,
             out: vec![0; max_sent_len.max(max_flight_len)],
         }
     }
@@ -278,15 +287,35 @@ where
 
     /// Ends every association once nothing carries it any more.
     fn give_up(&mut self, failure: CarrierFailure) {
+        self.keep_sessions();
         for association in self.desk.associations() {
             self.close(association);
             self.desk
                 .remove(association, RequestFailure::Carrier(failure));
         }
+        if let Carrier::Link(link) = &self.carrier {
+            link.leave();
+        }
+    }
+
+    /// Leaves to the next outer session what can be resumed there.
+    fn keep_sessions(&mut self) {
+        if self.carrier.check(Remote::Linked).is_err() {
+            // What is inside was cut off.
+            self.endpoint.end_outer_stream(Path::to(Remote::Linked));
+        }
+        let sessions = self.endpoint.take_inner_sessions();
+        if let (Carrier::Link(link), Some(whose)) = (&self.carrier, &self.sessions_of)
+            && let Some(outer) = link.outer()
+        {
+            outer.sessions.keep(whose.clone(), sessions);
+        }
     }
 
     /// Closes every association in order.
     async fn close_all(&mut self) {
+        // Where the outer session is still there, those that nobody has asked for: what is closed in order isn't resumed.
+        self.keep_sessions();
         for association in self.desk.associations() {
             self.close(association);
             self.desk.remove(association, RequestFailure::NodeStopped);

@@ -139,7 +139,7 @@ impl Desk {
                 error,
             } => {
                 info!(remote = %address.remote, %error, "association failed");
-                if !self.is_established(association) {
+                if self.is_under_way(association) {
                     count(&counters.failed_handshakes);
                 }
                 self.remove(association, error.into());

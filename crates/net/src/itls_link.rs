@@ -26,7 +26,7 @@ use crate::link::{
 };
 use crate::resolve::share_of;
 use crate::tunnel::explain_tls;
-use crate::{GatewayTls, GatewayUri, GatewayUser, resolve};
+use crate::{GatewayTls, GatewayUri, GatewayUser, ItlsSessions, resolve};
 
 /// How a gateway is asked for devices in mode `itls`, and who asks.
 #[derive(Clone, Debug)]
@@ -40,6 +40,8 @@ pub struct ItlsConfig {
     /// Whether devices may begin sessions here, which a node made by
     /// [`LinkedNode::serving`](crate::LinkedNode::serving) answers.
     pub takes_flows: bool,
+    /// What inner sessions are resumed by in the next outer session. Clones of a configuration have it in common.
+    pub sessions: ItlsSessions,
     /// How long it may take until the outer session is there, the look-up of the gateway's name and all of its
     /// addresses included.
     pub connect_timeout: Duration,
@@ -61,6 +63,7 @@ impl ItlsConfig {
             tls,
             user: None,
             takes_flows: false,
+            sessions: ItlsSessions::new(),
             connect_timeout: Duration::from_secs(10),
             silence_timeout: SILENCE_TIMEOUT,
             places: 128,
@@ -105,6 +108,7 @@ pub async fn itls_link(config: &ItlsConfig, device: &str) -> Result<ItlsLink, Ca
             max_message_len: max_len,
         },
         gateway,
+        sessions: config.sessions.clone(),
     });
     let (outgoing, incoming) = carrier.split();
     info!(%gateway, device, mode = "itls", "outer session established");

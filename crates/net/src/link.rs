@@ -3,13 +3,14 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use hedgerow_endpoint::{OuterStream, TranslateError};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
 
+use crate::ItlsSessions;
 use crate::statistics::count;
 
 /// The node's end of a link, as [`LinkedNode::new`](crate::LinkedNode::new) takes it.
@@ -33,6 +34,8 @@ pub(crate) struct OuterLink {
     pub(crate) stream: OuterStream,
     /// Where it ends.
     pub(crate) gateway: SocketAddr,
+    /// Where sessions are that are resumed in it.
+    pub(crate) sessions: ItlsSessions,
 }
 
 /// Whoever looks on.
@@ -78,7 +81,9 @@ pub(crate) enum LinkInput {
 #[derive(Debug, Default)]
 pub(crate) struct LinkShared {
     ended: OnceLock<CarrierFailure>,
-    has_ended: Notify,
+    /// Whether the node has drawn its conclusions from that, or is gone itself.
+    is_left: AtomicBool,
+    was_left: Notify,
     pub(crate) full_outwards: AtomicU64,
     pub(crate) full_inwards: AtomicU64,
     pub(crate) too_long: AtomicU64,
@@ -149,6 +154,12 @@ impl DatagramLink {
         self.outer.as_ref()
     }
 
+    /// Notes that the node has done with the link.
+    pub(crate) fn leave(&self) {
+        self.shared.is_left.store(true, Ordering::Release);
+        self.shared.was_left.notify_waiters();
+    }
+
     fn show(&self, datagram: &[u8]) {
         if let Some(Observer(observer)) = &self.observer {
             observer(datagram);
@@ -196,6 +207,12 @@ impl DatagramLink {
             }
             TrySendError::Closed(_) => LinkRefusal::Ended,
         })
+    }
+}
+
+impl Drop for DatagramLink {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 
@@ -296,19 +313,17 @@ impl LinkShared {
     /// Notes why the link has ended, unless it is known.
     fn end(&self, failure: CarrierFailure) {
         let _ = self.ended.set(failure);
-        self.has_ended.notify_waiters();
     }
 
-    /// Waits until the link has ended.
-    pub(crate) async fn ended(&self) -> CarrierFailure {
-        let notified = self.has_ended.notified();
-        tokio::pin!(notified);
-        // Whoever ends it from now on wakes this.
-        notified.as_mut().enable();
-        if let Some(failure) = self.ended.get() {
-            return *failure;
+    /// Waits until the link has ended and the node has done with it.
+    pub(crate) async fn left(&self) -> CarrierFailure {
+        let left = self.was_left.notified();
+        tokio::pin!(left);
+        // Whoever leaves it from now on wakes this.
+        left.as_mut().enable();
+        if !self.is_left.load(Ordering::Acquire) {
+            left.await;
         }
-        notified.await;
         self.failure()
     }
 

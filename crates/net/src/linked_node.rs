@@ -104,9 +104,9 @@ impl LinkedNode {
         self.link.has_ended()
     }
 
-    /// Waits until the link has ended, and returns why.
+    /// Waits until the link has ended, and returns why. What is resumed over another one is kept by then.
     pub async fn ended(&self) -> CarrierFailure {
-        self.link.ended().await
+        self.link.left().await
     }
 
     /// Returns the node's counters.

@@ -17,8 +17,9 @@ use crate::clock::{Clock, os_random};
 use crate::driver::{Driver, NodeEndpoint};
 use crate::handler::NoResources;
 use crate::inside::Inside;
+use crate::itls_sessions::KeptFor;
 use crate::legs::{QueuedStream, StreamTo};
-use crate::link::DatagramLink;
+use crate::link::{DatagramLink, OuterLink};
 use crate::path::{Path, Remote};
 use crate::provider::with_key_log;
 use crate::shared::{AbandonOnDrop, Command, QueuedRequest, RequestKey, Shared, Waiting};
@@ -94,8 +95,16 @@ impl Node {
             // Without it nothing can be asked, and each request says so.
             debug!(%error, "link carries no outer session");
         }
+        let clock = match link.outer() {
+            Some(outer) => {
+                let sessions = outer.sessions.take(&kept_for(outer, &config));
+                endpoint.give_inner_sessions(sessions);
+                outer.sessions.clock()
+            }
+            None => Clock::start(),
+        };
         let carrier = Carrier::Link(link);
-        Self::start(carrier, endpoint, Clock::start(), config, handler)
+        Self::start(carrier, endpoint, clock, config, handler)
     }
 
     /// Binds a node that accepts peers whose keys `store` has, gives their requests to `handler`,
@@ -400,6 +409,16 @@ impl Node {
     pub async fn close(&self) {
         self.inner.shared.signals.stop();
         self.inner.commands.closed().await;
+    }
+}
+
+/// Says whose inner sessions a node has. Without any of its own it has none to resume.
+pub(crate) fn kept_for(outer: &OuterLink, config: &NodeConfig) -> KeptFor {
+    let inner = config.endpoint.inner;
+    KeptFor {
+        device: outer.stream.name.clone(),
+        requires_forward_secrecy: inner
+            .is_none_or(|inner| inner.settings.requires_forward_secrecy()),
     }
 }
 
