@@ -63,7 +63,7 @@ where
     ///
     /// [`Error::UnknownAssociation`]; [`Error::NoLegs`] if the endpoint has none, or the association is in
     /// clear or with a peer for whom no gateway stands in between: the leg itself authenticates nothing; or if
-    /// the peer has its leg in a session that is newer; [`Error::TooManyLegs`], [`Error::Leg`].
+    /// the peer has its leg in a session that is newer, or has begun the session itself and fallen silent in it; [`Error::TooManyLegs`], [`Error::Leg`].
     pub fn open_stream(
         &mut self,
         env: &mut Env<'_>,
@@ -71,9 +71,18 @@ where
         offer: &Offer<'_>,
     ) -> Result<StreamId, Error> {
         self.settle();
+        let found = self.associations.get(&association);
+        let found = found.ok_or(Error::UnknownAssociation)?;
+        let is_own = !matches!(found.role, Role::Server);
+        // This end can't find out by a new handshake whether the peer is still there.
+        if !is_own && found.leg_is_silent(self.config.exchange.unanswered_threshold) {
+            return Err(Error::NoLegs);
+        }
         let stream = self.leg(env, association)?.open(env.now, offer)?;
-        // What is refused keeps no session.
-        self.use_association(env.now, association)?;
+        // What is refused keeps no session, and neither does what is sent to a peer that only its own calls bring back.
+        if is_own {
+            self.use_association(env.now, association)?;
+        }
         self.touch(association);
         Ok(stream)
     }
@@ -330,6 +339,12 @@ where
 }
 
 impl<A: Address, C: hedgerow_core::Aead, K> Association<A, C, K> {
+    /// Says whether the peer has left so many transmissions on a stream in a row unanswered.
+    pub(crate) fn leg_is_silent(&self, threshold: u8) -> bool {
+        let leg = self.leg.as_deref();
+        leg.is_some_and(|leg| leg.silence() >= threshold.max(1))
+    }
+
     /// Says whether there can be a leg: under the session of one hop, or while one is awaited. A key has one
     /// purpose (docs/specs/end-to-end-keys.md), and the hop's has to be another than that of whatever
     /// travels in a stream. `begun_for` is what the sessions are for that this end begins.

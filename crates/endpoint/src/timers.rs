@@ -22,7 +22,9 @@ where
         let idle_timeout = found.idle_timeout(self.config.idle_timeout);
         found.armed = None;
         if env.now >= found.last_used + idle_timeout {
-            if found.is_done() && found.is_open() {
+            let threshold = self.config.exchange.unanswered_threshold;
+            let is_gone = matches!(found.role, Role::Server) && found.leg_is_silent(threshold);
+            if (found.is_done() || is_gone) && found.is_open() {
                 self.remove(id);
                 self.push_event(Event::Closed { association: id });
                 return;

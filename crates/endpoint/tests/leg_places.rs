@@ -9,10 +9,12 @@ use common::legs::{End, config};
 use common::{CLIENT, Driver, IDENTITY, Known, PSK, Place, SERVER, Shown, shown};
 use hedgerow_core::{DropReason, Env, Instant, SecureChannel, SecurityMode};
 use hedgerow_crypto_soft::{SoftAead, SoftCrypto};
-use hedgerow_endpoint::{AssociationId, Config, Endpoint, Event, SecurityPolicy};
+use hedgerow_endpoint::{AssociationId, Config, Endpoint, Error, Event, SecurityPolicy};
 use hedgerow_handshake::{Buffers, ClientHandshake, Session};
-use hedgerow_leg::{Ack, Body, Name, Open, Parts, Ranges, ResetReason, Role, Segment, StreamId};
-use hedgerow_sim::{Address, NodeId, TestRng, World};
+use hedgerow_leg::{
+    Ack, Body, Name, Offer, Open, Parts, Ranges, ResetReason, Role, Segment, StreamId,
+};
+use hedgerow_sim::{Address, Conditions, NodeId, TestRng, World};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -33,6 +35,9 @@ impl Gateway {
         let mut world = World::new(5);
         let mut config = Config {
             security: SecurityPolicy::new(SecurityMode::SharedKey).into(),
+            // When silence counts, and how long it may last.
+            exchange: Config::default().exchange,
+            idle_timeout: Config::default().idle_timeout,
             ..config(Role::Gateway)
         };
         let legs = config.legs.as_mut().unwrap();
@@ -282,4 +287,55 @@ fn leg_goes_on_beside_a_newer_session_until_that_has_a_stream() {
     let called = gateway.world.node(gateway.called);
     assert_eq!((called.opened.len(), gateway.legs()), (3, 1));
     assert_eq!(called.gone.len(), 1);
+}
+
+/// Strangers make a gateway open streams. They keep no session of a device that has vanished, and the gateway learns that it
+/// has to look for the device elsewhere.
+#[test]
+fn caller_that_vanished_takes_no_more_streams_and_is_forgotten_in_time() {
+    let mut gateway = Gateway::new(64, Known::new(&[(IDENTITY, PSK)]));
+    let device = gateway.call(40_000, &shown());
+    gateway.open(device);
+    let called = gateway.called;
+    let (association, _) = gateway.world.node(called).established[0];
+    let try_open = |gateway: &mut Gateway| {
+        gateway.world.act(called, |end, env, out| {
+            let opened = end
+                .endpoint
+                .open_stream(env, association, &Offer::default());
+            end.flush(env, out);
+            opened.map(|_| ())
+        })
+    };
+    assert_eq!(try_open(&mut gateway), Ok(()));
+    gateway.world.run_for(SECOND).unwrap();
+    let at = Address::new(1, 40_000);
+    for (from, to) in [(SERVER, at), (at, SERVER)] {
+        gateway
+            .world
+            .direction(from, to)
+            .set_conditions(Conditions {
+                loss: 1.0,
+                ..Conditions::default()
+            });
+    }
+    let vanished = gateway.world.now();
+    assert_eq!(try_open(&mut gateway), Ok(()));
+    // Nothing is known of its silence yet; then two transmissions have gone unanswered.
+    gateway.world.run_for(20 * SECOND).unwrap();
+    assert_eq!(try_open(&mut gateway), Err(Error::NoLegs));
+    // Each time that a stream has ended another one may be tried, and still the session's time comes.
+    let idle_timeout = Config::default().idle_timeout;
+    let mut tried = 0;
+    while gateway.world.node(called).gone.is_empty() {
+        gateway.world.run_for(20 * SECOND).unwrap();
+        tried += u32::from(try_open(&mut gateway).is_ok());
+        assert!(
+            gateway.world.now() < vanished + 2 * idle_timeout,
+            "{tried} opened"
+        );
+    }
+    assert!(tried > 0);
+    assert_eq!(try_open(&mut gateway), Err(Error::UnknownAssociation));
+    assert_eq!(gateway.legs(), 0);
 }

@@ -81,7 +81,12 @@ impl Gateway {
             None => None,
         };
         let leg = match config.leg.take() {
-            Some(leg) => Some(LegShared::bind(leg, node_config(&config)).await?),
+            Some(leg) => {
+                let listeners = config.tls_listeners.iter();
+                let inward = listeners.map(|listener| listener.connections_per_device);
+                let inward = inward.max().unwrap_or(0);
+                Some(LegShared::bind(leg, inward, node_config(&config)).await?)
+            }
             None => None,
         };
         let via = config.via.take();

@@ -100,14 +100,18 @@ impl fmt::Display for End {
 }
 
 impl Shared {
-    /// Binds the node that devices call.
-    pub(crate) async fn bind(leg: Leg, mut config: NodeConfig) -> Result<Self, StartError> {
+    /// Binds the node that devices call, with room for so many streams that the gateway opens to each of them.
+    pub(crate) async fn bind(
+        leg: Leg,
+        inward: usize,
+        mut config: NodeConfig,
+    ) -> Result<Self, StartError> {
         let keys = keys(&leg)?;
         let most = leg.streams_per_device;
         config.endpoint.legs = Some(LegConfig {
             leg: Arc::new(hedgerow_leg::Config {
                 // As many again may be on their way out.
-                max_streams: most.saturating_mul(2),
+                max_streams: most.saturating_add(inward).saturating_mul(2),
                 max_incoming: most,
                 ..hedgerow_leg::Config::default()
             }),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hedgerow_core::{Instant, Peer, PeerId, ServerCredentials};
-use hedgerow_endpoint::AssociationId;
+use hedgerow_endpoint::{AssociationId, Error};
 use hedgerow_leg::{Event, Name, Offer, Read, ResetBy, ResetReason, StreamId};
 use tokio::sync::{mpsc, oneshot};
 use tracing::debug;
@@ -154,7 +154,15 @@ where
         };
         let mut rng = os_random();
         let mut env = self.clock.env(&mut rng);
-        let stream = self.endpoint.open_stream(&mut env, association, &offer)?;
+        let stream = self.endpoint.open_stream(&mut env, association, &offer);
+        let stream = stream.map_err(|error| match (to, error) {
+            // Whoever can reach the peer otherwise does.
+            (
+                StreamTo::Caller(_),
+                Error::UnknownAssociation | Error::NoLegs | Error::TooManyLegs { .. },
+            ) => RequestFailure::NoSession,
+            (_, error) => error.into(),
+        })?;
         debug!(?association, ?stream, "stream opened");
         let state = self.desk.streams.add((association, stream));
         Ok(LegStream::new(state, Arc::clone(&self.shared)))
