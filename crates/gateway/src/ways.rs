@@ -104,14 +104,17 @@ impl fmt::Debug for Ways {
     }
 }
 
-/// Says whether nobody answered, which may be the device's doing or the way's.
+/// Says whether nobody answered, which may be the device's doing or the way's, or the way has ended. The gateway may be
+/// elsewhere by now, so that its name is asked for again.
 const fn is_silence(failure: RequestFailure) -> bool {
     matches!(
         failure,
-        RequestFailure::Exchange(
-            RequestError::AcknowledgementTimeout | RequestError::ResponseTimeout
-        ) | RequestFailure::Channel(ChannelError::Peer(
-            PeerFault::HandshakeTimeout | PeerFault::Unresponsive
-        ))
+        RequestFailure::Carrier(_)
+            | RequestFailure::Exchange(
+                RequestError::AcknowledgementTimeout | RequestError::ResponseTimeout
+            )
+            | RequestFailure::Channel(ChannelError::Peer(
+                PeerFault::HandshakeTimeout | PeerFault::Unresponsive
+            ))
     )
 }

@@ -162,7 +162,7 @@ impl AdaptedGateway {
         let addresses = addresses.map_err(|_| CarrierFailure::GatewayName)?;
         let gateway = *addresses.first().ok_or(CarrierFailure::GatewayName)?;
         Ok(OpenPassage {
-            node: PassageNode::streams(addresses, device, self.connect_timeout, node),
+            node: PassageNode::streams(addresses, device, self.connect_timeout, node)?,
             gateway,
             carrier: "tcp",
         })

@@ -1,7 +1,8 @@
 //! What asks a device behind a gateway, whichever way leads there.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hedgerow_core::{Peer, ServerName};
 use hedgerow_exchange::ConnectionConfig;
@@ -31,6 +32,8 @@ enum Way {
 struct Streams {
     client: StreamClient,
     addresses: Vec<SocketAddr>,
+    /// Which of them was connected to last: the next request goes there first.
+    last: AtomicUsize,
 }
 
 impl PassageNode {
@@ -38,21 +41,31 @@ impl PassageNode {
         Self(Way::Linked(node))
     }
 
-    /// Makes a client that asks for a device by its name, if it has one and no address, at the first of a
+    /// Makes a client that asks for a device by its name, or for none if it is given by an address, at the first of a
     /// gateway's addresses that can be connected to.
+    ///
+    /// # Errors
+    ///
+    /// [`CarrierFailure::TargetDenied`] for a name that can't be asked for: without it somebody else might answer.
     pub(crate) fn streams(
         addresses: Vec<SocketAddr>,
         device: &str,
         connect_timeout: std::time::Duration,
         node: NodeConfig,
-    ) -> Self {
+    ) -> Result<Self, CarrierFailure> {
+        let is_address = device.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+        let server_name = match ServerName::new(device) {
+            Ok(_) => Some(Arc::from(device)),
+            Err(_) if is_address => None,
+            Err(_) => return Err(CarrierFailure::TargetDenied),
+        };
         let shares = u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
         let mut config = StreamConfig {
             connect_timeout: connect_timeout / shares,
             max_requests: node.max_requests,
             shutdown_timeout: node.shutdown_timeout,
             resumption: node.endpoint.resumption,
-            server_name: ServerName::new(device).is_ok().then(|| Arc::from(device)),
+            server_name,
             key_log: node.key_log,
             ..StreamConfig::default()
         };
@@ -67,10 +80,11 @@ impl PassageNode {
             csm_timeout: connect_timeout,
             ..ConnectionConfig::default()
         });
-        Self(Way::Stream(Arc::new(Streams {
+        Ok(Self(Way::Stream(Arc::new(Streams {
             client: StreamClient::new(config),
             addresses,
-        })))
+            last: AtomicUsize::new(0),
+        }))))
     }
 
     /// Sends a request and waits for the whole response, as [`Node::request`](crate::Node::request) does; `None`
@@ -164,7 +178,10 @@ impl Streams {
         request: RequestMessage,
     ) -> Result<ResponseMessage, RequestFailure> {
         let mut outcome = Err(RequestFailure::Carrier(CarrierFailure::GatewayName));
-        for target in self.targets(credentials) {
+        let first = self.last.load(Ordering::Relaxed);
+        let targets = self.targets(credentials).enumerate();
+        let (before, from_first): (Vec<_>, Vec<_>) = targets.partition(|(index, _)| *index < first);
+        for (index, target) in from_first.into_iter().chain(before) {
             // Nothing has gone to an address that can't be connected to, so that another may be asked.
             outcome = match self.client.request(&target, request.clone()).await {
                 Err(RequestFailure::Connect { kind }) => {
@@ -173,7 +190,10 @@ impl Streams {
                 Err(RequestFailure::ConnectTimeout) => {
                     Err(RequestFailure::Carrier(CarrierFailure::ConnectTimeout))
                 }
-                other => return other,
+                other => {
+                    self.last.store(index, Ordering::Relaxed);
+                    return other;
+                }
             };
         }
         outcome
