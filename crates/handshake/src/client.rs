@@ -575,7 +575,7 @@ impl<P: CryptoProvider, C: ClientCredentials> Client<P, C> {
                 credential: identity.map_or(public_key, |psk| psk.psk_identity),
                 binding: bind(
                     &self.provider,
-                    &self.credentials,
+                    (&self.credentials, &self.settings),
                     parameters.suite,
                     master.expose(),
                 ),

@@ -126,13 +126,13 @@ impl ClientResumption {
                 && is_same_server(credentials, state)
                 && state.has_binding(&bind(
                     provider,
-                    credentials,
+                    (credentials, settings),
                     state.suite,
                     state.master_secret.expose(),
                 ))
         });
         // A ClientHello has to be whole in one datagram for a server that keeps no state.
-        let name = asked_name(credentials);
+        let name = asked_name(credentials, settings);
         let hello_len = crate::MIN_DATAGRAM_LEN
             .saturating_add(name.map_or(0, |name| name.as_str().len().saturating_add(9)))
             .saturating_add(MARKER_LEN);
@@ -280,9 +280,13 @@ fn is_same_server<C: ClientCredentials>(credentials: &C, state: &SessionState) -
 }
 
 /// Returns the name that a client asks for (RFC 6066 §3): a session isn't resumed under another one.
-fn asked_name<C: ClientCredentials>(credentials: &C) -> Option<ServerName<'_>> {
+fn asked_name<'c, C: ClientCredentials>(
+    credentials: &'c C,
+    settings: &Settings,
+) -> Option<ServerName<'c>> {
     credentials
         .certificates()
+        .filter(|_| settings.offers_certificates())
         .and_then(|certificates| certificates.server_name())
         .or_else(|| credentials.server_name())
 }
@@ -290,12 +294,12 @@ fn asked_name<C: ClientCredentials>(credentials: &C) -> Option<ServerName<'_>> {
 /// Binds a session to what this client shows and to the server's name.
 pub(crate) fn bind<P: CryptoProvider, C: ClientCredentials>(
     provider: &P,
-    credentials: &C,
+    (credentials, settings): (&C, &Settings),
     suite: CipherSuite,
     master_secret: &[u8],
 ) -> [u8; BINDING_LEN] {
     let certificates = credentials.certificates();
-    let name = asked_name(credentials);
+    let name = asked_name(credentials, settings);
     let name_digest: [u8; SHA256_LEN] = digest_name(provider, name);
     if suite.key_exchange() != Some(KeyExchange::EcdheEcdsa) {
         let psk = credentials.pre_shared_key();
