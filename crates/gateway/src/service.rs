@@ -190,11 +190,11 @@ impl Service {
         let udp = self.tunnels.udp.as_ref();
         let udp = udp.filter(|_| asks_for_udp_carrier(request.headers()));
         let limits = self.tunnels.limits;
+        // Nothing that was refused so far has a key drawn for it; what is refused below gives the place back.
+        let udp = udp.and_then(UdpCarriers::offer);
         let has_udp_side = udp.is_some() && limits.device_address == DeviceAddress::Carrier;
         let device_side = DeviceSide::connect(address, has_udp_side);
         let device_side = device_side.map_err(|_| TunnelRefusal::Unroutable)?;
-        // Nothing that was refused so far has a key drawn for it.
-        let udp = udp.and_then(UdpCarriers::offer);
         let mut answer = form.to_response().map(|()| Bytes::new());
         if let Some(udp) = &udp {
             answer
