@@ -451,6 +451,26 @@ fn forgeries_take_1024_tries_a_second_and_no_record_waits_for_them() {
     let limited = drops(&world, trio, Side::Device, DropReason::RateLimited);
     assert!((76..=78).contains(&limited), "{limited}");
     assert!(trio.internet(&world).responses.contains_key(&asked));
+    // They come all the time now. What is asked as a light datagram is tried with them or limited; a transmission later it
+    // goes as a record, and is answered while they still come.
+    let before = drops(&world, trio, Side::Device, DropReason::RateLimited);
+    let down = record(&mut world, (GATEWAY, DEVICE));
+    let asked = ask(&mut world, trio, b"third");
+    for part in 0..120_u16 {
+        for n in 0..200_u16 {
+            let mut forged = [0xc1; 40];
+            forged[1] = 2;
+            forged[2..4].copy_from_slice(&(0x2000 + part * 200 + n).to_be_bytes());
+            world.send(GATEWAY, DEVICE, &forged);
+        }
+        world.run_for(Duration::from_millis(50)).unwrap();
+    }
+    assert!(trio.internet(&world).responses.contains_key(&asked));
+    // application_data, or tls12_cid.
+    let is_record = |datagram: &Vec<u8>| matches!(datagram[0], 23 | 25);
+    assert!(down.borrow().iter().any(is_record));
+    let limited = drops(&world, trio, Side::Device, DropReason::RateLimited);
+    assert!(limited > before + 10_000, "{limited}");
 }
 
 /// 2^7 (RFC 9147 §4.5.3), at the side that begins handshakes. What is inside goes on after a hello.

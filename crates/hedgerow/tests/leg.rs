@@ -19,7 +19,10 @@ mod tampering;
 
 use std::time::Duration;
 
-use ends::{TlsEnd, certificate_client, certificate_server, psk_client, psk_server};
+use ends::{
+    AUTHORITY, NAME, TlsEnd, certificate_client, certificate_server, other_certificate_server,
+    psk_client, psk_server,
+};
 use hedgerow_core::{ChannelError, ClientCredentials, PeerFault, PeerId, Psk, ServerCredentials};
 use hedgerow_leg::ResetReason;
 use hedgerow_sim::{Conditions, World, for_each_seed};
@@ -257,6 +260,7 @@ fn calm(seed: u64) -> Outcome {
 #[test]
 fn gateway_that_repeats_or_reorders_is_found_out() {
     let len = calm(1).gateway.copied.len();
+    let [mut tampered, mut detected] = [0, 0];
     for at in (0..len).step_by(len / 40) {
         let cells: [(&str, Tampering); 2] = [
             ("repeat", Tampering::Repeat(at)),
@@ -268,8 +272,12 @@ fn gateway_that_repeats_or_reorders_is_found_out() {
             let is_over = outcome.client.is_closed;
             let has_tampered = outcome.gateway.tampered.is_some();
             assert!(is_detected || !has_tampered || is_over, "{cell} {at}");
+            tampered += u32::from(has_tampered);
+            detected += u32::from(is_detected);
         }
     }
+    println!("tampered {tampered}, detected {detected}");
+    assert!(tampered > 70 && detected > tampered - 5);
 }
 
 /// What is left out is found out by what follows on the same way, and nobody else finds it: without the rest of a
@@ -422,14 +430,25 @@ fn another_server_is_found_out() {
         assert!(assert_resisted("swap", 0, &outcome));
         assert!(outcome.client.plaintext.is_empty() && outcome.server.plaintext.is_empty());
     }
+    // In certificate mode: one without a certificate, one of another authority, and the authority's own for another name.
     let none = Tampering::None;
-    let outcome = run(
-        1,
-        0.0,
-        b"upstream",
-        none,
-        certificate_client(),
-        psk_server(),
-    );
+    let client = certificate_client();
+    let outcome = run(1, 0.0, b"upstream", none, client, psk_server());
     assert!(assert_resisted("swap", 0, &outcome));
+    for (authority, name, description) in [
+        (AUTHORITY + 2, NAME, BAD_CERTIFICATE),
+        (AUTHORITY, "other.example", CERTIFICATE_UNKNOWN),
+    ] {
+        let (none, client) = (Tampering::None, certificate_client());
+        let server = other_certificate_server(authority, name);
+        let outcome = run(1, 0.0, b"upstream", none, client, server);
+        assert!(assert_resisted("swap", 0, &outcome));
+        let refused = PeerFault::AlertSent { description };
+        assert_eq!(outcome.client.failure, Some(refused.into()), "{name}");
+        assert!(outcome.client.plaintext.is_empty() && outcome.server.plaintext.is_empty());
+    }
 }
+
+/// RFC 5246 §7.2.2: what a client says of a certificate.
+const BAD_CERTIFICATE: u8 = 42;
+const CERTIFICATE_UNKNOWN: u8 = 46;

@@ -267,7 +267,17 @@ pub fn certificate_client() -> impl ClientCredentials {
 }
 
 pub fn certificate_server() -> impl ServerCredentials {
-    let (authority, server) = certificates();
+    certificate_server_of(certificates())
+}
+
+/// A server with a certificate of this authority's, by its key, for this name.
+pub fn other_certificate_server(authority: u8, name: &str) -> impl ServerCredentials {
+    certificate_server_of(&issue(authority, name))
+}
+
+fn certificate_server_of(
+    (authority, server): &(Vec<u8>, Vec<u8>),
+) -> impl ServerCredentials + use<> {
     let credentials = X509Credentials::new(SoftCrypto, [&authority[..]]).unwrap();
     let credentials = credentials.with_identity(key(2), [&server[..]]);
     let mode = ClientCertificates::NotRequested;
@@ -277,17 +287,23 @@ pub fn certificate_server() -> impl ServerCredentials {
 /// The authority's certificate and the server's, which are the same in every run: nothing in them is drawn at random.
 fn certificates() -> &'static (Vec<u8>, Vec<u8>) {
     static MADE: OnceLock<(Vec<u8>, Vec<u8>)> = OnceLock::new();
-    MADE.get_or_init(|| {
-        let mut of_authority = params();
-        of_authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let authority = of_authority.self_signed(&Subject(key(1))).unwrap();
-        let issuer = Issuer::new(of_authority, Subject(key(1)));
-        let mut params = params();
-        params.subject_alt_names = vec![SanType::DnsName(NAME.try_into().unwrap())];
-        let server = params.signed_by(&Subject(key(2)), &issuer).unwrap();
-        (authority.der().to_vec(), server.der().to_vec())
-    })
+    MADE.get_or_init(|| issue(AUTHORITY, NAME))
 }
+
+fn issue(authority: u8, name: &str) -> (Vec<u8>, Vec<u8>) {
+    let mut of_authority = params();
+    of_authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let signer = || Subject(key(authority));
+    let issued = of_authority.self_signed(&signer()).unwrap();
+    let issuer = Issuer::new(of_authority, signer());
+    let mut params = params();
+    params.subject_alt_names = vec![SanType::DnsName(name.try_into().unwrap())];
+    let server = params.signed_by(&Subject(key(2)), &issuer).unwrap();
+    (issued.der().to_vec(), server.der().to_vec())
+}
+
+/// The key of the authority that the client trusts.
+pub const AUTHORITY: u8 = 1;
 
 fn params() -> CertificateParams {
     let mut params = CertificateParams::default();
@@ -341,5 +357,5 @@ pub fn buffers() -> Buffers<Box<[u8]>> {
 }
 
 const END_TO_END: &[u8] = b"end-to-end bytes";
-const NAME: &str = "upstream.example";
+pub const NAME: &str = "upstream.example";
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);

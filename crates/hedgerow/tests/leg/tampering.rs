@@ -14,7 +14,7 @@ pub enum Tampering {
     End(usize),
     /// It leaves that byte out.
     Drop(usize),
-    /// It hands on twice what came with that byte, from there on.
+    /// It hands on that byte and those behind it twice, 16 at most.
     Repeat(usize),
     /// It hands that byte on behind what came with it.
     Reorder(usize),
@@ -121,8 +121,10 @@ impl Copier {
             }
             Tampering::Repeat(at) => {
                 let tail = at.checked_sub(before).and_then(|at| bytes.get(at..));
-                if let Some(tail) = tail.map(<[u8]>::to_vec).filter(|tail| !tail.is_empty()) {
-                    bytes.extend(tail);
+                if let Some(tail) = tail.filter(|tail| !tail.is_empty()) {
+                    let again = tail.get(..16).unwrap_or(tail).to_vec();
+                    let behind = at - before + again.len();
+                    bytes.splice(behind..behind, again);
                     is_tampered = true;
                 }
             }
