@@ -229,7 +229,7 @@ impl Node {
     }
 
     /// Sends a message of mode `itls` in one record of a session; it is lost, as a datagram may be, if that
-    /// is over or the node's queue is full. `flow` and `len` come back with [`HopEvent::TooLong`].
+    /// is over or the node's queue is full. `place`, its flow and length, comes back with [`HopEvent::TooLong`].
     ///
     /// # Errors
     ///
@@ -237,16 +237,10 @@ impl Node {
     pub fn forward(
         &self,
         hop: HopId,
-        (flow, len): (u16, usize),
+        place: (u16, usize),
         message: Vec<u8>,
     ) -> Result<(), RequestFailure> {
-        self.try_command(Command::Forward(QueuedMessage {
-            hop,
-            flow,
-            len,
-            message,
-            lightly: false,
-        }))
+        self.forward_as(hop, place, message, false)
     }
 
     /// As [`Self::forward`], in a datagram of the session's light outer layer where that can be
@@ -258,15 +252,25 @@ impl Node {
     pub fn forward_lightly(
         &self,
         hop: HopId,
+        place: (u16, usize),
+        message: Vec<u8>,
+    ) -> Result<(), RequestFailure> {
+        self.forward_as(hop, place, message, true)
+    }
+
+    fn forward_as(
+        &self,
+        hop: HopId,
         (flow, len): (u16, usize),
         message: Vec<u8>,
+        lightly: bool,
     ) -> Result<(), RequestFailure> {
         self.try_command(Command::Forward(QueuedMessage {
             hop,
             flow,
             len,
             message,
-            lightly: true,
+            lightly,
         }))
     }
 }
