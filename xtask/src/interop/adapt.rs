@@ -23,10 +23,10 @@ use hedgerow_record::CipherSuite;
 use super::cell::{enter, hex, limitation};
 use super::coap::Build;
 use super::dtls_end::Identity;
+use super::gateway::start_gateway;
 use super::handshakes::gnutls_client_ends;
 use super::peers::{Peer, Transport, free_address, wait_for_port};
 use super::program;
-use super::tunnel::make_private;
 use crate::child::{self, Echo, Ending, Finished, Running};
 use crate::table::Table;
 
@@ -227,8 +227,6 @@ impl Scene {
         let (http, listen) = (free_address()?, free_address()?);
         let (named, port) = (free_address()?, free_address()?);
         let folder = std::env::temp_dir().join(format!("hedgerow-adapt-{}", listen.port()));
-        fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
-        let file = folder.join("hedgerow.toml");
         let key = hex(HOP_KEY);
         let text = format!(
             r#"
@@ -261,15 +259,8 @@ psk_identity = "gateway"
 psk = "0x{key}"
 "#
         );
-        fs::write(&file, text).map_err(|error| error.to_string())?;
-        make_private(&file)?;
-        let mut command = Command::new(program);
-        command
-            .args(["gateway", "--config"])
-            .arg(&file)
-            .stdin(Stdio::null());
-        let gateway = Running::start(&mut command, Echo::Hidden)?;
-        for listener in [listen, named, port] {
+        let gateway = start_gateway(program, &folder, &text, listen.port())?;
+        for listener in [named, port] {
             wait_for_port(Transport::Tls, listener.port(), &gateway)?;
         }
         Ok(Self {

@@ -23,9 +23,9 @@ use tokio::time::{sleep, timeout};
 use super::auto_carrier;
 use super::cell::enter;
 use super::coap::{Build, IDENTITY, expect_code};
+use super::gateway::start_gateway;
 use super::peers::{Transport, free_address, wait_for_port};
 use super::program;
-use super::tunnel::make_private;
 use crate::child::{self, Echo, Running};
 use crate::table::Table;
 use crate::workspace::Workspace;
@@ -108,8 +108,6 @@ impl Scene {
         wait_for_port(Transport::Dtls, plain.port(), &server)?;
         let (http, udp) = (free_address()?, free_address()?);
         let folder = std::env::temp_dir().join(format!("hedgerow-auto-{}", http.port()));
-        fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
-        let file = folder.join("hedgerow.toml");
         let text = format!(
             r#"
 [http]
@@ -129,15 +127,7 @@ uri = "coaps://{device}"
 modes = ["tunnel"]
 "#
         );
-        fs::write(&file, text).map_err(|error| error.to_string())?;
-        make_private(&file)?;
-        let mut command = Command::new(program);
-        command
-            .args(["gateway", "--config"])
-            .arg(&file)
-            .stdin(Stdio::null());
-        let gateway = Running::start(&mut command, Echo::Hidden)?;
-        wait_for_port(Transport::Tls, http.port(), &gateway)?;
+        let gateway = start_gateway(program, &folder, &text, http.port())?;
         Ok(Self {
             _server: server,
             gateway,

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use super::cell::{enter, hex};
 use super::certificate_files::{Files, SERVER_NAME};
+use super::gateway::start_gateway;
 use super::peers::{Peer, Transport, free_address, wait_for_port};
 use super::program;
-use super::tunnel::make_private;
 use crate::child::{self, Echo, Finished, Running};
 use crate::table::Table;
 
@@ -169,8 +169,6 @@ impl Scene {
     fn start(program: &Path, (server, address): (Running, SocketAddr)) -> Result<Self, String> {
         let (http, listen) = (free_address()?, free_address()?);
         let folder = std::env::temp_dir().join(format!("hedgerow-leg-{}", listen.port()));
-        fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
-        let file = folder.join("hedgerow.toml");
         let text = format!(
             r#"
 [http]
@@ -193,15 +191,7 @@ port = {}
             hex(HOP_KEY),
             address.port()
         );
-        fs::write(&file, text).map_err(|error| error.to_string())?;
-        make_private(&file)?;
-        let mut command = Command::new(program);
-        command
-            .args(["gateway", "--config"])
-            .arg(&file)
-            .stdin(Stdio::null());
-        let gateway = Running::start(&mut command, Echo::Hidden)?;
-        wait_for_port(Transport::Tls, http.port(), &gateway)?;
+        let gateway = start_gateway(program, &folder, &text, http.port())?;
         Ok(Self {
             program: program.to_owned(),
             _server: server,

@@ -19,6 +19,7 @@ mod coap_tcp;
 mod driven;
 mod driven_cells;
 mod dtls_end;
+mod gateway;
 mod handshakes;
 mod leg;
 mod mbed_tls;

@@ -14,6 +14,7 @@ use super::cell::{enter, hex};
 use super::clock::Clock;
 use super::coap::{Build, IDENTITY, PSK, start_server, start_server_at};
 use super::dtls_end::Identity;
+use super::gateway::make_private;
 use super::peers::{Peer, SUITES, Transport, free_address};
 use crate::child::{self, Echo, Finished, Running};
 use crate::table::Table;
@@ -550,10 +551,4 @@ fn scratch(name: &str) -> Result<PathBuf, String> {
     ));
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     Ok(folder)
-}
-
-fn make_private(file: &Path) -> Result<(), String> {
-    use std::os::unix::fs::PermissionsExt as _;
-
-    fs::set_permissions(file, fs::Permissions::from_mode(0o600)).map_err(|error| error.to_string())
 }

@@ -3,7 +3,6 @@
 //! Between our client and the peer stand the Internet end's framing, a TCP connection over loopback
 //! and the program `hedgerow gateway`. Where the peer speaks CoAP, the program is the Internet end too.
 
-use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
@@ -23,12 +22,12 @@ use super::certificate_files::{Files, SERVER_NAME};
 use super::certificate_peers::{self, Kind};
 use super::coap::{self, Build, ask, expect_code, target};
 use super::dtls_end::{Losses, Report, run_client, run_client_with};
+use super::gateway::start_gateway;
 use super::handshakes::{
     FROM_US, IDENTITY, LIMIT, check_success, dialogue_with, expect_output, settings,
 };
-use super::peers::{Peer, Transport, free_address, wait_for_port};
+use super::peers::{Peer, Transport, free_address};
 use super::program;
-use super::tunnel::make_private;
 use crate::child::{self, Echo, Finished, Running};
 use crate::table::Table;
 
@@ -271,8 +270,6 @@ impl Gateway {
     fn start(program: &Path, device: SocketAddr) -> Result<Self, String> {
         let (http, listen) = (free_address()?, free_address()?);
         let folder = std::env::temp_dir().join(format!("hedgerow-translate-{}", listen.port()));
-        fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
-        let file = folder.join("hedgerow.toml");
         let text = format!(
             r#"
 [http]
@@ -287,15 +284,7 @@ uri = "coaps://{device}"
 modes = ["translate"]
 "#
         );
-        fs::write(&file, text).map_err(|error| error.to_string())?;
-        make_private(&file)?;
-        let mut command = Command::new(program);
-        command
-            .args(["gateway", "--config"])
-            .arg(&file)
-            .stdin(Stdio::null());
-        let running = Running::start(&mut command, Echo::Hidden)?;
-        wait_for_port(Transport::Tls, listen.port(), &running)?;
+        let running = start_gateway(program, &folder, &text, listen.port())?;
         Ok(Self { running, listen })
     }
 }

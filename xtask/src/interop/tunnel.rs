@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use super::cell::{enter, hex};
 use super::coap::{Build, IDENTITY, PSK, start_server};
-use super::peers::{Transport, free_address, wait_for_port};
+use super::gateway::start_gateway;
+use super::peers::free_address;
 use super::program;
 use crate::child::{self, Echo, Finished, Running};
 use crate::table::Table;
@@ -106,7 +107,6 @@ impl Scene {
         if !made.is_success() {
             return Err(format!("openssl req: {}", made.tail(3)));
         }
-        let file = folder.join("hedgerow.toml");
         let text = format!(
             r#"
 [http]
@@ -127,15 +127,7 @@ uri = "coaps://{device}"
 modes = ["tunnel"]
 "#
         );
-        fs::write(&file, text).map_err(|error| error.to_string())?;
-        make_private(&file)?;
-        let mut command = Command::new(program);
-        command
-            .args(["gateway", "--config"])
-            .arg(&file)
-            .stdin(Stdio::null());
-        let gateway = Running::start(&mut command, Echo::Hidden)?;
-        wait_for_port(Transport::Tls, https.port(), &gateway)?;
+        let gateway = start_gateway(program, &folder, &text, https.port())?;
         Ok(Self {
             _server: server,
             gateway,
@@ -280,9 +272,4 @@ modes = ["tunnel"]
         }
         Ok(seen.join(", "))
     }
-}
-
-pub(super) fn make_private(file: &Path) -> Result<(), String> {
-    use std::os::unix::fs::PermissionsExt as _;
-    fs::set_permissions(file, fs::Permissions::from_mode(0o600)).map_err(|error| error.to_string())
 }
