@@ -168,24 +168,30 @@ impl Inner {
     }
 
     /// Finds a place for a message of `peer`. Where all are taken, whoever has most gives up its oldest, so
-    /// that nobody who has few loses any.
+    /// that nobody who has few loses any; of several who have as many, the one who has waited longest.
     fn make_room(&mut self, peer: Peer) -> Room {
         if self.messages < MAX_WAITING {
             return Room::Free;
         }
-        let own = self.by_peer.get(&peer).copied().unwrap_or_default();
-        let most = self.by_peer.iter().max_by_key(|(_, count)| **count);
-        let Some((&greediest, _)) = most.filter(|(_, count)| **count > own) else {
+        let own = self.held_by(peer);
+        let most = self.by_peer.values().copied().max().unwrap_or_default();
+        if most <= own {
             return Room::None;
-        };
+        }
+        let has_most = |peer| self.held_by(peer) == most;
         let mut events = self.events.iter();
-        let oldest = events.position(|queued| queued.peer == Some(greediest));
-        let Some(oldest) = oldest else {
+        let oldest = events.position(|queued| queued.peer.is_some_and(has_most));
+        let gone = oldest.and_then(|place| self.events.remove(place));
+        let Some(greediest) = gone.and_then(|queued| queued.peer) else {
             return Room::None;
         };
-        self.events.remove(oldest);
         self.release(greediest);
         Room::Made
+    }
+
+    /// How many messages of a peer wait.
+    fn held_by(&self, peer: Peer) -> usize {
+        self.by_peer.get(&peer).copied().unwrap_or_default()
     }
 
     /// Frees a message's place.
