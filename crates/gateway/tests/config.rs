@@ -151,7 +151,8 @@ fn every_commented_line_of_the_example_is_valid_too() {
             _ => line,
         })
         .collect();
-    let config = Config::from_toml(&lines.join("\n"), "hedgerow.toml", &folder.0).unwrap();
+    let text = lines.join("\n");
+    let config = Config::from_toml(&text, "hedgerow.toml", &folder.0).unwrap();
     assert!(config.https.is_some() && config.https_psk.is_some());
     assert!(config.certificate.is_some());
     assert_eq!(config.users[0].name(), "operator");
@@ -179,6 +180,43 @@ fn every_commented_line_of_the_example_is_valid_too() {
     assert_eq!(numbers(&itls), numbers(&default));
     assert_eq!(itls.callers.len(), 1);
     assert!(config.udp_carriers.is_some());
+
+    // Where there are few connections, no client has all of them unless that is said.
+    for (line, of_client) in [("", 3), ("connections_per_client = 5\n", 5)] {
+        let few = text
+            .replace("\nconnections = 1024 ", "\nconnections = 256 ")
+            .replace("\nconnections_per_client = 128 ", "\n#")
+            .replace("\nconnections_per_client = 16\n", "\n")
+            .replace("\nconnections = 256 ", &format!("\n{line}connections = 5 "));
+        let few = Config::from_toml(&few, "hedgerow.toml", &folder.0).unwrap();
+        let itls = few.itls.unwrap();
+        let (listener, translate) = (&few.tls_listeners[0], few.translate.unwrap());
+        let pairs = [
+            (few.limits.connections, few.limits.connections_per_client),
+            (translate.connections, translate.connections_per_client),
+            (listener.connections, listener.connections_per_client),
+            (itls.connections, itls.connections_per_client),
+        ];
+        assert_eq!(pairs, [(5, of_client); 4]);
+    }
+}
+
+#[test]
+fn client_has_no_more_connections_than_there_are() {
+    let file = |lines: &str| parse(&format!("[limits]\n{lines}"));
+    let message = "6 found, more than connections = 5";
+    let lines = "connections_per_client = 6\nconnections = 5\n";
+    let text = format!("[limits]\n{lines}");
+    expect_mistake(&text, 2, "limits.connections_per_client", message);
+    // What is wrong with the other number is said once.
+    let error = file("connections_per_client = 2000\nconnections = 0\n").unwrap_err();
+    assert_eq!(error.mistakes().len(), 1, "{error}");
+    let one = file("connections = 1\n").unwrap().limits;
+    assert_eq!((one.connections, one.connections_per_client), (1, 1));
+    let proxy = file("connections = 5\nconnections_per_client = 5\n").unwrap();
+    assert_eq!(proxy.limits.connections_per_client, 5);
+    let many = file("connections_per_client = 1024\n").unwrap();
+    assert_eq!(many.limits.connections_per_client, 1_024);
 }
 
 /// What a table may have, by what the reader says of a key that it doesn't know.

@@ -318,12 +318,12 @@ impl Reader<'_, '_> {
             ("requests", &mut limits.requests),
             ("requests_per_client", &mut limits.requests_per_client),
             ("requests_per_device", &mut limits.requests_per_device),
-            ("connections", &mut limits.connections),
-            ("connections_per_client", &mut limits.connections_per_client),
         ] {
             let count = table.integer(findings, name, counts.clone());
             set(place, count.and_then(|count| usize::try_from(count).ok()));
         }
+        let (all, of_client) = (&mut limits.connections, &mut limits.connections_per_client);
+        table.connections(findings, all, of_client);
         table.finish(findings);
     }
 
@@ -585,20 +585,14 @@ impl Reader<'_, '_> {
                 None => table.wrong(findings, "names", format!("expected {expected}")),
             }
         }
-        for (name, place) in [
-            ("connections", &mut listener.connections),
-            (
-                "connections_per_client",
-                &mut listener.connections_per_client,
-            ),
-            (
-                "connections_per_device",
-                &mut listener.connections_per_device,
-            ),
-        ] {
-            let count = table.integer(findings, name, 1..=65_536);
-            set(place, count.and_then(|count| usize::try_from(count).ok()));
-        }
+        let (all, of_client) = (
+            &mut listener.connections,
+            &mut listener.connections_per_client,
+        );
+        table.connections(findings, all, of_client);
+        let of_device = table.integer(findings, "connections_per_device", 1..=65_536);
+        let of_device = of_device.and_then(|count| usize::try_from(count).ok());
+        set(&mut listener.connections_per_device, of_device);
         for (name, place) in [
             ("hello_timeout", &mut listener.hello_timeout),
             ("idle_timeout", &mut listener.idle_timeout),
@@ -618,20 +612,14 @@ impl Reader<'_, '_> {
         }
         // A placeholder where there is none, and then there is no configuration.
         let mut translate = Translate::new(listen.unwrap_or(NOWHERE));
-        for (name, place) in [
-            ("connections", &mut translate.connections),
-            (
-                "connections_per_client",
-                &mut translate.connections_per_client,
-            ),
-            (
-                "connections_per_device",
-                &mut translate.connections_per_device,
-            ),
-        ] {
-            let count = table.integer(findings, name, 1..=65_536);
-            set(place, count.and_then(|count| usize::try_from(count).ok()));
-        }
+        let (all, of_client) = (
+            &mut translate.connections,
+            &mut translate.connections_per_client,
+        );
+        table.connections(findings, all, of_client);
+        let of_device = table.integer(findings, "connections_per_device", 1..=65_536);
+        let of_device = of_device.and_then(|count| usize::try_from(count).ok());
+        set(&mut translate.connections_per_device, of_device);
         for (name, place) in [
             ("preface_timeout", &mut translate.preface_timeout),
             ("establish_timeout", &mut translate.establish_timeout),

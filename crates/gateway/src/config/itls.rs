@@ -109,8 +109,8 @@ impl Itls {
         Ok(Self {
             listen,
             tls: Arc::new(tls),
-            connections: 256,
-            connections_per_client: 16,
+            connections: CONNECTIONS,
+            connections_per_client: CONNECTIONS_PER_CLIENT,
             connections_per_user: 8,
             flows: 256,
             flows_per_pair: 4,
@@ -154,13 +154,10 @@ impl Reader<'_, '_> {
             }
         }
         let findings = &mut *self.findings;
-        let counts = [
-            "connections",
-            "connections_per_client",
-            "connections_per_user",
-            "flows",
-        ]
-        .map(|name| table.integer(findings, name, 1..=65_536));
+        let (mut all, mut of_client) = (CONNECTIONS, CONNECTIONS_PER_CLIENT);
+        table.connections(findings, &mut all, &mut of_client);
+        let counts =
+            ["connections_per_user", "flows"].map(|name| table.integer(findings, name, 1..=65_536));
         let most = u64::try_from(FLOWS_PER_SESSION).unwrap_or(u64::MAX);
         let flows_per_pair = table.integer(findings, "flows_per_pair", 1..=most);
         let rates = ["messages_per_second", "device_messages_per_second"]
@@ -174,14 +171,10 @@ impl Reader<'_, '_> {
         }
         table.finish(self.findings);
         let mut itls = itls.filter(|_| listen.is_some())?;
-        for (place, count) in [
-            &mut itls.connections,
-            &mut itls.connections_per_client,
-            &mut itls.connections_per_user,
-            &mut itls.flows,
-        ]
-        .into_iter()
-        .zip(counts)
+        (itls.connections, itls.connections_per_client) = (all, of_client);
+        for (place, count) in [&mut itls.connections_per_user, &mut itls.flows]
+            .into_iter()
+            .zip(counts)
         {
             set(place, count.and_then(|count| usize::try_from(count).ok()));
         }
@@ -360,3 +353,7 @@ const FLOWS_PER_SESSION: usize = 16;
 
 /// The most messages a second that can be said.
 const MAX_RATE: u32 = 10_000;
+
+/// Connections of Internet ends, and of one client, if nothing is said.
+const CONNECTIONS: usize = 256;
+const CONNECTIONS_PER_CLIENT: usize = 16;

@@ -1,6 +1,7 @@
 //! What a gateway is configured with.
 
 mod check;
+mod connections;
 mod device;
 mod device_address;
 mod file;
