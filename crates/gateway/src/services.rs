@@ -104,22 +104,11 @@ impl Shared {
     pub(crate) async fn bind(
         leg: Leg,
         inward: usize,
-        mut config: NodeConfig,
+        config: NodeConfig,
     ) -> Result<Self, StartError> {
         let keys = keys(&leg)?;
         let most = leg.streams_per_device;
-        config.endpoint.legs = Some(LegConfig {
-            leg: Arc::new(hedgerow_leg::Config {
-                // As many again may be on their way out.
-                max_streams: most.saturating_add(inward).saturating_mul(2),
-                max_incoming: most,
-                ..hedgerow_leg::Config::default()
-            }),
-            max_legs: config.endpoint.max_associations,
-            ..LegConfig::new(Role::Gateway)
-        });
-        // The policy for devices that the gateway calls says nothing of those that call it.
-        let config = config.with_security(SecurityPolicy::default());
+        let config = fit(&leg, inward, config);
         let address = leg.listen;
         let node = Node::bind_server(address, config, keys, nothing_here).await;
         let node = node.map_err(|error| StartError::Listen { address, error })?;
@@ -477,6 +466,24 @@ impl Traffic {
     }
 }
 
+/// Makes of a node's configuration that of the one which devices call.
+fn fit(leg: &Leg, inward: usize, mut config: NodeConfig) -> NodeConfig {
+    let most = leg.streams_per_device;
+    config.endpoint.legs = Some(LegConfig {
+        leg: Arc::new(hedgerow_leg::Config {
+            // As many again may be on their way out.
+            max_streams: most.saturating_add(inward).saturating_mul(2),
+            max_incoming: most,
+            ..hedgerow_leg::Config::default()
+        }),
+        max_legs: config.endpoint.max_associations,
+        ..LegConfig::new(Role::Gateway)
+    });
+    config.stream_patience = leg.stream_patience;
+    // The policy for devices that the gateway calls says nothing of those that call it.
+    config.with_security(SecurityPolicy::default())
+}
+
 /// The gateway has no resources of its own.
 async fn nothing_here(_: ServerRequest) -> ResponseMessage {
     ResponseMessage::new(Code::NOT_FOUND)
@@ -502,3 +509,6 @@ const PLACE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Bytes that are copied at a time.
 const COPY_LEN: usize = 4_096;
+
+#[cfg(test)]
+mod tests;

@@ -375,32 +375,6 @@ async fn device_that_comes_back_elsewhere_has_its_places_there_and_no_others() {
     gateway.shutdown().await;
 }
 
-/// The gateway's side reads no further than the other side takes.
-#[tokio::test]
-async fn slow_service_holds_the_device_up() {
-    let (gateway, device, backend) = with_backend().await;
-    let mut stream = device.open("backend").await;
-    let (tcp, _) = backend.accept().await.unwrap();
-    let sent = 64 << 20;
-    let writing = tokio::spawn(async move {
-        let mut written = 0_usize;
-        let part = [7; 4_096];
-        while written < sent {
-            let Ok(Ok(len)) =
-                tokio::time::timeout(Duration::from_millis(500), stream.write(&part)).await
-            else {
-                break;
-            };
-            written += len;
-        }
-        written
-    });
-    let written = writing.await.unwrap();
-    assert!(written < sent, "nothing held it up");
-    drop::<TcpStream>(tcp);
-    gateway.shutdown().await;
-}
-
 #[test]
 fn mistakes_of_the_configuration_are_found() {
     let at: SocketAddr = "192.0.2.7:443".parse().unwrap();
@@ -449,6 +423,10 @@ fn mistakes_of_the_configuration_are_found() {
             Box::new(|leg: &mut Leg| leg.streams = 0),
             "expected 1 to 65536",
         ),
+        (
+            Box::new(|leg: &mut Leg| leg.stream_patience = Duration::ZERO),
+            "expected 10ms to 24h",
+        ),
     ] {
         let found = mistakes(&change);
         assert!(found.contains(expected), "{expected}: {found}");
@@ -462,6 +440,7 @@ fn file_says_the_same() {
         listen = "127.0.0.1:0"
         streams = 10
         idle_timeout = "2min"
+        stream_patience = "5s"
 
         [[leg.peer]]
         name = "meter"
@@ -479,6 +458,7 @@ fn file_says_the_same() {
     let leg = config.leg.unwrap();
     assert_eq!(leg.streams, 10);
     assert_eq!(leg.idle_timeout, Duration::from_secs(120));
+    assert_eq!(leg.stream_patience, Duration::from_secs(5));
     assert_eq!(leg.peers[0].services, ["backend"]);
     assert_eq!(leg.services[0].port, 443);
     let shown = format!("{:?}", leg.peers[0]);
@@ -495,9 +475,44 @@ fn file_says_the_same() {
         ),
         ("[\"backend\"]", "[\"backed\"]", "no such service"),
         ("psk = ", "end_to_end = true\npsk = ", "an end-to-end key"),
+        ("\"5s\"", "\"9ms\"", "9ms found, expected 10ms to"),
     ] {
         let text = text.replacen(from, to, 1);
         let error = Config::from_toml(&text, "hedgerow.toml", folder).unwrap_err();
         assert!(error.to_string().contains(expected), "{expected}: {error}");
+    }
+}
+
+/// A device may come to be reached, and reach nothing: then there is no `[[leg.service]]`.
+#[test]
+fn file_without_a_service_is_for_devices_that_are_reached() {
+    let text = r#"
+        [leg]
+        listen = "127.0.0.1:0"
+
+        [[leg.peer]]
+        name = "meter"
+        psk_identity = "meter"
+        psk = "0x8f2b0d4f1c6a97e35b1fd0c2a94e7786"
+        services = []
+    "#;
+    let reached = r#"
+        [[device]]
+        name = "meter"
+        uri = "coaps://192.0.2.7"
+        modes = ["translate-device"]
+        psk_identity = "gateway"
+        psk = "0x7d3a95c10e8b42f6a1d05c3e9b764812"
+    "#;
+    let folder = std::path::Path::new(".");
+    let read = |text: &str| Config::from_toml(text, "hedgerow.toml", folder);
+    let leg = read(&format!("{text}{reached}")).unwrap().leg.unwrap();
+    assert_eq!((leg.services.len(), leg.peers.len()), (0, 1));
+    assert!(leg.peers[0].services.is_empty());
+    assert_eq!(leg.stream_patience, Duration::from_secs(30));
+    let other = reached.replacen("meter", "lamp", 1);
+    for text in [text, &format!("{text}{other}")] {
+        let error = read(text).unwrap_err().to_string();
+        assert!(error.contains("nothing is reached"), "{error}");
     }
 }

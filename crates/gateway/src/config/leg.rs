@@ -27,6 +27,9 @@ pub struct Leg {
     pub connect_timeout: Duration,
     /// How long a stream is kept on which nothing is carried.
     pub idle_timeout: Duration,
+    /// How long a device may take for what is left for it on a stream that both sides have ended in order, 10 ms to
+    /// 24 h. While it takes something it has as long again, 20 times at most.
+    pub stream_patience: Duration,
     /// The devices that are let in, each with a hop key of its own.
     pub peers: Vec<LegPeer>,
     /// What can be reached. Nothing else is.
@@ -72,8 +75,8 @@ impl fmt::Debug for LegPeer {
 }
 
 impl Leg {
-    /// Listens at an address, with 64 streams, 4 a device, 10 s to connect, 10 minutes of silence, and nobody
-    /// and nothing yet.
+    /// Listens at an address, with 64 streams, 4 a device, 10 s to connect, 10 minutes of silence, half a minute to take
+    /// the rest, and nobody and nothing yet.
     pub const fn new(listen: SocketAddr) -> Self {
         Self {
             listen,
@@ -81,6 +84,7 @@ impl Leg {
             streams_per_device: 4,
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(600),
+            stream_patience: Duration::from_secs(30),
             peers: Vec::new(),
             services: Vec::new(),
         }
@@ -105,6 +109,7 @@ impl Reader<'_, '_> {
         for (name, place) in [
             ("connect_timeout", &mut leg.connect_timeout),
             ("idle_timeout", &mut leg.idle_timeout),
+            ("stream_patience", &mut leg.stream_patience),
         ] {
             set(place, table.duration(self.findings, name, DURATIONS));
         }
@@ -183,6 +188,7 @@ impl Config {
         for (name, duration) in [
             ("connect_timeout", leg.connect_timeout),
             ("idle_timeout", leg.idle_timeout),
+            ("stream_patience", leg.stream_patience),
         ] {
             if !(MIN_DURATION..=MAX_DURATION).contains(&duration) {
                 fault(name, "expected 10ms to 24h");
