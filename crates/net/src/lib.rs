@@ -92,6 +92,7 @@
 mod adapted;
 mod adapted_stream;
 mod auto;
+mod buffered_stream;
 mod carrier;
 mod certificates;
 mod clock;

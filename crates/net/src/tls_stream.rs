@@ -44,19 +44,19 @@ pub struct TlsStream<IO, S = KeyStore> {
 /// Who waits until something can be written: the half that reads has alerts and answers to send too.
 /// A stream such as a TCP connection wakes the last one that asked, so that this asks for both.
 #[derive(Default)]
-pub(crate) struct Writers {
+struct Writers {
     waiting: Mutex<[Option<Waker>; 2]>,
 }
 
 /// The half of a stream that waits.
 #[derive(Clone, Copy)]
-pub(crate) enum Half {
+enum Half {
     Reader,
     Writer,
 }
 
 impl Writers {
-    pub(crate) fn register(&self, half: Half, waker: &Waker) {
+    fn register(&self, half: Half, waker: &Waker) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let [reader, writer] = &mut *waiting;
         let place = match half {
