@@ -4,6 +4,8 @@
 
 #[path = "common/carriers.rs"]
 mod carriers;
+#[path = "common/records.rs"]
+mod records;
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use hedgerow_crypto_soft::SoftCrypto;
 use hedgerow_proxy::{CarrierKind, CarrierState};
 use hedgerow_sim::{TestRng, for_each_seed};
 use rand_core::Rng;
+use records::is_protected;
 
 const CARRIERS: [CarrierKind; 2] = [CarrierKind::Tcp, CarrierKind::Udp];
 
@@ -31,11 +34,6 @@ fn pass() -> Act {
 
 fn drop_it() -> Act {
     Act::Instead(Vec::new())
-}
-
-/// A record under the session's keys.
-fn is_protected(datagram: &[u8]) -> bool {
-    datagram[1..5] == [0xfe, 0xfd, 0, 1]
 }
 
 /// How often an attack did what.

@@ -7,6 +7,8 @@ mod attacked;
 #[path = "common/carried.rs"]
 mod carried;
 mod common;
+#[path = "common/records.rs"]
+mod records;
 #[path = "common/translated.rs"]
 mod translated;
 
@@ -21,6 +23,7 @@ use hedgerow_endpoint::TranslateError;
 use hedgerow_proxy::NotPermitted;
 use hedgerow_record::{Error, TranslateForm, TranslateStatus};
 use hedgerow_sim::World;
+use records::is_protected_in_stream;
 use translated::{Between, Net};
 
 const FORMS: [TranslateForm; 2] = [TranslateForm::Short, TranslateForm::Long];
@@ -38,14 +41,6 @@ fn session_in(form: TranslateForm) -> (Net, Trio) {
     attacked::session(Between::new(form, "a", "a"))
 }
 
-fn is_protected(way: Way, bytes: &[u8]) -> bool {
-    match way {
-        Way::ToInternetEnd if bytes[1..3] == [3, 3] => true,
-        // In the long form too.
-        _ => bytes[1..5] == [0xfe, 0xfd, 0, 1],
-    }
-}
-
 fn header_len(way: Way, form: TranslateForm) -> usize {
     match (way, form) {
         (Way::ToInternetEnd, TranslateForm::Short) => 5,
@@ -58,7 +53,7 @@ fn once_protected(
     way: Way,
     act: impl FnMut(Vec<u8>) -> Vec<Vec<u8>>,
 ) -> impl FnMut(Way, Vec<u8>) -> Vec<Vec<u8>> {
-    once(way, move |bytes| is_protected(way, bytes), act)
+    once(way, is_protected_in_stream, act)
 }
 
 #[test]
@@ -267,7 +262,7 @@ fn splice(form: TranslateForm) {
         (world, trio)
     };
     attack(&mut elsewhere, its, move |way, bytes| {
-        if is_protected(way, &bytes) {
+        if is_protected_in_stream(&bytes) {
             match way {
                 Way::ToDevice => keep.lock().unwrap().0.clone_from(&bytes),
                 Way::ToInternetEnd => keep.lock().unwrap().1.clone_from(&bytes),

@@ -103,7 +103,7 @@ pub fn once(
 /// keys, and a message that says something else ends in nothing established.
 pub fn flipped_bits_of_the_handshake_establish_nothing_wrong<B: Carrying>(
     net: impl Fn() -> (Net<B>, Trio),
-    is_protected: impl Fn(Way, &[u8]) -> bool + Copy + 'static,
+    is_protected: impl Fn(&[u8]) -> bool + Copy + 'static,
     step: usize,
 ) {
     let mut unestablished = 0;
@@ -116,7 +116,7 @@ pub fn flipped_bits_of_the_handshake_establish_nothing_wrong<B: Carrying>(
                 let told = Arc::clone(&seen);
                 let mut count = 0;
                 attack(&mut world, trio, move |this, mut datagram| {
-                    if this == way && !is_protected(this, &datagram) {
+                    if this == way && !is_protected(&datagram) {
                         if count == n {
                             *told.lock().unwrap() = datagram.len();
                             if let Some(byte) = datagram.get_mut(at) {
