@@ -13,6 +13,8 @@ mod ends;
 mod tampering;
 
 mod common;
+#[path = "common/records.rs"]
+mod records;
 
 use std::time::Duration;
 
@@ -26,6 +28,7 @@ use hedgerow_endpoint::{
 use hedgerow_handshake::Settings;
 use hedgerow_record::{CipherSuite, LegForm, StreamApplication};
 use hedgerow_sim::{Conditions, TestRng};
+use records::{OFFER, weaken_offer};
 use tampering::{Tampering, Way};
 
 fn calm() -> Conditions {
@@ -224,27 +227,21 @@ fn changed_octet_of_either_hello_establishes_nothing() {
 /// out before anything is said.
 #[test]
 fn weaker_offer_is_found_out_by_both_ends() {
-    const BETTER: [u8; 2] = [0xc0, 0xa4];
-    const WORSE: [u8; 2] = [0xc0, 0xa8];
+    let [better, worse] = OFFER.map(|suite| suite.0.to_be_bytes());
     for form in [LegForm::Dtls, LegForm::Tls] {
         let mut setup = setup(StreamApplication::Coap, form);
-        setup.suites = vec![
-            CipherSuite::TLS_PSK_WITH_AES_128_CCM,
-            CipherSuite::TLS_PSK_WITH_AES_128_CCM_8,
-        ];
+        setup.suites = OFFER.to_vec();
         let whole = setup.run();
         whole.assert_whole();
         let [to_device, to_client] = whole.records();
-        assert!(contains(&to_client[0], &BETTER) && !contains(&to_client[0], &WORSE));
+        assert!(contains(&to_client[0], &better) && !contains(&to_client[0], &worse));
         let mut hello = to_device[0].clone();
-        let offer = [BETTER, WORSE].concat();
-        let at = hello.windows(4).position(|at| at == offer).unwrap();
-        hello[at..at + 2].copy_from_slice(&[0xfa, 0xfa]);
+        assert!(weaken_offer(&mut hello));
         setup.other[0] = vec![hello];
         setup.tampering = Tampering::Splice(Way::ToDevice, 0);
         let outcome = setup.run();
         let chosen = &outcome.records()[1][0];
-        assert!(contains(chosen, &WORSE) && !contains(chosen, &BETTER));
+        assert!(contains(chosen, &worse) && !contains(chosen, &better));
         let (client, device) = (outcome.client(), outcome.device());
         assert!(!client.is_established && device.application.is_none());
         assert_eq!(outcome.fault(Way::ToDevice), Some(BAD_RECORD_MAC));

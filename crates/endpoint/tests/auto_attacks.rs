@@ -19,7 +19,7 @@ use hedgerow_crypto_soft::SoftCrypto;
 use hedgerow_proxy::{CarrierKind, CarrierState};
 use hedgerow_sim::{TestRng, for_each_seed};
 use rand_core::Rng;
-use records::is_protected;
+use records::{ALERTS, in_clear, is_protected};
 
 const CARRIERS: [CarrierKind; 2] = [CarrierKind::Tcp, CarrierKind::Udp];
 
@@ -312,14 +312,10 @@ fn drop_that_lasts_ends_in_a_timeout_and_closes_nothing() {
 
 /// A fatal alert and a close_notify, in clear as of a handshake, and as if they were under keys.
 fn alerts() -> Vec<Vec<u8>> {
-    let clear = |alert: [u8; 2]| {
-        let mut record = vec![21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 99, 0, 2];
-        record.extend(alert);
-        record
-    };
     let mut forged = vec![21, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 60, 0, 18];
     forged.extend([0x5a; 18]);
-    vec![clear([2, 40]), clear([1, 0]), forged]
+    let [fatal, close] = ALERTS.map(in_clear);
+    vec![fatal, close, forged]
 }
 
 #[test]

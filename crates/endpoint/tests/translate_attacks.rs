@@ -16,9 +16,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use attacked::{SECOND, WAYS, ask, attack, config, net, nothing_wrong, once};
-use carried::{DEVICE, GATEWAY, OTHER, TERMINATE, Trio, Way, at, device, end, trio};
-use common::{CLIENT, IDENTITY, SERVER};
-use hedgerow_core::{DropReason, PeerFault};
+use carried::{DEVICE, GATEWAY, Trio, Way, at, trio};
+use common::{CLIENT, SERVER};
+use hedgerow_core::DropReason;
 use hedgerow_endpoint::TranslateError;
 use hedgerow_proxy::NotPermitted;
 use hedgerow_record::{Error, TranslateForm, TranslateStatus};
@@ -300,20 +300,8 @@ fn splice(form: TranslateForm) {
 
 #[test]
 fn other_devices_and_the_gateway_itself_establish_nothing() {
-    // Another device with the same identity and a key of its own, and the gateway with its own key.
-    for psk in [&b"another device's"[..], TERMINATE] {
-        let (mut world, trio) = net(between().leading_to(OTHER));
-        let other = device(&mut world, OTHER, &[(IDENTITY, psk)], &config());
-        ask(&mut world, trio, b"2");
-        world.run_for(120 * SECOND).unwrap();
-        for end in [trio.client(&world), end(&world, other), trio.device(&world)] {
-            assert_eq!(end.established, []);
-            assert!(end.handled.is_empty() && end.responses.is_empty());
-        }
-        assert!(end(&world, other).handshakes_failed.len() == 1);
-        let failed = &trio.client(&world).failed;
-        assert_eq!(*failed, [PeerFault::CredentialsRefused.into()]);
-    }
+    let leading_to = |device| between().leading_to(device);
+    attacked::other_devices_and_the_gateway_itself_establish_nothing(leading_to);
 }
 
 #[test]

@@ -16,19 +16,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use attacked::{
-    CCM_8, SECOND, ask, attack, config, flipped_bits_of_the_handshake_establish_nothing_wrong, net,
+    CCM_8, SECOND, ask, attack, flipped_bits_of_the_handshake_establish_nothing_wrong, net,
     nothing_wrong,
 };
-use carried::{DEVICE, GATEWAY, TERMINATE, Way, trio};
+use carried::{DEVICE, GATEWAY, TERMINATE, Way};
 use common::{CLIENT, Host, IDENTITY, Known, PSK, SERVER, Shown};
 use hedgerow_coap::Code;
 use hedgerow_core::{ChannelError, DropReason, Env, KeyPurpose, Peer, PeerFault, PeerId};
 use hedgerow_crypto_soft::SoftCrypto;
 use hedgerow_endpoint::{Config, Endpoint, SecurityPolicy, TranslateError};
-use hedgerow_handshake::Settings;
-use hedgerow_record::{CipherSuite, TranslateForm};
+use hedgerow_record::TranslateForm;
 use hedgerow_sim::{TestRng, World};
-use records::is_protected_in_stream;
+use records::{ALERTS, in_clear, is_protected_in_stream};
 use translated::Between;
 
 fn between() -> Between {
@@ -99,44 +98,18 @@ fn changed_numbers_in_clear_change_nothing() {
 
 #[test]
 fn weaker_offer_is_found_out_by_both_ends() {
-    let suites = [CipherSuite::TLS_PSK_WITH_AES_128_CCM, CCM_8];
-    let config = Config {
-        handshake: Settings::new(&suites),
-        ..config()
-    };
-    for is_attacked in [false, true] {
-        let mut world = World::new(11);
-        let trio = trio(&mut world, between(), &config);
-        if is_attacked {
-            // TLS_PSK_WITH_AES_128_CCM becomes a suite that nobody has.
-            attack(&mut world, trio, |way, mut bytes| {
-                let at = bytes
-                    .windows(4)
-                    .position(|at| at == [0xc0, 0xa4, 0xc0, 0xa8]);
-                if let (Way::ToDevice, Some(at)) = (way, at) {
-                    bytes[at..at + 2].copy_from_slice(&[0xfa, 0xfa]);
-                }
-                vec![bytes]
-            });
-        }
-        ask(&mut world, trio, b"2");
-        world.run_for(120 * SECOND).unwrap();
-        let established = usize::from(!is_attacked);
-        assert_eq!(trio.client(&world).established.len(), established);
-        assert_eq!(trio.device(&world).established.len(), established);
-        assert_eq!(trio.client(&world).responses.len(), established);
-    }
+    attacked::weaker_offer_is_found_out_by_both_ends(between);
 }
 
-/// handshake_failure, and a close_notify that nobody authenticated.
-const ALERTS: [[u8; 7]; 2] = [
-    *b"\x15\xfe\xfd\0\x02\x02\x28",
-    *b"\x15\xfe\xfd\0\x02\x01\x00",
-];
+/// A record in clear as the short form has it: without its number.
+fn in_short_form(record: &[u8]) -> Vec<u8> {
+    [&record[..3], &record[11..]].concat()
+}
 
 #[test]
 fn alert_in_clear_ends_a_handshake_at_most() {
-    for alert in ALERTS {
+    for datagram in ALERTS.map(in_clear) {
+        let alert = in_short_form(&datagram);
         let (mut world, trio) = net(between());
         ask(&mut world, trio, b"2");
         world.run_for(Duration::from_millis(40)).unwrap();
@@ -149,9 +122,6 @@ fn alert_in_clear_ends_a_handshake_at_most() {
 
         let (mut world, trio) = attacked::session(between());
         trio.act(&mut world, |between, now| between.inject(now, &alert));
-        let mut datagram = alert[..3].to_vec();
-        datagram.extend([0, 0, 0, 0, 0, 0, 0, 99]);
-        datagram.extend(&alert[3..]);
         world.send(GATEWAY, DEVICE, &datagram);
         world.run_for(SECOND).unwrap();
         assert_eq!(trio.client(&world).drops.len(), 1);
@@ -171,8 +141,7 @@ fn alert_in_clear_ends_a_handshake_at_most() {
 #[test]
 fn alert_in_clear_leaves_the_devices_handshake_alone() {
     let mut ignored = 0;
-    for alert in ALERTS {
-        let datagram = [&alert[..3], &[0, 0, 0, 0, 0, 0, 0, 99], &alert[3..]].concat();
+    for datagram in ALERTS.map(in_clear) {
         for after in (10..200).step_by(10) {
             let (mut world, trio) = net(between());
             ask(&mut world, trio, b"2");

@@ -16,20 +16,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use attacked::{
-    CCM_8, SECOND, WAYS, ask, attack, config,
-    flipped_bits_of_the_handshake_establish_nothing_wrong, net, nothing_wrong, once,
-    reordered_records_are_matched_by_their_tokens, send,
+    SECOND, WAYS, ask, attack, config, flipped_bits_of_the_handshake_establish_nothing_wrong, net,
+    nothing_wrong, once, reordered_records_are_matched_by_their_tokens, send,
 };
-use carried::{DEVICE, GATEWAY, OTHER, TERMINATE, Trio, Way, at, device, end, trio};
+use carried::{DEVICE, GATEWAY, OTHER, Trio, Way, at, device, end, trio};
 use common::{IDENTITY, SERVER};
 use hedgerow_coap::Code;
-use hedgerow_core::{ChannelError, DropReason, PeerFault};
-use hedgerow_endpoint::Config;
-use hedgerow_handshake::Settings;
+use hedgerow_core::{ChannelError, DropReason};
 use hedgerow_proxy::{TunnelDrop, TunnelFault};
-use hedgerow_record::CipherSuite;
 use hedgerow_sim::World;
-use records::is_protected;
+use records::{ALERTS, in_clear, is_protected};
 use tunneled::{Net, Tunneled, capsule};
 
 /// A world with a session in it, and one answer.
@@ -97,31 +93,7 @@ fn flipped_bit_of_the_handshake_in_clear_establishes_nothing_wrong() {
 
 #[test]
 fn weaker_offer_is_found_out_by_both_ends() {
-    let config = Config {
-        handshake: Settings::new(&[CipherSuite::TLS_PSK_WITH_AES_128_CCM, CCM_8]),
-        ..config()
-    };
-    for is_attacked in [false, true] {
-        let mut world = World::new(11);
-        let trio = trio(&mut world, Tunneled::new(), &config);
-        if is_attacked {
-            // TLS_PSK_WITH_AES_128_CCM becomes a suite that nobody has.
-            attack(&mut world, trio, |way, mut bytes| {
-                let offer = [0xc0, 0xa4, 0xc0, 0xa8];
-                let at = bytes.windows(4).position(|at| at == offer);
-                if let (Way::ToDevice, Some(at)) = (way, at) {
-                    bytes[at..at + 2].copy_from_slice(&[0xfa, 0xfa]);
-                }
-                vec![bytes]
-            });
-        }
-        ask(&mut world, trio, b"2");
-        world.run_for(120 * SECOND).unwrap();
-        let established = usize::from(!is_attacked);
-        assert_eq!(trio.client(&world).established.len(), established);
-        assert_eq!(trio.device(&world).established.len(), established);
-        assert_eq!(trio.client(&world).responses.len(), established);
-    }
+    attacked::weaker_offer_is_found_out_by_both_ends(Tunneled::new);
 }
 
 #[test]
@@ -206,21 +178,8 @@ fn reflected_records_are_dropped() {
 
 #[test]
 fn other_devices_and_the_gateway_itself_establish_nothing() {
-    // Another device with the same identity and a key of its own; and the gateway in the device's place,
-    // with the key that it has for `terminate`.
-    for psk in [&b"another device's"[..], TERMINATE] {
-        let (mut world, trio) = net(Tunneled::new().leading_to(OTHER));
-        let other = device(&mut world, OTHER, &[(IDENTITY, psk)], &config());
-        ask(&mut world, trio, b"2");
-        world.run_for(120 * SECOND).unwrap();
-        for end in [trio.client(&world), end(&world, other), trio.device(&world)] {
-            assert_eq!(end.established, []);
-            assert!(end.handled.is_empty() && end.responses.is_empty());
-        }
-        assert!(end(&world, other).handshakes_failed.len() == 1);
-        let failed = &trio.client(&world).failed;
-        assert_eq!(*failed, [PeerFault::CredentialsRefused.into()]);
-    }
+    let leading_to = |device| Tunneled::new().leading_to(device);
+    attacked::other_devices_and_the_gateway_itself_establish_nothing(leading_to);
 }
 
 /// In the middle of a session the gateway leads its records to another device, and back.
@@ -296,29 +255,23 @@ fn delayed_request_is_carried_out_late_unless_the_device_asks_for_freshness() {
     attacked::delayed_request_is_carried_out_late_unless_the_device_asks_for_freshness(session);
 }
 
-/// handshake_failure, and a close_notify that nobody authenticated.
-const ALERTS: [&[u8]; 2] = [
-    b"\x15\xfe\xfd\0\0\0\0\0\0\0\x63\0\x02\x02\x28",
-    b"\x15\xfe\xfd\0\0\0\0\0\0\0\x63\0\x02\x01\x00",
-];
-
 #[test]
 fn alert_in_clear_ends_a_handshake_at_most() {
-    for alert in ALERTS {
+    for alert in ALERTS.map(in_clear) {
         let (mut world, trio) = net(Tunneled::new());
         ask(&mut world, trio, b"2");
         world.run_for(Duration::from_millis(40)).unwrap();
-        say(&mut world, trio, Way::ToInternetEnd, alert);
+        say(&mut world, trio, Way::ToInternetEnd, &alert);
         world.run_for(Duration::from_millis(20)).unwrap();
         assert_eq!(trio.client(&world).established, []);
         assert_eq!(trio.client(&world).closed, 0);
         assert_eq!(trio.client(&world).failed.len(), 1);
 
         let (mut world, trio) = session();
-        let mut under_epoch_1 = alert.to_vec();
+        let mut under_epoch_1 = alert.clone();
         under_epoch_1[4] = 1;
         for way in WAYS {
-            say(&mut world, trio, way, alert);
+            say(&mut world, trio, way, &alert);
             say(&mut world, trio, way, &under_epoch_1);
         }
         world.run_for(SECOND).unwrap();

@@ -7,16 +7,19 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hedgerow_coap::Code;
-use hedgerow_core::{Peer, PeerId};
+use hedgerow_core::{Peer, PeerFault, PeerId};
 use hedgerow_endpoint::{Config, ForwardSecrecy, SecurityPolicy};
 use hedgerow_exchange::TransmissionParameters;
+use hedgerow_handshake::Settings;
 use hedgerow_record::CipherSuite;
-use hedgerow_sim::World;
+use hedgerow_sim::{Address, World};
 
 use super::carried::{
-    Attack, Carrying, DEVICE, GATEWAY, Net, Trio, Way, at, defaults, end_to_end, trio,
+    Attack, Carrying, DEVICE, GATEWAY, Net, OTHER, TERMINATE, Trio, Way, at, defaults, device, end,
+    end_to_end, trio,
 };
-use super::common::body;
+use super::common::{IDENTITY, body};
+use super::records::{OFFER, weaken_offer};
 
 pub const WAYS: [Way; 2] = [Way::ToDevice, Way::ToInternetEnd];
 pub const SECOND: Duration = Duration::from_secs(1);
@@ -153,6 +156,55 @@ pub fn flipped_bits_of_the_handshake_establish_nothing_wrong<B: Carrying>(
         unestablished > 60 / step,
         "{unestablished} handshakes failed"
     );
+}
+
+/// The gateway takes the better suite out of the offer.
+pub fn weaker_offer_is_found_out_by_both_ends<B: Carrying>(between: impl Fn() -> B) {
+    let config = Config {
+        handshake: Settings::new(&OFFER),
+        ..config()
+    };
+    for is_attacked in [false, true] {
+        let mut world = World::new(11);
+        let trio = trio(&mut world, between(), &config);
+        let weakened = Arc::new(Mutex::new(0));
+        let count = Arc::clone(&weakened);
+        if is_attacked {
+            attack(&mut world, trio, move |way, mut bytes| {
+                if way == Way::ToDevice && weaken_offer(&mut bytes) {
+                    *count.lock().unwrap() += 1;
+                }
+                vec![bytes]
+            });
+        }
+        ask(&mut world, trio, b"2");
+        world.run_for(120 * SECOND).unwrap();
+        assert_eq!(*weakened.lock().unwrap() > 0, is_attacked);
+        let established = usize::from(!is_attacked);
+        assert_eq!(trio.client(&world).established.len(), established);
+        assert_eq!(trio.device(&world).established.len(), established);
+        assert_eq!(trio.client(&world).responses.len(), established);
+    }
+}
+
+/// Another device with the same identity and a key of its own; and the gateway in the device's place, with the
+/// key that it has for `terminate`.
+pub fn other_devices_and_the_gateway_itself_establish_nothing<B: Carrying>(
+    leading_to: impl Fn(Address) -> B,
+) {
+    for psk in [&b"another device's"[..], TERMINATE] {
+        let (mut world, trio) = net(leading_to(OTHER));
+        let other = device(&mut world, OTHER, &[(IDENTITY, psk)], &config());
+        ask(&mut world, trio, b"2");
+        world.run_for(120 * SECOND).unwrap();
+        for end in [trio.client(&world), end(&world, other), trio.device(&world)] {
+            assert_eq!(end.established, []);
+            assert!(end.handled.is_empty() && end.responses.is_empty());
+        }
+        assert_eq!(end(&world, other).handshakes_failed.len(), 1);
+        let failed = &trio.client(&world).failed;
+        assert_eq!(*failed, [PeerFault::CredentialsRefused.into()]);
+    }
 }
 
 /// Answers that come in the other order are still each its own request's.
