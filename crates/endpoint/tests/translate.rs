@@ -11,8 +11,8 @@ mod translated;
 use std::time::Duration;
 
 use carried::{
-    DEVICE, GATEWAY, HISTORY, Trio, at, defaults, each_datagram_is_lost_once, every_seed_completes,
-    failures, patient, shown, trio,
+    DEVICE, GATEWAY, HISTORY, Trio, at, defaults, each_datagram_is_lost_once,
+    every_seed_completes_with_its_suite, patient, shown, trio,
 };
 use common::{CLIENT, SERVER};
 use hedgerow_coap::Code;
@@ -77,10 +77,8 @@ fn gateway_sends_what_the_client_sends_and_nothing_else() {
 }
 
 fn completes(loss: f64) {
-    let suites: Vec<_> = suites().collect();
-    every_seed_completes(loss, |world| {
-        let seed = usize::try_from(world.seed()).unwrap();
-        set_up(world, suites[seed % suites.len()], patient)
+    every_seed_completes_with_its_suite(loss, suites(), |world, suite| {
+        set_up(world, suite, patient)
     });
 }
 
@@ -104,29 +102,19 @@ fn set_up_defaults(world: &mut Net) -> Trio {
     set_up(world, (suite, TranslateForm::Short), defaults)
 }
 
-/// Datagrams stay whole, so the bounds are those of `loss.rs`: 4 x 0.36^5 = 2.4 %, 24 of 1,000 with a
-/// standard deviation of 4.9.
 #[test]
 fn with_rfc_parameters_failures_of_idempotent_requests_stay_within_the_bound() {
-    let failed = failures(Code::GET, b"4", 3, set_up_defaults);
-    println!("GET: {failed} of 1000 failed at 20 % loss each way; bound 44");
-    assert!(failed <= 44, "{failed} of 1000 failed");
+    carried::failures_of_idempotent_requests_stay_within_the_bound(set_up_defaults);
 }
 
-/// 7.1 %, as in `loss.rs`: 71 with a standard deviation of 8.1.
 #[test]
 fn with_rfc_parameters_failures_of_post_stay_within_the_bound() {
-    let failed = failures(Code::POST, b"4", 1, set_up_defaults);
-    println!("POST: {failed} of 1000 failed at 20 % loss each way; bound 103");
-    assert!(failed <= 103, "{failed} of 1000 failed");
+    carried::failures_of_post_stay_within_the_bound(set_up_defaults);
 }
 
-/// 18.1 %, as in `loss.rs`: 181 with a standard deviation of 12.2.
 #[test]
 fn with_rfc_parameters_failures_of_a_transfer_stay_within_the_bound() {
-    let failed = failures(Code::GET, HISTORY, 30, set_up_defaults);
-    println!("30 blocks: {failed} of 1000 failed at 20 % loss each way; bound 230");
-    assert!(failed <= 230, "{failed} of 1000 failed");
+    carried::failures_of_a_transfer_stay_within_the_bound(set_up_defaults);
 }
 
 /// What the gateway tells of a narrow leg, the handshake takes as what a system's send call says.

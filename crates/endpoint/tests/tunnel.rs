@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use carried::{
     DEVICE, GATEWAY, HISTORY, LONG, SHORT, Trio, at, defaults, each_datagram_is_lost_once,
-    every_seed_completes, failures, patient, shown, trio,
+    every_seed_completes_with_its_suite, patient, shown, trio,
 };
 use common::{CLIENT, SERVER};
 use hedgerow_coap::Code;
@@ -69,10 +69,8 @@ fn gateway_sends_what_the_client_sends_and_nothing_else() {
 }
 
 fn completes(loss: f64) {
-    let suites: Vec<_> = suites().collect();
-    every_seed_completes(loss, |world| {
-        let seed = usize::try_from(world.seed()).unwrap();
-        set_up(world, suites[seed % suites.len()], patient)
+    every_seed_completes_with_its_suite(loss, suites(), |world, suite| {
+        set_up(world, suite, patient)
     });
 }
 
@@ -95,27 +93,17 @@ fn set_up_defaults(world: &mut Net) -> Trio {
     set_up(world, CipherSuite::TLS_PSK_WITH_AES_128_CCM_8, defaults)
 }
 
-/// The tunnel adds no exchange, so the bounds are those of `loss.rs`: 4 x 0.36^5 = 2.4 %, 24 of 1,000 with a
-/// standard deviation of 4.9.
 #[test]
 fn with_rfc_parameters_failures_of_idempotent_requests_stay_within_the_bound() {
-    let failed = failures(Code::GET, b"4", 3, set_up_defaults);
-    println!("GET: {failed} of 1000 failed at 20 % loss each way; bound 44");
-    assert!(failed <= 44, "{failed} of 1000 failed");
+    carried::failures_of_idempotent_requests_stay_within_the_bound(set_up_defaults);
 }
 
-/// 7.1 %, as in `loss.rs`: 71 with a standard deviation of 8.1.
 #[test]
 fn with_rfc_parameters_failures_of_post_stay_within_the_bound() {
-    let failed = failures(Code::POST, b"4", 1, set_up_defaults);
-    println!("POST: {failed} of 1000 failed at 20 % loss each way; bound 103");
-    assert!(failed <= 103, "{failed} of 1000 failed");
+    carried::failures_of_post_stay_within_the_bound(set_up_defaults);
 }
 
-/// 18.1 %, as in `loss.rs`: 181 with a standard deviation of 12.2.
 #[test]
 fn with_rfc_parameters_failures_of_a_transfer_stay_within_the_bound() {
-    let failed = failures(Code::GET, HISTORY, 30, set_up_defaults);
-    println!("30 blocks: {failed} of 1000 failed at 20 % loss each way; bound 230");
-    assert!(failed <= 230, "{failed} of 1000 failed");
+    carried::failures_of_a_transfer_stay_within_the_bound(set_up_defaults);
 }
