@@ -20,13 +20,13 @@ use std::time::Duration;
 
 use common::{IDENTITY, Known, PSK, Shown};
 use ends::{END_TO_END, Outcome, Setup, USER, contains};
-use hedgerow_core::{ChannelError, Env, Instant, PeerFault};
+use hedgerow_core::{ChannelError, Env, Instant, PeerFault, Writer};
 use hedgerow_crypto_soft::SoftCrypto;
 use hedgerow_endpoint::{
     AdaptedConnection, AdaptedFault, ForwardSecrecy, SecurityPolicy, TlsConnection,
 };
 use hedgerow_handshake::Settings;
-use hedgerow_record::{CipherSuite, LegForm, StreamApplication};
+use hedgerow_record::{CipherSuite, ClientHello, Extensions, LegForm, Protocol, StreamApplication};
 use hedgerow_sim::{Conditions, TestRng};
 use records::{OFFER, weaken_offer};
 use tampering::{Tampering, Way};
@@ -411,23 +411,22 @@ fn another_device_hasnt_the_key() {
 /// A ClientHello with a name in it that it hadn't (RFC 6066 §3).
 fn named(hello: &[u8], name: &str) -> Vec<u8> {
     let name_len = u8::try_from(name.len()).unwrap();
-    let mut extension = vec![0, 0, 0, name_len + 5, 0, name_len + 3, 0, 0, name_len];
-    extension.extend_from_slice(name.as_bytes());
-    let mut hello = hello.to_vec();
-    // Record header, handshake header, version, random, session ID, cipher suites, compression methods.
-    let session_id = 5 + 4 + 2 + 32;
-    let suites = session_id + 1 + usize::from(hello[session_id]);
-    let suites_len = u16::from_be_bytes([hello[suites], hello[suites + 1]]);
-    let compression = suites + 2 + usize::from(suites_len);
-    let extensions = compression + 1 + usize::from(hello[compression]);
-    // Each length that counts it; of the handshake message's three octets the last two.
-    for at in [3, 7, extensions] {
-        let len = u16::from_be_bytes([hello[at], hello[at + 1]]);
-        let len = len + u16::try_from(extension.len()).unwrap();
-        hello[at..at + 2].copy_from_slice(&len.to_be_bytes());
-    }
-    hello.extend(extension);
-    hello
+    let extension = [0, 0, 0, name_len + 5, 0, name_len + 3, 0, 0, name_len];
+    // Behind the headers of the record and of the handshake message.
+    let decoded = ClientHello::decode_exact(Protocol::Tls, &hello[9..]).unwrap();
+    let block = [decoded.extensions.as_bytes(), &extension, name.as_bytes()].concat();
+    let extensions = Extensions::from_block(&block).unwrap();
+    let mut body = [0; 512];
+    let mut writer = Writer::new(&mut body);
+    let with_name = ClientHello {
+        extensions,
+        ..decoded
+    };
+    with_name.encode(&mut writer).unwrap();
+    let body = writer.into_written();
+    let [of_record, of_message] =
+        [body.len() + 4, body.len()].map(|len| u16::try_from(len).unwrap().to_be_bytes());
+    [&hello[..3], &of_record, &[1, 0], &of_message, body].concat()
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use hedgerow_core::Instant;
+use hedgerow_core::{Instant, Writer};
+use hedgerow_record::{CipherSuites, ClientHello, Extension, ExtensionType, Extensions, Protocol};
 
 /// What a gateway does with the bytes that it copies, counted in both directions together.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -223,33 +224,45 @@ impl Copier {
         // RFC 5246 §7.4.1.2, behind 5 bytes of the record's header and 4 of the message's.
         match weakness {
             Weakness::OfferedVersion | Weakness::ChosenVersion => bytes[10] = 0x02,
-            Weakness::Suites => {
-                let at = suites(bytes);
-                let len = usize::from(u16::from_be_bytes([bytes[at], bytes[at + 1]]));
-                for suite in bytes[at + 2..at + 2 + len].as_chunks_mut().0 {
-                    if ![WEAKEST, RENEGOTIATION_INFO].contains(suite) {
-                        *suite = UNKNOWN;
-                    }
-                }
-            }
-            Weakness::MasterSecret => {
-                let at = suites(bytes);
-                let len = usize::from(u16::from_be_bytes([bytes[at], bytes[at + 1]]));
-                // One compression method, and the extensions' length.
-                let mut at = at + 2 + len + 2 + 2;
-                while bytes[at..at + 2] != EXTENDED_MASTER_SECRET {
-                    at += 4 + usize::from(u16::from_be_bytes([bytes[at + 2], bytes[at + 3]]));
-                }
-                bytes[at..at + 2].copy_from_slice(&UNKNOWN);
+            Weakness::Suites | Weakness::MasterSecret => {
+                let weakened = weakened(&bytes[9..], weakness);
+                bytes[9..].copy_from_slice(&weakened);
             }
         }
         true
     }
 }
 
-/// Where the length of a ClientHello's suites stands.
-fn suites(hello: &[u8]) -> usize {
-    44 + usize::from(hello[43])
+/// A ClientHello's body with less in it, in as many bytes.
+fn weakened(body: &[u8], weakness: Weakness) -> Vec<u8> {
+    let hello = ClientHello::decode_exact(Protocol::Tls, body).unwrap();
+    let mut suites = hello.cipher_suites.as_bytes().to_vec();
+    for suite in suites.as_chunks_mut().0 {
+        if weakness == Weakness::Suites && ![WEAKEST, RENEGOTIATION_INFO].contains(suite) {
+            *suite = UNKNOWN.to_be_bytes();
+        }
+    }
+    let (mut block, mut out) = ([0; 1_024], [0; 1_024]);
+    let mut extensions = Writer::new(&mut block);
+    for Extension {
+        extension_type,
+        data,
+    } in hello.extensions.iter()
+    {
+        let is_it = extension_type == ExtensionType::EXTENDED_MASTER_SECRET;
+        let weakens = weakness == Weakness::MasterSecret && is_it;
+        let written = if weakens { UNKNOWN } else { extension_type.0 };
+        extensions.u16(written).unwrap();
+        extensions.vector16(data).unwrap();
+    }
+    let mut writer = Writer::new(&mut out);
+    let weakened = ClientHello {
+        cipher_suites: CipherSuites::new(&suites).unwrap(),
+        extensions: Extensions::from_block(extensions.into_written()).unwrap(),
+        ..hello
+    };
+    weakened.encode(&mut writer).unwrap();
+    writer.into_written().to_vec()
 }
 
 impl Way {
@@ -310,6 +323,5 @@ const HELD_FOR: Duration = Duration::from_secs(60);
 pub const WEAKEST: [u8; 2] = [0xc0, 0xa8];
 /// TLS_EMPTY_RENEGOTIATION_INFO_SCSV.
 const RENEGOTIATION_INFO: [u8; 2] = [0x00, 0xff];
-const EXTENDED_MASTER_SECRET: [u8; 2] = [0x00, 0x17];
 /// One that RFC 8701 keeps free of meaning, as a suite and as an extension.
-const UNKNOWN: [u8; 2] = [0x5a, 0x5a];
+const UNKNOWN: u16 = 0x5a5a;
