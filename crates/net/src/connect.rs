@@ -1,10 +1,13 @@
-//! One TCP connection to whichever of several addresses takes it.
+//! One of several addresses in turn: the first that takes a connection.
 
 use std::io;
 use std::net::SocketAddr;
 
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::link::CarrierFailure;
+use crate::resolve;
 
 /// Connects to the first of some addresses that takes a connection, in their order, until `end`. Each has an equal
 /// share of the time that is left when its turn comes, so that one that doesn't answer leaves time for the others.
@@ -17,27 +20,81 @@ pub async fn connect_in_turn(addresses: Vec<SocketAddr>, end: Instant) -> io::Re
     try_in_turn(addresses, end, TcpStream::connect).await
 }
 
-async fn try_in_turn<T, C>(
+/// How an attempt at one of several addresses fails.
+pub(crate) trait AttemptFailure {
+    /// There is no address to try.
+    fn no_address() -> Self;
+
+    /// The address took more than its share of the time.
+    fn timed_out() -> Self;
+
+    /// Says whether another address may still lead there.
+    fn leaves_others(&self) -> bool;
+}
+
+impl AttemptFailure for io::Error {
+    fn no_address() -> Self {
+        io::ErrorKind::NotFound.into()
+    }
+
+    fn timed_out() -> Self {
+        io::ErrorKind::TimedOut.into()
+    }
+
+    fn leaves_others(&self) -> bool {
+        true
+    }
+}
+
+impl AttemptFailure for CarrierFailure {
+    fn no_address() -> Self {
+        Self::GatewayName
+    }
+
+    fn timed_out() -> Self {
+        Self::ConnectTimeout
+    }
+
+    /// What a gateway has answered stands.
+    fn leaves_others(&self) -> bool {
+        matches!(self, Self::Connect { .. } | Self::ConnectTimeout)
+    }
+}
+
+/// Tries addresses in their order until one leads there, or one has said that none does.
+pub(crate) async fn try_in_turn<T, E, C>(
     addresses: Vec<SocketAddr>,
     end: Instant,
-    connect: impl Fn(SocketAddr) -> C,
-) -> io::Result<T>
+    attempt: impl Fn(SocketAddr) -> C,
+) -> Result<T, E>
 where
-    C: Future<Output = io::Result<T>>,
+    E: AttemptFailure,
+    C: Future<Output = Result<T, E>>,
 {
     let mut addresses = addresses.into_iter();
-    let mut last = io::ErrorKind::NotFound.into();
+    let mut last = E::no_address();
     while let Some(address) = addresses.next() {
         let left = end.saturating_duration_since(Instant::now());
         let others = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
         let share = left / others.saturating_add(1);
-        last = match timeout(share, connect(address)).await {
-            Ok(Ok(connected)) => return Ok(connected),
-            Ok(Err(error)) => error,
-            Err(_) => io::ErrorKind::TimedOut.into(),
-        };
+        let attempted = timeout(share, attempt(address)).await;
+        match attempted.unwrap_or_else(|_| Err(E::timed_out())) {
+            Err(failure) if failure.leaves_others() => last = failure,
+            decided => return decided,
+        }
     }
     Err(last)
+}
+
+/// Looks up the addresses of a gateway until `end`.
+pub(crate) async fn find_gateway(
+    host: &str,
+    port: u16,
+    end: Instant,
+) -> Result<Vec<SocketAddr>, CarrierFailure> {
+    let addresses = timeout_at(end, resolve(host, port)).await;
+    let addresses = addresses.map_err(|_| CarrierFailure::ConnectTimeout)?;
+    addresses.map_err(|_| CarrierFailure::GatewayName)
 }
 
 #[cfg(test)]
@@ -61,7 +118,7 @@ mod tests {
         let start = Instant::now();
         let connected = try_in_turn(addresses(3), start + SPAN, |address| async move {
             match address.port() {
-                3 => Ok(address),
+                3 => io::Result::Ok(address),
                 _ => std::future::pending().await,
             }
         });
@@ -78,7 +135,7 @@ mod tests {
                 1 => Err(io::ErrorKind::ConnectionRefused.into()),
                 _ => {
                     sleep(SPAN.mul_f32(0.9)).await;
-                    Ok(address)
+                    io::Result::Ok(address)
                 }
             }
         });

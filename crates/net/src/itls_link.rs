@@ -14,19 +14,19 @@ use hedgerow_itls::{
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tracing::{debug, info};
 use zeroize::Zeroizing;
 
+use crate::connect::{find_gateway, try_in_turn};
 use crate::keep_alive::{SILENCE_TIMEOUT, give_up_after};
 use crate::link::{
     CarrierFailure, DatagramLink, LinkIncoming, LinkOutgoing, OuterLink, datagram_link,
 };
-use crate::resolve::share_of;
 use crate::tunnel::explain_tls;
-use crate::{GatewayTls, GatewayUri, GatewayUser, ItlsSessions, resolve};
+use crate::{GatewayTls, GatewayUri, GatewayUser, ItlsSessions};
 
 /// How a gateway is asked for devices in mode `itls`, and who asks.
 #[derive(Clone, Debug)]
@@ -128,9 +128,7 @@ async fn open(config: &ItlsConfig) -> Result<Opened, CarrierFailure> {
         return Err(CarrierFailure::InClear);
     }
     let end = Instant::now() + config.connect_timeout;
-    let addresses = timeout_at(end, resolve(gateway.host(), gateway.port())).await;
-    let addresses = addresses.map_err(|_| CarrierFailure::ConnectTimeout)?;
-    let addresses = addresses.map_err(|_| CarrierFailure::GatewayName)?;
+    let addresses = find_gateway(gateway.host(), gateway.port(), end).await?;
     open_at(config, addresses, end).await
 }
 
@@ -140,27 +138,10 @@ async fn open_at(
     addresses: Vec<SocketAddr>,
     end: Instant,
 ) -> Result<Opened, CarrierFailure> {
-    let mut addresses = addresses.into_iter();
-    let mut failure = CarrierFailure::GatewayName;
-    while let Some(address) = addresses.next() {
-        // One that doesn't answer leaves time for the others.
-        let opened = timeout(share_of(end, addresses.len()), secure(address, config)).await;
-        match opened.unwrap_or(Err(CarrierFailure::ConnectTimeout)) {
-            Ok((stream, binding)) => return Ok((stream, address, binding)),
-            // Another address may lead there; what a gateway has answered stands.
-            Err(refused @ (CarrierFailure::Connect { .. } | CarrierFailure::ConnectTimeout)) => {
-                failure = refused;
-            }
-            Err(other) => return Err(other),
-        }
-    }
-    Err(failure)
+    try_in_turn(addresses, end, |address| secure(address, config)).await
 }
 
-async fn secure(
-    address: SocketAddr,
-    config: &ItlsConfig,
-) -> Result<(TlsStream<TcpStream>, OuterBinding), CarrierFailure> {
+async fn secure(address: SocketAddr, config: &ItlsConfig) -> Result<Opened, CarrierFailure> {
     let stream = TcpStream::connect(address).await.map_err(broken)?;
     // Messages that wait for others to fill a segment are late. What can't be set costs no more.
     let _ = stream.set_nodelay(true);
@@ -184,7 +165,7 @@ async fn secure(
     let first = user(shown, config.takes_flows).ok_or(CarrierFailure::Tls)?;
     let written = stream.write_all(&first).await;
     written.and(stream.flush().await).map_err(broken)?;
-    Ok((stream, OuterBinding::new(exported)))
+    Ok((stream, address, OuterBinding::new(exported)))
 }
 
 /// Writes who asks, as the first message of the stream.

@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use hedgerow_proxy::TunnelForm;
 use hedgerow_record::TranslateForm;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
+use crate::connect::{find_gateway, try_in_turn};
 use crate::keep_alive::SILENCE_TIMEOUT;
 use crate::link::CarrierFailure;
-use crate::resolve::share_of;
 use crate::tunnel::{Tunnel, TunnelConfig, TunnelTarget};
 use crate::{
-    ItlsConfig, LinkedNode, NodeConfig, PassageNode, TranslateConfig, itls_link, resolve,
-    translated_link,
+    ItlsConfig, LinkedNode, NodeConfig, PassageNode, TranslateConfig, itls_link, translated_link,
 };
 
 /// How devices behind a gateway are reached, in one of the modes in which it can't read what passes.
@@ -157,9 +156,7 @@ impl AdaptedGateway {
     /// Finds the gateway. The connection is opened by the first request.
     async fn open(&self, device: &str, node: NodeConfig) -> Result<OpenPassage, CarrierFailure> {
         let end = Instant::now() + self.connect_timeout;
-        let addresses = timeout_at(end, resolve(&self.host, self.port)).await;
-        let addresses = addresses.map_err(|_| CarrierFailure::ConnectTimeout)?;
-        let addresses = addresses.map_err(|_| CarrierFailure::GatewayName)?;
+        let addresses = find_gateway(&self.host, self.port, end).await?;
         let gateway = *addresses.first().ok_or(CarrierFailure::GatewayName)?;
         Ok(OpenPassage {
             node: PassageNode::streams(addresses, device, self.connect_timeout, node)?,
@@ -183,9 +180,7 @@ impl TranslateGateway {
 
     async fn open(&self, device: &str, node: NodeConfig) -> Result<OpenPassage, CarrierFailure> {
         let end = Instant::now() + self.connect_timeout;
-        let addresses = timeout_at(end, resolve(&self.host, self.port)).await;
-        let addresses = addresses.map_err(|_| CarrierFailure::ConnectTimeout)?;
-        let addresses = addresses.map_err(|_| CarrierFailure::GatewayName)?;
+        let addresses = find_gateway(&self.host, self.port, end).await?;
         self.open_at(addresses, end, device, node).await
     }
 
@@ -197,34 +192,24 @@ impl TranslateGateway {
         device: &str,
         node: NodeConfig,
     ) -> Result<OpenPassage, CarrierFailure> {
-        let mut addresses = addresses.into_iter();
-        let mut failure = CarrierFailure::GatewayName;
-        while let Some(address) = addresses.next() {
+        let opened = try_in_turn(addresses, end, |gateway| async move {
             let config = TranslateConfig {
-                // One that doesn't answer leaves time for the others.
-                connect_timeout: share_of(end, addresses.len()),
+                connect_timeout: self.connect_timeout,
                 silence_timeout: self.silence_timeout,
-                ..TranslateConfig::new(address, device, self.form)
+                ..TranslateConfig::new(gateway, device, self.form)
             };
-            match translated_link(&config).await {
-                Ok(link) => {
-                    return Ok(OpenPassage {
-                        node: PassageNode::linked(LinkedNode::new(link, config.fit(node))),
-                        gateway: address,
-                        carrier: match self.form {
-                            TranslateForm::Short => "tcp/short",
-                            TranslateForm::Long => "tcp/long",
-                        },
-                    });
-                }
-                // Another address may lead there; what a gateway has answered stands.
-                Err(
-                    refused @ (CarrierFailure::Connect { .. } | CarrierFailure::ConnectTimeout),
-                ) => failure = refused,
-                Err(other) => return Err(other),
-            }
-        }
-        Err(failure)
+            let opened = translated_link(&config).await;
+            opened.map(|link| (link, config))
+        });
+        let (link, config) = opened.await?;
+        Ok(OpenPassage {
+            node: PassageNode::linked(LinkedNode::new(link, config.fit(node))),
+            gateway: config.gateway,
+            carrier: match self.form {
+                TranslateForm::Short => "tcp/short",
+                TranslateForm::Long => "tcp/long",
+            },
+        })
     }
 }
 

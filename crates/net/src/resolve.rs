@@ -2,9 +2,6 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
-
-use tokio::time::Instant;
 
 /// Returns the addresses of `host`, in the resolver's order and each once.
 ///
@@ -35,12 +32,4 @@ pub async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         return Err(io::Error::from(io::ErrorKind::NotFound));
     }
     Ok(addresses)
-}
-
-/// Returns how long the next of several addresses may take, so that as much is left for each of the `others`
-/// behind it.
-pub(crate) fn share_of(end: Instant, others: usize) -> Duration {
-    let left = end.saturating_duration_since(Instant::now());
-    let others = u32::try_from(others).unwrap_or(u32::MAX);
-    left / others.saturating_add(1)
 }
