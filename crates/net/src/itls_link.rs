@@ -20,7 +20,7 @@ use tokio_rustls::client::TlsStream;
 use tracing::{debug, info};
 use zeroize::Zeroizing;
 
-use crate::connect::{find_gateway, try_in_turn};
+use crate::connect::{end_of, find_gateway, try_in_turn};
 use crate::keep_alive::{SILENCE_TIMEOUT, give_up_after};
 use crate::link::{
     CarrierFailure, DatagramLink, LinkIncoming, LinkOutgoing, OuterLink, datagram_link,
@@ -127,7 +127,7 @@ async fn open(config: &ItlsConfig) -> Result<Opened, CarrierFailure> {
     if !gateway.is_https() {
         return Err(CarrierFailure::InClear);
     }
-    let end = Instant::now() + config.connect_timeout;
+    let end = end_of(config.connect_timeout);
     let addresses = find_gateway(gateway.host(), gateway.port(), end).await?;
     open_at(config, addresses, end).await
 }

@@ -7,7 +7,7 @@ use hedgerow_proxy::TunnelForm;
 use hedgerow_record::TranslateForm;
 use tokio::time::Instant;
 
-use crate::connect::{find_gateway, try_in_turn};
+use crate::connect::{end_of, find_gateway, try_in_turn};
 use crate::keep_alive::SILENCE_TIMEOUT;
 use crate::link::CarrierFailure;
 use crate::tunnel::{Tunnel, TunnelConfig, TunnelTarget};
@@ -155,7 +155,7 @@ impl AdaptedGateway {
 
     /// Finds the gateway. The connection is opened by the first request.
     async fn open(&self, device: &str, node: NodeConfig) -> Result<OpenPassage, CarrierFailure> {
-        let end = Instant::now() + self.connect_timeout;
+        let end = end_of(self.connect_timeout);
         let addresses = find_gateway(&self.host, self.port, end).await?;
         let gateway = *addresses.first().ok_or(CarrierFailure::GatewayName)?;
         Ok(OpenPassage {
@@ -179,7 +179,7 @@ impl TranslateGateway {
     }
 
     async fn open(&self, device: &str, node: NodeConfig) -> Result<OpenPassage, CarrierFailure> {
-        let end = Instant::now() + self.connect_timeout;
+        let end = end_of(self.connect_timeout);
         let addresses = find_gateway(&self.host, self.port, end).await?;
         self.open_at(addresses, end, device, node).await
     }

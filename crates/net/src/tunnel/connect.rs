@@ -8,9 +8,11 @@ use rustls::Error;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::{TunnelConfig, TunnelHttp};
+use crate::connect::{end_of, find_gateway, try_in_turn};
 use crate::keep_alive::give_up_after;
 use crate::link::CarrierFailure;
 use crate::server_tls::certificate_reason;
@@ -28,30 +30,28 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-/// Connects to the first address of the gateway that takes a connection.
+/// Connects to the first address of the gateway that leads there.
 pub(super) async fn connect(config: &TunnelConfig) -> Result<Connection, CarrierFailure> {
+    let end = end_of(config.connect_timeout);
     let gateway = &config.gateway;
-    let addresses = crate::resolve(gateway.host(), gateway.port())
-        .await
-        .map_err(|_| CarrierFailure::GatewayName)?;
-    let mut failure = CarrierFailure::GatewayName;
-    for address in addresses {
-        if !gateway.is_https() && !config.allows_clear && !address.ip().is_loopback() {
-            return Err(CarrierFailure::InClear);
-        }
-        match TcpStream::connect(address).await {
-            Ok(stream) => return secure(stream, address, config).await,
-            Err(error) => failure = CarrierFailure::Connect { kind: error.kind() },
-        }
-    }
-    Err(failure)
+    let addresses = find_gateway(gateway.host(), gateway.port(), end).await?;
+    connect_at(config, addresses, end).await
 }
 
-async fn secure(
-    stream: TcpStream,
-    address: SocketAddr,
+async fn connect_at(
     config: &TunnelConfig,
+    addresses: Vec<SocketAddr>,
+    end: Instant,
 ) -> Result<Connection, CarrierFailure> {
+    try_in_turn(addresses, end, |address| secure(address, config)).await
+}
+
+async fn secure(address: SocketAddr, config: &TunnelConfig) -> Result<Connection, CarrierFailure> {
+    if !config.gateway.is_https() && !config.allows_clear && !address.ip().is_loopback() {
+        return Err(CarrierFailure::InClear);
+    }
+    let connected = TcpStream::connect(address).await;
+    let stream = connected.map_err(|error| CarrierFailure::Connect { kind: error.kind() })?;
     // Datagrams that wait for others to fill a segment are late. What can't be set costs no more.
     let _ = stream.set_nodelay(true);
     give_up_after(&stream, config.silence_timeout);
@@ -95,4 +95,34 @@ pub(crate) fn explain(error: &io::Error) -> CarrierFailure {
     };
     let reason = certificate_reason(fault);
     CarrierFailure::GatewayCertificate { reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::GatewayTls;
+
+    #[tokio::test]
+    async fn addresses_are_tried_in_turn_until_one_decides() {
+        let gateway = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let there = gateway.local_addr().unwrap();
+        // Nobody listens at the port of another loopback address.
+        let refusing = SocketAddr::from(([127, 0, 0, 3], there.port()));
+        let uri = format!("http://{there}").parse().unwrap();
+        let config = TunnelConfig::new(uri, GatewayTls::nobody().unwrap());
+        let end = end_of(config.connect_timeout);
+        let connected = connect_at(&config, vec![refusing, there], end).await;
+        assert_eq!(connected.map(|found| found.address), Ok(there));
+        let refused = connect_at(&config, vec![refusing], end).await;
+        let kind = io::ErrorKind::ConnectionRefused;
+        let failure = CarrierFailure::Connect { kind };
+        assert_eq!(refused.map(|found| found.address), Err(failure));
+        // What may not be said in clear isn't said to those behind it either.
+        let elsewhere = SocketAddr::from(([192, 0, 2, 1], there.port()));
+        let refused = connect_at(&config, vec![elsewhere, there], end).await;
+        let failure = CarrierFailure::InClear;
+        assert_eq!(refused.map(|found| found.address), Err(failure));
+    }
 }
