@@ -14,7 +14,7 @@ use hedgerow_itls::{
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tracing::{debug, info};
@@ -25,6 +25,7 @@ use crate::keep_alive::{SILENCE_TIMEOUT, give_up_after};
 use crate::link::{
     CarrierFailure, DatagramLink, LinkIncoming, LinkOutgoing, OuterLink, datagram_link,
 };
+use crate::link_stream::{carry_until_end, shut_down, write_messages};
 use crate::tunnel::explain_tls;
 use crate::{GatewayTls, GatewayUri, GatewayUser, ItlsSessions};
 
@@ -214,22 +215,12 @@ where
     S: AsyncRead + AsyncWrite,
 {
     let (reader, mut writer) = tokio::io::split(stream);
-    let failure = {
-        let reading = read(reader, incoming, max_len);
-        tokio::pin!(reading);
-        tokio::select! {
-            failure = &mut reading => failure,
-            is_gone = write(&mut writer, &mut outgoing) => match is_gone {
-                true => CarrierFailure::Gone,
-                // A gateway that has closed takes nothing more: what it said before is still to be read.
-                false => timeout(SHUTDOWN_TIMEOUT, reading)
-                    .await
-                    .unwrap_or(CarrierFailure::Truncated),
-            },
-        }
+    let writing = async {
+        let written = write_messages(&mut writer, &mut outgoing.0, BUFFER_LEN, append).await;
+        written.inspect_err(|error| debug!(%error, mode = "itls", "stream can't be written to"))
     };
-    // What waits for room isn't waited for.
-    let _ = timeout(SHUTDOWN_TIMEOUT, writer.shutdown()).await;
+    let failure = carry_until_end(read(reader, incoming, max_len), writing).await;
+    shut_down(&mut writer).await;
     failure
 }
 
@@ -271,27 +262,6 @@ fn is_refusal(message: &[u8]) -> bool {
     header.flow == 0 && header.is_control && matches!(Control::decode(rest), Ok(Control::Close(_)))
 }
 
-/// Writes until the node is gone, which is said, or nothing can be written any more.
-async fn write(writer: &mut (impl AsyncWrite + Unpin), outgoing: &mut LinkOutgoing) -> bool {
-    let mut framed = Vec::with_capacity(BUFFER_LEN);
-    while let Some(first) = outgoing.next().await {
-        framed.clear();
-        append(&mut framed, &first);
-        // Messages that wait already leave together.
-        while framed.len() < BUFFER_LEN
-            && let Some(next) = outgoing.next_now()
-        {
-            append(&mut framed, &next);
-        }
-        let written = writer.write_all(&framed).await;
-        if let Err(error) = written.and(writer.flush().await) {
-            debug!(%error, mode = "itls", "stream can't be written to");
-            return false;
-        }
-    }
-    true
-}
-
 /// Appends a message behind its length. The link takes none that is longer than two octets say.
 fn append(framed: &mut Vec<u8>, message: &[u8]) {
     if let Ok(len) = u16::try_from(message.len()) {
@@ -305,9 +275,6 @@ pub const ITLS_ALPN: &[u8] = b"hedgerow-itls";
 
 /// What is written at once, in bytes, at least.
 const BUFFER_LEN: usize = 4 * 1_024;
-
-/// How long an orderly end may take.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

@@ -119,6 +119,7 @@ mod key_store;
 mod leg_stream;
 mod legs;
 mod link;
+mod link_stream;
 mod linked_node;
 mod message;
 mod mode_label;

@@ -59,7 +59,7 @@ pub struct LinkCarrier {
 
 /// Where a carrier gets the node's datagrams.
 #[derive(Debug)]
-pub struct LinkOutgoing(mpsc::Receiver<Vec<u8>>);
+pub struct LinkOutgoing(pub(crate) mpsc::Receiver<Vec<u8>>);
 
 /// Where a carrier puts the peer's datagrams. Dropping it ends the link.
 #[derive(Debug)]

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use hedgerow_crypto_ring::RingCrypto;
 use hedgerow_endpoint::{UdpCarrierClient, UdpCarrierReceived};
@@ -10,7 +9,7 @@ use hedgerow_proxy::{
     CarrierChoice, CarrierKind, CarrierMessage, CarrierRole, CarrierState, TunnelCarriers,
     TunnelDecoder, UdpCarrierOffer, encode_message_capsule, udp_payload_message,
 };
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{sleep_until, timeout};
 use tracing::{debug, info, trace};
@@ -19,6 +18,7 @@ use super::RECORD_BUFFER_LEN;
 use crate::clock::{Clock, os_random};
 use crate::connected_socket::{ConnectedSocket, ReceivedDatagrams};
 use crate::link::{CarrierFailure, LinkCarrier, LinkIncoming, LinkOutgoing};
+use crate::link_stream::{SHUTDOWN_TIMEOUT, shut_down, write_messages};
 use crate::tunnel::read_capsules;
 
 /// What a tunnel with two carriers is made of, once it was granted with an offer.
@@ -132,7 +132,7 @@ where
     };
     debug!(%failure, mode = "auto", "tunnel ended");
     udp_end.close(&shared).await;
-    let _ = timeout(SHUTDOWN_TIMEOUT, writer.shutdown()).await;
+    shut_down(&mut writer).await;
     incoming.end(failure);
 }
 
@@ -157,20 +157,9 @@ async fn send(mut outgoing: LinkOutgoing, incoming: &LinkIncoming, shared: &Shar
 
 /// Writes messages until nothing can be written any more.
 async fn write(writer: &mut (impl AsyncWrite + Unpin), mut messages: mpsc::Receiver<Box<[u8]>>) {
-    let mut capsules = Vec::with_capacity(BUFFER_LEN);
-    while let Some(first) = messages.recv().await {
-        capsules.clear();
-        append(&mut capsules, &first);
-        while capsules.len() < BUFFER_LEN
-            && let Ok(next) = messages.try_recv()
-        {
-            append(&mut capsules, &next);
-        }
-        let written = writer.write_all(&capsules).await;
-        if let Err(error) = written.and(writer.flush().await) {
-            debug!(%error, "tunnel can't be written to");
-            return;
-        }
+    let written = write_messages(writer, &mut messages, BUFFER_LEN, append).await;
+    if let Err(error) = written {
+        debug!(%error, "tunnel can't be written to");
     }
 }
 
@@ -393,6 +382,3 @@ const MAX_HEAD_LEN: usize = 16;
 
 /// Messages that wait for a carrier, at least: probes and echoes are among them.
 const MIN_PLACES: usize = 32;
-
-/// How long an orderly end may take.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);

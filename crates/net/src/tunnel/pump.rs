@@ -1,14 +1,12 @@
 //! Datagrams in and out of a tunnel's stream.
 
-use std::time::Duration;
-
 use hedgerow_proxy::{CarrierMessage, MAX_UDP_CAPSULE_OVERHEAD, TunnelDecoder, encode_udp_capsule};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::debug;
 
 use super::capsules::read_capsules;
-use crate::link::{CarrierFailure, LinkCarrier, LinkOutgoing};
+use crate::link::LinkCarrier;
+use crate::link_stream::{carry_until_end, shut_down, write_messages};
 
 /// Carries datagrams until either side ends, and says which did.
 ///
@@ -20,50 +18,19 @@ where
 {
     let (reader, mut writer) = tokio::io::split(stream);
     let (mut outgoing, incoming) = carrier.split();
-    let failure = {
-        let reading = read_capsules(reader, &mut decoder, &incoming, |message| match message {
-            CarrierMessage::UdpPayload(payload) => incoming.deliver(payload),
-            // What wasn't asked for.
-            _ => incoming.count_not_passed_on(),
-        });
-        tokio::pin!(reading);
-        tokio::select! {
-            failure = &mut reading => failure,
-            is_gone = write(&mut writer, &mut outgoing) => match is_gone {
-                true => CarrierFailure::Gone,
-                // A gateway that has closed takes nothing more: what it said before is still to be
-                // read.
-                false => timeout(SHUTDOWN_TIMEOUT, reading)
-                    .await
-                    .unwrap_or(CarrierFailure::Truncated),
-            },
-        }
+    let reading = read_capsules(reader, &mut decoder, &incoming, |message| match message {
+        CarrierMessage::UdpPayload(payload) => incoming.deliver(payload),
+        // What wasn't asked for.
+        _ => incoming.count_not_passed_on(),
+    });
+    let writing = async {
+        let written = write_messages(&mut writer, &mut outgoing.0, BUFFER_LEN, append).await;
+        written.inspect_err(|error| debug!(%error, "tunnel can't be written to"))
     };
+    let failure = carry_until_end(reading, writing).await;
     debug!(%failure, "tunnel ended");
-    // What waits for room isn't waited for.
-    let _ = timeout(SHUTDOWN_TIMEOUT, writer.shutdown()).await;
+    shut_down(&mut writer).await;
     incoming.end(failure);
-}
-
-/// Writes until the node is gone, which is said, or nothing can be written any more.
-async fn write(writer: &mut (impl AsyncWrite + Unpin), outgoing: &mut LinkOutgoing) -> bool {
-    let mut capsules = Vec::with_capacity(BUFFER_LEN);
-    while let Some(first) = outgoing.next().await {
-        capsules.clear();
-        append(&mut capsules, &first);
-        // Datagrams that wait already leave together, such as the messages of one flight.
-        while capsules.len() < BUFFER_LEN
-            && let Some(next) = outgoing.next_now()
-        {
-            append(&mut capsules, &next);
-        }
-        let written = writer.write_all(&capsules).await;
-        if let Err(error) = written.and(writer.flush().await) {
-            debug!(%error, "tunnel can't be written to");
-            return false;
-        }
-    }
-    true
 }
 
 fn append(capsules: &mut Vec<u8>, datagram: &[u8]) {
@@ -79,15 +46,12 @@ fn append(capsules: &mut Vec<u8>, datagram: &[u8]) {
 /// What is written at once, in bytes, at least.
 const BUFFER_LEN: usize = 16 * 1_024;
 
-/// How long an orderly end may take.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
-
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
-    use crate::link::{LinkInput, LinkRefusal, datagram_link};
+    use crate::link::{CarrierFailure, LinkInput, LinkRefusal, datagram_link};
 
     /// What a gateway doesn't read is dropped in the end, and what it sends gets through meanwhile.
     #[tokio::test]
