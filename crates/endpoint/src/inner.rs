@@ -206,6 +206,9 @@ struct Kept<K> {
     begun_with: Option<(K, Vec<u8>)>,
     vouched_at: Instant,
     resumption: Resumption,
+    /// The association whose hello names it now. It is there for another one if that comes to nothing before the far
+    /// end has answered.
+    resuming: Option<AssociationId>,
 }
 
 impl<K> Kept<K> {

@@ -10,8 +10,9 @@ mod two_ends;
 use std::time::Duration;
 
 use common::defaults;
-use hedgerow_core::DropReason;
+use hedgerow_core::{DropReason, Writer};
 use hedgerow_endpoint::Config;
+use hedgerow_itls::{CloseReason, Control, RoutingHeader};
 use two_ends::{At, DEVICE, Ends, INTERNET};
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
@@ -134,4 +135,93 @@ fn secret_that_is_too_old_is_forgotten_where_nobody_asks_for_it() {
     ends.ends[INTERNET].give_inner_sessions(kept);
     ends.wait(Duration::ZERO);
     assert_eq!(ends.ends[INTERNET].resumable_inner_sessions(), 0);
+}
+
+/// docs/specs/itls.md, "A new outer session": what the gateway says before the far end has answered spends nothing, for
+/// it may say so of every hello.
+#[test]
+fn secret_outlives_a_hello_that_the_gateway_refuses() {
+    let mut ends = Ends::new(&defaults());
+    let before = ends.connect(At(0));
+    assert!(ends.ask(before, b"first"));
+    ends.ends[INTERNET].end_outer_stream(At(0));
+    let mut hellos = Vec::new();
+    for reason in [CloseReason::Gone, CloseReason::Refused, CloseReason::Busy] {
+        ends.connect(At(1));
+        let (_, hello) = ends.poll(INTERNET).unwrap();
+        // Set aside for as long as it is named.
+        assert_eq!(ends.ends[INTERNET].resumable_inner_sessions(), 0);
+        let (header, _) = RoutingHeader::decode(&hello).unwrap();
+        ends.deliver(INTERNET, At(1), &close(header.flow, reason));
+        assert_eq!(ends.ends[INTERNET].resumable_inner_sessions(), 1);
+        assert_eq!(ends.ends[INTERNET].associations(), 0);
+        hellos.push(hello);
+    }
+    // The outer session is lost before there is an answer.
+    ends.connect(At(1));
+    hellos.push(ends.poll(INTERNET).unwrap().1);
+    ends.ends[INTERNET].end_outer_stream(At(1));
+    ends.open(INTERNET, At(1));
+    // No hello comes again in another attempt.
+    for (index, hello) in hellos.iter().enumerate() {
+        assert!(!hellos[..index].contains(hello));
+    }
+    let after = ends.connect(At(1));
+    assert!(ends.ask(after, b"second"), "{:?}", ends.drops);
+    let resumed = ends.established[INTERNET].iter().map(|it| it.1);
+    assert!(resumed.eq([false, true]));
+    // Once the far end has answered it is spent, whatever becomes of the session.
+    assert_eq!(ends.ends[INTERNET].resumable_inner_sessions(), 0);
+}
+
+/// A refusal keeps nothing alive beyond its time.
+#[test]
+fn refused_secret_is_forgotten_in_time() {
+    let mut ends = Ends::new(&defaults());
+    let before = ends.connect(At(0));
+    assert!(ends.ask(before, b"first"));
+    ends.ends[INTERNET].end_outer_stream(At(0));
+    ends.wait(DAY - Duration::from_secs(1));
+    ends.connect(At(1));
+    let (_, hello) = ends.poll(INTERNET).unwrap();
+    let (header, _) = RoutingHeader::decode(&hello).unwrap();
+    ends.deliver(INTERNET, At(1), &close(header.flow, CloseReason::Gone));
+    assert_eq!(ends.ends[INTERNET].resumable_inner_sessions(), 1);
+    ends.wait(Duration::from_secs(1));
+    assert_eq!(ends.ends[INTERNET].resumable_inner_sessions(), 0);
+}
+
+/// Hellos that name a session and aren't answered: the far end may have forgotten it.
+#[test]
+fn secret_that_is_not_answered_twice_is_spent() {
+    let mut ends = Ends::new(&defaults());
+    let before = ends.connect(At(0));
+    assert!(ends.ask(before, b"first"));
+    ends.ends[INTERNET].end_outer_stream(At(0));
+    ends.connect(At(1));
+    while ends.poll(INTERNET).is_some() {}
+    for seconds in [2, 4] {
+        ends.wait(Duration::from_secs(seconds));
+    }
+    let mut last = None;
+    while let Some((_, message)) = ends.poll(INTERNET) {
+        last = Some(message);
+    }
+    let (header, _) = RoutingHeader::decode(&last.unwrap()).unwrap();
+    ends.deliver(INTERNET, At(1), &close(header.flow, CloseReason::Gone));
+    assert_eq!(ends.ends[INTERNET].associations(), 0);
+    assert_eq!(ends.ends[INTERNET].resumable_inner_sessions(), 0);
+}
+
+/// The gateway's CLOSE of a flow.
+fn close(flow: u16, reason: CloseReason) -> Vec<u8> {
+    let mut bytes = [0; 8];
+    let mut out = Writer::new(&mut bytes);
+    let header = RoutingHeader {
+        flow,
+        is_control: true,
+    };
+    header.encode(&mut out).unwrap();
+    Control::Close(reason).encode(&mut out).unwrap();
+    out.written().to_vec()
 }

@@ -258,7 +258,7 @@ fn sessions_are_resumed_once_there_is_another_outer_session() {
     drop(before);
     config.gateway = uri(scene.listener()).parse().unwrap();
     let after = scene.internet_end(&config);
-    // What is asked shows that the gateway knows the new end: a hello that is refused spends what it resumes by.
+    // What is asked shows that the gateway knows the new end, so that it refuses no call to it.
     assert_eq!(ask(&after, &key).unwrap().payload, b"the device to 8");
     assert_eq!(scene.call(USER, get()).unwrap().payload, b"the user to 5");
     let counted = |end: hedgerow::net::Statistics| (end.established, end.resumed);

@@ -18,8 +18,7 @@ use super::channel::{InnerChannel, InnerState};
 use super::light::LightFlow;
 use super::messages::Taken;
 use super::{
-    Flow, Initiating, InnerTimers, Kept, Outer, RESUMING_TRANSMISSIONS, RESUMPTION_LIFETIME,
-    Unconfirmed,
+    Flow, Initiating, InnerTimers, Outer, RESUMING_TRANSMISSIONS, RESUMPTION_LIFETIME, Unconfirmed,
 };
 use crate::association::{Channel, Role};
 use crate::security_policy::SecurityPolicy;
@@ -61,9 +60,11 @@ where
         outer: Outer<A>,
         name: &[u8],
         credentials: &K,
-        kept: Option<Kept<K>>,
     ) -> Result<(u16, Instant), Error> {
-        let (key, vouched_at) = match &kept {
+        let mut kept = self.inner.kept.iter();
+        let kept = kept.find(|kept| kept.resuming == Some(id));
+        let is_resuming = kept.is_some();
+        let (key, vouched_at) = match kept {
             Some(kept) => (InitiatorKey::Session(&kept.resumption), kept.vouched_at),
             None => {
                 let credentials = credentials.pre_shared_key().ok_or(Misuse::NotOffered)?;
@@ -74,7 +75,7 @@ where
         let initiating = Initiating {
             initiator,
             association: id,
-            is_resuming: kept.is_some(),
+            is_resuming,
             vouched_at,
             light: self.wanted_light(outer),
             transmissions: 0,
@@ -167,7 +168,8 @@ where
         if initiating.is_resuming && initiating.transmissions >= RESUMING_TRANSMISSIONS {
             // The far end may have forgotten the session. The key is what both have for good.
             self.push_close(outer, flow, CloseReason::Done);
-            match self.begin_inner(env, id, outer, &name, &credentials, None) {
+            self.spend_kept(id);
+            match self.begin_inner(env, id, outer, &name, &credentials) {
                 Ok((flow, vouched_at)) => {
                     let light = self.wanted_light(outer);
                     self.expect_on(id, (flow, light), vouched_at);
@@ -289,6 +291,7 @@ where
         } = *initiating;
         match initiator.handle_message(&binding, message) {
             InitiatorStep::Established(envelope) => {
+                self.spend_kept(association);
                 let vouched_at = if is_resuming { vouched_at } else { env.now };
                 let beside =
                     self.settle_inner(env, association, outer, (flow, light), vouched_at, envelope);
@@ -315,6 +318,7 @@ where
             InitiatorStep::GivenUp(reason) => {
                 self.note_failure(outer, reason);
                 self.push_close(outer, flow, CloseReason::Done);
+                self.spend_kept(association);
                 self.give_up_inner(association);
                 Taken::Dropped(reason)
             }
@@ -476,6 +480,7 @@ where
     /// Lends what the far ends may resume, and when each proved itself with its key.
     fn resumable(&self, now: Instant) -> Vec<(Instant, &Resumption)> {
         let kept = self.inner.kept.iter();
+        let kept = kept.filter(|kept| kept.resuming.is_none());
         let kept = kept.map(|kept| (kept.vouched_at, &kept.resumption));
         let live = self.inner.flows.values().filter_map(|flow| {
             let Flow::Open(id) = flow else {

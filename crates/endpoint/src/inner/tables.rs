@@ -54,14 +54,18 @@ where
     }
 
     /// Returns the number of inner sessions that this end can resume over another outer session.
-    pub const fn resumable_inner_sessions(&self) -> usize {
-        self.inner.kept.len()
+    pub fn resumable_inner_sessions(&self) -> usize {
+        let kept = self.inner.kept.iter();
+        kept.filter(|kept| kept.resuming.is_none()).count()
     }
 
     /// Takes out what can be resumed, for another endpoint of the same clock.
     pub fn take_inner_sessions(&mut self) -> InnerSessions<K> {
         self.settle();
-        InnerSessions(core::mem::take(&mut self.inner.kept))
+        let mut kept = core::mem::take(&mut self.inner.kept);
+        // What this endpoint set aside means nothing to another one.
+        kept.retain(|kept| kept.resuming.is_none());
+        InnerSessions(kept)
     }
 
     /// Has sessions be resumed that were [taken](Self::take_inner_sessions) from another endpoint, as many as
@@ -207,6 +211,7 @@ where
 
     /// Takes the flows of an association out.
     pub(crate) fn forget_flows(&mut self, id: AssociationId, inner: &InnerChannel<P::Aead>, at: A) {
+        self.release_kept(id);
         let outer = inner.outer(at);
         let is_its = |flow: &Flow<P>| match flow {
             Flow::Initiating(initiating) => initiating.association == id,
@@ -251,6 +256,7 @@ where
             begun_with,
             vouched_at: inner.vouched_at,
             resumption: envelope.into_resumption(),
+            resuming: None,
         });
         self.arm_kept();
     }
@@ -373,8 +379,9 @@ where
             return Err(Error::TooManyHandshakes { max });
         }
         let id = AssociationId(self.last_association.saturating_add(1));
-        let kept = self.take_kept(env, name, credentials);
-        let (flow, vouched_at) = self.begin_inner(env, id, outer, name, credentials, kept)?;
+        self.reserve_kept(env, id, name, credentials);
+        let begun = self.begin_inner(env, id, outer, name, credentials);
+        let (flow, vouched_at) = begun.inspect_err(|_| self.release_kept(id))?;
         self.last_association = id.0;
         let (_, max_len) = self.outer_session(outer).ok_or(Error::NoOuterSession)?;
         let channel = InnerChannel {
@@ -395,15 +402,34 @@ where
         Ok(id)
     }
 
-    /// Takes out what a session can be resumed by that was begun so.
-    fn take_kept(&mut self, env: &Env<'_>, name: &[u8], credentials: &K) -> Option<Kept<K>> {
+    /// Sets aside, for an association, what a session can be resumed by that was begun so.
+    fn reserve_kept(&mut self, env: &Env<'_>, id: AssociationId, name: &[u8], credentials: &K) {
         self.expire_kept(env.now);
-        let kept = &mut self.inner.kept;
-        let index = kept.iter().position(|kept| {
+        let found = self.inner.kept.iter_mut().find(|kept| {
             let begun_with = kept.begun_with.as_ref();
-            begun_with.is_some_and(|(known, with)| with == name && known.is_same(credentials))
-        })?;
-        Some(kept.swap_remove(index))
+            let is_its =
+                begun_with.is_some_and(|(known, with)| with == name && known.is_same(credentials));
+            is_its && kept.resuming.is_none()
+        });
+        if let Some(kept) = found {
+            kept.resuming = Some(id);
+        }
+    }
+
+    /// Gives back what was set aside for an association, if its session hasn't come about: nothing was sealed by what
+    /// comes of it, and the next hello has another random value (docs/specs/itls.md, "A new outer session").
+    fn release_kept(&mut self, id: AssociationId) {
+        for kept in &mut self.inner.kept {
+            if kept.resuming == Some(id) {
+                kept.resuming = None;
+            }
+        }
+    }
+
+    /// Forgets what was set aside for an association.
+    pub(super) fn spend_kept(&mut self, id: AssociationId) {
+        self.inner.kept.retain(|kept| kept.resuming != Some(id));
+        self.arm_kept();
     }
 
     /// Returns whom `connect` asks for at an address, if an outer session is carried there.
