@@ -2,6 +2,7 @@
 //! carriers, and the client's end of one tunnel with both.
 
 mod client;
+mod outgoing;
 mod server;
 
 pub(crate) use client::{AutoTunnel, carry};

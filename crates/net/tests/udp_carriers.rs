@@ -9,6 +9,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use getrandom::SysRng;
 use hedgerow_core::{Env, Instant};
 use hedgerow_crypto_ring::RingCrypto;
@@ -137,4 +139,26 @@ fn carrier_in_place_of_its_own_is_opened_and_never_closed() {
             tokio::task::yield_now().await;
         }
     });
+}
+
+/// What one tunnel has for its client takes no place that another one needs.
+#[tokio::test]
+async fn tunnel_with_much_to_send_leaves_room_to_another() {
+    let carriers = UdpCarriers::bind(address("127.0.0.1:0")).unwrap();
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.connect(carriers.local_addr()).await.unwrap();
+    let (greedy, mut modest) = (carriers.offer().unwrap(), carriers.offer().unwrap());
+    let mut client = client_of(&modest);
+    let heard = tokio::time::timeout(Duration::from_secs(60), async {
+        open(&mut client, &socket).await;
+        assert_eq!(modest.next().await, Some(UdpCarrierEvent::Opened));
+        // One thread, and nothing that is waited for: none of it leaves before all is said.
+        let taken = (0..2_000).filter(|_| greedy.sender().send(b"much"[..].into()));
+        assert_eq!(taken.count(), 1_024);
+        assert!(modest.sender().send(b"little"[..].into()));
+        hear(&mut client, &socket).await
+    });
+    assert_eq!(heard.await.unwrap(), b"little");
+    // Those that were refused, and the one that made room.
+    assert_eq!(carriers.statistics().queue_full, 977);
 }

@@ -15,6 +15,7 @@ use tokio::time::sleep_until;
 use tracing::debug;
 
 use super::RECORD_BUFFER_LEN;
+use super::outgoing::{OutgoingReceiver, OutgoingSender, Room, outgoing_queue};
 use crate::clock::{Clock, os_random};
 use crate::path::{Path, Remote};
 use crate::socket::{NodeSocket, ReceiveBuffers};
@@ -26,7 +27,7 @@ pub struct UdpCarriers {
     local: SocketAddr,
     shared: Arc<Shared>,
     control: mpsc::UnboundedSender<Control>,
-    messages: mpsc::Sender<(UdpCarrierId, Box<[u8]>)>,
+    messages: OutgoingSender,
 }
 
 /// Counters of all UDP carriers since the gateway started.
@@ -98,7 +99,7 @@ impl UdpCarriers {
         let socket = NodeSocket::bind(local)?;
         let local = socket.local_addr();
         let (control, controls) = mpsc::unbounded_channel();
-        let (messages, outgoing) = mpsc::channel(OUTGOING_PLACES);
+        let (messages, outgoing) = outgoing_queue();
         let shared = Arc::new(Shared::default());
         let clock = Clock::start();
         let mut rng = os_random();
@@ -244,18 +245,19 @@ impl fmt::Debug for UdpCarrier {
 pub struct UdpCarrierSender {
     id: UdpCarrierId,
     shared: Arc<Shared>,
-    messages: mpsc::Sender<(UdpCarrierId, Box<[u8]>)>,
+    messages: OutgoingSender,
 }
 
 impl UdpCarrierSender {
     /// Hands a message over, without waiting. It is dropped and counted where there is no room, or no
-    /// carrier; whether it was taken is returned.
+    /// carrier; whether it was taken is returned. Where all places are taken, the tunnel with the most messages gives up its
+    /// oldest one, unless that is this tunnel.
     pub fn send(&self, message: Box<[u8]>) -> bool {
-        let is_taken = self.messages.try_send((self.id, message)).is_ok();
-        if !is_taken {
+        let room = self.messages.send(self.id, message);
+        if room != Room::Free {
             self.shared.count(|statistics| &mut statistics.queue_full);
         }
-        is_taken
+        room != Room::None
     }
 }
 
@@ -278,7 +280,7 @@ impl Task {
     async fn run(
         mut self,
         mut controls: mpsc::UnboundedReceiver<Control>,
-        mut outgoing: mpsc::Receiver<(UdpCarrierId, Box<[u8]>)>,
+        mut outgoing: OutgoingReceiver,
     ) {
         let mut buffers = ReceiveBuffers::new();
         let mut errors_in_a_row = 0_u32;
@@ -314,7 +316,7 @@ impl Task {
                         }
                     }
                 },
-                Some((id, message)) = outgoing.recv() => self.send(id, &message).await,
+                (id, message) = outgoing.next() => self.send(id, &message).await,
                 () = sleep_until(wake_at), if due.is_some() => {
                     let mut rng = os_random();
                     self.server.handle_timeout(&mut self.clock.env(&mut rng));
@@ -449,9 +451,6 @@ fn note(
         }
     }
 }
-
-/// Messages that wait for the socket, of all tunnels together.
-const OUTGOING_PLACES: usize = 1_024;
 
 /// Messages that wait for one tunnel.
 const INCOMING_PLACES: usize = 128;
