@@ -86,6 +86,8 @@ drop_reasons! {
     Unmatched = "unmatched",
     /// A message that this end rejected with a Reset (RFC 7252 §4.2).
     Rejected = "rejected",
+    /// A request that has to be fresh and didn't show that it is: it was answered by a challenge (RFC 9175 §2.3).
+    NotFresh = "not_fresh",
     /// A message longer than this end accepts.
     TooLong = "too_long",
     /// Application data before the handshake has ended.

@@ -48,7 +48,7 @@ pub struct Config {
     /// Whether sessions are resumed: by default not.
     pub resumption: Resumption,
     /// What each association's exchange may use, shared by all. Where there is no security, tokens
-    /// are unpredictable whatever it says.
+    /// are unpredictable and no request has to be fresh, whatever it says.
     pub exchange: Arc<hedgerow_exchange::Config>,
     /// Whether sessions carry streams beside CoAP: by default not, and segments are ignored.
     pub legs: Option<LegConfig>,

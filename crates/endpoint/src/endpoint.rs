@@ -116,6 +116,8 @@ where
         let scratch = vec![0; config.exchange.max_message_len];
         let clear_exchange = Arc::new(hedgerow_exchange::Config {
             tokens: TokenKind::Unpredictable,
+            // Nothing in clear is authentic, the time neither.
+            fresh_within: None,
             ..hedgerow_exchange::Config::clone(&config.exchange)
         });
         let max_client_sessions = config.resumption.max_client_sessions;

@@ -63,6 +63,18 @@ pub struct Config {
     /// Whether the application is a proxy. If not, Proxy-Uri and Proxy-Scheme are answered with
     /// 5.05 (RFC 7252 §5.7.2).
     pub is_proxy: bool,
+    /// How old a request of the peer with a method that isn't safe (RFC 7252 §5.1: all but GET and FETCH) may be;
+    /// `None`, the default, for any age.
+    ///
+    /// A session's replay window doesn't show how long somebody on the way has held a message back. With this
+    /// such a request is answered by 4.01 with an Echo option (RFC 9175 §2.3) unless it has the value of one
+    /// that is younger, and the application gets it once it comes with it. It costs such requests a
+    /// round trip; a client of this crate takes it by itself. Each block of an upload counts as a request.
+    /// Below a second or so a loss on the way leaves no time, and a client gets 4.01 in the end.
+    ///
+    /// It is for an [`Exchange`](crate::Exchange) under a session whose peer is authentic: in clear a value
+    /// shows nothing. A [`Connection`](crate::Connection) doesn't have it.
+    pub fresh_within: Option<Duration>,
     /// Critical options that the application understands beyond RFC 7252's and RFC 7959's.
     pub understood_options: &'static [OptionNumber],
 }
@@ -93,6 +105,7 @@ impl Config {
             max_seen: 4_096,
             max_seen_bytes: 1_024 * 1_024,
             is_proxy: false,
+            fresh_within: None,
             understood_options: &[],
         }
     }

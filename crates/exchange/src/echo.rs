@@ -2,6 +2,8 @@
 
 use hedgerow_coap::{Message, OptionNumber};
 
+use crate::freshness::VALUE_LEN;
+
 /// The value of an Echo option: up to 40 bytes, opaque to a client (RFC 9175 §2.2.1).
 #[derive(Clone, Copy)]
 pub(crate) struct EchoValue {
@@ -17,6 +19,19 @@ impl EchoValue {
         bytes.get_mut(..value.len())?.copy_from_slice(value);
         let len = u8::try_from(value.len()).ok().filter(|len| *len > 0)?;
         Some(Self { bytes, len })
+    }
+
+    /// Takes what this end has made up as a server.
+    pub(crate) fn own(value: [u8; VALUE_LEN]) -> Self {
+        let mut bytes = [0; MAX_ECHO_LEN];
+        bytes
+            .iter_mut()
+            .zip(value)
+            .for_each(|(place, byte)| *place = byte);
+        Self {
+            bytes,
+            len: u8::try_from(VALUE_LEN).unwrap_or_default(),
+        }
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {

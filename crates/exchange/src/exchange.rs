@@ -9,6 +9,7 @@ use hedgerow_core::{DropReason, Env, Instant};
 use crate::blocks::Blocks;
 use crate::client::{Expired, Outgoing, Phase, Work};
 use crate::deduplication::Deduplication;
+use crate::freshness::Freshness;
 use crate::liveness::Liveness;
 use crate::message_ids::MessageIds;
 use crate::retransmission::Expiry;
@@ -36,6 +37,8 @@ pub struct Exchange<S: Storage, C: Borrow<Config> = Config> {
     pub(crate) incoming: S::List<Incoming<S::Message>>,
     pub(crate) replies: S::List<Reply>,
     pub(crate) blocks: Blocks<S>,
+    /// Which of the peer's requests are fresh, where that is asked for.
+    pub(crate) freshness: Freshness,
     pub(crate) last_handle: u32,
     pub(crate) liveness: Liveness,
     /// What lies below carries no longer messages, in bytes.
@@ -78,6 +81,7 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
             incoming: S::List::default(),
             replies: S::List::default(),
             blocks: Blocks::new(env.rng),
+            freshness: Freshness::default(),
             last_handle: 0,
             liveness: Liveness::ALIVE,
             message_limit: u16::MAX,

@@ -16,7 +16,8 @@
 //!
 //! An [`EchoAcceptor`] stands before both where there is no security: whoever hasn't shown that it
 //! receives at its address is challenged (RFC 9175 §2.3), and nothing is kept of it. A client's
-//! exchange answers such challenges by itself.
+//! exchange answers such challenges by itself. Under a session [`Config::fresh_within`] has an exchange challenge
+//! requests that may change something, so that none is carried out that was held back for longer.
 //!
 //! The crate leaves out sockets, clocks and security (it takes plaintext in and gives plaintext out,
 //! one message a datagram, or a stream), WebSockets, resources and URIs, observation, multicast and
@@ -91,6 +92,7 @@ mod echo_acceptor;
 mod error;
 mod event;
 mod exchange;
+mod freshness;
 mod keyed_hash;
 mod liveness;
 mod message_content;

@@ -11,6 +11,7 @@ use crate::blocks::Bounds;
 use crate::client::{Phase, Work};
 use crate::client_blocks::Step;
 use crate::deduplication::Deduplication;
+use crate::freshness::Freshness;
 use crate::liveness::Liveness;
 use crate::message_ids::MessageIds;
 use crate::server::IncomingPhase;
@@ -27,7 +28,8 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
     /// [`Event::RequestFailed`](crate::Event::RequestFailed) and
     /// [`RequestError::AssociationRestarted`]. Requests of the peer end with
     /// [`Event::ResponseFailed`](crate::Event::ResponseFailed), since their responses belong to the
-    /// old session (§9.1.2). The peer's message IDs are forgotten; tokens are never used again.
+    /// old session (§9.1.2). The peer's message IDs and what showed that its requests are fresh
+    /// ([`Config::fresh_within`]) are forgotten; tokens are never used again.
     pub fn restart_association(&mut self, env: &mut Env<'_>) {
         self.release_lent();
         self.message_ids = MessageIds::new(env.rng);
@@ -35,6 +37,8 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
         self.replies = S::List::default();
         self.liveness = Liveness::ALIVE;
         self.blocks.clear();
+        // The security association is part of the endpoint that a value was for (RFC 9175 §2.3).
+        self.freshness = Freshness::default();
         for entry in self.incoming.as_mut_slice() {
             if !matches!(entry.phase, IncomingPhase::Failed(_)) {
                 entry.phase = IncomingPhase::Failed(ResponseError::AssociationRestarted);

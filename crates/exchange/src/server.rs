@@ -16,6 +16,7 @@ use crate::block_message::{AddedOptions, Framing, Head, OVERHEAD, write_message}
 use crate::blocks::Bounds;
 use crate::deduplication::{Answer, DeduplicationLimits};
 use crate::exchange::{Outcome, Reply};
+use crate::freshness::is_unsafe;
 use crate::retransmission::Retransmission;
 use crate::server_blocks::{Asked, Ruling};
 use crate::storage::{List, MessageBuffer, Storage};
@@ -177,10 +178,26 @@ impl<S: Storage, C: Borrow<Config>> Exchange<S, C> {
             let none = AddedOptions::default();
             return Some(self.answer(env, message, Code::BAD_OPTION, &none, diagnostic.as_bytes()));
         }
-        config.refuses_to_proxy(message).then(|| {
+        if config.refuses_to_proxy(message) {
             let none = AddedOptions::default();
-            self.answer(env, message, Code::PROXYING_NOT_SUPPORTED, &none, &[])
-        })
+            return Some(self.answer(env, message, Code::PROXYING_NOT_SUPPORTED, &none, &[]));
+        }
+        self.challenge(env, message)
+    }
+
+    /// Answers a request that has to be fresh and doesn't show that it is.
+    fn challenge(&mut self, env: &mut Env<'_>, message: &Message<'_>) -> Option<Outcome> {
+        let within = self.config().fresh_within?;
+        if !is_unsafe(message.code()) || self.freshness.shows(env.now, within, message) {
+            return None;
+        }
+        // MUST (RFC 9175 §2.3): it isn't processed further, and no block of it is kept.
+        let added = AddedOptions {
+            echo: Some(self.freshness.challenge(env, within)),
+            ..AddedOptions::default()
+        };
+        self.answer(env, message, Code::UNAUTHORIZED, &added, &[]);
+        Some(Outcome::Dropped(DropReason::NotFresh))
     }
 
     /// Hands a request out: it lies in the datagram.
