@@ -94,8 +94,3 @@ impl Messages {
         }
     }
 }
-
-/// Decodes the only byte of a ChangeCipherSpec (RFC 5246 §7.1).
-pub(super) const fn is_change_cipher_spec(byte: u8) -> bool {
-    byte == 1
-}

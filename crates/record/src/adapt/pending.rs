@@ -1,6 +1,6 @@
 //! What is mapped and has not been written yet.
 
-use crate::{HANDSHAKE_HEADER_LEN, RECORD_HEADER_LEN};
+use crate::{Error, HANDSHAKE_HEADER_LEN, RECORD_HEADER_LEN};
 
 /// How far a mapping went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +63,22 @@ impl Input<'_> {
         self.rest = rest;
         len
     }
+
+    /// Moves bytes into a header that has `got` of its bytes, and says whether it is whole.
+    pub(super) fn fill_header(&mut self, header: &mut [u8], got: &mut usize) -> bool {
+        *got = got.saturating_add(self.fill(header.get_mut(*got..).unwrap_or_default()));
+        *got >= header.len()
+    }
+
+    /// Reads the one byte of a ChangeCipherSpec (RFC 5246 §7.1); `None` if it hasn't come.
+    pub(super) fn change_cipher_spec(&mut self) -> Result<Option<u8>, Error> {
+        let mut byte = [0];
+        match (self.fill(&mut byte), byte) {
+            (0, _) => Ok(None),
+            (_, [1]) => Ok(Some(1)),
+            _ => Err(Error::NotChangeCipherSpec),
+        }
+    }
 }
 
 /// The room of one call that has not been written to yet.
@@ -91,6 +107,12 @@ impl<'b> Output<'b> {
         let len = input.fill(self.room(most));
         self.written = self.written.saturating_add(len);
         len
+    }
+
+    /// Moves the `left` bytes that go as they are, and says whether those were all.
+    pub(super) fn pass(&mut self, input: &mut Input<'_>, left: &mut usize) -> bool {
+        *left = left.saturating_sub(self.take(input, *left));
+        *left == 0
     }
 }
 

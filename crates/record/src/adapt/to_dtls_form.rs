@@ -1,6 +1,6 @@
 //! From TLS's records to the form `dtls`.
 
-use super::message::{Current, MAX_FORM_FRAGMENT_LEN, Messages, Numbering, is_change_cipher_spec};
+use super::message::{Current, MAX_FORM_FRAGMENT_LEN, Messages, Numbering};
 use super::pending::{Input, Mapped, Output, Pending};
 use crate::{
     ContentType, DTLS_1_2, Error, MAX_CIPHERTEXT_LEN, MAX_PLAINTEXT_LEN, TLS_HANDSHAKE_HEADER_LEN,
@@ -71,40 +71,31 @@ impl TlsToDtlsForm {
 
     /// Takes one step and says whether there may be another one.
     fn step(&mut self, input: &mut Input<'_>, out: &mut Output<'_>) -> Result<bool, Error> {
-        match self.state {
-            State::ExpectRecord { mut header, got } => {
-                let got = got.saturating_add(input.fill(header.get_mut(got..).unwrap_or_default()));
-                self.state = State::ExpectRecord { header, got };
-                if got < TLS_RECORD_HEADER_LEN {
+        match &mut self.state {
+            State::ExpectRecord { header, got } => {
+                if !input.fill_header(header, got) {
                     return Ok(false);
                 }
+                let header = *header;
                 self.state = self.begin_record(header)?;
             }
             State::Copy { left } => {
-                let taken = out.take(input, left);
-                let left = left.saturating_sub(taken);
-                if left > 0 {
-                    self.state = State::Copy { left };
+                if !out.pass(input, left) {
                     return Ok(false);
                 }
                 self.state = EXPECT_RECORD;
             }
             State::ExpectChangeCipherSpec => {
-                let mut byte = [0];
-                if input.fill(&mut byte) == 0 {
+                let Some(byte) = input.change_cipher_spec()? else {
                     return Ok(false);
-                }
-                let [byte] = byte;
-                if !is_change_cipher_spec(byte) {
-                    return Err(Error::NotChangeCipherSpec);
-                }
+                };
                 self.put_record_header(ContentType::ChangeCipherSpec, 1)?;
                 self.pending.push(&[byte]);
                 self.numbering.change_cipher_spec();
                 self.state = EXPECT_RECORD;
             }
             State::Handshake { left: 0 } => self.state = EXPECT_RECORD,
-            State::Handshake { left } => match self.messages.current {
+            &mut State::Handshake { left } => match self.messages.current {
                 Some(message) => {
                     let most = usize::try_from(message.left()).unwrap_or(usize::MAX);
                     let fragment = left.min(most).min(MAX_FORM_FRAGMENT_LEN);
@@ -132,12 +123,10 @@ impl TlsToDtlsForm {
                 }
             },
             State::Fragment { fragment, left } => {
-                let taken = out.take(input, fragment);
-                let fragment = fragment.saturating_sub(taken);
-                if fragment > 0 {
-                    self.state = State::Fragment { fragment, left };
+                if !out.pass(input, fragment) {
                     return Ok(false);
                 }
+                let left = *left;
                 self.state = State::Handshake { left };
             }
         }

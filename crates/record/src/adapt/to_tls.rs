@@ -1,6 +1,6 @@
 //! From the form `dtls` to TLS's records.
 
-use super::message::{Current, Messages, Numbering, is_change_cipher_spec};
+use super::message::{Current, Messages, Numbering};
 use super::pending::{Input, Mapped, Output, Pending};
 use super::to_dtls_form::check_len;
 use crate::{
@@ -34,7 +34,7 @@ enum State {
         got: usize,
         left: usize,
     },
-    /// Of `left` bytes behind a header, `fragment` go as they are.
+    /// Behind a header `fragment` bytes go as they are, and `left` come after them.
     Fragment { fragment: usize, left: usize },
 }
 
@@ -69,62 +69,45 @@ impl DtlsFormToTls {
 
     /// Takes one step and says whether there may be another one.
     fn step(&mut self, input: &mut Input<'_>, out: &mut Output<'_>) -> Result<bool, Error> {
-        match self.state {
-            State::ExpectRecord { mut header, got } => {
-                let got = got.saturating_add(input.fill(header.get_mut(got..).unwrap_or_default()));
-                self.state = State::ExpectRecord { header, got };
-                if got < RECORD_HEADER_LEN {
+        match &mut self.state {
+            State::ExpectRecord { header, got } => {
+                if !input.fill_header(header, got) {
                     return Ok(false);
                 }
+                let header = *header;
                 self.state = self.begin_record(header)?;
             }
             State::Copy { left } => {
-                let taken = out.take(input, left);
-                let left = left.saturating_sub(taken);
-                if left > 0 {
-                    self.state = State::Copy { left };
+                if !out.pass(input, left) {
                     return Ok(false);
                 }
                 self.state = EXPECT_RECORD;
             }
             State::ExpectChangeCipherSpec => {
-                let mut byte = [0];
-                if input.fill(&mut byte) == 0 {
+                let Some(byte) = input.change_cipher_spec()? else {
                     return Ok(false);
-                }
-                let [byte] = byte;
-                if !is_change_cipher_spec(byte) {
-                    return Err(Error::NotChangeCipherSpec);
-                }
+                };
                 self.put_record_header(ContentType::ChangeCipherSpec, 1);
                 self.pending.push(&[byte]);
                 self.numbering.change_cipher_spec();
                 self.state = EXPECT_RECORD;
             }
-            State::ExpectFragment {
-                mut header,
-                got,
-                left,
-            } => {
-                let got = got.saturating_add(input.fill(header.get_mut(got..).unwrap_or_default()));
-                self.state = State::ExpectFragment { header, got, left };
-                if got < HANDSHAKE_HEADER_LEN {
+            State::ExpectFragment { header, got, left } => {
+                if !input.fill_header(header, got) {
                     return Ok(false);
                 }
-                let left = left.saturating_sub(HANDSHAKE_HEADER_LEN);
+                let (header, left) = (*header, left.saturating_sub(HANDSHAKE_HEADER_LEN));
                 let fragment = self.begin_fragment(header, left)?;
+                let left = left.saturating_sub(fragment);
                 self.state = State::Fragment { fragment, left };
             }
             State::Fragment { fragment, left } => {
-                let taken = out.take(input, fragment);
-                let (fragment, left) = (fragment.saturating_sub(taken), left.saturating_sub(taken));
-                self.state = State::Fragment { fragment, left };
-                if fragment > 0 {
+                if !out.pass(input, fragment) {
                     return Ok(false);
                 }
-                self.state = match left {
+                self.state = match *left {
                     0 => EXPECT_RECORD,
-                    _ => expect_fragment(left)?,
+                    left => expect_fragment(left)?,
                 };
             }
         }
