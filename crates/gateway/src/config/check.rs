@@ -14,6 +14,7 @@ use hedgerow_proxy::{
 };
 use hedgerow_record::KeyExchange;
 
+use super::bounds::{DURATIONS, MAX_DURATION, check_counts, check_durations};
 use super::mistake::{ConfigError, Mistake};
 use super::table::{Place, full_name};
 use super::{Config, Device, DeviceAddress, Mode, Security, User, UserSecret};
@@ -157,17 +158,14 @@ impl Config {
             faults.push(((table, 0, name), message.to_owned()));
         };
         let limits = self.limits;
-        for (name, number) in [
+        let counts = [
             ("requests", limits.requests),
             ("requests_per_client", limits.requests_per_client),
             ("requests_per_device", limits.requests_per_device),
             ("connections", limits.connections),
             ("connections_per_client", limits.connections_per_client),
-        ] {
-            if !(1..=MAX_COUNT).contains(&number) {
-                fault("limits", name, "expected 1 to 65536");
-            }
-        }
+        ];
+        check_counts(counts, |name, message| fault("limits", name, message));
         let (timeouts, timers) = (self.timeouts, self.dtls.timers);
         for (table, name, duration) in [
             ("timeouts", "request", timeouts.request),
@@ -179,7 +177,7 @@ impl Config {
             ("dtls", "idle_timeout", self.dtls.idle_timeout),
             ("coap", "ack_timeout", self.coap.transmission.ack_timeout),
         ] {
-            if !(MIN_DURATION..=MAX_DURATION).contains(&duration) {
+            if !DURATIONS.contains(&duration) {
                 fault(table, name, "expected 10ms to 24h");
             }
         }
@@ -416,24 +414,19 @@ impl Config {
         let mut fault = |name, message: &str| {
             faults.push((("tunnel", 0, name), message.to_owned()));
         };
-        for (name, number) in [
+        let counts = [
             ("tunnels", limits.tunnels),
             ("tunnels_per_user", limits.tunnels_per_user),
             ("queue_datagrams", limits.queue_datagrams),
-        ] {
-            if !(1..=MAX_COUNT).contains(&number) {
-                fault(name, "expected 1 to 65536");
-            }
-        }
+        ];
+        check_counts(counts, &mut fault);
         if !(64..=MAX_UDP_PAYLOAD_LEN).contains(&limits.max_datagram) {
             fault("max_datagram", "expected 64 to 65527 bytes");
         }
         if !(1 << 10..=1 << 24).contains(&limits.queue_bytes) {
             fault("queue_bytes", "expected 1 KiB to 16 MiB");
         }
-        if !(MIN_DURATION..=MAX_DURATION).contains(&limits.idle_timeout) {
-            fault("idle_timeout", "expected 10ms to 24h");
-        }
+        check_durations([("idle_timeout", limits.idle_timeout)], &mut fault);
         if limits.device_address == DeviceAddress::Carrier && self.udp_carriers.is_none() {
             let message = "there is one carrier alone: expected \"udp\" with an address and a port";
             fault("device_address", message);
@@ -462,24 +455,18 @@ impl Config {
         let mut fault = |name, message: &str| {
             faults.push((("translate", 0, name), message.to_owned()));
         };
-        for (name, number) in [
+        let counts = [
             ("connections", translate.connections),
             ("connections_per_client", translate.connections_per_client),
             ("connections_per_device", translate.connections_per_device),
-        ] {
-            if !(1..=MAX_COUNT).contains(&number) {
-                fault(name, "expected 1 to 65536");
-            }
-        }
-        for (name, duration) in [
+        ];
+        check_counts(counts, &mut fault);
+        let durations = [
             ("preface_timeout", translate.preface_timeout),
             ("establish_timeout", translate.establish_timeout),
             ("idle_timeout", translate.idle_timeout),
-        ] {
-            if !(MIN_DURATION..=MAX_DURATION).contains(&duration) {
-                fault(name, "expected 10ms to 24h");
-            }
-        }
+        ];
+        check_durations(durations, &mut fault);
         if !(64..=MAX_UDP_PAYLOAD_LEN).contains(&translate.max_datagram) {
             fault("max_datagram", "expected 64 to 65527 bytes");
         }
@@ -598,11 +585,4 @@ fn is_bare(uri: &str) -> bool {
 const EXPECTED_URI: &str =
     "coap://HOST:PORT or coaps://HOST:PORT, or with +tcp behind the scheme for TCP";
 
-pub(super) const MIN_DURATION: Duration = Duration::from_millis(10);
-
 const MIN_PING_INTERVAL: Duration = Duration::from_secs(10);
-
-pub(super) const MAX_DURATION: Duration = Duration::from_secs(24 * 3_600);
-
-/// As many as semaphores, sockets and message IDs can have with room to spare.
-pub(super) const MAX_COUNT: usize = 65_536;

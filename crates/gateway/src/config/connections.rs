@@ -15,11 +15,8 @@ impl Table<'_> {
         all: &mut usize,
         of_client: &mut usize,
     ) {
-        let mut read = |name| {
-            let count = self.integer(findings, name, 1..=65_536);
-            count.and_then(|count| usize::try_from(count).ok())
-        };
-        let (said, said_of_client) = (read("connections"), read(PER_CLIENT));
+        let said = self.count(findings, "connections");
+        let said_of_client = self.count(findings, PER_CLIENT);
         let is_all_known = said.is_some() || !self.is_present("connections");
         set(all, said);
         match said_of_client {

@@ -18,6 +18,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use zeroize::{Zeroize, Zeroizing};
 
+use super::bounds::DURATIONS;
 use super::device_address::DEVICE_ADDRESSES;
 use super::files::{
     EXPOSED, MAX_FILE_LEN, has_mode, is_exposed, read, read_key, read_line, unreadable,
@@ -309,34 +310,30 @@ impl Reader<'_, '_> {
     fn limits(&mut self, mut table: Table<'_>, limits: &mut Limits) {
         let findings = &mut *self.findings;
         let bodies = 0..=1 << 30;
-        let counts = 1..=65_536;
         let body = table.size(findings, "request_body", bodies.clone());
         set(&mut limits.request_body, body);
         let body = table.size(findings, "response_body", bodies);
         set(&mut limits.response_body, body);
-        for (name, place) in [
+        let counts = [
             ("requests", &mut limits.requests),
             ("requests_per_client", &mut limits.requests_per_client),
             ("requests_per_device", &mut limits.requests_per_device),
-        ] {
-            let count = table.integer(findings, name, counts.clone());
-            set(place, count.and_then(|count| usize::try_from(count).ok()));
-        }
+        ];
+        table.counts(findings, counts);
         let (all, of_client) = (&mut limits.connections, &mut limits.connections_per_client);
         table.connections(findings, all, of_client);
         table.finish(findings);
     }
 
     fn timeouts(&mut self, mut table: Table<'_>, timeouts: &mut Timeouts) {
-        for (name, place) in [
+        let durations = [
             ("request", &mut timeouts.request),
             ("head", &mut timeouts.head),
             ("body", &mut timeouts.body),
             ("answer", &mut timeouts.answer),
             ("shutdown", &mut timeouts.shutdown),
-        ] {
-            set(place, table.duration(self.findings, name, DURATIONS));
-        }
+        ];
+        table.durations(self.findings, durations);
         table.finish(self.findings);
     }
 
@@ -355,14 +352,13 @@ impl Reader<'_, '_> {
         ];
         let mode = table.word(findings, "extended_master_secret", &modes);
         set(&mut dtls.extended_master_secret, mode);
-        for (name, place) in [
+        let durations = [
             ("initial_timeout", &mut dtls.timers.initial_timeout),
             ("max_timeout", &mut dtls.timers.max_timeout),
             ("deadline", &mut dtls.timers.deadline),
             ("idle_timeout", &mut dtls.idle_timeout),
-        ] {
-            set(place, table.duration(findings, name, DURATIONS));
-        }
+        ];
+        table.durations(findings, durations);
         set(&mut dtls.resumption, table.boolean(findings, "resumption"));
         dtls.ping_idle_after = table.duration(findings, "ping_idle_after", PING_INTERVALS);
         set(
@@ -538,14 +534,12 @@ impl Reader<'_, '_> {
     fn tunnel(&mut self, mut table: Table<'_>, limits: &mut TunnelLimits) -> Option<SocketAddr> {
         let findings = &mut *self.findings;
         let udp = table.address(findings, "udp");
-        for (name, place) in [
+        let counts = [
             ("tunnels", &mut limits.tunnels),
             ("tunnels_per_user", &mut limits.tunnels_per_user),
             ("queue_datagrams", &mut limits.queue_datagrams),
-        ] {
-            let count = table.integer(findings, name, 1..=65_536);
-            set(place, count.and_then(|count| usize::try_from(count).ok()));
-        }
+        ];
+        table.counts(findings, counts);
         for (name, place) in [
             ("queue_bytes", &mut limits.queue_bytes),
             ("max_datagram", &mut limits.max_datagram),
@@ -590,16 +584,14 @@ impl Reader<'_, '_> {
             &mut listener.connections_per_client,
         );
         table.connections(findings, all, of_client);
-        let of_device = table.integer(findings, "connections_per_device", 1..=65_536);
-        let of_device = of_device.and_then(|count| usize::try_from(count).ok());
+        let of_device = table.count(findings, "connections_per_device");
         set(&mut listener.connections_per_device, of_device);
-        for (name, place) in [
+        let durations = [
             ("hello_timeout", &mut listener.hello_timeout),
             ("idle_timeout", &mut listener.idle_timeout),
             ("closing_timeout", &mut listener.closing_timeout),
-        ] {
-            set(place, table.duration(findings, name, DURATIONS));
-        }
+        ];
+        table.durations(findings, durations);
         table.finish(findings);
         listen.and(application).map(|_| listener)
     }
@@ -617,16 +609,14 @@ impl Reader<'_, '_> {
             &mut translate.connections_per_client,
         );
         table.connections(findings, all, of_client);
-        let of_device = table.integer(findings, "connections_per_device", 1..=65_536);
-        let of_device = of_device.and_then(|count| usize::try_from(count).ok());
+        let of_device = table.count(findings, "connections_per_device");
         set(&mut translate.connections_per_device, of_device);
-        for (name, place) in [
+        let durations = [
             ("preface_timeout", &mut translate.preface_timeout),
             ("establish_timeout", &mut translate.establish_timeout),
             ("idle_timeout", &mut translate.idle_timeout),
-        ] {
-            set(place, table.duration(findings, name, DURATIONS));
-        }
+        ];
+        table.durations(findings, durations);
         let longest = table.size(findings, "max_datagram", 64..=65_527);
         set(&mut translate.max_datagram, longest);
         table.finish(findings);
@@ -957,9 +947,6 @@ const APPLICATIONS: &[(&str, StreamApplication)] = &[
 ];
 
 const FORMS: &[(&str, LegForm)] = &[("dtls", LegForm::Dtls), ("tls", LegForm::Tls)];
-
-pub(super) const DURATIONS: std::ops::RangeInclusive<Duration> =
-    Duration::from_millis(10)..=Duration::from_secs(24 * 3_600);
 
 /// How often a device may be asked for signs of life: so that they cost next to nothing.
 const PING_INTERVALS: std::ops::RangeInclusive<Duration> =

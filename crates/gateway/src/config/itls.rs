@@ -10,9 +10,10 @@ use hedgerow_itls::MAX_FLOW_NAME_LEN;
 use hedgerow_net::ITLS_ALPN;
 use rustls::ServerConfig;
 
-use super::check::{ANOTHER_HAS_THIS_KEY, MAX_COUNT, MAX_DURATION, MIN_DURATION};
+use super::bounds::{DURATIONS, check_counts, check_durations};
+use super::check::ANOTHER_HAS_THIS_KEY;
 use super::device::{Mode, Security};
-use super::file::{DURATIONS, NOWHERE, Reader, set};
+use super::file::{NOWHERE, Reader, set};
 use super::table::{Place, Table};
 use super::{Config, Https, HttpsError};
 
@@ -156,8 +157,7 @@ impl Reader<'_, '_> {
         let findings = &mut *self.findings;
         let (mut all, mut of_client) = (CONNECTIONS, CONNECTIONS_PER_CLIENT);
         table.connections(findings, &mut all, &mut of_client);
-        let counts =
-            ["connections_per_user", "flows"].map(|name| table.integer(findings, name, 1..=65_536));
+        let counts = ["connections_per_user", "flows"].map(|name| table.count(findings, name));
         let most = u64::try_from(FLOWS_PER_SESSION).unwrap_or(u64::MAX);
         let flows_per_pair = table.integer(findings, "flows_per_pair", 1..=most);
         let rates = ["messages_per_second", "device_messages_per_second"]
@@ -176,7 +176,7 @@ impl Reader<'_, '_> {
             .into_iter()
             .zip(counts)
         {
-            set(place, count.and_then(|count| usize::try_from(count).ok()));
+            set(place, count);
         }
         let flows_per_pair = flows_per_pair.and_then(|count| usize::try_from(count).ok());
         set(&mut itls.flows_per_pair, flows_per_pair);
@@ -276,16 +276,13 @@ impl Config {
         let mut fault = |name, message: &str| {
             faults.push((("itls", 0, name), message.to_owned()));
         };
-        for (name, number) in [
+        let counts = [
             ("connections", itls.connections),
             ("connections_per_client", itls.connections_per_client),
             ("connections_per_user", itls.connections_per_user),
             ("flows", itls.flows),
-        ] {
-            if !(1..=MAX_COUNT).contains(&number) {
-                fault(name, "expected 1 to 65536");
-            }
-        }
+        ];
+        check_counts(counts, &mut fault);
         if !(1..=FLOWS_PER_SESSION).contains(&itls.flows_per_pair) {
             fault("flows_per_pair", "expected 1 to 16");
         }
@@ -299,9 +296,7 @@ impl Config {
                  device_messages_per_second",
             );
         }
-        if !(MIN_DURATION..=MAX_DURATION).contains(&itls.idle_timeout) {
-            fault("idle_timeout", "expected 10ms to 24h");
-        }
+        check_durations([("idle_timeout", itls.idle_timeout)], &mut fault);
         if itls.listen_devices.is_none() != itls.callers.is_empty() {
             fault(
                 "listen_devices",

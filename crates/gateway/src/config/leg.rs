@@ -7,8 +7,9 @@ use std::time::Duration;
 use hedgerow_core::Psk;
 use hedgerow_leg::Name;
 
-use super::check::{ANOTHER_HAS_THIS_KEY, MAX_COUNT, MAX_DURATION, MIN_DURATION};
-use super::file::{DURATIONS, NOWHERE, Reader, set};
+use super::bounds::{check_counts, check_durations};
+use super::check::ANOTHER_HAS_THIS_KEY;
+use super::file::{NOWHERE, Reader};
 use super::table::{Place, Table};
 use super::{Config, Mode};
 
@@ -99,20 +100,17 @@ impl Reader<'_, '_> {
         }
         // A placeholder where there is none, and then there is no configuration.
         let mut leg = Leg::new(listen.unwrap_or(NOWHERE));
-        for (name, place) in [
+        let counts = [
             ("streams", &mut leg.streams),
             ("streams_per_device", &mut leg.streams_per_device),
-        ] {
-            let count = table.integer(self.findings, name, 1..=65_536);
-            set(place, count.and_then(|count| usize::try_from(count).ok()));
-        }
-        for (name, place) in [
+        ];
+        table.counts(self.findings, counts);
+        let durations = [
             ("connect_timeout", &mut leg.connect_timeout),
             ("idle_timeout", &mut leg.idle_timeout),
             ("stream_patience", &mut leg.stream_patience),
-        ] {
-            set(place, table.duration(self.findings, name, DURATIONS));
-        }
+        ];
+        table.durations(self.findings, durations);
         for peer in table.tables(self.findings, "peer") {
             leg.peers.extend(self.leg_peer(peer));
         }
@@ -177,23 +175,17 @@ impl Config {
         let mut fault = |name, message: &str| {
             faults.push((("leg", 0, name), message.to_owned()));
         };
-        for (name, number) in [
+        let counts = [
             ("streams", leg.streams),
             ("streams_per_device", leg.streams_per_device),
-        ] {
-            if !(1..=MAX_COUNT).contains(&number) {
-                fault(name, "expected 1 to 65536");
-            }
-        }
-        for (name, duration) in [
+        ];
+        check_counts(counts, &mut fault);
+        let durations = [
             ("connect_timeout", leg.connect_timeout),
             ("idle_timeout", leg.idle_timeout),
             ("stream_patience", leg.stream_patience),
-        ] {
-            if !(MIN_DURATION..=MAX_DURATION).contains(&duration) {
-                fault(name, "expected 10ms to 24h");
-            }
-        }
+        ];
+        check_durations(durations, &mut fault);
         if leg.peers.is_empty() {
             fault("peer", "nobody is let in: expected one device or more");
         }

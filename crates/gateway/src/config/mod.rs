@@ -1,5 +1,6 @@
 //! What a gateway is configured with.
 
+mod bounds;
 mod check;
 mod connections;
 mod device;

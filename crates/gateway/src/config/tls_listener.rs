@@ -6,6 +6,7 @@ use std::time::Duration;
 use hedgerow_core::ServerName;
 use hedgerow_record::{LegForm, StreamApplication};
 
+use super::bounds::check_counts;
 use super::table::Place;
 use super::{Config, Mode, Security};
 
@@ -116,15 +117,12 @@ impl Config {
                     fault("names", "has a name twice");
                 }
             }
-            for (name, number) in [
+            let counts = [
                 ("connections", listener.connections),
                 ("connections_per_client", listener.connections_per_client),
                 ("connections_per_device", listener.connections_per_device),
-            ] {
-                if !(1..=65_536).contains(&number) {
-                    fault(name, "expected 1 to 65536");
-                }
-            }
+            ];
+            check_counts(counts, &mut fault);
         }
     }
 }
