@@ -40,6 +40,21 @@ pub(crate) enum Overdue {
     Reader,
 }
 
+/// Waits until too little has happened for too long. `due` says when that is and what to call it; it is asked again
+/// once that time has come, and when `changed` tells that it may be another one.
+pub(crate) async fn overdue<E>(due: impl Fn() -> (Instant, E), changed: &Notify) -> E {
+    loop {
+        let (at, end) = due();
+        if at <= Instant::now() {
+            return end;
+        }
+        tokio::select! {
+            () = sleep_until(at) => {}
+            () = changed.notified() => {}
+        }
+    }
+}
+
 impl Activity {
     /// Begins with a connection that has just been made.
     pub(crate) fn new() -> Self {

@@ -11,9 +11,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 
 use crate::config::TlsListener;
+use crate::progress::overdue;
 
 /// A connection that is carried.
 pub(super) struct Carried<'l> {
@@ -108,7 +109,7 @@ impl<'l> Carried<'l> {
             ended = both => ended.map_or_else(|end| end, |_| End::Closed),
             // Neither a client that says nothing nor one that reads nothing hides it.
             error = leg.failed() => End::Device(error),
-            end = self.overdue() => end,
+            end = overdue(|| self.due(), &self.told_end) => end,
         }
     }
 
@@ -174,20 +175,6 @@ impl<'l> Carried<'l> {
         match timeout(STALL_TIMEOUT, writer.write_all(&out)).await {
             Ok(written) => written.map_err(End::Client),
             Err(_) => Err(End::Client(io::ErrorKind::TimedOut.into())),
-        }
-    }
-
-    /// Waits until too little has happened for too long.
-    async fn overdue(&self) -> End {
-        loop {
-            let (due, end) = self.due();
-            if due <= Instant::now() {
-                return end;
-            }
-            tokio::select! {
-                () = sleep_until(due) => {}
-                () = self.told_end.notified() => {}
-            }
         }
     }
 

@@ -14,11 +14,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use tracing::{debug, info};
 
 use super::statistics::add;
 use super::{Permitted, Shared};
+use crate::progress::overdue;
 use crate::rate::Rate;
 
 /// A connection, from its first byte to its end.
@@ -233,7 +234,7 @@ impl<'f> Carried<'f> {
         tokio::select! {
             end = self.up(early, reader, socket) => end,
             end = self.down(writer, socket) => end,
-            end = self.overdue() => end,
+            end = overdue(|| self.due(), &self.established) => end,
         }
     }
 
@@ -277,20 +278,6 @@ impl<'f> Carried<'f> {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return End::Broken(error.kind()),
                 Err(_) => return End::Broken(io::ErrorKind::TimedOut),
-            }
-        }
-    }
-
-    /// Waits until too little has happened for too long.
-    async fn overdue(&self) -> End {
-        loop {
-            let (due, end) = self.due();
-            if due <= Instant::now() {
-                return end;
-            }
-            tokio::select! {
-                () = sleep_until(due) => {}
-                () = self.established.notified() => {}
             }
         }
     }
