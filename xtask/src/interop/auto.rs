@@ -1,7 +1,6 @@
 //! The mode `auto` with ends that nobody here wrote (docs/specs/auto.md): libcoap's server as the device of a
 //! session whose carriers change, and OpenSSL and GnuTLS as a client's UDP carrier, byte by byte.
 
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -26,9 +25,8 @@ use super::coap::{Build, IDENTITY, expect_code};
 use super::gateway::start_gateway;
 use super::peers::{Transport, free_address, wait_for_port};
 use super::program;
-use crate::child::{self, Echo, Running};
+use crate::child::{Echo, Running};
 use crate::table::Table;
-use crate::workspace::Workspace;
 
 /// For one command, and for one change of carrier.
 const LIMIT: Duration = Duration::from_secs(40);
@@ -40,7 +38,6 @@ const KEY: &str = "an end's own key";
 
 /// Enters every cell.
 pub(super) fn run(table: &mut Table) {
-    enter(table, "vectors: docs/specs/auto.md", vectors);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -69,21 +66,6 @@ pub(super) fn run(table: &mut Table) {
             peer(&scene)
         });
     }
-}
-
-/// The committed vectors are those that the second reader computes.
-fn vectors() -> Result<String, String> {
-    let folder = Workspace::load()?.root.join("docs/specs/vectors");
-    let mut command = Command::new("python3");
-    command.arg(folder.join("auto.py"));
-    let finished = child::run(&mut command, LIMIT, Echo::Hidden)?;
-    let committed = fs::read_to_string(folder.join("auto.txt"));
-    let committed = committed.map_err(|error| error.to_string())?;
-    if !finished.is_success() || finished.output != committed {
-        return Err(format!("other vectors: {}", finished.tail(5)));
-    }
-    let cases = committed.lines().filter(|line| line.starts_with("case "));
-    Ok(format!("{} cases, computed anew", cases.count()))
 }
 
 /// A libcoap server, and a gateway that has no key of it.

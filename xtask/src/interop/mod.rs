@@ -34,6 +34,7 @@ mod tls_handshakes;
 mod translate;
 mod tshark;
 mod tunnel;
+mod vectors;
 
 use std::env;
 use std::fs;
@@ -50,7 +51,8 @@ const INSIDE: &str = "--inside-namespace";
 const ONLY: &str = "--only";
 
 /// The groups of cells, each by the name that chooses it.
-const GROUPS: [Group; 18] = [
+const GROUPS: [Group; 19] = [
+    Group::of("vectors", vectors::run),
     Group::of("dtls", handshakes::run),
     Group::of("tls", tls_handshakes::run),
     Group::of("certificates", certificates::run),

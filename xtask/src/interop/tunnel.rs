@@ -33,7 +33,6 @@ const BODY_LEN: usize = 5_000;
 
 /// Enters every cell.
 pub(super) fn run(table: &mut Table) {
-    enter(table, "vectors: docs/specs/tunnel.md", vectors);
     let ready = program::build().and_then(|program| {
         let script = Workspace::load()?.root.join("peers/masque/forward.py");
         Ok((program, script))
@@ -57,21 +56,6 @@ pub(super) fn run(table: &mut Table) {
             Scene::start(&program, &script)?.refusals(version)
         });
     }
-}
-
-/// The committed vectors are those that the second reader computes.
-fn vectors() -> Result<String, String> {
-    let folder = Workspace::load()?.root.join("docs/specs/vectors");
-    let mut command = Command::new(PYTHON);
-    command.arg(folder.join("tunnel.py"));
-    let finished = child::run(&mut command, LIMIT, Echo::Hidden)?;
-    let committed = fs::read_to_string(folder.join("tunnel.txt"));
-    let committed = committed.map_err(|error| error.to_string())?;
-    if !finished.is_success() || finished.output != committed {
-        return Err(format!("other vectors: {}", finished.tail(5)));
-    }
-    let cases = committed.lines().filter(|line| line.starts_with("case "));
-    Ok(format!("{} cases, computed anew", cases.count()))
 }
 
 /// A libcoap server, and a gateway that has no key of it.
