@@ -3,7 +3,7 @@
 //! and OpenSSL, whose DTLS sessions the gateway has no key of.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -56,11 +56,88 @@ pub(super) fn run(table: &mut Table) {
             Scene::start(&program, &script)?.refusals(version)
         });
     }
+    for at in [
+        SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        SocketAddr::from((Ipv6Addr::LOCALHOST, 0)),
+    ] {
+        let name = format!(
+            "gateway fragments nothing on a path of {PATH_MTU} bytes, {}",
+            at.ip()
+        );
+        enter(table, &name, || fragments_nothing(&program, &script, at));
+    }
+}
+
+/// What this namespace's interface passes on in a cell, in bytes: IPv6's least.
+const PATH_MTU: usize = 1_280;
+
+/// RFC 9298 §3.1: a datagram that just fits arrives, one that has a byte more is dropped
+/// and counted, and the tunnel goes on.
+fn fragments_nothing(program: &Path, script: &Path, at: SocketAddr) -> Result<String, String> {
+    let device = UdpSocket::bind(at).map_err(|error| error.to_string())?;
+    let wait = device.set_read_timeout(Some(LIMIT));
+    wait.map_err(|error| error.to_string())?;
+    let address = device.local_addr().map_err(|error| error.to_string())?;
+    let scene = Scene::before(program, script, None, address)?;
+    let (tunnel, listen) = scene.open("1")?;
+    let headers = if at.is_ipv4() { 20 + 8 } else { 40 + 8 };
+    let fits = PATH_MTU.saturating_sub(headers);
+    let narrow = NarrowPath::make()?;
+    let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|error| error.to_string())?;
+    let mut seen = Vec::new();
+    // In order, for the tunnel is a stream. What the client sends may be in fragments: that isn't the gateway.
+    for len in [fits, fits.saturating_add(1), 1] {
+        let sent = client.send_to(&vec![7; len], listen);
+        sent.map_err(|error| error.to_string())?;
+    }
+    let mut buffer = vec![0; 2 * PATH_MTU];
+    while seen.last() != Some(&1) {
+        let received = device.recv(&mut buffer);
+        seen.push(received.map_err(|error| format!("{error}; came: {seen:?}"))?);
+    }
+    drop(narrow);
+    if seen != [fits, 1] {
+        return Err(format!("lengths that came: {seen:?}"));
+    }
+    let (told, log) = scene.told(tunnel)?;
+    if !log.contains("too_big_for_path=1 ") {
+        return Err(format!("not counted: {log}"));
+    }
+    Ok(format!(
+        "{fits} bytes arrive, one more is dropped and counted; {told}"
+    ))
+}
+
+/// As long as it lives, nothing longer than [`PATH_MTU`] passes in this namespace.
+struct NarrowPath;
+
+impl NarrowPath {
+    fn make() -> Result<Self, String> {
+        set_mtu(PATH_MTU)?;
+        Ok(Self)
+    }
+}
+
+impl Drop for NarrowPath {
+    fn drop(&mut self) {
+        // Linux's own value for the loopback interface.
+        let _ = set_mtu(65_536);
+    }
+}
+
+fn set_mtu(mtu: usize) -> Result<(), String> {
+    let mut command = Command::new("ip");
+    command.args(["link", "set", "lo", "mtu", &mtu.to_string()]);
+    let finished = child::run(&mut command, LIMIT, Echo::Hidden)?;
+    match finished.is_success() {
+        true => Ok(()),
+        false => Err(finished.tail(3)),
+    }
 }
 
 /// A libcoap server, and a gateway that has no key of it.
 struct Scene {
-    _server: Running,
+    _server: Option<Running>,
     gateway: Running,
     device: SocketAddr,
     https: SocketAddr,
@@ -71,6 +148,16 @@ struct Scene {
 impl Scene {
     fn start(program: &Path, script: &Path) -> Result<Self, String> {
         let (server, _plain, device) = start_server(Build::OpenSsl)?;
+        Self::before(program, script, Some(server), device)
+    }
+
+    /// A gateway before a device that is there.
+    fn before(
+        program: &Path,
+        script: &Path,
+        server: Option<Running>,
+        device: SocketAddr,
+    ) -> Result<Self, String> {
         let (http, https) = (free_address()?, free_address()?);
         let folder = std::env::temp_dir().join(format!("hedgerow-tunnel-{}", https.port()));
         fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
@@ -151,8 +238,9 @@ modes = ["tunnel"]
         }
     }
 
-    /// Ends the gateway in order, so that the tunnel's client sees the end, and returns what is told of the tunnel.
-    fn told(mut self, tunnel: Running) -> Result<String, String> {
+    /// Ends the gateway in order, so that the tunnel's client sees the end, and returns what is told of the tunnel, here and
+    /// in the gateway's log.
+    fn told(mut self, tunnel: Running) -> Result<(String, String), String> {
         let stop = format!("kill -s INT {}", self.gateway.id());
         let mut command = Command::new("sh");
         child::run(command.args(["-c", &stop]), LIMIT, Echo::Hidden)?;
@@ -169,7 +257,7 @@ modes = ["tunnel"]
         if log.contains(PSK) || log.contains(TOKEN) {
             return Err(format!("a secret in the log: {log}"));
         }
-        Ok(counts)
+        Ok((counts, log))
     }
 
     fn coap_client(self, version: &str) -> Result<String, String> {
@@ -193,7 +281,7 @@ modes = ["tunnel"]
             let (written, read) = (written.tail(3), read.tail(3));
             return Err(format!("written: {written}; read: {read}"));
         }
-        let told = self.told(tunnel)?;
+        let (told, _) = self.told(tunnel)?;
         Ok(format!(
             "{BODY_LEN} bytes written and read in blocks; {told}"
         ))
@@ -211,7 +299,7 @@ modes = ["tunnel"]
         if !finished.output.contains(cipher) {
             return Err(format!("no session: {}", finished.tail(12)));
         }
-        let told = self.told(tunnel)?;
+        let (told, _) = self.told(tunnel)?;
         Ok(format!("{cipher}; {told}"))
     }
 
