@@ -6,7 +6,7 @@ use std::time::Duration;
 use hedgerow_core::ServerName;
 use hedgerow_record::{LegForm, StreamApplication};
 
-use super::bounds::check_counts;
+use super::bounds::{check_counts, check_durations};
 use super::table::Place;
 use super::{Config, Mode, Security};
 
@@ -123,6 +123,40 @@ impl Config {
                 ("connections_per_device", listener.connections_per_device),
             ];
             check_counts(counts, &mut fault);
+            let durations = [
+                ("hello_timeout", listener.hello_timeout),
+                ("idle_timeout", listener.idle_timeout),
+                ("closing_timeout", listener.closing_timeout),
+            ];
+            check_durations(durations, &mut fault);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_a_program_are_checked() {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let names = ["hello_timeout", "idle_timeout", "closing_timeout"];
+        for name in names {
+            let mut listener = TlsListener::new(listen, StreamApplication::Coap);
+            *match name {
+                "hello_timeout" => &mut listener.hello_timeout,
+                "idle_timeout" => &mut listener.idle_timeout,
+                _ => &mut listener.closing_timeout,
+            } = Duration::ZERO;
+            let mut faults = Vec::new();
+            let config = Config::default().with_tls_listener(listener);
+            config.check_tls_listeners(&mut faults);
+            let expected = "expected 10ms to 24h".to_owned();
+            assert!(faults.contains(&(("tls_listener", 0, name), expected)));
+            let others = names.into_iter().filter(|other| *other != name);
+            for other in others {
+                assert!(faults.iter().all(|((_, _, found), _)| *found != other));
+            }
         }
     }
 }
