@@ -11,13 +11,13 @@
 //! Timers: the rest in `TcpOnly`, the next probe on each carrier, and the oldest unanswered probe's
 //! end. Messages are the driver's; the machine says when a probe is to be sent and with which number.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use hedgerow_core::Instant;
 
 use crate::carrier_message::{MAX_UDP_CARRIER_PAYLOAD_LEN, ProbeNumber};
-use crate::probe_history::{ProbeHistory, RoundTrip};
+use crate::probe_history::ProbeHistory;
+use crate::tcp_probes::TcpProbes;
 
 /// One of the two carriers of a tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -117,29 +117,6 @@ enum State {
     },
 }
 
-/// Probes on TCP, by which delays are compared and by which is known what has arrived.
-#[derive(Debug, Default)]
-struct TcpProbes {
-    round_trip: RoundTrip,
-    under_way: VecDeque<TcpProbe>,
-    next: Option<Instant>,
-    /// Datagrams sent on TCP, and how many of them have arrived for certain.
-    sent: u64,
-    arrived: u64,
-    /// Datagrams sent on UDP, and how many of them when the first that may not have arrived on TCP left.
-    udp_sent: u64,
-    udp_before: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct TcpProbe {
-    number: ProbeNumber,
-    at: Instant,
-    /// What had been sent on TCP and on UDP before it.
-    sent: u64,
-    udp_sent: u64,
-}
-
 impl CarrierSelector {
     /// Begins with TCP alone. The client wants a UDP carrier at once.
     pub fn new(role: CarrierRole, now: Instant) -> Self {
@@ -213,16 +190,10 @@ impl CarrierSelector {
             _ => CarrierChoice::Tcp,
         };
         if choice != CarrierChoice::Udp {
-            if !self.tcp.has_unknown() {
-                self.tcp.udp_before = self.tcp.udp_sent;
-            }
-            self.tcp.sent = self.tcp.sent.saturating_add(1);
+            self.tcp.count_tcp();
         }
         if choice != CarrierChoice::Tcp {
-            if self.tcp.has_unknown() && self.tcp.udp_sent == self.tcp.udp_before {
-                self.tcp.ask(now);
-            }
-            self.tcp.udp_sent = self.tcp.udp_sent.saturating_add(1);
+            self.tcp.count_udp(now);
         }
         choice
     }
@@ -386,61 +357,10 @@ impl CarrierSelector {
 
     /// Says whether UDP's round trip is above so many percent of TCP's and so much in addition.
     fn is_slower(&self, percent: u32, extra: Duration) -> bool {
-        match (self.udp.smoothed(), self.tcp.round_trip.smoothed()) {
+        match (self.udp.smoothed(), self.tcp.smoothed()) {
             (Some(udp), Some(tcp)) => udp > tcp.saturating_mul(percent) / 100 + extra,
             _ => false,
         }
-    }
-}
-
-impl TcpProbes {
-    /// Says whether something was sent of which it isn't known that it has arrived.
-    const fn has_unknown(&self) -> bool {
-        self.sent > self.arrived
-    }
-
-    /// Says whether as many datagrams as may overtake one on TCP are on their way already.
-    const fn is_overtaken_enough(&self) -> bool {
-        self.has_unknown() && self.udp_sent.saturating_sub(self.udp_before) >= MAX_OVERTAKING
-    }
-
-    /// Wants a probe soon, unless one is under way behind all that was sent.
-    fn ask(&mut self, now: Instant) {
-        let is_asked = self
-            .under_way
-            .back()
-            .is_some_and(|probe| probe.sent >= self.sent);
-        if !is_asked {
-            self.next = Some(now);
-        }
-    }
-
-    fn probe(&mut self, number: ProbeNumber, now: Instant) {
-        if self.under_way.len() >= MAX_TCP_PROBES {
-            self.under_way.pop_front();
-        }
-        self.under_way.push_back(TcpProbe {
-            number,
-            at: now,
-            sent: self.sent,
-            udp_sent: self.udp_sent,
-        });
-    }
-
-    /// What was sent before the probe has arrived, for TCP keeps order.
-    fn handle_echo(&mut self, now: Instant, number: ProbeNumber) -> bool {
-        let found = self.under_way.iter().position(|it| it.number == number);
-        let Some(probe) = found.and_then(|at| self.under_way.drain(..=at).next_back()) else {
-            return false;
-        };
-        self.round_trip.add(now.saturating_since(probe.at));
-        self.arrived = self.arrived.max(probe.sent);
-        self.udp_before = match self.has_unknown() {
-            // Whatever hasn't arrived left after the probe.
-            true => self.udp_before.max(probe.udp_sent),
-            false => self.udp_sent,
-        };
-        true
     }
 }
 
@@ -471,7 +391,3 @@ const DEAD_AFTER: usize = 4;
 const FIRST_REST: Duration = Duration::from_secs(2);
 const LONGEST_REST: Duration = Duration::from_secs(256);
 const LASTING: Duration = Duration::from_secs(60);
-/// How many datagrams on UDP may overtake one on TCP: half of the narrowest replay window.
-const MAX_OVERTAKING: u64 = 32;
-/// Probes on TCP that are waited for.
-const MAX_TCP_PROBES: usize = 16;

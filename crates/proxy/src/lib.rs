@@ -103,6 +103,7 @@ mod response;
 mod stream_routing;
 mod target;
 mod target_error;
+mod tcp_probes;
 mod translator;
 mod tunnel_carriers;
 mod tunnel_refusal;
