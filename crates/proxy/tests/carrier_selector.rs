@@ -1,154 +1,16 @@
 //! The selection of the mode `auto` on paths in virtual time (`docs/specs/auto.md`).
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
-use std::collections::BTreeSet;
+#[path = "support/carrier_bench.rs"]
+mod carrier_bench;
+
 use std::time::Duration;
 
+use carrier_bench::{Bench, blocked, losing_every, ms, secs, steady};
 use hedgerow_core::Instant;
 use hedgerow_proxy::{
     CarrierChoice, CarrierKind, CarrierRole, CarrierSelector, CarrierState, ProbeNumber,
 };
-
-/// What a carrier does with a probe that leaves at a time: how long its echo takes, if it comes.
-type Way = Box<dyn FnMut(Duration) -> Option<Duration>>;
-
-/// A selector between two ways, and what it has done.
-struct Bench {
-    selector: CarrierSelector,
-    now: Instant,
-    udp: Way,
-    tcp: Way,
-    /// Whether a UDP carrier can be opened.
-    opens: bool,
-    echoes: BTreeSet<(Instant, CarrierKind, ProbeNumber)>,
-    /// Each state, from when on.
-    states: Vec<(Duration, CarrierState)>,
-    probes: Vec<(Duration, CarrierKind)>,
-    opened: Vec<Duration>,
-    /// How often a datagram is sent, if at all, and what was chosen for each.
-    every: Option<Duration>,
-    next_datagram: Instant,
-    chosen: Vec<(Duration, CarrierChoice)>,
-}
-
-impl Bench {
-    fn new(udp: Way, tcp: Way) -> Self {
-        Self {
-            selector: CarrierSelector::new(CarrierRole::Client, Instant::ZERO),
-            now: Instant::ZERO,
-            udp,
-            tcp,
-            opens: true,
-            echoes: BTreeSet::new(),
-            states: vec![(Duration::ZERO, CarrierState::TcpOnly)],
-            probes: Vec::new(),
-            opened: Vec::new(),
-            every: Some(ms(100)),
-            next_datagram: Instant::ZERO,
-            chosen: Vec::new(),
-        }
-    }
-
-    fn since(&self) -> Duration {
-        self.now.saturating_since(Instant::ZERO)
-    }
-
-    fn state(&self) -> CarrierState {
-        self.selector.state()
-    }
-
-    fn note(&mut self) {
-        let state = self.selector.state();
-        if self.states.last().unwrap().1 != state {
-            self.states.push((self.since(), state));
-        }
-    }
-
-    /// Runs until `end`, in the order in which things are due.
-    fn run(&mut self, end: Duration) {
-        let end = Instant::ZERO + end;
-        loop {
-            while self.selector.poll_open(self.now) {
-                self.opened.push(self.since());
-                match self.opens {
-                    true => self.selector.udp_opened(self.now),
-                    false => self.selector.udp_closed(self.now),
-                }
-                self.note();
-            }
-            while let Some((carrier, number)) = self.selector.poll_probe(self.now) {
-                let since = self.since();
-                self.probes.push((since, carrier));
-                let way = match carrier {
-                    CarrierKind::Udp => &mut self.udp,
-                    CarrierKind::Tcp => &mut self.tcp,
-                };
-                if let Some(after) = way(since) {
-                    self.echoes.insert((self.now + after, carrier, number));
-                }
-            }
-            let datagram = self.every.map(|_| self.next_datagram);
-            let echo = self.echoes.first().map(|echo| echo.0);
-            let due = [datagram, echo, self.selector.poll_timeout()];
-            let due = due.into_iter().flatten().min();
-            let Some(due) = due.filter(|due| *due <= end) else {
-                self.now = end;
-                return;
-            };
-            self.now = self.now.max(due);
-            while let Some(&(at, carrier, number)) = self.echoes.first()
-                && at <= self.now
-            {
-                self.echoes.pop_first();
-                self.selector.handle_echo(self.now, carrier, number);
-                self.note();
-            }
-            self.selector.handle_timeout(self.now);
-            self.note();
-            if let Some(every) = self.every.filter(|_| self.next_datagram <= self.now) {
-                let choice = self.selector.choose(self.now, 100);
-                self.chosen.push((self.since(), choice));
-                self.next_datagram = self.now + every;
-            }
-        }
-    }
-
-    fn changes(&self) -> usize {
-        let active = |state: CarrierState| {
-            matches!(state, CarrierState::UdpActive | CarrierState::UdpSuspect)
-        };
-        self.states
-            .windows(2)
-            .filter(|pair| active(pair[0].1) != active(pair[1].1))
-            .count()
-    }
-}
-
-fn ms(ms: u64) -> Duration {
-    Duration::from_millis(ms)
-}
-
-fn secs(secs: u64) -> Duration {
-    Duration::from_secs(secs)
-}
-
-fn steady(delay: Duration) -> Way {
-    Box::new(move |_| Some(delay))
-}
-
-/// Loses every `n`th probe.
-fn losing_every(n: u32, delay: Duration) -> Way {
-    let mut count = 0;
-    Box::new(move |_| {
-        count += 1;
-        (count % n != 0).then_some(delay)
-    })
-}
-
-/// Is deaf from one time to another.
-fn blocked(from: Duration, to: Duration, delay: Duration) -> Way {
-    Box::new(move |now| (now < from || now >= to).then_some(delay))
-}
 
 #[test]
 fn good_udp_carrier_is_taken_after_ten_probes() {
@@ -323,33 +185,6 @@ fn idle_carrier_is_asked_seldom_and_at_once_when_used() {
     assert_eq!(first.1, CarrierChoice::Both);
     assert!(bench.probes[before].0 == secs(100));
     assert_eq!(bench.chosen.last().unwrap().1, CarrierChoice::Udp);
-}
-
-/// At most 32 datagrams pass one on TCP that may still be on its way, however slow TCP is.
-#[test]
-fn overtaking_is_bounded() {
-    for tcp_delay in [ms(40), secs(1), secs(5)] {
-        let mut bench = Bench::new(steady(ms(30)), steady(tcp_delay));
-        bench.every = Some(ms(5));
-        bench.run(secs(30));
-        assert_eq!(bench.state(), CarrierState::UdpActive);
-        // A datagram on TCP takes half of the round trip.
-        let one_way = tcp_delay / 2;
-        let mut arrival = Duration::ZERO;
-        for (index, (at, choice)) in bench.chosen.iter().enumerate() {
-            if *choice != CarrierChoice::Tcp {
-                continue;
-            }
-            arrival = arrival.max(*at + one_way);
-            let passed = bench.chosen[index..]
-                .iter()
-                .filter(|later| later.1 == CarrierChoice::Udp && later.0 + ms(15) < arrival);
-            assert!(passed.count() <= 32, "{tcp_delay:?} at {at:?}");
-        }
-        if tcp_delay == ms(40) {
-            assert_eq!(bench.chosen.last().unwrap().1, CarrierChoice::Udp);
-        }
-    }
 }
 
 #[test]
