@@ -319,6 +319,8 @@ fn flows_are_bounded_for_each_session_and_in_all() {
     let limits = ItlsLimits {
         openings: 1_000,
         flows_per_pair: 1_000,
+        messages: 1_000,
+        device_messages: 1_000,
         ..ItlsLimits::default()
     };
     let mut gateway = Gateway::new(limits);
@@ -483,10 +485,10 @@ fn user_with_four_flows_leaves_a_device_its_rate() {
         assert_eq!(send_on_four_flows(&mut gateway, alice, 50), 25, "{secs}");
         assert_eq!(send_on_four_flows(&mut gateway, bob, 50), 25, "{secs}");
     }
-    // Flows that are opened again bring no more, in another session neither.
+    // Flows that are opened again bring no more, in another session neither, and not even their OPENs.
     gateway.forwarder.end_session(gateway.now, alice);
     let again = gateway.user(ALICE);
-    assert_eq!(open_four_flows(&mut gateway, again), 4);
+    assert_eq!(open_four_flows(&mut gateway, again), 0);
     assert_eq!(send_on_four_flows(&mut gateway, again, 50), 0);
     // Another device has its own.
     gateway.device(METER);
@@ -536,6 +538,44 @@ fn messages_to_a_device_have_a_rate_and_those_from_it_have_none() {
     assert_eq!(pass(&mut gateway, bob, 2, 100), 49);
     let dropped = gateway.forwarder.statistics();
     assert_eq!(dropped.dropped(DropReason::RateLimited), 51 + 75 + 1 + 51);
+}
+
+/// A flow's first message is one as any other: over the rate it isn't sent, and the opener's next one opens the flow.
+#[test]
+fn open_over_the_rate_of_messages_is_not_sent() {
+    let limits = ItlsLimits {
+        messages: 1,
+        messages_per_second: 1,
+        ..ItlsLimits::default()
+    };
+    let refused = Err(DropReason::RateLimited);
+    let mut gateway = Gateway::new(limits);
+    let lamp = gateway.device(LAMP);
+    let alice = gateway.user(ALICE);
+    let sent = gateway.take(alice, &open(2, "lamp", HELLO)).unwrap();
+    assert_eq!(sent, [(lamp, open(1, "alice", HELLO))]);
+    assert_eq!(gateway.take(alice, &open(4, "lamp", HELLO)), refused);
+    gateway.now = at(2);
+    let sent = gateway.take(alice, &open(4, "lamp", HELLO)).unwrap();
+    assert_eq!(sent, [(lamp, open(3, "alice", HELLO))]);
+
+    // Nor is what has waited for the device.
+    let mut gateway = Gateway::new(limits);
+    let alice = gateway.user(ALICE);
+    for flow in [2, 4] {
+        assert_eq!(
+            gateway.take(alice, &open(flow, "lamp", HELLO)),
+            Ok(Vec::new())
+        );
+    }
+    let lamp = gateway.device(LAMP);
+    assert_eq!(gateway.sent(), [(lamp, open(1, "alice", HELLO))]);
+    let statistics = gateway.forwarder.statistics();
+    assert_eq!((statistics.open, statistics.to_devices), (2, 1));
+    assert_eq!(statistics.dropped(DropReason::RateLimited), 1);
+    gateway.now = at(2);
+    let sent = gateway.take(alice, &open(4, "lamp", HELLO)).unwrap();
+    assert_eq!(sent, [(lamp, open(3, "alice", HELLO))]);
 }
 
 #[test]

@@ -86,7 +86,10 @@ impl ItlsForwarder {
                     return self.refuse(from, number, party, CloseReason::Busy);
                 };
                 let id = self.add_flow(now, opener, Other::Open(side), record);
-                self.count_passed(now, id, to);
+                // The flow stays: its opener sends the OPEN again, as one that the network lost.
+                if !self.count_passed(now, id, to) {
+                    return self.drop(Some(id), DropReason::RateLimited);
+                }
                 let flow = self.flows.get(&id);
                 match flow.and_then(|flow| flow.open_delivery(&self.policy, open.message)) {
                     Some(delivery) => ItlsOutcome::Deliver(delivery),
@@ -163,13 +166,15 @@ impl ItlsForwarder {
         let Some(flow) = self.flows.get_mut(&id) else {
             return;
         };
-        if let Other::Awaited { message, .. } =
-            std::mem::replace(&mut flow.other, Other::Open(side))
-        {
+        let waited = std::mem::replace(&mut flow.other, Other::Open(side));
+        if !self.count_passed(now, id, session) {
+            self.drop(Some(id), DropReason::RateLimited);
+            return;
+        }
+        if let Other::Awaited { message, .. } = waited {
             self.outgoing
                 .push_back(Outgoing::Open { flow: id, message });
         }
-        self.count_passed(now, id, session);
     }
 
     /// Returns the session to which flows for a party are opened.
