@@ -179,7 +179,7 @@ impl CarrierSelector {
         let choice = match self.state {
             _ if len > MAX_UDP_CARRIER_PAYLOAD_LEN => CarrierChoice::Tcp,
             State::Active { .. } | State::Suspect { .. } if self.tcp.is_overtaken_enough() => {
-                self.tcp.ask(now);
+                self.tcp.ask_behind_last(now);
                 CarrierChoice::Tcp
             }
             State::Suspect { .. } => CarrierChoice::Both,
@@ -216,16 +216,17 @@ impl CarrierSelector {
             return Some((CarrierKind::Udp, number));
         }
         if self.tcp.next.is_some_and(|next| next <= now) {
-            let number = self.take_number();
-            let is_needed = self.tcp.has_unknown() && self.state() != CarrierState::TcpOnly;
-            self.tcp.probe(number, now);
             self.tcp.next = match self.state() {
                 CarrierState::TcpOnly => None,
                 CarrierState::Probing => Some(now + INTERVAL),
-                _ if is_needed => Some(now + INTERVAL),
+                _ if self.tcp.has_unknown() => Some(now + INTERVAL),
                 _ => Some(now + IDLE_INTERVAL),
             };
-            return Some((CarrierKind::Tcp, number));
+            if self.tcp.make_place(now) {
+                let number = self.take_number();
+                self.tcp.probe(number, now);
+                return Some((CarrierKind::Tcp, number));
+            }
         }
         None
     }

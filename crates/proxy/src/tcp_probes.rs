@@ -45,10 +45,14 @@ impl TcpProbes {
         self.sent = self.sent.saturating_add(1);
     }
 
-    /// Counts a datagram that goes on UDP, and wants a probe behind what the first such may overtake.
+    /// Counts a datagram that goes on UDP, and wants a probe behind the first one that may overtake and behind
+    /// each eighth: the echo of each lets as many more go there, so that not all wait for the last one's.
     pub(crate) fn count_udp(&mut self, now: Instant) {
-        if self.has_unknown() && self.udp_sent == self.udp_before {
-            self.ask(now);
+        if self.has_unknown() {
+            if self.udp_sent == self.udp_before {
+                self.ask(now);
+            }
+            self.ask_behind(now, STRIDE);
         }
         self.udp_sent = self.udp_sent.saturating_add(1);
     }
@@ -63,21 +67,44 @@ impl TcpProbes {
         self.has_unknown() && self.udp_sent.saturating_sub(self.udp_before) >= MAX_OVERTAKING
     }
 
-    /// Wants a probe soon, unless one is under way behind all that was sent.
-    pub(crate) fn ask(&mut self, now: Instant) {
-        let is_asked = self
-            .under_way
-            .back()
-            .is_some_and(|probe| probe.sent >= self.sent);
-        if !is_asked {
+    /// Wants a probe soon, unless one is under way behind all that was sent on TCP.
+    fn ask(&mut self, now: Instant) {
+        let newest = self.under_way.back();
+        if newest.is_none_or(|probe| probe.sent < self.sent) {
             self.next = Some(now);
         }
     }
 
-    pub(crate) fn probe(&mut self, number: ProbeNumber, now: Instant) {
-        if self.under_way.len() >= MAX_TCP_PROBES {
+    /// Wants a probe soon behind what went on UDP last: a second one behind the same datagrams would let no
+    /// more of them go there.
+    pub(crate) fn ask_behind_last(&mut self, now: Instant) {
+        self.ask_behind(now, 1);
+    }
+
+    /// Wants a probe soon if as many datagrams went on UDP since the last one under way.
+    fn ask_behind(&mut self, now: Instant, datagrams: u64) {
+        let newest = self.under_way.back();
+        let since = |probe: &TcpProbe| self.udp_sent.saturating_sub(probe.udp_sent);
+        if newest.is_none_or(|probe| since(probe) >= datagrams) {
+            self.next = Some(now);
+        }
+    }
+
+    /// Says whether one more probe can be waited for.
+    ///
+    /// Those under way keep their places: if the newest took the oldest one's, each would be forgotten before
+    /// its echo came wherever more are asked for than have places in TCP's round trip. Only one so
+    /// old that its echo won't come gives its place up. If it does come, later ones' echoes say as much.
+    pub(crate) fn make_place(&mut self, now: Instant) -> bool {
+        let oldest = self.under_way.front();
+        let is_lost = oldest.is_some_and(|probe| now.saturating_since(probe.at) >= LOST_AFTER);
+        if is_lost {
             self.under_way.pop_front();
         }
+        self.under_way.len() < MAX_TCP_PROBES
+    }
+
+    pub(crate) fn probe(&mut self, number: ProbeNumber, now: Instant) {
         self.under_way.push_back(TcpProbe {
             number,
             at: now,
@@ -105,5 +132,8 @@ impl TcpProbes {
 
 /// How many datagrams on UDP may overtake one on TCP: half of the narrowest replay window.
 const MAX_OVERTAKING: u64 = 32;
-/// Probes on TCP that are waited for.
+/// Of those, how many leave from one probe to the next.
+const STRIDE: u64 = 8;
+/// Probes on TCP that are waited for, and for how long.
 const MAX_TCP_PROBES: usize = 16;
+const LOST_AFTER: Duration = Duration::from_secs(60);
