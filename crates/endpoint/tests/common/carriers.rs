@@ -11,145 +11,22 @@
     clippy::panic
 )]
 
+mod asking;
+mod scenario;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
-use std::time::Duration;
 
-use hedgerow_coap::Code;
-use hedgerow_core::{
-    ChannelError, Credentials, DropReason, Env, Instant, PeerId, Psk, PskEntry, PskRequest,
-    PskStore,
-};
+use hedgerow_core::{ChannelError, Credentials, DropReason, Env, Instant, PeerId, Psk};
 use hedgerow_crypto_soft::SoftCrypto;
-use hedgerow_endpoint::{
-    Address, AssociationId, Config, ConnectionIdFormat, ConnectionIds, Endpoint, Event,
-    ForwardSecrecy, SecurityPolicy,
-};
-use hedgerow_exchange::{Request, Response, TransmissionParameters};
-use hedgerow_handshake::{Settings, Timers};
+use hedgerow_endpoint::AssociationId;
 use hedgerow_proxy::{
     CarrierChoice, CarrierKind, CarrierMessage, CarrierRole, CarrierState, TunnelCarriers,
     udp_payload_message,
 };
-use hedgerow_record::CipherSuite;
 use hedgerow_sim::TestRng;
 use rand_core::Rng;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Host(pub u8);
-
-impl Address for Host {
-    fn with_bytes<R>(&self, lend: impl FnOnce(&[u8]) -> R) -> R {
-        lend(&[self.0])
-    }
-}
-
-/// The device, as the client's link has it.
-pub const DEVICE: Host = Host(1);
-/// The gateway's address towards the device, and a second one where each carrier has its own.
-pub const GATEWAY: Host = Host(2);
-pub const GATEWAY_UDP: Host = Host(3);
-
-/// The keys by which a device lets others in, in the order of their peers' numbers.
-pub struct Store(pub Vec<(&'static [u8], Psk)>);
-
-impl PskStore for Store {
-    fn lookup(&self, request: &PskRequest<'_>) -> Option<PskEntry<'_>> {
-        let index = self
-            .0
-            .iter()
-            .position(|key| key.0 == request.psk_identity)?;
-        Some(PskEntry {
-            psk: &self.0[index].1,
-            peer: PeerId(u32::try_from(index).unwrap()),
-        })
-    }
-}
-
-pub type Client<'k> = Endpoint<Host, SoftCrypto, &'k Store, &'k Credentials<'k>>;
-
-/// What happens on the way.
-#[derive(Clone)]
-pub struct Scenario {
-    /// Of a hundred messages, how many each carrier loses in each direction; TCP sends them again.
-    pub loss: u32,
-    /// Of a hundred datagrams, how many the device's leg loses in each direction.
-    pub leg_loss: u32,
-    /// Whether UDP delays each message for as long as it likes, so that they overtake each other.
-    pub reorders: bool,
-    /// When UDP is blocked, in milliseconds.
-    pub blocked: Range<u64>,
-    /// Whether each carrier has a device-side address of its own, and the session a connection ID.
-    pub by_connection_id: bool,
-    /// How often a message is sent again, at most.
-    pub max_retransmit: u8,
-    pub requests: u32,
-    /// From the beginning of one request, or the end if that is later, to the next, in milliseconds.
-    pub spacing: Range<u64>,
-}
-
-impl Default for Scenario {
-    fn default() -> Self {
-        Self {
-            loss: 0,
-            leg_loss: 0,
-            reorders: false,
-            blocked: 0..0,
-            by_connection_id: false,
-            max_retransmit: 15,
-            requests: 12,
-            spacing: 560..580,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum To {
-    Client(CarrierKind),
-    Gateway(CarrierKind),
-    /// The device, from an address of the gateway's.
-    Device(Host),
-    /// The gateway's address, from the device.
-    FromDevice(Host),
-    /// The UDP carrier is there, or isn't after all.
-    Opened(bool),
-}
-
-/// What became of a datagram of the inner session's: each has bytes of its own.
-#[derive(Default)]
-pub struct Fate {
-    pub sent: u32,
-    pub lost: u32,
-    pub arrived: u32,
-}
-
-/// What an active gateway sees of the session.
-pub struct Seen<'d> {
-    pub way: Way,
-    pub datagram: &'d [u8],
-    pub at_ms: u64,
-    /// How many requests were asked so far.
-    pub asked: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// From the client, on a carrier.
-    Up(CarrierKind),
-    /// From the device.
-    Down,
-}
-
-/// What it makes of it: what it sends, after how many milliseconds and where.
-pub enum Act {
-    /// Beside passing it on.
-    Beside(Vec<(u64, To, Vec<u8>)>),
-    /// In its place.
-    Instead(Vec<(u64, To, Vec<u8>)>),
-}
-
-pub type Attack<'k> = Box<dyn FnMut(&Seen<'_>, &mut TestRng) -> Act + 'k>;
+pub use scenario::*;
 
 pub struct Net<'k> {
     pub scenario: Scenario,
@@ -179,47 +56,6 @@ pub struct Net<'k> {
     pub refused: Option<ChannelError>,
     pub closed: u32,
     pub established: u32,
-}
-
-pub fn ms(ms: u64) -> Duration {
-    Duration::from_millis(ms)
-}
-
-pub fn at(ms_since: u64) -> Instant {
-    Instant::ZERO + ms(ms_since)
-}
-
-pub fn config(scenario: &Scenario, is_device: bool) -> Config {
-    let transmission = TransmissionParameters {
-        max_retransmit: scenario.max_retransmit,
-        ..TransmissionParameters::default()
-    };
-    let timers = Timers {
-        max_transmissions: 15,
-        deadline: Duration::from_secs(100_000),
-        ..Timers::default()
-    };
-    let suites = [CipherSuite::TLS_PSK_WITH_AES_128_CCM_8];
-    let ids = ConnectionIds::Both(ConnectionIdFormat::new(0x0102));
-    Config {
-        security: match is_device {
-            true => Arc::default(),
-            false => Arc::new(SecurityPolicy::default().for_end_to_end(ForwardSecrecy::Optional)),
-        },
-        handshake: Settings::new(&suites).with_timers(timers),
-        connection_ids: match (scenario.by_connection_id, is_device) {
-            (false, _) => ConnectionIds::Off,
-            (true, true) => ids,
-            (true, false) => ConnectionIds::SendOnly,
-        },
-        exchange: Arc::new(hedgerow_exchange::Config {
-            // Nothing restarts here.
-            unanswered_threshold: u8::MAX,
-            ..hedgerow_exchange::Config::new(transmission)
-        }),
-        idle_timeout: Duration::from_secs(10_000_000),
-        ..Config::default()
-    }
 }
 
 impl<'k> Net<'k> {
@@ -465,124 +301,6 @@ impl<'k> Net<'k> {
             self.put(self.now + ms(after_ms), to, bytes);
         }
         is_honest
-    }
-
-    pub fn give_client(&mut self, datagram: &[u8]) {
-        let mut datagram = datagram.to_vec();
-        let mut rest = datagram.as_mut_slice();
-        while !rest.is_empty() {
-            let awaited = self.asked().saturating_sub(1);
-            let env = &mut Env::new(self.now, &mut self.rng);
-            let handled = self.client.handle_datagram(env, DEVICE, rest, &mut [0; 64]);
-            let consumed = handled.consumed;
-            match handled.event {
-                Some(Event::Response { message, .. }) => {
-                    assert_eq!(message.payload(), awaited.to_be_bytes());
-                    self.answered.last_mut().unwrap().1 = self.now;
-                }
-                Some(Event::Established { .. }) => self.established += 1,
-                Some(Event::Closed { .. }) => self.closed += 1,
-                Some(Event::Failed { error, .. }) => self.refused = Some(error),
-                _ => {}
-            }
-            rest = rest.get_mut(consumed..).unwrap_or_default();
-        }
-    }
-
-    pub fn give_device(&mut self, from: Host, datagram: &[u8]) {
-        let mut datagram = datagram.to_vec();
-        let mut rest = datagram.as_mut_slice();
-        while !rest.is_empty() {
-            let mut answer = [0; 64];
-            let env = &mut Env::new(self.now, &mut self.rng);
-            let handled = self.device.handle_datagram(env, from, rest, &mut answer);
-            let (consumed, answer_len) = (handled.consumed, handled.answer);
-            self.closed += u32::from(matches!(handled.event, Some(Event::Closed { .. })));
-            if let Some(Event::Request {
-                association,
-                request,
-                message,
-                ..
-            }) = handled.event
-            {
-                let what = message.payload().to_vec();
-                *self.executed.entry(what.clone()).or_default() += 1;
-                let response = Response::new(Code::CHANGED).payload(&what);
-                self.device
-                    .respond(env, association, request, &response)
-                    .unwrap();
-            }
-            if answer_len > 0 {
-                self.leg(To::FromDevice(from), &answer[..answer_len]);
-            }
-            rest = rest.get_mut(consumed..).unwrap_or_default();
-        }
-    }
-
-    /// Runs until every request is answered, or one has failed.
-    pub fn run(&mut self) {
-        let mut next = at(100);
-        loop {
-            let is_waiting = self
-                .answered
-                .last()
-                .is_some_and(|last| last.1 == Instant::ZERO);
-            if !is_waiting && self.asked() == self.scenario.requests {
-                return;
-            }
-            if !is_waiting && next <= self.now {
-                let number = (self.asked()).to_be_bytes();
-                let request = Request::new(Code::POST).payload(&number);
-                let env = &mut Env::new(self.now, &mut self.rng);
-                self.client
-                    .request(env, self.association, &request)
-                    .unwrap();
-                self.answered.push((self.now, Instant::ZERO));
-                // Not every beat falls on the same place of the probes'.
-                let Range { start, end } = self.scenario.spacing;
-                next = self.now + ms(start + u64::from(self.rng.next_u32()) % (end - start));
-            }
-            self.transmit();
-            let is_waiting = self
-                .answered
-                .last()
-                .is_some_and(|last| last.1 == Instant::ZERO);
-            let queued = self.due.first_key_value().map(|(key, _)| key.0);
-            let all = [
-                queued,
-                self.client.poll_timeout(),
-                self.device.poll_timeout(),
-                self.near.poll_timeout(),
-                self.far.poll_timeout(),
-                (!is_waiting).then_some(next),
-            ];
-            let due = all.into_iter().flatten().min().unwrap();
-            assert!(due < at(1_000_000_000), "nothing goes on");
-            self.now = self.now.max(due);
-            while let Some(entry) = self.due.first_entry()
-                && entry.key().0 <= self.now
-            {
-                let (to, bytes) = entry.remove();
-                self.receive(to, &bytes);
-            }
-            let env = &mut Env::new(self.now, &mut self.rng);
-            self.client.handle_timeout(env);
-            self.device.handle_timeout(env);
-            while let Some(event) = self.client.poll_event() {
-                match event {
-                    Event::RequestFailed { .. } => self.failed += 1,
-                    Event::Closed { .. } => self.closed += 1,
-                    Event::Failed { error, .. } => self.refused = Some(error),
-                    _ => {}
-                }
-            }
-            while let Some(event) = self.device.poll_event() {
-                self.closed += u32::from(matches!(event, Event::Closed { .. }));
-            }
-            if self.failed > 0 || self.refused.is_some() {
-                return;
-            }
-        }
     }
 
     /// Delivers what is on its way still.
