@@ -16,6 +16,7 @@ use hedgerow::devices::Thermometer;
 use hedgerow_core::{PeerId, Psk};
 use hedgerow_handshake::Settings;
 use hedgerow_net::{Credentials, ForwardSecrecy, SecurityPolicy, TlsStream};
+use support::facade::facade;
 use support::http::http_get;
 use support::{IDENTITY, KEY, Server, hedgerow, loopback};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -195,6 +196,15 @@ fn demonstration_can_be_used_as_it_says_and_leaves_nothing_behind() {
             let through = hedgerow(&words);
             assert_eq!((through.code(), through.stderr()), (0, ""), "{words:?}");
             assert!(!through.stdout().is_empty(), "{words:?}");
+            if mode == "translate-device" {
+                // Any HTTP program on the user's own machine asks in the same way.
+                let [_get, way @ .., _uri] = words.as_slice() else {
+                    panic!("{words:?}");
+                };
+                let (_child, http, _) = facade(way, 1);
+                let read = http_get(http, "/devices/thermometer/temperature");
+                assert_eq!(read.status, 200, "{}", read.text());
+            }
         }
         let seen = row("translate-device");
         assert!(seen.contains("1 TLS connection to thermometer, "), "{seen}");
