@@ -288,7 +288,11 @@ impl Registry {
             }
             Ok(response) => Ok(response),
             Err(failure) => {
-                let failure = map_request_failure(failure, self.max_response);
+                let ways = self.carriers.via.as_ref();
+                let failure = match ways.and_then(|ways| ways.refusal(failure)) {
+                    Some(refusal) => refusal.into(),
+                    None => map_request_failure(failure, self.max_response),
+                };
                 if is_doubtful(failure) {
                     self.forget(entry).await;
                 }

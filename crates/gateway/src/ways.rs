@@ -9,6 +9,7 @@ use hedgerow_net::{
     Credentials, ForwardSecrecy, NodeConfig, Passage, PassageNode, RequestFailure, RequestMessage,
     ResponseMessage, SecurityPolicy,
 };
+use hedgerow_proxy::GatewayRefusal;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
@@ -85,6 +86,21 @@ impl Ways {
             place.node = None;
         }
         outcome
+    }
+
+    /// Says whether a request ended in what a gateway says that hands TLS connections on, and what that means. It is
+    /// in clear, as the device's own word before there is a session would be: neither is taken for the other's.
+    pub(crate) const fn refusal(&self, failure: RequestFailure) -> Option<GatewayRefusal> {
+        match (&self.passage, failure) {
+            (
+                Passage::Adapted(_),
+                RequestFailure::Channel(ChannelError::Peer(PeerFault::AlertReceived {
+                    description,
+                    authenticated: false,
+                })),
+            ) => Some(GatewayRefusal::AlertInClear { description }),
+            _ => None,
+        }
     }
 
     /// Closes all sessions in order.

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use hedgerow_core::{PeerId, Psk};
 use hedgerow_gateway::{Config, Device, Mode, Running, Security, Translate, User, Via};
 use hedgerow_net::{
-    ForwardSecrecy, GatewayTls, GatewayUser, KeyStore, Node, NodeConfig, Passage, TranslateGateway,
-    TunnelConfig,
+    AdaptedGateway, ForwardSecrecy, GatewayTls, GatewayUser, KeyStore, Node, NodeConfig, Passage,
+    TranslateGateway, TunnelConfig,
 };
 use hedgerow_proxy::Methods;
 use hedgerow_record::TranslateForm;
@@ -227,4 +227,38 @@ async fn what_the_gateway_refuses_is_told_as_its_word() {
         told(translate, at, 502, "/problems/gateway-mode").await;
     }
     gateway.shutdown().await;
+}
+
+/// Mode `translate-device`: what a gateway says that hands no connection on comes in clear, and isn't the device's word.
+#[tokio::test]
+async fn alert_in_clear_is_not_told_as_the_device_s() {
+    for (description, meaning) in [
+        (112, "hands on to no device of this name"),
+        (80, "doesn't reach the device, or has no room"),
+        (40, "the device, or somebody on the way"),
+    ] {
+        let listener = TcpListener::bind(loopback()).await.unwrap();
+        let at = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                stream.read_u8().await.unwrap();
+                let alert = [21, 3, 3, 0, 2, 2, description];
+                stream.write_all(&alert).await.unwrap();
+                let mut rest = Vec::new();
+                let _ = stream.read_to_end(&mut rest).await;
+            }
+        });
+        let gateway = AdaptedGateway::new(at.ip().to_string(), at.port());
+        let facade = facade(Passage::Adapted(gateway), at).await;
+        let reply = get(&facade, "/devices/lamp/temperature").await;
+        assert_eq!(reply.status, 502, "{reply:?}");
+        for part in [
+            "/problems/gateway-alert",
+            "by whom nobody can tell",
+            meaning,
+        ] {
+            assert!(reply.text().contains(part), "{part}: {reply:?}");
+        }
+        facade.shutdown().await;
+    }
 }

@@ -37,6 +37,16 @@ pub enum GatewayRefusal {
     /// It found no way to the device: 502.
     #[error("the gateway before the device found no way to it")]
     NoWay,
+    /// A TLS connection that it hands on was refused by an alert in clear, which proves nobody: what the gateway says so the
+    /// device, or whoever is on the way there, could say too: 502.
+    #[error(
+        "the connection was refused in clear, by whom nobody can tell: {}",
+        meaning_of_alert(*.description)
+    )]
+    AlertInClear {
+        /// The alert's code point (RFC 5246 §7.2).
+        description: u8,
+    },
     /// It refused in another way: 502.
     #[error("the gateway before the device refused: status {status}")]
     Other {
@@ -66,7 +76,32 @@ impl GatewayRefusal {
             Self::Target => ("/problems/gateway-target", "Device denied by the gateway"),
             Self::Busy { .. } => ("/problems/gateway-full", "Gateway before the device busy"),
             Self::NoWay => ("/problems/gateway-no-way", "No way from the gateway"),
+            Self::AlertInClear { .. } => ("/problems/gateway-alert", "Refused in clear"),
             Self::Other { .. } => ("/problems/gateway-refused", "Refused by the gateway"),
         }
     }
 }
+
+/// Says what an alert in clear most likely means, on a connection that a gateway hands on to a device
+/// (docs/specs/translate-device.md).
+const fn meaning_of_alert(description: u8) -> &'static str {
+    match description {
+        UNRECOGNIZED_NAME => {
+            "a gateway says so that hands on to no device of this name at this port, and a device that has \
+             another name"
+        }
+        INTERNAL_ERROR => {
+            "a gateway says so that doesn't reach the device, or has no room for one more connection"
+        }
+        _ => {
+            "gateways don't say so, but the device, or somebody on the way to it, for instance where there is no \
+             cipher suite in common"
+        }
+    }
+}
+
+/// RFC 6066 §3.
+const UNRECOGNIZED_NAME: u8 = 112;
+
+/// RFC 5246 §7.2.
+const INTERNAL_ERROR: u8 = 80;

@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 
 use hedgerow_coap::UriError;
 use hedgerow_core::PeerFault;
-use hedgerow_proxy::{Failure, Methods, TargetError};
+use hedgerow_proxy::{Failure, GatewayRefusal, Methods, TargetError};
 use http::Method;
 
 /// Every cause with its status and the last part of its problem type.
-const CAUSES: [(Failure, u16, &str); 34] = [
+const CAUSES: [(Failure, u16, &str); 35] = [
     (Failure::Target(TargetError::NotMapped), 404, "not-mapped"),
     (
         Failure::Target(TargetError::DeviceNotConfigured),
@@ -87,6 +87,11 @@ const CAUSES: [(Failure, u16, &str); 34] = [
     (Failure::HandshakeTimeout, 504, "handshake-timeout"),
     (Failure::CredentialsRefused, 502, "credentials-refused"),
     (Failure::ChannelFailed, 502, "channel-failed"),
+    (
+        Failure::Gateway(GatewayRefusal::AlertInClear { description: 112 }),
+        502,
+        "gateway-alert",
+    ),
     (Failure::DeviceReset, 502, "device-reset"),
     (Failure::DeviceTimeout, 504, "device-timeout"),
     (Failure::OutcomeUnknown, 504, "outcome-unknown"),
