@@ -12,9 +12,9 @@
 mod relay;
 mod support;
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Lines};
 use std::net::SocketAddr;
-use std::process::{Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ use hedgerow::net::{
 use hedgerow::presets;
 use relay::TcpRelay;
 use support::facade::Child;
-use support::{loopback, private_file};
+use support::{Finished, hedgerow, loopback, private_file};
 use tokio::runtime::Runtime;
 
 const TOKEN: &str = "0123456789abcdef";
@@ -301,10 +301,8 @@ fn session_that_the_device_has_forgotten_begins_anew() {
     );
 }
 
-/// The program is the Internet end.
-#[test]
-fn program_writes_down_what_devices_say() {
-    let scene = Scene::new();
+/// The program as an Internet end, and what it writes down.
+fn listening(scene: &Scene) -> (Child, Lines<BufReader<ChildStdout>>) {
     let port = scene.listener().port();
     let authority = private_file(&format!("itls-listen-{port}.pem"), &scene.certificate);
     let token = private_file(&format!("itls-listen-token-{port}"), TOKEN);
@@ -320,8 +318,25 @@ fn program_writes_down_what_devices_say() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let _child = Child(child);
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    (Child(child), lines)
+}
+
+/// The program as a device that begins.
+fn fetch(scene: &Scene, keys: [&[u8]; 2], uri: &str, more: &[&str]) -> Finished {
+    let [hop_key, key] = keys.map(|key| str::from_utf8(key).unwrap());
+    let gateway = scene.gateway().itls_devices_addr().unwrap();
+    let via = format!("coaps://{gateway}");
+    let line = ["fetch", "--mode", "itls", "--via", &via, uri];
+    let shown = ["--hop-user", DEVICE, "--hop-key", hop_key, "-u", "lamp's"];
+    hedgerow(&[&line[..], &shown, &["-k", key], more].concat())
+}
+
+/// The program is the Internet end.
+#[test]
+fn program_writes_down_what_devices_say() {
+    let scene = Scene::new();
+    let (_child, mut lines) = listening(&scene);
     assert_eq!(scene.call_until_there(USER).payload, b"go on");
     let post = RequestMessage::new(Code::POST)
         .path("/reports/today")
@@ -344,6 +359,136 @@ fn program_writes_down_what_devices_say() {
     assert_eq!(second["payload_len"], 5);
     assert_eq!(second["payload"]["data"], "21.5\n");
     assert_eq!(next()["method"], "DELETE");
+}
+
+/// The program is both ends, with a gateway between that has a key for the one hop, and a user for the other.
+#[test]
+fn program_asks_as_a_device_that_begins() {
+    let scene = Scene::new();
+    let (_child, mut lines) = listening(&scene);
+    scene.call_until_there(USER);
+    let keys = [HOP_KEY, FROM_DEVICE];
+    let finished = fetch(&scene, keys, "coaps://robot/config?unit=C", &[]);
+    assert_eq!(
+        (finished.code(), finished.stdout()),
+        (0, "go on"),
+        "{finished:?}"
+    );
+    // Under the name that the gateway has, whatever the URI's host.
+    let more = ["-e", "21.5", "--service", USER];
+    let finished = fetch(&scene, keys, "coaps://any/reports/today", &more);
+    assert_eq!(
+        (finished.code(), finished.stdout()),
+        (0, ""),
+        "{finished:?}"
+    );
+    let mut next =
+        || -> serde_json::Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    next();
+    let get = next();
+    assert_eq!(
+        (&get["method"], &get["path"]),
+        (&"GET".into(), &"config".into())
+    );
+    assert_eq!(get["query"], "unit=C");
+    let post = next();
+    assert_eq!(post["identity"], "lamp's");
+    assert_eq!(
+        (&post["method"], &post["path"]),
+        (&"POST".into(), &"reports/today".into())
+    );
+    assert_eq!(post["payload"]["data"], "21.5");
+}
+
+#[test]
+fn program_as_a_device_says_who_failed() {
+    let scene = Scene::new();
+    let keys = [HOP_KEY, FROM_DEVICE];
+    for (uri, keys, more, code, told) in [
+        (
+            "coaps://robot/x",
+            keys,
+            &[][..],
+            6,
+            "\"robot\" isn't there now",
+        ),
+        (
+            "coaps://alice/x",
+            keys,
+            &[],
+            7,
+            "may call nobody named \"alice\"",
+        ),
+        (
+            "coaps://x/x",
+            keys,
+            &["--service", "nobody"],
+            7,
+            "nobody named \"nobody\"",
+        ),
+        (
+            "https://robot/x",
+            keys,
+            &[],
+            2,
+            "expected coaps://NAME/path",
+        ),
+        (
+            "coaps://robot/x",
+            keys,
+            &["--form", "tls"],
+            2,
+            "are for TLS to a server",
+        ),
+        ("coaps://robot/x", [HOP_KEY, HOP_KEY], &[], 2, "are one key"),
+    ] {
+        let finished = fetch(&scene, keys, uri, more);
+        assert_eq!(finished.code(), code, "{told}: {finished:?}");
+        assert!(finished.stderr().contains(told), "{finished:?}");
+        assert!(finished.stdout().is_empty(), "{finished:?}");
+    }
+    // The mode of before has what it had.
+    let gateway = "coaps://127.0.0.1:1";
+    let line = [
+        "fetch",
+        "--via",
+        gateway,
+        "--hop-user",
+        "a",
+        "--hop-key",
+        "b",
+    ];
+    let shown = ["-u", "c", "-k", "sixteen bytes of", "https://robot/x"];
+    for (more, told) in [(&[][..], "expected --service"), (&["-e", "x"], "-e: ")] {
+        let finished = hedgerow(&[&line[..], &shown, more].concat());
+        assert_eq!(finished.code(), 2, "{finished:?}");
+        assert!(finished.stderr().contains(told), "{finished:?}");
+    }
+}
+
+/// What either end has of the other is never told, so that both are known by silence.
+#[test]
+fn program_as_a_device_tells_the_two_keys_apart() {
+    let scene = Scene::new();
+    let _listening = listening(&scene);
+    scene.call_until_there(USER);
+    let asked = |keys| fetch(&scene, keys, "coaps://robot/x", &["-B", "6"]);
+    let (hop, inner) = std::thread::scope(|scope| {
+        let hop = scope.spawn(|| asked([b"no key of the hop", FROM_DEVICE]));
+        let inner = scope.spawn(|| asked([HOP_KEY, b"no key of the ends"]));
+        (hop.join().unwrap(), inner.join().unwrap())
+    });
+    assert_eq!(hop.code(), 5, "{hop:?}");
+    assert!(
+        hop.stderr().contains("refuses --hop-user and --hop-key"),
+        "{hop:?}"
+    );
+    assert_eq!(inner.code(), 4, "{inner:?}");
+    assert!(
+        inner.stderr().contains("no answer from \"robot\""),
+        "{inner:?}"
+    );
+    assert!(inner.stderr().contains("are -u and -k those"), "{inner:?}");
 }
 
 /// For each request.

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use hedgerow_coap::{
-    CoapUri, Message, MessageId, MessageOption, MessageType, MessageWriter, OptionNumber, Token,
+    CoapUri, Code, Message, MessageId, MessageOption, MessageType, MessageWriter, OptionNumber,
+    Token,
 };
 use hedgerow_core::{ChannelError, PeerFault, SecurityMode};
 use hedgerow_endpoint::{ConnectionIds, Error as EndpointError};
@@ -508,19 +509,23 @@ fn options(
     if let Some(accept) = &accept {
         others.push(MessageOption::new(OptionNumber::ACCEPT, accept.as_bytes()));
     }
+    uri_options(uri, line.method, destination, &others)
+}
+
+/// Writes the options that stand for a URI, with others among them, in their order.
+pub(crate) fn uri_options(
+    uri: &CoapUri<'_>,
+    method: Code,
+    destination: Option<SocketAddr>,
+    others: &[MessageOption<'_>],
+) -> Result<Vec<(OptionNumber, Vec<u8>)>, Failure> {
     let mut room = vec![0; MAX_OPTIONS_LEN];
     let confirmable = MessageType::Confirmable;
-    let written = MessageWriter::new(
-        &mut room,
-        confirmable,
-        line.method,
-        MessageId(0),
-        Token::EMPTY,
-    )
-    .and_then(|mut writer| {
-        uri.write_options(destination, &others, &mut writer)?;
-        Ok(writer.finish())
-    });
+    let written = MessageWriter::new(&mut room, confirmable, method, MessageId(0), Token::EMPTY)
+        .and_then(|mut writer| {
+            uri.write_options(destination, others, &mut writer)?;
+            Ok(writer.finish())
+        });
     let too_long = |_| Failure::usage("the URI is too long for a request");
     let len = written.map_err(too_long)?;
     let message = Message::decode(room.get(..len).unwrap_or_default())

@@ -1,5 +1,7 @@
 //! `hedgerow fetch`: a device that asks an HTTPS server through a gateway which can't read it
-//! (`docs/specs/leg.md`).
+//! (`docs/specs/leg.md`), or an Internet end by CoAP (`docs/specs/itls.md`).
+
+mod itls;
 
 use std::fs;
 use std::io::{self, Write};
@@ -8,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use hedgerow_coap::{CoapUri, Scheme};
 use hedgerow_core::{ChannelError, PeerFault, PeerId, Psk};
 use hedgerow_handshake::{Settings, Timers};
@@ -34,16 +36,24 @@ use crate::{key_text, report, target};
 #[derive(Debug, Args)]
 pub(crate) struct FetchArguments {
     /// An https:// URI. Its host is the name that a certificate has to carry; where it leads is the
-    /// gateway's business
+    /// gateway's business. In mode itls coaps://NAME/path, with the gateway's name for the user that is asked
     uri: String,
 
-    /// The gateway: coaps://HOST:PORT, where [leg] of its configuration listens
+    /// The gateway: coaps://HOST:PORT, where [leg] of its configuration listens, or listen_devices of [itls]
     #[arg(long, value_name = "URI")]
     via: String,
 
-    /// What the gateway calls the server
+    /// How the gateway carries what it can't read
+    #[arg(long, value_name = "MODE", default_value = "tunnel")]
+    mode: FetchMode,
+
+    /// What the gateway calls the server; in mode itls the user, if it isn't the URI's host
     #[arg(long, value_name = "NAME")]
-    service: String,
+    service: Option<String>,
+
+    /// Mode itls: ask by POST, with this text; without it by GET
+    #[arg(short = 'e', long, value_name = "TEXT")]
+    payload: Option<String>,
 
     /// The identity to show the gateway
     #[arg(long, value_name = "IDENTITY")]
@@ -69,10 +79,10 @@ pub(crate) struct FetchArguments {
     #[arg(long, requires = "key")]
     allow_no_forward_secrecy: bool,
 
-    /// The form of the records to the gateway: "tls", or "dtls" as a device has it whose engine reads DTLS's headers.
+    /// The form of the records to the gateway: "tls", as without this, or "dtls" as a device has it whose engine reads DTLS's headers.
     /// The server sees no difference
-    #[arg(long, value_name = "FORM", default_value = "tls", value_parser = form, requires = "key")]
-    form: LegForm,
+    #[arg(long, value_name = "FORM", value_parser = form, requires = "key")]
+    form: Option<LegForm>,
 
     /// Give up after this many seconds, whatever is under way
     #[arg(
@@ -89,12 +99,31 @@ pub(crate) struct FetchArguments {
     output: Option<PathBuf>,
 }
 
+/// In which mode a device asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FetchMode {
+    /// A TLS connection in a stream of the session with the gateway, TCP behind it (docs/specs/leg.md)
+    Tunnel,
+    /// Messages sealed for the Internet end inside the session with the gateway, and inside TLS behind it
+    /// (docs/specs/itls.md)
+    Itls,
+}
+
 /// What stands below the options.
 pub(crate) const HELP: &str = "\
 The request is GET in HTTP/1.1 over TLS: TLS 1.2 with a pre-shared key (-u, -k), or TLS 1.2 or 1.3 with a
 server that has a certificate for RSA or ECDSA (-C). The gateway sees the service's name, sizes and times, and the handshake's clear part.
 
-Exit codes are those of the other commands; 7 if the gateway hasn't this service for this device.";
+With --mode itls the request is CoAP, to a user of the gateway that waits for devices (hedgerow listen), with a key of the two (-u, -k).
+
+Exit codes are those of the other commands; 7 if the gateway hasn't this service, or this user, for this device.";
+
+impl FetchArguments {
+    /// Returns what the gateway calls the server.
+    fn service(&self) -> &str {
+        self.service.as_deref().unwrap_or_default()
+    }
+}
 
 /// Reads a form of records.
 fn form(text: &str) -> Result<LegForm, String> {
@@ -107,6 +136,19 @@ fn form(text: &str) -> Result<LegForm, String> {
 
 /// Asks, writes the body, and returns the exit code that the response's status stands for.
 pub(crate) async fn run(arguments: &FetchArguments) -> Result<u8, Failure> {
+    if arguments.mode == FetchMode::Itls {
+        return itls::run(arguments).await;
+    }
+    if arguments.payload.is_some() {
+        return Err(Failure::usage(
+            "-e: a server is asked by GET, which has no payload; mode itls has one",
+        ));
+    }
+    if arguments.service.is_none() {
+        return Err(Failure::usage(
+            "expected --service NAME: what the gateway calls the server",
+        ));
+    }
     let limit = Duration::from_secs(arguments.seconds.into());
     let uri: Uri = arguments
         .uri
@@ -131,13 +173,7 @@ pub(crate) async fn run(arguments: &FetchArguments) -> Result<u8, Failure> {
     let fetched = timeout_at(deadline, fetch(arguments, &uri, hop_key, server, limit)).await;
     let late = || Failure::new(Class::Timeout, format!("no answer within {limit:?}"));
     let (status, body) = fetched.map_err(|_| late())??;
-    match &arguments.output {
-        Some(path) => fs::write(path, &body).map_err(|error| Failure::file(path, &error))?,
-        None => io::stdout()
-            .lock()
-            .write_all(&body)
-            .map_err(|error| Failure::new(Class::Local, format!("standard output: {error}")))?,
-    }
+    write_body(arguments, &body)?;
     if !status.is_success() {
         report::tell(&format!("{host}: {status}"));
     }
@@ -147,6 +183,17 @@ pub(crate) async fn run(arguments: &FetchArguments) -> Result<u8, Failure> {
         500..=599 => Class::ServerError.code(),
         _ => Class::Protocol.code(),
     })
+}
+
+/// Writes what has come where the command line wants it.
+fn write_body(arguments: &FetchArguments, body: &[u8]) -> Result<(), Failure> {
+    match &arguments.output {
+        Some(path) => fs::write(path, body).map_err(|error| Failure::file(path, &error)),
+        None => io::stdout()
+            .lock()
+            .write_all(body)
+            .map_err(|error| Failure::new(Class::Local, format!("standard output: {error}"))),
+    }
 }
 
 /// How the two ends know each other.
@@ -160,18 +207,8 @@ enum Server {
 /// Reads what the server is shown, and how it is known: for two ends, and so never for the gateway, which has the
 /// hop's key.
 fn server(arguments: &FetchArguments, host: &str, hop_key: &Psk) -> Result<Server, Failure> {
-    if let (Some(user), Some(key)) = (&arguments.user, &arguments.key) {
-        let psk = key_text::parse_argument("-k", key)?
-            .into_end_to_end()
-            .map_err(|error| Failure::usage(format!("-k: {error}")))?;
-        if psk.has_same_bytes(hop_key) {
-            return Err(Failure::usage(
-                "-k and --hop-key are one key: the gateway has the hop's, so expected two keys",
-            ));
-        }
-        return Credentials::new(user.as_bytes(), psk, SERVER)
-            .map(|credentials| Server::Key(Box::new(credentials)))
-            .map_err(|error| Failure::usage(error.to_string()));
+    if let Some(credentials) = end_to_end(arguments, hop_key)? {
+        return Ok(Server::Key(Box::new(credentials)));
     }
     let path = arguments.authority.as_ref();
     let path = path.ok_or_else(|| Failure::usage("expected -u and -k, or -C"))?;
@@ -180,6 +217,24 @@ fn server(arguments: &FetchArguments, host: &str, hop_key: &Psk) -> Result<Serve
         .and_then(|authorities| ServerTls::new(&authorities, PROTOCOLS))
         .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
     Ok(Server::Certificate(tls, host.to_owned()))
+}
+
+/// Reads the key of the two ends, if there is one.
+fn end_to_end(arguments: &FetchArguments, hop_key: &Psk) -> Result<Option<Credentials>, Failure> {
+    let (Some(user), Some(key)) = (&arguments.user, &arguments.key) else {
+        return Ok(None);
+    };
+    let psk = key_text::parse_argument("-k", key)?
+        .into_end_to_end()
+        .map_err(|error| Failure::usage(format!("-k: {error}")))?;
+    if psk.has_same_bytes(hop_key) {
+        return Err(Failure::usage(
+            "-k and --hop-key are one key: the gateway has the hop's, so expected two keys",
+        ));
+    }
+    Credentials::new(user.as_bytes(), psk, SERVER)
+        .map(Some)
+        .map_err(|error| Failure::usage(error.to_string()))
 }
 
 async fn fetch(
@@ -192,20 +247,16 @@ async fn fetch(
     let gateway = gateway(&arguments.via).await?;
     let hop = Credentials::new(arguments.hop_user.as_bytes(), hop_key, GATEWAY)
         .map_err(|error| Failure::usage(format!("--hop-user: {error}")))?;
-    let local = match gateway {
-        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-    };
     let mut config = hedgerow::presets::client(limit);
     config.endpoint.legs = Some(LegConfig::new(Role::Device));
-    let node = Node::bind_client(local, config).await;
+    let node = Node::bind_client(wildcard(gateway), config).await;
     let node = node.map_err(|error| Failure::new(Class::Local, format!("no socket: {error}")))?;
     let target = Target {
         address: gateway,
         credentials: Some(Arc::new(hop)),
     };
     let offer = StreamOffer {
-        name: arguments.service.clone(),
+        name: arguments.service().to_owned(),
         ..StreamOffer::default()
     };
     let stream = node.open_stream(&target, offer).await;
@@ -245,7 +296,7 @@ async fn ask(
             };
             let policy = Arc::new(SecurityPolicy::default().for_end_to_end(forward_secrecy));
             // Only what is ours has records in another form.
-            let stream = AdaptedStream::client(stream, arguments.form);
+            let stream = AdaptedStream::client(stream, arguments.form.unwrap_or(LegForm::Tls));
             let connected = TlsStream::connect(stream, Arc::from(credentials), settings, &policy);
             let tls = connected.await.map_err(told)?;
             let suite = tls.suite();
@@ -288,7 +339,7 @@ where
                 .map_err(|error| match error.downcast_ref::<hyper::Error>() {
                     Some(error) => explain_http(arguments, error),
                     None => {
-                        Failure::new(Class::Protocol, format!("{}: {error}", arguments.service))
+                        Failure::new(Class::Protocol, format!("{}: {error}", arguments.service()))
                     }
                 })?;
         drop(sender);
@@ -305,6 +356,14 @@ where
         let _ = timeout(CLOSE_TIMEOUT, closing).await;
     }
     answered
+}
+
+/// Returns where a socket is bound that reaches an address.
+fn wildcard(to: SocketAddr) -> SocketAddr {
+    match to {
+        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+    }
 }
 
 async fn gateway(via: &str) -> Result<SocketAddr, Failure> {
@@ -327,13 +386,13 @@ fn explain_http(arguments: &FetchArguments, error: &hyper::Error) -> Failure {
     }
     Failure::new(
         Class::Protocol,
-        format!("{}: no HTTP/1.1: {error}", arguments.service),
+        format!("{}: no HTTP/1.1: {error}", arguments.service()),
     )
 }
 
 /// Says which of the two, the gateway or the server behind it, did what.
 fn explain(arguments: &FetchArguments, error: &io::Error) -> Failure {
-    let (service, via) = (&arguments.service, &arguments.via);
+    let (service, via) = (arguments.service(), &arguments.via);
     let inner = error.get_ref();
     if let Some(failure) = inner.and_then(|inner| inner.downcast_ref::<StreamFailure>()) {
         let StreamFailure::Reset { reason, .. } = *failure else {
