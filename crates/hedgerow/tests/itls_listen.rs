@@ -466,13 +466,13 @@ fn program_as_a_device_says_who_failed() {
     }
 }
 
-/// What either end has of the other is never told, so that both are known by silence.
+/// What either end has of the other is never told, so that both are known by silence: for so long that no load is taken for it.
 #[test]
 fn program_as_a_device_tells_the_two_keys_apart() {
     let scene = Scene::new();
     let _listening = listening(&scene);
     scene.call_until_there(USER);
-    let asked = |keys| fetch(&scene, keys, "coaps://robot/x", &["-B", "6"]);
+    let asked = |keys| fetch(&scene, keys, "coaps://robot/x", &["-B", "12"]);
     let (hop, inner) = std::thread::scope(|scope| {
         let hop = scope.spawn(|| asked([b"no key of the hop", FROM_DEVICE]));
         let inner = scope.spawn(|| asked([HOP_KEY, b"no key of the ends"]));
