@@ -11,8 +11,8 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use carriers::{
-    Act, Client, GATEWAY, GATEWAY_UDP, IDENTITY, KEY, Net, Scenario, Seen, Store, TERMINATE, To,
-    Way, at, config, end_to_end, ms, run_with,
+    Act, Attack, Client, GATEWAY, GATEWAY_UDP, IDENTITY, KEY, Net, Scenario, Seen, Store,
+    TERMINATE, To, Way, at, config, end_to_end, ms, run_with,
 };
 use hedgerow_core::{DropReason, Env, Instant, PeerFault, Psk};
 use hedgerow_crypto_soft::SoftCrypto;
@@ -231,6 +231,51 @@ fn carrier_that_is_held_back_is_a_delay_and_nothing_else() {
                 assert_eq!(dropped(net, DropReason::AuthenticationFailed), [0, 0]);
             },
         );
+    });
+}
+
+/// A device that takes requests for 2 s: one that is held back before it was challenged is challenged and comes
+/// again; one that is held back with the device's Echo value isn't carried out, on whichever carrier it comes.
+#[test]
+fn request_that_was_held_back_is_refused_where_the_device_asks_for_freshness() {
+    let scenario = Scenario {
+        fresh_within: Some(ms(2_000)),
+        ..plain()
+    };
+    for_each_seed(0..20, |seed| {
+        // Nothing but its length tells the gateway which one has a value.
+        let mut shortest = usize::MAX;
+        let mut counts = [0_u64; 2];
+        let attack: Attack<'_> = Box::new(|seen: &Seen<'_>, _: &mut TestRng| {
+            let is_request = is_protected(seen.datagram) && seen.way != Way::Down;
+            if !is_request || seen.asked < 2 {
+                return pass();
+            }
+            shortest = shortest.min(seen.datagram.len());
+            let has_value = seen.datagram.len() > shortest;
+            if (seen.asked, has_value) != (6, true) && (seen.asked, has_value) != (8, false) {
+                return pass();
+            }
+            counts[usize::from(has_value)] += 1;
+            let held = (3_000, To::Device(GATEWAY), seen.datagram.to_vec());
+            Act::Instead(vec![held])
+        });
+        run_with(seed, &scenario, end_to_end(KEY), Some(attack), |net| {
+            net.drain();
+            assert_eq!((net.failed, net.refused, net.closed), (0, None, 0));
+            assert_eq!(net.unauthorized, 1);
+            assert!(net.executed.values().all(|&times| times == 1));
+            let executed: Vec<u32> = net
+                .executed
+                .keys()
+                .map(|number| u32::from_be_bytes(number.as_slice().try_into().unwrap()))
+                .collect();
+            let all_but_the_sixth: Vec<u32> = (0..12).filter(|&number| number != 5).collect();
+            assert_eq!(executed, all_but_the_sixth);
+            // Each once, and the sixth again when its value was too old.
+            assert_eq!(net.device.dropped(DropReason::NotFresh), 12 + 1);
+        });
+        assert!(counts.iter().all(|&held| held > 0), "{counts:?}");
     });
 }
 

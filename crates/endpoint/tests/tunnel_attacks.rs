@@ -252,7 +252,14 @@ fn lasting_silence_ends_in_a_timeout() {
 
 #[test]
 fn delayed_request_is_carried_out_late_unless_the_device_asks_for_freshness() {
-    attacked::delayed_request_is_carried_out_late_unless_the_device_asks_for_freshness(session);
+    attacked::delayed_request_is_carried_out_late_unless_the_device_asks_for_freshness(
+        Tunneled::new,
+    );
+}
+
+#[test]
+fn delayed_request_is_challenged_and_comes_again_once() {
+    attacked::delayed_request_is_challenged_and_comes_again_once(Tunneled::new);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hedgerow_coap::Code;
-use hedgerow_core::{Peer, PeerFault, PeerId};
+use hedgerow_core::{DropReason, Peer, PeerFault, PeerId};
 use hedgerow_endpoint::{Config, ForwardSecrecy, SecurityPolicy};
 use hedgerow_exchange::TransmissionParameters;
 use hedgerow_handshake::Settings;
@@ -18,7 +18,7 @@ use super::carried::{
     Attack, Carrying, DEVICE, GATEWAY, Net, OTHER, TERMINATE, Trio, Way, at, defaults, device, end,
     end_to_end, trio,
 };
-use super::common::{IDENTITY, body};
+use super::common::{IDENTITY, body, fresh};
 use super::records::{OFFER, weaken_offer};
 
 pub const WAYS: [Way; 2] = [Way::ToDevice, Way::ToInternetEnd];
@@ -54,7 +54,12 @@ pub fn send<B: Carrying>(world: &mut Net<B>, trio: Trio, code: Code, payload: &[
 
 /// A world with a session in it, and one answer.
 pub fn session<B: Carrying>(between: B) -> (Net<B>, Trio) {
-    let (mut world, trio) = net(between);
+    session_with(between, &config())
+}
+
+pub fn session_with<B: Carrying>(between: B, config: &Config) -> (Net<B>, Trio) {
+    let mut world = World::new(11);
+    let trio = trio(&mut world, between, config);
     ask(&mut world, trio, b"1");
     world.run_for(3 * SECOND).unwrap();
     assert_eq!(
@@ -255,17 +260,14 @@ pub fn reordered_records_are_matched_by_their_tokens<B: Carrying>(between: impl 
 /// A request that the gateway keeps for as long as it likes, while nobody asks for anything else, is carried
 /// out when it comes: that is what Echo is for (RFC 9175 §2), where the device asks for it.
 pub fn delayed_request_is_carried_out_late_unless_the_device_asks_for_freshness<B: Carrying>(
-    session: impl Fn() -> (Net<B>, Trio),
+    between: impl Fn() -> B,
 ) {
     for (fresh_within, delay, is_carried_out) in [
         (None, 400 * SECOND, true),
         (Some(10 * SECOND), 400 * SECOND, false),
         (Some(10 * SECOND), SECOND, true),
     ] {
-        let (mut world, trio) = session();
-        at(&mut world, trio.device, |host, _, _| {
-            host.fresh_within = fresh_within;
-        });
+        let (mut world, trio) = session_with(between(), &fresh(config(), fresh_within));
         // The request, or what comes after the challenge: the request with an Echo value.
         let mut passing = u32::from(fresh_within.is_some());
         let held = Arc::new(Mutex::new(None));
@@ -287,15 +289,52 @@ pub fn delayed_request_is_carried_out_late_unless_the_device_asks_for_freshness<
         let held = held.lock().unwrap().clone().unwrap();
         world.send(GATEWAY, DEVICE, &held);
         world.run_for(SECOND).unwrap();
-        let handled = trio.device(&world).handled.get(&b"unlock"[..]);
+        let device = trio.device(&world);
         assert_eq!(
-            handled.is_some(),
+            device.handled.contains_key(&b"unlock"[..]),
             is_carried_out,
             "{fresh_within:?}, {delay:?}"
         );
+        // Without a value once, and with one that is too old.
+        let refused = fresh_within.map_or(0, |_| 1 + u64::from(!is_carried_out));
+        assert_eq!(device.endpoint.dropped(DropReason::NotFresh), refused);
         // After so long whoever asked has given up.
         let answers = usize::from(delay == SECOND);
         assert_eq!(trio.client(&world).responses.len(), 1 + answers);
+    }
+}
+
+/// What is held back for longer than the device takes, and then comes while the client still waits: the request
+/// itself is challenged and comes again, once; with the value it is refused for good.
+pub fn delayed_request_is_challenged_and_comes_again_once<B: Carrying>(between: impl Fn() -> B) {
+    for (held, code, count) in [(0, Code::CHANGED, 1), (1, Code::UNAUTHORIZED, 0)] {
+        let (mut world, trio) = session_with(between(), &fresh(config(), Some(10 * SECOND)));
+        let kept = Arc::new(Mutex::new(None));
+        let keep = Arc::clone(&kept);
+        let mut passing = held;
+        attack(&mut world, trio, move |way, bytes| {
+            if way == Way::ToInternetEnd || passing > 0 {
+                passing -= i32::from(way == Way::ToDevice);
+                return vec![bytes];
+            }
+            keep.lock().unwrap().get_or_insert(bytes);
+            Vec::new()
+        });
+        send(&mut world, trio, Code::POST, b"unlock");
+        world.run_for(20 * SECOND).unwrap();
+        assert_eq!(trio.client(&world).responses.len(), 1);
+        trio.act(&mut world, |between, _| *between.attack() = None);
+        let kept = kept.lock().unwrap().clone().unwrap();
+        world.send(GATEWAY, DEVICE, &kept);
+        world.run_for(60 * SECOND).unwrap();
+        let device = trio.device(&world);
+        let refused = device.endpoint.dropped(DropReason::NotFresh);
+        assert_eq!(refused, if held == 0 { 1 } else { 2 });
+        let carried_out = device.handled.get(&b"unlock"[..]);
+        assert_eq!(carried_out.copied().unwrap_or(0), count, "{held}");
+        let responses = trio.client(&world).responses.values();
+        let codes: Vec<Code> = responses.map(|(code, _)| *code).collect();
+        assert_eq!((codes.len(), codes[1]), (2, code), "{held}");
     }
 }
 

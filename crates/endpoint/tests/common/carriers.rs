@@ -53,6 +53,8 @@ pub struct Net<'k> {
     pub attack: Option<Attack<'k>>,
     /// Requests that failed, and whatever ended the session.
     pub failed: u32,
+    /// Requests that were refused because they were too old.
+    pub unauthorized: u32,
     pub refused: Option<ChannelError>,
     pub closed: u32,
     pub established: u32,
@@ -90,6 +92,7 @@ impl<'k> Net<'k> {
             by_udp: 0,
             attack: None,
             failed: 0,
+            unauthorized: 0,
             refused: None,
             closed: 0,
             established: 0,

@@ -154,8 +154,6 @@ pub struct Host<P: CryptoProvider, S = Known, C = Shown> {
     /// The longest datagram that the system sends.
     pub sends: usize,
     pub refused: u32,
-    /// How old a request other than a GET may be, as Echo shows it (RFC 9175 §2.3).
-    pub fresh_within: Option<Duration>,
     due: Option<Instant>,
 }
 
@@ -185,7 +183,6 @@ where
             drops: Vec::new(),
             sends: usize::MAX,
             refused: 0,
-            fresh_within: None,
             due: None,
         }
     }
@@ -224,19 +221,8 @@ where
                     message,
                     ..
                 }) => {
-                    let echo = message.option(OptionNumber::ECHO);
-                    let is_fresh = self.fresh_within.is_none_or(|within| {
-                        echo.and_then(|echo| echo.value().try_into().ok())
-                            .map(|value| Instant::from_micros(u64::from_be_bytes(value)))
-                            .is_some_and(|then| env.now <= then.saturating_add(within))
-                    });
-                    request = Some((
-                        association,
-                        name,
-                        message.code(),
-                        is_fresh,
-                        message.payload().to_vec(),
-                    ));
+                    let payload = message.payload().to_vec();
+                    request = Some((association, name, message.code(), payload));
                 }
                 Some(Event::Response {
                     association,
@@ -261,17 +247,7 @@ where
             if len > 0 {
                 out.send(self.address, from, &answer[..len]);
             }
-            if let Some((association, name, code, is_fresh, payload)) = request {
-                if code != Code::GET && !is_fresh {
-                    let now = env.now.as_micros().to_be_bytes();
-                    let echo = [MessageOption::new(OptionNumber::ECHO, &now)];
-                    let challenge = Response::new(Code::UNAUTHORIZED).options(&echo);
-                    self.endpoint
-                        .respond(env, association, name, &challenge)
-                        .unwrap();
-                    rest = &mut rest[consumed..];
-                    continue;
-                }
+            if let Some((association, name, code, payload)) = request {
                 let (code, body) = if code == Code::GET {
                     let len = String::from_utf8_lossy(&payload).parse().unwrap_or(4);
                     (Code::CONTENT, body(len))
@@ -393,6 +369,17 @@ pub fn patient() -> Config {
         }),
         idle_timeout: Duration::from_secs(10_000_000),
         ..Config::default()
+    }
+}
+
+/// With a server that asks for requests other than a GET which are younger than `within` (RFC 9175 §2.3).
+pub fn fresh(config: Config, within: Option<Duration>) -> Config {
+    Config {
+        exchange: Arc::new(hedgerow_exchange::Config {
+            fresh_within: within,
+            ..hedgerow_exchange::Config::clone(&config.exchange)
+        }),
+        ..config
     }
 }
 

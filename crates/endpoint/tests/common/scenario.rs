@@ -64,6 +64,8 @@ pub struct Scenario {
     /// How often a message is sent again, at most.
     pub max_retransmit: u8,
     pub requests: u32,
+    /// How old a request may be, if the device asks for that (RFC 9175 §2.3).
+    pub fresh_within: Option<Duration>,
     /// From the beginning of one request, or the end if that is later, to the next, in milliseconds.
     pub spacing: Range<u64>,
 }
@@ -78,6 +80,7 @@ impl Default for Scenario {
             by_connection_id: false,
             max_retransmit: 15,
             requests: 12,
+            fresh_within: None,
             spacing: 560..580,
         }
     }
@@ -164,6 +167,7 @@ pub fn config(scenario: &Scenario, is_device: bool) -> Config {
         exchange: Arc::new(hedgerow_exchange::Config {
             // Nothing restarts here.
             unanswered_threshold: u8::MAX,
+            fresh_within: scenario.fresh_within.filter(|_| is_device),
             ..hedgerow_exchange::Config::new(transmission)
         }),
         idle_timeout: Duration::from_secs(10_000_000),
