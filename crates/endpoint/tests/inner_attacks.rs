@@ -17,8 +17,8 @@ use hedgerow_crypto_soft::SoftCrypto;
 use hedgerow_endpoint::{AssociationId, Config, Error};
 use hedgerow_exchange::OutgoingRequest;
 use hedgerow_itls::{
-    CloseReason, Control, End, Initiator, InitiatorKey, Open, OuterBinding, RoutingHeader,
-    Settings, is_initiator_hello, is_responder_hello,
+    CloseReason, Control, End, Initiator, InitiatorKey, Open, OuterBinding, Responder,
+    RoutingHeader, Settings, is_initiator_hello, is_responder_hello,
 };
 use hedgerow_sim::{Conditions, TestRng, World};
 use inner::{
@@ -52,7 +52,9 @@ in_both_layers!(
     session_carried_on_over_another_outer_session_is_dropped,
     another_device_in_the_place_of_the_right_one_stays_silent,
     gateway_with_a_key_for_terminate_plays_no_end,
+    gateway_with_a_key_for_terminate_answers_for_no_device,
     downgraded_suite_group_and_version_are_detected,
+    group_taken_out_is_detected_by_a_device_that_needs_none,
     downgraded_mode_is_refused_before_anything_is_sent,
     injected_alerts_and_closes_are_detected,
     close_and_the_end_of_an_outer_session_are_truncations,
@@ -406,7 +408,8 @@ fn session_carried_on_over_another_outer_session_is_dropped(light: bool) {
 fn another_device_in_the_place_of_the_right_one_stays_silent(light: bool) {
     let (mut world, trio) = world(light);
     let other = Known::with_end_to_end(&[(b"gateway", HOP_KEY)], &[(b"end", b"another pair's...")]);
-    inner::replace_device(&mut world, trio, other);
+    let settings = Settings::new(End::Device);
+    inner::replace_device(&mut world, trio, other, light, settings);
     ask(&mut world, trio, b"second");
     run(&mut world, 70);
     let internet = trio.internet(&world);
@@ -419,31 +422,33 @@ fn another_device_in_the_place_of_the_right_one_stays_silent(light: bool) {
     assert_eq!(trio.device(&world).endpoint.inner_flows(), 0);
 }
 
+/// The hello of an Internet end with this identity and key.
+fn hello_by(identity: &[u8], key: &[u8]) -> Vec<u8> {
+    let psk = Psk::new(key).unwrap().into_end_to_end().unwrap();
+    let credentials = Credentials {
+        psk_identity: identity,
+        psk: &psk,
+        peer: PeerId(1),
+    };
+    let mut rng = TestRng::new(3);
+    let env = &mut Env::new(hedgerow_core::Instant::ZERO, &mut rng);
+    let settings = Settings::new(End::Internet);
+    let key = InitiatorKey::EndToEnd(credentials);
+    let binding = OuterBinding::new([9; 32]);
+    let initiator = Initiator::new(SoftCrypto, settings, key, binding, env).unwrap();
+    initiator.hello().to_vec()
+}
+
 /// By its own key the gateway asks the device as before, and is known as who it is.
 fn gateway_with_a_key_for_terminate_plays_no_end(light: bool) {
     let (mut world, trio) = world(light);
     trio.act(&mut world, |gateway, env, out| gateway.open_hop(env, out));
     run(&mut world, 5);
-    let hello = |identity, key: &[u8]| {
-        let psk = Psk::new(key).unwrap().into_end_to_end().unwrap();
-        let credentials = Credentials {
-            psk_identity: identity,
-            psk: &psk,
-            peer: PeerId(1),
-        };
-        let mut rng = TestRng::new(3);
-        let env = &mut Env::new(hedgerow_core::Instant::ZERO, &mut rng);
-        let settings = Settings::new(End::Internet);
-        let key = InitiatorKey::EndToEnd(credentials);
-        let binding = OuterBinding::new([9; 32]);
-        let initiator = Initiator::new(SoftCrypto, settings, key, binding, env).unwrap();
-        initiator.hello().to_vec()
-    };
     // The identity of its own key, an end's with its own key, one that nobody has.
     let hellos = [
-        hello(b"gateway".as_slice(), HOP_KEY),
-        hello(b"end", HOP_KEY),
-        hello(b"nobody", END_KEY),
+        hello_by(b"gateway", HOP_KEY),
+        hello_by(b"end", HOP_KEY),
+        hello_by(b"nobody", END_KEY),
     ];
     let sent = hellos.len();
     trio.act(&mut world, |gateway, env, out| {
@@ -469,23 +474,119 @@ fn gateway_with_a_key_for_terminate_plays_no_end(light: bool) {
     assert!(gateway.seen.iter().all(|(side, _)| *side == Side::Device));
 }
 
-fn downgraded_suite_group_and_version_are_detected(light: bool) {
-    // Version, suite list, group.
-    for octet in [1, 69, 72] {
+/// What a responder says who has this key under the end's identity. Whoever can't verify the hello answers one of its
+/// own making, with the same key: the end has another transcript too.
+fn answer_by(key: &'static [u8], hello: &[u8]) -> Vec<u8> {
+    let mut rng = TestRng::new(4);
+    let env = &mut Env::new(hedgerow_core::Instant::ZERO, &mut rng);
+    let store = Known::end_to_end(&[(b"end", key)]);
+    let responder = Responder::new(SoftCrypto, Settings::new(End::Device));
+    let binding = OuterBinding::new([8; 32]);
+    let answer = responder.handle_hello(env, &store, &[], binding, hello);
+    match answer {
+        Ok(half_open) => half_open.answer().to_vec(),
+        Err(reason) => {
+            assert_eq!(reason, DropReason::AuthenticationFailed);
+            answer_by(key, &hello_by(b"end", key))
+        }
+    }
+}
+
+/// It answers the Internet end's hello itself, by every key that it has: a downgrade to `terminate` inside.
+fn gateway_with_a_key_for_terminate_answers_for_no_device(light: bool) {
+    // Its own key under the end's identity, and for a check that it plays the part well the end's own.
+    for (key, is_established) in [(HOP_KEY, false), (END_KEY, true)] {
         let (mut world, trio) = world(light);
-        trio.attack(&mut world, move |to, mut message| {
-            if to == Side::Device && is_hello(&message) {
-                let (begin, _) = inner_of(&message).unwrap();
-                message[begin + octet] = if octet == 69 { 2 } else { 0 };
+        let answered = Rc::new(RefCell::new(0));
+        let count = Rc::clone(&answered);
+        trio.attack(&mut world, move |to, message| {
+            let Some((_, hello)) = inner_of(&message).filter(|_| to == Side::Device) else {
+                return vec![(to, message)];
+            };
+            if !is_initiator_hello(hello) {
+                return Vec::new();
             }
-            vec![(to, message)]
+            *count.borrow_mut() += 1;
+            vec![(Side::Internet, routed(2, &answer_by(key, hello)))]
         });
         ask(&mut world, trio, b"second");
         run(&mut world, 70);
         let internet = trio.internet(&world);
-        assert_eq!(internet.established, [], "octet {octet}");
-        assert_eq!(internet.failed, [PeerFault::CredentialsRefused.into()]);
+        assert_eq!(!internet.established.is_empty(), is_established);
+        let failed = dropped(
+            &world,
+            trio,
+            Side::Internet,
+            DropReason::AuthenticationFailed,
+        );
+        let answered = *answered.borrow();
+        assert_eq!(failed, if is_established { 0 } else { answered });
+        assert!(answered >= 1);
+        assert_eq!(internet.responses.len(), 0);
+        assert_eq!(trio.device(&world).handled.len(), 0);
     }
+}
+
+fn downgraded_suite_group_and_version_are_detected(light: bool) {
+    type Change = fn(&mut Vec<u8>);
+    // The suite list begins at octet 68, the group at 71, its share at 73.
+    let cases: [(Change, DropReason); 3] = [
+        (|hello| hello[1] = 0, DropReason::UnsupportedVersion),
+        (|hello| hello[69] = 2, DropReason::AuthenticationFailed),
+        (
+            // No group, and the share that goes with it: what an end would send without one.
+            |hello| drop(hello.splice(71..74 + 32, [0, 0, 0])),
+            DropReason::NotAcceptable,
+        ),
+    ];
+    for (change, reason) in cases {
+        let (mut world, trio) = world(light);
+        downgrade(&mut world, trio, change);
+        ask(&mut world, trio, b"second");
+        run(&mut world, 70);
+        let internet = trio.internet(&world);
+        assert_eq!(internet.established, [], "{reason:?}");
+        assert_eq!(internet.failed, [PeerFault::CredentialsRefused.into()]);
+        assert_eq!(trio.device(&world).drops, each_hello(reason));
+    }
+}
+
+/// The reason for each of five hellos, and that of the CLOSE of a flow that the device never had.
+const fn each_hello(reason: DropReason) -> [DropReason; 6] {
+    let mut reasons = [reason; 6];
+    reasons[5] = DropReason::UnknownFlow;
+    reasons
+}
+
+/// Has the gateway change the initiator's hello.
+fn downgrade(world: &mut Net, trio: Trio, change: fn(&mut Vec<u8>)) {
+    trio.attack(world, move |to, mut message| {
+        if to == Side::Device && is_hello(&message) {
+            let (begin, hello) = inner_of(&message).unwrap();
+            let mut hello = hello.to_vec();
+            change(&mut hello);
+            message.truncate(begin);
+            message.extend(hello);
+        }
+        vec![(to, message)]
+    });
+}
+
+/// A device that lets others do without a key agreement still takes none out of a hello that had one: its MAC
+/// is over the group.
+fn group_taken_out_is_detected_by_a_device_that_needs_none(light: bool) {
+    let (mut world, trio) = world(light);
+    let known = Known::with_end_to_end(&[(b"gateway", HOP_KEY)], &[(b"end", END_KEY)]);
+    let without = Settings::new(End::Device).without_forward_secrecy();
+    inner::replace_device(&mut world, trio, known, light, without);
+    downgrade(&mut world, trio, |hello| {
+        hello.splice(71..74 + 32, [0, 0, 0]);
+    });
+    ask(&mut world, trio, b"second");
+    run(&mut world, 70);
+    assert_eq!(trio.internet(&world).established, []);
+    let failed = each_hello(DropReason::AuthenticationFailed);
+    assert_eq!(trio.device(&world).drops, failed);
 }
 
 /// An end that wants this mode has no other: nothing goes out in clear, or under a key that the gateway has.

@@ -249,8 +249,18 @@ pub fn trio_with(world: &mut Net, config: &Config, at_its_gateway: &Config) -> T
 }
 
 /// Has another device stand where the right one is expected.
-pub fn replace_device(world: &mut Net, trio: Trio, store: Known) {
-    let config = with_inner(super::common::defaults(), End::Device);
+pub fn replace_device(
+    world: &mut Net,
+    trio: Trio,
+    store: Known,
+    light_layer: bool,
+    settings: Settings,
+) {
+    let config = Config {
+        light_layer,
+        inner: Some(InnerConfig::new(settings)),
+        ..super::common::defaults()
+    };
     at(world, trio.device, |host, env, _| {
         host.endpoint = Endpoint::server(host.provider.clone(), store, config, env);
     });
