@@ -1,4 +1,4 @@
-//! The congestion window of a leg, RFC 5681 §3, in bytes.
+//! The congestion window of a leg, in bytes: RFC 5681's, in the form that docs/specs/leg.md gives it.
 
 use core::time::Duration;
 
@@ -51,7 +51,7 @@ impl Congestion {
             return;
         }
         if self.window < self.threshold {
-            // Two segments at most, since every second one is acknowledged (RFC 3465 §2.2).
+            // Two segments at most, since every second one is acknowledged (RFC 3465).
             let grown = bytes.min(segment.saturating_mul(2));
             self.window = self.window.saturating_add(grown);
         } else {
@@ -93,7 +93,7 @@ impl Congestion {
         self.acknowledged = 0;
     }
 
-    /// Falls back to the initial window after a pause (RFC 5681 §4.1).
+    /// Falls back to the initial window after a pause, as in RFC 5681.
     pub(crate) fn idle(&mut self, segments: u8, segment: u32) {
         let initial = segment.saturating_mul(u32::from(segments.max(1)));
         self.window = self.window.min(initial);

@@ -180,7 +180,7 @@ impl<S: Storage, C: Borrow<Config>> Leg<S, C> {
             };
         }
         if is_progress {
-            // RFC 6298 §5.2 and §5.3; that any progress ends the back-off is RFC 9002 §6.2.1.
+            // RFC 6298 §5.2 and §5.3; that any progress ends the back-off is RFC 9002's idea.
             stream.tries = 0;
             stream.timer = stream
                 .awaits_something()

@@ -102,7 +102,7 @@ impl<S: Storage, C: Borrow<Config>> Leg<S, C> {
         Ok(None)
     }
 
-    /// After a pause nothing is known of the path any more (RFC 5681 §4.1).
+    /// After a pause nothing is known of the path any more (RFC 5681).
     fn restart_if_idle(&mut self, now: Instant) {
         let Recovery::Measured { initial_window, .. } = self.config.borrow().recovery else {
             return;

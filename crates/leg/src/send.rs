@@ -243,8 +243,8 @@ impl<B: Buffer> SendHalf<B> {
         *self = Self::new(self.ring.capacity());
     }
 
-    /// Looks for losses (RFC 6675 §4, IsLost): more than two segments' worth, or three segments, were
-    /// acknowledged above. It says whether the congestion window is to be halved for them.
+    /// Looks for losses as RFC 6675 does: more than two segments' worth were acknowledged above, or three
+    /// acknowledgements in a row had a new block alone. It says whether the congestion window is to be halved for them.
     fn find_losses(&mut self, segment: u32) -> bool {
         let mut above = 0_u32;
         let mut lost = 0;
@@ -277,7 +277,7 @@ fn position(len: usize) -> u32 {
 
 /// Bytes of a direction: its end needs a position, too.
 const MAX_BYTES: u32 = u32::MAX - 1;
-/// Segments that arrive behind a gap until it counts as lost (RFC 9002 §6.1.1).
+/// Segments that arrive behind a gap until it counts as lost (RFC 9002's threshold).
 const DUPLICATES: u8 = 3;
 
 #[cfg(test)]
