@@ -49,10 +49,13 @@ use sessions::{INNER_KEYS, MASTER_SECRET, SessionSecrets, logged};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::runtime::Handle;
 
-/// A mode, and how the device is asked in it: what was drawn is posted, and the body of the answer told.
+/// Posts what was drawn, and tells the body of the answer.
+type Ask = fn(&Scene) -> mpsc::Receiver<Vec<u8>>;
+
+/// A mode, and how one end is asked in it by the other.
 struct Mode {
     name: &'static str,
-    ask: fn(&Scene) -> mpsc::Receiver<Vec<u8>>,
+    ask: Ask,
     /// What the answer's second half is held back in.
     answered_by: fn(&Scene) -> &UdpRelay,
     /// How many sessions the gateway has with the device, and how many the ends have past it.
@@ -60,85 +63,49 @@ struct Mode {
 }
 
 const MODES: [Mode; 13] = [
-    Mode {
-        name: "terminate",
-        ask: terminate,
-        answered_by: |scene| &scene.device,
-        sessions: [1, 0],
-    },
-    Mode {
-        name: "tunnel",
-        ask: tunnel,
-        answered_by: |scene| &scene.device,
-        sessions: [1, 1],
-    },
-    Mode {
-        name: "tunnel, raw public keys",
-        ask: variants::tunnel_raw_public_keys,
-        answered_by: |scene| &scene.device,
-        sessions: [1, 1],
-    },
-    Mode {
-        name: "translate",
-        ask: translate,
-        answered_by: |scene| &scene.device,
-        sessions: [1, 1],
-    },
-    Mode {
-        name: "translate, long form",
-        ask: variants::translate_long,
-        answered_by: |scene| &scene.device,
-        sessions: [1, 1],
-    },
-    Mode {
-        name: "translate-device",
-        ask: translate_device,
-        answered_by: |scene| &scene.device,
-        sessions: [2, 1],
-    },
-    Mode {
-        name: "translate-device, form tls",
-        ask: variants::translate_device_tls,
-        answered_by: |scene| &scene.device,
-        sessions: [2, 1],
-    },
-    Mode {
-        name: "translate-device, HTTP",
-        ask: variants::translate_device_http,
-        answered_by: |scene| &scene.device,
-        sessions: [2, 1],
-    },
-    Mode {
-        name: "itls",
-        ask: itls,
-        answered_by: |scene| &scene.device,
-        sessions: [1, 1],
-    },
-    Mode {
-        name: "itls-light",
-        ask: itls,
-        answered_by: |scene| &scene.device,
-        sessions: [1, 1],
-    },
-    Mode {
-        name: "auto",
-        ask: auto,
-        answered_by: |scene| &scene.device,
-        sessions: [1, 1],
-    },
-    Mode {
-        name: "auto, TCP alone",
-        ask: variants::auto_over_tcp,
-        answered_by: |scene| &scene.device,
-        sessions: [1, 1],
-    },
-    Mode {
-        name: "TLS inside DTLS",
-        ask: leg,
-        answered_by: |scene| &scene.legs,
-        sessions: [2, 1],
-    },
+    mode("terminate", [1, 0], terminate),
+    mode("tunnel", [1, 1], tunnel),
+    mode(
+        "tunnel, raw public keys",
+        [1, 1],
+        variants::tunnel_raw_public_keys,
+    ),
+    mode("translate", [1, 1], translate),
+    mode("translate, long form", [1, 1], variants::translate_long),
+    mode("translate-device", [2, 1], translate_device),
+    mode(
+        "translate-device, form tls",
+        [2, 1],
+        variants::translate_device_tls,
+    ),
+    mode(
+        "translate-device, HTTP",
+        [2, 1],
+        variants::translate_device_http,
+    ),
+    mode("itls", [1, 1], itls),
+    mode("itls-light", [1, 1], itls),
+    mode("auto", [1, 1], auto),
+    mode("auto, TCP alone", [1, 1], variants::auto_over_tcp),
+    mode("TLS inside DTLS", [2, 1], leg).answered_by(|scene| &scene.legs),
 ];
+
+/// A mode in which the device that the gateway calls answers.
+const fn mode(name: &'static str, sessions: [usize; 2], ask: Ask) -> Mode {
+    Mode {
+        name,
+        ask,
+        answered_by: |scene| &scene.device,
+        sessions,
+    }
+}
+
+impl Mode {
+    const fn answered_by(mut self, answered_by: fn(&Scene) -> &UdpRelay) -> Self {
+        self.answered_by = answered_by;
+        self
+    }
+}
 
 fn terminate(scene: &Scene) -> mpsc::Receiver<Vec<u8>> {
     let (address, drawn) = (scene.http.address, Arc::clone(&scene.drawn));
