@@ -14,6 +14,8 @@
 
 mod support;
 
+#[path = "knowledge/gateway.rs"]
+mod gateway;
 #[path = "knowledge/inner.rs"]
 mod inner;
 #[path = "knowledge/memory.rs"]
@@ -28,26 +30,16 @@ mod search;
 mod sessions;
 #[path = "knowledge/variants.rs"]
 mod variants;
+#[path = "knowledge/ways.rs"]
+mod ways;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 
-use hedgerow::handshake::Settings;
-use hedgerow::net::{
-    DatagramLink, ForwardSecrecy, GatewayTls, GatewayUser, LinkedNode, Node, NodeConfig,
-    SecurityPolicy, StreamClient, StreamOffer, Target, TlsStream, TranslateConfig, Tunnel,
-    TunnelConfig, TunnelTarget, itls_link, translated_link,
-};
-use hedgerow::proxy::CarrierState;
-use hedgerow::record::TranslateForm;
-use inner::InnerSecrets;
-use relay::{Sender, UdpRelay};
-use scene::{DEVICE, Drawn, LIMIT, SERVICE, Scene};
+use relay::UdpRelay;
+use scene::{LIMIT, Scene};
 use search::{Needle, Search};
-use sessions::{INNER_KEYS, MASTER_SECRET, SessionSecrets, logged};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::runtime::Handle;
+use ways::{auto, itls, leg, terminate, translate, translate_device, tunnel};
 
 /// Posts what was drawn, and tells the body of the answer.
 type Ask = fn(&Scene) -> mpsc::Receiver<Vec<u8>>;
@@ -105,143 +97,6 @@ impl Mode {
         self.answered_by = answered_by;
         self
     }
-}
-
-fn terminate(scene: &Scene) -> mpsc::Receiver<Vec<u8>> {
-    let (address, drawn) = (scene.http.address, Arc::clone(&scene.drawn));
-    scene.spawn(move |_| {
-        let response = scene::post(address, &drawn);
-        assert_eq!(response.status, 200, "{}", response.head);
-        response.body
-    })
-}
-
-fn tunnel(scene: &Scene) -> mpsc::Receiver<Vec<u8>> {
-    let (config, target) = asked_tunnel(scene);
-    let open = async move { Tunnel::open(&config, &target).await.unwrap().link };
-    end_to_end(scene, open, |node| node)
-}
-
-/// A tunnel whose second carrier is in use.
-fn auto(scene: &Scene) -> mpsc::Receiver<Vec<u8>> {
-    let (mut config, target) = asked_tunnel(scene);
-    config.wants_udp_carrier = true;
-    let open = async move {
-        let tunnel = Tunnel::open(&config, &target).await.unwrap();
-        let mut carriers = tunnel.carriers.expect("an offer of the gateway's");
-        let is_active = |state: &CarrierState| *state == CarrierState::UdpActive;
-        let active = tokio::time::timeout(LIMIT, carriers.wait_for(is_active)).await;
-        active.expect("UDP carries").unwrap();
-        tunnel.link
-    };
-    end_to_end(scene, open, |node| node)
-}
-
-fn asked_tunnel(scene: &Scene) -> (TunnelConfig, TunnelTarget) {
-    let uri = format!("http://{}", scene.http.address).parse().unwrap();
-    let mut config = TunnelConfig::new(uri, GatewayTls::nobody().unwrap());
-    config.user = Some(GatewayUser::with_token(&scene.drawn.token).unwrap());
-    let target = TunnelTarget::new(DEVICE, scene.device.address.port()).unwrap();
-    (config, target)
-}
-
-fn translate(scene: &Scene) -> mpsc::Receiver<Vec<u8>> {
-    let config = TranslateConfig::new(scene.translate.address, DEVICE, TranslateForm::Short);
-    let opened = config.clone();
-    let open = async move { translated_link(&opened).await.unwrap() };
-    end_to_end(scene, open, move |node| config.fit(node))
-}
-
-/// A client of CoAP over TLS that knows of no gateway asks the device.
-fn translate_device(scene: &Scene) -> mpsc::Receiver<Vec<u8>> {
-    over_tls(scene, scene.tls[0].address)
-}
-
-fn over_tls(scene: &Scene, address: SocketAddr) -> mpsc::Receiver<Vec<u8>> {
-    let (config, key, request) = scene.over_tls();
-    let target = Target {
-        address,
-        credentials: Some(key),
-    };
-    scene.spawn(move |runtime: &Handle| {
-        runtime.block_on(async {
-            let client = StreamClient::new(config);
-            let response = client.request(&target, request).await.unwrap();
-            client.close().await;
-            response.payload
-        })
-    })
-}
-
-fn itls(scene: &Scene) -> mpsc::Receiver<Vec<u8>> {
-    let config = scene.outer();
-    let open = async move { itls_link(&config, DEVICE).await.unwrap().link };
-    end_to_end(scene, open, |node| node)
-}
-
-/// The device asks the server, over TLS in a stream inside its DTLS session with the gateway.
-fn leg(scene: &Scene) -> mpsc::Receiver<Vec<u8>> {
-    let (config, hop, key) = scene.calling();
-    let target = Target {
-        address: scene.legs.address,
-        credentials: Some(Arc::new(hop)),
-    };
-    let offer = StreamOffer {
-        name: SERVICE.to_owned(),
-        ..StreamOffer::default()
-    };
-    let settings = Settings::default().with_application_protocols(&[b"coap"]);
-    let policy = SecurityPolicy::default().for_end_to_end(ForwardSecrecy::Required);
-    let drawn = Arc::clone(&scene.drawn);
-    scene.spawn(move |runtime: &Handle| {
-        runtime.block_on(async {
-            let node = Node::bind_client(support::loopback(), config)
-                .await
-                .unwrap();
-            let stream = node.open_stream(&target, offer).await.unwrap();
-            let policy = Arc::new(policy);
-            let tls = TlsStream::connect(stream, Arc::new(key), settings, &policy);
-            let mut tls = tls.await.unwrap();
-            tls.write_all(&posted(&drawn)).await.unwrap();
-            tls.flush().await.unwrap();
-            let body = drawn.response_body();
-            let mut read = Vec::new();
-            while !read.ends_with(&body) {
-                let len = tls.read_buf(&mut read).await.unwrap();
-                assert!(len > 0, "closed before the answer was whole");
-            }
-            node.close().await;
-            body
-        })
-    })
-}
-
-/// What a client of CoAP over TLS says (RFC 8323 §3.2, §5.3): that it takes messages of 8,192 bytes, and a POST.
-fn posted(drawn: &Drawn) -> Vec<u8> {
-    let csm = [0x30, 0xe1, 0x22, 0x20, 0x00];
-    // Uri-Path, whose length of 32 is 13 and 19.
-    let options = [&[0xbd, 19], drawn.path.as_bytes(), &[0xff]].concat();
-    let len = options.len() + drawn.request.len();
-    let head = [0xd1, u8::try_from(len - 13).unwrap(), 0x02, 0x55];
-    [&csm[..], &head, &options, &drawn.request].concat()
-}
-
-/// Asks the device over what carries datagrams.
-fn end_to_end(
-    scene: &Scene,
-    open: impl Future<Output = DatagramLink> + Send + 'static,
-    fit: impl FnOnce(NodeConfig) -> NodeConfig,
-) -> mpsc::Receiver<Vec<u8>> {
-    let (config, key, request) = scene.end_to_end();
-    let config = fit(config);
-    scene.spawn(move |runtime: &Handle| {
-        runtime.block_on(async {
-            let node = LinkedNode::new(open.await, config);
-            let response = node.request(Some(&key), request).await.unwrap();
-            node.close().await;
-            response.payload
-        })
-    })
 }
 
 /// What is searched for, in the order of the table's columns.
@@ -329,7 +184,7 @@ fn known(mode: &Mode) -> [[Found; 6]; 3] {
     let beside = inner::light_messages(&beside).len();
     assert_eq!(beside > 0, scene.is_light, "{beside} beside the records");
     if scene.is_light {
-        sessions(&scene);
+        sessions::recorded(&scene);
     }
     println!(
         "{:26}  {} MiB searched at three times",
@@ -405,7 +260,7 @@ fn needles(scene: &Scene, expected: [usize; 2]) -> (Vec<Needle>, Vec<(String, &'
         (Needle::key("caller's key", &drawn.calling_key), hop),
         (Needle::key("token", drawn.token.as_bytes()), "token"),
     ];
-    let sessions = sessions(scene);
+    let sessions = sessions::recorded(scene);
     let counts = [false, true].map(|wanted| {
         let of_kind = sessions
             .iter()
@@ -433,52 +288,6 @@ fn needles(scene: &Scene, expected: [usize; 2]) -> (Vec<Needle>, Vec<(String, &'
         needles.into_iter().map(|(needle, _)| needle).collect(),
         columns,
     )
-}
-
-/// Whether a session is the ends' alone, and its secrets by name.
-type Known = (bool, Vec<(&'static str, Vec<u8>)>);
-
-/// The sessions that were recorded. Their secrets open all of their records, so that they are the right ones.
-fn sessions(scene: &Scene) -> Vec<Known> {
-    let logs = [&scene.client_log, &scene.device_log, &scene.server_log];
-    let [of_client, of_device, of_server] = logs.map(|log| logged(log, MASTER_SECRET));
-    let inner = [&scene.client_log, &scene.device_log].map(|log| logged(log, INNER_KEYS));
-    let mut sessions = Vec::new();
-    for flow in [&scene.device, &scene.legs]
-        .map(|relay| relay.flows())
-        .concat()
-    {
-        let session = SessionSecrets::of_flow(&flow, &of_device);
-        let session = session.expect("a whole handshake of a session in the log");
-        let mut said = session.open_flow(&flow);
-        // What went beside the records, in mode `itls` with the light outer layer.
-        said.extend(inner::light_messages(&flow));
-        assert!(!said.is_empty(), "nothing was said");
-        let mut of_client = of_client.values();
-        let is_clients = of_client.any(|secret| *secret == session.master_secret);
-        let light = session.named_light();
-        let light = light.into_iter().filter(|_| scene.is_light);
-        let named = light.chain(session.named()).collect();
-        sessions.push((is_clients, named));
-        if let Some(session) = InnerSecrets::of_hop(&said, inner.each_ref()) {
-            assert!(!session.open_hop(&said).is_empty(), "nothing was said");
-            sessions.push((true, session.named()));
-        }
-    }
-    let of_tls = scene.tls.iter().map(|relay| (relay, &of_client));
-    for (relay, secrets) in of_tls.chain([(&scene.server, &of_server)]) {
-        let streams = relay.recording.lock().unwrap();
-        for both in streams.as_chunks().0 {
-            let [client, server] = both;
-            let session = SessionSecrets::of_streams(client, server, secrets);
-            let session = session.expect("a whole handshake of a session in the log");
-            let opened = [(Sender::Client, client), (Sender::Server, server)];
-            let opened = opened.map(|(sender, bytes)| session.open_stream(sender, bytes));
-            assert!(!opened.concat().is_empty(), "nothing was said");
-            sessions.push((true, session.named()));
-        }
-    }
-    sessions
 }
 
 /// Reads the table of the page: by mode and place, what is promised for each column.

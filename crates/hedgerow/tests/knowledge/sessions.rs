@@ -8,18 +8,66 @@ use hedgerow::core::{Aead as _, AeadAlgorithm, CryptoProvider as _, HmacSha256 a
 use hedgerow::crypto_soft::SoftCrypto;
 use hedgerow::record::CipherSuite;
 
+use super::inner::{InnerSecrets, light_messages};
 use super::relay::{Flow, Sender};
+use super::scene::Scene;
+
+/// Whether a session is the ends' alone, and its secrets by name.
+pub type Known = (bool, Vec<(&'static str, Vec<u8>)>);
+
+/// The sessions that were recorded. Their secrets open all of their records, so that they are the right ones.
+pub fn recorded(scene: &Scene) -> Vec<Known> {
+    let logs = [&scene.client_log, &scene.device_log, &scene.server_log];
+    let [of_client, of_device, of_server] = logs.map(|log| logged(log, MASTER_SECRET));
+    let inner = [&scene.client_log, &scene.device_log].map(|log| logged(log, INNER_KEYS));
+    let mut sessions = Vec::new();
+    for flow in [&scene.device, &scene.legs]
+        .map(|relay| relay.flows())
+        .concat()
+    {
+        let session = SessionSecrets::of_flow(&flow, &of_device);
+        let session = session.expect("a whole handshake of a session in the log");
+        let mut said = session.open_flow(&flow);
+        // What went beside the records, in mode `itls` with the light outer layer.
+        said.extend(light_messages(&flow));
+        assert!(!said.is_empty(), "nothing was said");
+        let mut of_client = of_client.values();
+        let is_clients = of_client.any(|secret| *secret == session.master_secret);
+        let light = session.named_light();
+        let light = light.into_iter().filter(|_| scene.is_light);
+        let named = light.chain(session.named()).collect();
+        sessions.push((is_clients, named));
+        if let Some(session) = InnerSecrets::of_hop(&said, inner.each_ref()) {
+            assert!(!session.open_hop(&said).is_empty(), "nothing was said");
+            sessions.push((true, session.named()));
+        }
+    }
+    let of_tls = scene.tls.iter().map(|relay| (relay, &of_client));
+    for (relay, secrets) in of_tls.chain([(&scene.server, &of_server)]) {
+        let streams = relay.recording.lock().unwrap();
+        for both in streams.as_chunks().0 {
+            let [client, server] = both;
+            let session = SessionSecrets::of_streams(client, server, secrets);
+            let session = session.expect("a whole handshake of a session in the log");
+            let opened = [(Sender::Client, client), (Sender::Server, server)];
+            let opened = opened.map(|(sender, bytes)| session.open_stream(sender, bytes));
+            assert!(!opened.concat().is_empty(), "nothing was said");
+            sessions.push((true, session.named()));
+        }
+    }
+    sessions
+}
 
 /// Secrets by the random bytes of their hello.
 pub type LoggedSecrets = BTreeMap<[u8; 32], Vec<u8>>;
 
 /// Labels of a key log: of master secrets by their ClientHello, and of inner sessions' keys by their initiator's
 /// hello.
-pub const MASTER_SECRET: &str = "CLIENT_RANDOM";
-pub const INNER_KEYS: &str = "ITLS_INNER_KEYS";
+const MASTER_SECRET: &str = "CLIENT_RANDOM";
+const INNER_KEYS: &str = "ITLS_INNER_KEYS";
 
 /// Reads what a key log in the format of NSS has under a label.
-pub fn logged(key_log: &Path, wanted: &str) -> LoggedSecrets {
+fn logged(key_log: &Path, wanted: &str) -> LoggedSecrets {
     let text = fs::read_to_string(key_log).unwrap_or_default();
     let entry = |line: &str| {
         let mut fields = line.split(' ');
@@ -39,7 +87,7 @@ fn unhex(digits: &str) -> Vec<u8> {
 }
 
 /// What whoever has it reads a session with.
-pub struct SessionSecrets {
+struct SessionSecrets {
     pub master_secret: Vec<u8>,
     client_write_key: Vec<u8>,
     server_write_key: Vec<u8>,

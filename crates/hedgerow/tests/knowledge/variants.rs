@@ -15,7 +15,7 @@ use hedgerow_sim::TestRng;
 use tokio::runtime::Handle;
 
 use super::scene::{DEVICE, Drawn, IDENTITY, LIMIT, Scene, policy};
-use super::{asked_tunnel, end_to_end, over_tls};
+use super::ways::{asked_tunnel, end_to_end, over_tls};
 
 /// Records keep their whole header.
 pub fn translate_long(scene: &Scene) -> mpsc::Receiver<Vec<u8>> {
