@@ -14,6 +14,8 @@
 
 mod support;
 
+#[path = "knowledge/beginning.rs"]
+mod beginning;
 #[path = "knowledge/gateway.rs"]
 mod gateway;
 #[path = "knowledge/inner.rs"]
@@ -50,11 +52,13 @@ struct Mode {
     ask: Ask,
     /// What the answer's second half is held back in.
     answered_by: fn(&Scene) -> &UdpRelay,
+    /// So many of its datagrams pass before.
+    let_pass: usize,
     /// How many sessions the gateway has with the device, and how many the ends have past it.
     sessions: [usize; 2],
 }
 
-const MODES: [Mode; 13] = [
+const MODES: [Mode; 16] = [
     mode("terminate", [1, 0], terminate),
     mode("tunnel", [1, 1], tunnel),
     mode(
@@ -75,7 +79,23 @@ const MODES: [Mode; 13] = [
         [2, 1],
         variants::translate_device_http,
     ),
+    mode(
+        "translate-device, device begins",
+        [2, 1],
+        beginning::translate_device,
+    )
+    .answered_by(|scene| &scene.legs),
+    mode(
+        "translate-device, in the device's session",
+        [2, 1],
+        beginning::translate_device_in_its_session,
+    )
+    // The gateway's acknowledgements are held back there, and with them what the device has left to say.
+    .answered_by(|scene| &scene.legs)
+    .letting_pass(0),
     mode("itls", [1, 1], itls),
+    // The Internet end has asked the device before, with another key.
+    mode("itls, device begins", [2, 2], beginning::itls).answered_by(|scene| &scene.callers),
     mode("itls-light", [1, 1], itls),
     mode("auto", [1, 1], auto),
     mode("auto, TCP alone", [1, 1], variants::auto_over_tcp),
@@ -88,6 +108,7 @@ const fn mode(name: &'static str, sessions: [usize; 2], ask: Ask) -> Mode {
         name,
         ask,
         answered_by: |scene| &scene.device,
+        let_pass: 2,
         sessions,
     }
 }
@@ -95,6 +116,11 @@ const fn mode(name: &'static str, sessions: [usize; 2], ask: Ask) -> Mode {
 impl Mode {
     const fn answered_by(mut self, answered_by: fn(&Scene) -> &UdpRelay) -> Self {
         self.answered_by = answered_by;
+        self
+    }
+
+    const fn letting_pass(mut self, count: usize) -> Self {
+        self.let_pass = count;
         self
     }
 }
@@ -169,7 +195,7 @@ fn known(mode: &Mode) -> [[Found; 6]; 3] {
     let mut len = memory::search(scene.gateway(), &search, &mut in_memory);
     // The response is under way: the gateway, or who is behind it, has half of its blocks.
     let answered_by = (mode.answered_by)(&scene);
-    answered_by.let_pass(2);
+    answered_by.let_pass(mode.let_pass);
     scene.answer();
     answered_by.wait_until_full();
     len += memory::search(scene.gateway(), &search, &mut in_memory);
@@ -203,7 +229,8 @@ fn known(mode: &Mode) -> [[Found; 6]; 3] {
         &scene.server,
     ];
     let streams = streams.map(|relay| relay.recording.lock().unwrap().clone());
-    let datagrams = [&scene.device, &scene.legs].map(|relay| relay.flows().concat());
+    let datagrams =
+        [&scene.device, &scene.legs, &scene.callers].map(|relay| relay.flows().concat());
     let datagrams = datagrams.concat();
     let carried = scene.carriers.flows().concat();
     let datagrams = datagrams.into_iter().map(|(_, datagram)| datagram);
@@ -258,6 +285,11 @@ fn needles(scene: &Scene, expected: [usize; 2]) -> (Vec<Needle>, Vec<(String, &'
         ),
         (Needle::key("gateway's key", &drawn.hop_key), hop),
         (Needle::key("caller's key", &drawn.calling_key), hop),
+        (Needle::key("comer's key", &drawn.coming_key), hop),
+        (
+            Needle::key("inner caller's key", &drawn.inner_calling_key),
+            hop,
+        ),
         (Needle::key("token", drawn.token.as_bytes()), "token"),
     ];
     let sessions = sessions::recorded(scene);

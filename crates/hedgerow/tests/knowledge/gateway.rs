@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
-use super::scene::{CALLER, DEVICE, Drawn, SERVICE, hex};
+use super::scene::{CALLER, COMER, DEVICE, Drawn, SERVICE, USER, hex};
 use crate::support::private_file;
 
 /// The gateway knows a user and one key, and reaches the device in every mode.
@@ -32,7 +32,7 @@ udp = "127.0.0.1:0"
 suites = ["TLS_ECDHE_PSK_WITH_CHACHA20_POLY1305_SHA256"]
 
 [[user]]
-name = "user"
+name = "{USER}"
 token = "{token}"
 
 [[device]]
@@ -42,6 +42,7 @@ modes = ["terminate", "tunnel", "translate", "translate-device", "itls"]
 psk_identity = "gateway"
 psk = "0x{key}"
 methods = ["GET", "POST"]
+calls = ["{USER}"]
 
 [[tls_listener]]
 listen = "127.0.0.1:0"
@@ -63,6 +64,12 @@ device = "{DEVICE}"
 listen = "127.0.0.1:0"
 certificate = {certificate:?}
 private_key = {private_key:?}
+listen_devices = "127.0.0.1:0"
+
+[[itls.caller]]
+device = "{DEVICE}"
+psk_identity = "{CALLER}"
+psk = "0x{inner_calling_key}"
 
 [leg]
 listen = "127.0.0.1:0"
@@ -73,6 +80,12 @@ psk_identity = "{CALLER}"
 psk = "0x{calling_key}"
 services = ["{SERVICE}"]
 
+[[leg.peer]]
+name = "{DEVICE}"
+psk_identity = "{COMER}"
+psk = "0x{coming_key}"
+services = []
+
 [[leg.service]]
 name = "{SERVICE}"
 host = "{host}"
@@ -81,6 +94,8 @@ port = {port}
         token = drawn.token,
         key = hex(&drawn.hop_key),
         calling_key = hex(&drawn.calling_key),
+        coming_key = hex(&drawn.coming_key),
+        inner_calling_key = hex(&drawn.inner_calling_key),
         host = server.ip(),
         port = server.port(),
     )
@@ -146,5 +161,6 @@ impl Drop for Program {
     }
 }
 
-/// HTTP, UDP carriers, records over TCP, streams of devices, Internet ends, and three for TLS clients.
-const LISTENERS: usize = 8;
+/// HTTP, UDP carriers, records over TCP, streams of devices, Internet ends, devices that reach those, and three for
+/// TLS clients.
+const LISTENERS: usize = 9;

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use hedgerow::coap::Code;
 use hedgerow::core::{PeerId, Psk, PskAndCertificates};
+use hedgerow::endpoint::InnerConfig;
+use hedgerow::itls::End;
 use hedgerow::net::{
     AcceptedServer, AdaptedServer, Authorities, CertificateStore, Credentials, ForwardSecrecy,
-    GatewayTls, GatewayUser, Handler, Identity, ItlsConfig, KeyLogFile, KeyStore, LegConfig, Node,
-    NodeConfig, RawPublicKey, RequestMessage, ResponseMessage, SecurityPolicy, ServerCertificates,
-    ServerRequest, StreamConfig, StreamServer,
+    GatewayTls, GatewayUser, Handler, Identity, InnerTarget, ItlsConfig, KeyLogFile, KeyStore,
+    LegConfig, Node, NodeConfig, RawPublicKey, RequestMessage, ResponseMessage, SecurityPolicy,
+    ServerCertificates, ServerRequest, StreamConfig, StreamServer, Target,
 };
 use hedgerow::presets;
 use hedgerow_leg::Role;
@@ -29,14 +31,21 @@ pub const DEVICE: &str = "it";
 /// Who the device is where it calls, and what it calls through the gateway.
 pub const CALLER: &str = "caller";
 pub const SERVICE: &str = "backend";
+/// Who the device is where TLS clients reach it in a session that it has begun.
+pub const COMER: &str = "comer";
+/// The user whom a device may call.
+pub const USER: &str = "user";
 /// Who asks the device end to end.
 pub const IDENTITY: &str = "reader";
 
 /// What is drawn anew for each scene.
 pub struct Drawn {
-    /// Of the gateway, which calls the device, and of the device, which calls the gateway.
+    /// Of the gateway, which calls the device, and of the device, which calls the gateway: for services, so that
+    /// TLS clients reach it, and in mode `itls`.
     pub hop_key: [u8; 16],
     pub calling_key: [u8; 16],
+    pub coming_key: [u8; 16],
+    pub inner_calling_key: [u8; 16],
     /// Of the client and the device, and of the device and the server.
     pub end_to_end_key: [u8; 16],
     pub server_key: [u8; 16],
@@ -54,6 +63,8 @@ impl Drawn {
         Self {
             hop_key: random(),
             calling_key: random(),
+            coming_key: random(),
+            inner_calling_key: random(),
             end_to_end_key: random(),
             server_key: random(),
             token: hex(&random::<16>()),
@@ -98,6 +109,8 @@ pub struct Scene {
     pub device: UdpRelay,
     /// Between the device and the gateway that it calls.
     pub legs: UdpRelay,
+    /// The same in mode `itls`.
+    pub callers: UdpRelay,
     /// Between the gateway and the server.
     pub server: TcpRelay,
     /// Where the ends' master secrets are written.
@@ -114,7 +127,8 @@ pub struct Scene {
     handler: Arc<Holding>,
     program: Program,
     runtime: Runtime,
-    _node: Node,
+    /// The device that the gateway calls.
+    pub node: Node,
     _server: StreamServer,
 }
 
@@ -167,6 +181,8 @@ impl Scene {
         let itls = TcpRelay::start(&runtime, itls);
         let legs = program.address("listening for streams of devices");
         let legs = UdpRelay::start(&runtime, legs);
+        let callers = program.address("listening for devices");
+        let callers = UdpRelay::start(&runtime, callers);
         let scene = Self {
             drawn,
             http,
@@ -176,6 +192,7 @@ impl Scene {
             carriers,
             device,
             legs,
+            callers,
             server,
             client_log,
             device_log,
@@ -187,7 +204,7 @@ impl Scene {
             handler,
             program,
             runtime,
-            _node: node,
+            node,
             _server: https,
         };
         // A session of the gateway's own with the same device, in every mode.
@@ -225,15 +242,37 @@ impl Scene {
     }
 
     /// What the device calls the gateway with, and then the server.
-    pub fn calling(&self) -> (NodeConfig, Credentials, Credentials) {
+    pub fn calling(&self) -> (NodeConfig, Target, Credentials) {
         let mut config = presets::client(LIMIT);
         config.endpoint.legs = Some(LegConfig::new(Role::Device));
         config.key_log = Some(KeyLogFile::open(&self.device_log).unwrap());
-        let hop = Psk::new(&self.drawn.calling_key).unwrap();
-        let key = Psk::new(&self.drawn.server_key).unwrap();
-        let key = key.into_end_to_end().unwrap();
-        let [hop, key] = [hop, key].map(|key| Credentials::new(CALLER, key, PeerId(0)).unwrap());
+        let key = Credentials::new(CALLER, server_key(&self.drawn), PeerId(0)).unwrap();
+        let hop = target(&self.legs, CALLER, &self.drawn.calling_key);
         (config, hop, key)
+    }
+
+    /// What the device calls the gateway with, so that it is reached in that session.
+    pub fn coming(&self) -> Target {
+        target(&self.legs, COMER, &self.drawn.coming_key)
+    }
+
+    /// What the device calls the gateway with in mode `itls`, and then the Internet end.
+    pub fn calling_inside(&self) -> (NodeConfig, InnerTarget) {
+        let (mut config, _, key) = self.calling();
+        let inner = hedgerow::itls::Settings::new(End::Device);
+        config.endpoint.inner = Some(InnerConfig::new(inner));
+        let target = InnerTarget {
+            gateway: target(&self.callers, CALLER, &self.drawn.inner_calling_key),
+            name: USER.to_owned(),
+            credentials: Arc::new(key),
+        };
+        (config, target)
+    }
+
+    /// What an Internet end has that the device asks, in place of the server.
+    pub fn answering(&self) -> (KeyStore, impl Handler + use<>) {
+        let keys = servers_keys(&self.drawn);
+        (keys, application(&self.drawn, &self.handler))
     }
 
     /// What asks the device end to end.
@@ -289,6 +328,28 @@ fn end_to_end_key(drawn: &Drawn) -> Psk {
     key.into_end_to_end().unwrap()
 }
 
+fn server_key(drawn: &Drawn) -> Psk {
+    let key = Psk::new(&drawn.server_key).unwrap();
+    key.into_end_to_end().unwrap()
+}
+
+fn servers_keys(drawn: &Drawn) -> KeyStore {
+    let keys = KeyStore::new();
+    let inserted = keys.insert(CALLER, server_key(drawn), PeerId(3));
+    inserted.unwrap();
+    keys
+}
+
+/// The gateway as a device calls it that is known there by this.
+fn target(relay: &UdpRelay, identity: &str, key: &[u8]) -> Target {
+    let key = Psk::new(key).unwrap();
+    let hop = Credentials::new(identity, key, PeerId(0)).unwrap();
+    Target {
+        address: relay.address,
+        credentials: Some(Arc::new(hop)),
+    }
+}
+
 /// Starts the device, which serves TLS clients through the gateway's streams too.
 async fn device(
     drawn: &Arc<Drawn>,
@@ -325,10 +386,7 @@ async fn device(
 
 /// Starts the server on the Internet, which the device asks.
 async fn server(drawn: &Arc<Drawn>, log: &Path, handler: &Arc<Holding>) -> StreamServer {
-    let keys = KeyStore::new();
-    let key = Psk::new(&drawn.server_key).unwrap();
-    let key = key.into_end_to_end().unwrap();
-    keys.insert(CALLER, key, PeerId(3)).unwrap();
+    let keys = servers_keys(drawn);
     let mut config = presets::stream_device();
     config.key_log = Some(KeyLogFile::open(log).unwrap());
     let server = StreamServer::bind(loopback(), config, keys, application(drawn, handler));
@@ -336,7 +394,7 @@ async fn server(drawn: &Arc<Drawn>, log: &Path, handler: &Arc<Holding>) -> Strea
 }
 
 /// Answers what was drawn by what was drawn, once it is told to.
-fn application(drawn: &Arc<Drawn>, handler: &Arc<Holding>) -> impl Handler {
+fn application(drawn: &Arc<Drawn>, handler: &Arc<Holding>) -> impl Handler + use<> {
     let (drawn, handler) = (Arc::clone(drawn), Arc::clone(handler));
     move |request: ServerRequest| {
         let (drawn, handler) = (Arc::clone(&drawn), Arc::clone(&handler));
@@ -386,7 +444,7 @@ pub fn post(address: SocketAddr, drawn: &Drawn) -> HttpResponse {
 }
 
 /// A resource that answers at once, and what it answers.
-const WARM: &str = "warm";
+pub const WARM: &str = "warm";
 
 /// The gateway's host, which its certificate is for.
 const HOST: &str = "localhost";

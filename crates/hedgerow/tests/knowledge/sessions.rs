@@ -21,7 +21,7 @@ pub fn recorded(scene: &Scene) -> Vec<Known> {
     let [of_client, of_device, of_server] = logs.map(|log| logged(log, MASTER_SECRET));
     let inner = [&scene.client_log, &scene.device_log].map(|log| logged(log, INNER_KEYS));
     let mut sessions = Vec::new();
-    for flow in [&scene.device, &scene.legs]
+    for flow in [&scene.device, &scene.legs, &scene.callers]
         .map(|relay| relay.flows())
         .concat()
     {

@@ -5,12 +5,12 @@ use std::sync::{Arc, mpsc};
 
 use hedgerow::handshake::Settings;
 use hedgerow::net::{
-    DatagramLink, ForwardSecrecy, GatewayTls, GatewayUser, LinkedNode, Node, NodeConfig,
-    SecurityPolicy, StreamClient, StreamOffer, Target, TlsStream, TranslateConfig, Tunnel,
-    TunnelConfig, TunnelTarget, itls_link, translated_link,
+    AdaptedStream, DatagramLink, ForwardSecrecy, GatewayTls, GatewayUser, LinkedNode, Node,
+    NodeConfig, SecurityPolicy, StreamClient, StreamOffer, Target, TlsStream, TranslateConfig,
+    Tunnel, TunnelConfig, TunnelTarget, itls_link, translated_link,
 };
 use hedgerow::proxy::CarrierState;
-use hedgerow::record::TranslateForm;
+use hedgerow::record::{LegForm, TranslateForm};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::runtime::Handle;
 
@@ -91,11 +91,12 @@ pub fn itls(scene: &Scene) -> mpsc::Receiver<Vec<u8>> {
 
 /// The device asks the server, over TLS in a stream inside its DTLS session with the gateway.
 pub fn leg(scene: &Scene) -> mpsc::Receiver<Vec<u8>> {
-    let (config, hop, key) = scene.calling();
-    let target = Target {
-        address: scene.legs.address,
-        credentials: Some(Arc::new(hop)),
-    };
+    over_leg(scene, LegForm::Tls)
+}
+
+/// The same, with records in this form up to the gateway.
+pub fn over_leg(scene: &Scene, form: LegForm) -> mpsc::Receiver<Vec<u8>> {
+    let (config, target, key) = scene.calling();
     let offer = StreamOffer {
         name: SERVICE.to_owned(),
         ..StreamOffer::default()
@@ -109,6 +110,7 @@ pub fn leg(scene: &Scene) -> mpsc::Receiver<Vec<u8>> {
                 .await
                 .unwrap();
             let stream = node.open_stream(&target, offer).await.unwrap();
+            let stream = AdaptedStream::client(stream, form);
             let policy = Arc::new(policy);
             let tls = TlsStream::connect(stream, Arc::new(key), settings, &policy);
             let mut tls = tls.await.unwrap();
