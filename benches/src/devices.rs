@@ -66,6 +66,8 @@ async fn device(number: usize) -> Node {
     config.endpoint.max_associations_per_source = 1_000;
     let inner = hedgerow_itls::Settings::new(End::Device).without_forward_secrecy();
     config.endpoint.inner = Some(InnerConfig::new(inner));
+    // Which of its gateways has it decides.
+    config.endpoint.light_layer = true;
     config.endpoint.legs = Some(LegConfig::new(Role::Device));
     let node = Node::bind_server(loopback(), config, keys, answer).await;
     let node = node.unwrap();

@@ -28,6 +28,9 @@ use crate::handshake::IDENTITY;
 /// The argument of [`serve`] for a gateway; the addresses follow that [`start_gateway`] takes.
 pub const GATEWAY: &str = "gateway";
 
+/// The same for a gateway whose hops in mode `itls` have the light outer layer.
+pub const LIGHT_GATEWAY: &str = "light-gateway";
+
 /// The argument of [`serve`] for a relay; the address that it relays to follows.
 pub const RELAY: &str = "relay";
 
@@ -127,7 +130,8 @@ pub async fn serve(arguments: &[String]) {
             _ = ended => {}
         }
     } else {
-        let (_gateway, lines) = start_gateway(&Surroundings::from_addresses(&addresses)).await;
+        let surroundings = Surroundings::from_addresses(&addresses);
+        let (_gateway, lines) = start_gateway(&surroundings, what == LIGHT_GATEWAY).await;
         for line in lines {
             println!("{line}");
         }
@@ -171,13 +175,14 @@ pub const GATEWAY_LINES: usize = 6 + 2 * LANES;
 
 /// Starts a gateway before these devices, and says where it is reached: its certificate with `|` between the
 /// lines, and the addresses for plain HTTP, HTTPS, modes `translate` and `itls`, devices that call, and TLS clients
-/// of each device in either form.
-pub async fn start_gateway(surroundings: &Surroundings) -> (Running, Vec<String>) {
+/// of each device in either form. With `light` its hops in mode `itls` have the light outer layer.
+pub async fn start_gateway(surroundings: &Surroundings, light: bool) -> (Running, Vec<String>) {
     let (certificate, private_key) = certificate();
     let https = Https::from_pem(loopback(), &certificate, &private_key).unwrap();
     let mut itls = Itls::from_pem(loopback(), &certificate, &private_key).unwrap();
     itls.connections_per_client = itls.connections;
     itls.connections_per_user = itls.connections;
+    itls.light = light;
     let mut config = gateway(surroundings).with_itls(itls);
     config.https = Some(https);
     let gateway = Gateway::start(config).await.unwrap();
@@ -251,7 +256,8 @@ fn leg(service: SocketAddr) -> Leg {
     let mut leg = Leg::new(loopback());
     for number in 0..LANES {
         leg.peers.push(LegPeer {
-            name: device_name(number),
+            // A device of this name would be reached in the session that the peer has begun.
+            name: format!("caller{number}"),
             psk_identity: device_name(number).into_bytes(),
             psk: leg_key(number),
             services: vec![SERVICE.to_owned()],

@@ -22,11 +22,8 @@ use crate::forwarding::{LANES, device_name, stream_device_name, token};
 /// Returns how a gateway is reached that [`start_gateway`](crate::forwarding::start_gateway) started, each way
 /// with its name in the table.
 pub async fn of_gateway(lines: &[String]) -> Vec<(&'static str, Way)> {
-    let (certificate, addresses) = lines.split_first().unwrap();
-    let certificate = certificate.replace('|', "\n");
-    let addresses = addresses.iter().map(|line| line.parse().unwrap());
-    let addresses: Vec<SocketAddr> = addresses.collect();
-    let [http, https, translate, itls, leg] = addresses[..5].try_into().unwrap();
+    let (certificate, addresses) = read(lines);
+    let [http, https, translate, _, leg] = addresses[..5].try_into().unwrap();
     let (dtls_form, tls_form) = addresses[5..].split_at(LANES);
     let authority = Authorities::new(certificate.as_bytes()).unwrap();
     let tls = || GatewayTls::authorities(&authority).unwrap();
@@ -42,12 +39,6 @@ pub async fn of_gateway(lines: &[String]) -> Vec<(&'static str, Way)> {
         translate.port(),
         TranslateForm::Short,
     );
-    let itls = (0..LANES).map(|number| {
-        let mut config = ItlsConfig::new(format!("https://{itls}").parse().unwrap(), tls());
-        // A user may begin ten flows at once.
-        config.user = Some(GatewayUser::with_token(&token(number)).unwrap());
-        Passage::Itls(Box::new(config))
-    });
     let mut callers = Vec::new();
     for number in 0..LANES {
         callers.push(devices::caller(number, leg).await);
@@ -90,10 +81,35 @@ pub async fn of_gateway(lines: &[String]) -> Vec<(&'static str, Way)> {
             "translate, device adapts, TLS form",
             Way::Tls(tls_form.to_vec()),
         ),
-        ("itls", Way::Passages(itls.collect())),
+        (ITLS, itls(lines)),
         ("tunnel the other way, TLS inside DTLS", Way::Leg(callers)),
     ]
 }
+
+/// Returns how [`of_gateway`]'s is reached in mode `itls`, with whichever outer layer it has.
+pub fn itls(lines: &[String]) -> Way {
+    let (certificate, addresses) = read(lines);
+    let authority = Authorities::new(certificate.as_bytes()).unwrap();
+    let uri = format!("https://{}", addresses[3]);
+    let passages = (0..LANES).map(|number| {
+        let tls = GatewayTls::authorities(&authority).unwrap();
+        let mut config = ItlsConfig::new(uri.parse().unwrap(), tls);
+        // A user may begin ten flows at once.
+        config.user = Some(GatewayUser::with_token(&token(number)).unwrap());
+        Passage::Itls(Box::new(config))
+    });
+    Way::Passages(passages.collect())
+}
+
+/// A gateway's certificate as PEM, and where it is reached.
+fn read(lines: &[String]) -> (String, Vec<SocketAddr>) {
+    let (certificate, addresses) = lines.split_first().unwrap();
+    let addresses = addresses.iter().map(|line| line.parse().unwrap());
+    (certificate.replace('|', "\n"), addresses.collect())
+}
+
+/// Beside this one stands that with the light outer layer, which is another gateway's.
+pub const ITLS: &str = "itls";
 
 /// The way that others are compared with.
 pub const TERMINATE: &str = "terminate, HTTP/1.1 in clear";
@@ -126,7 +142,7 @@ mod tests {
     #[tokio::test]
     async fn gateway_speaks_tls_1_3_over_https_and_in_mode_itls() {
         let neighbours = Neighbours::start().await;
-        let (gateway, lines) = start_gateway(&neighbours.surroundings()).await;
+        let (gateway, lines) = start_gateway(&neighbours.surroundings(), false).await;
         let connector = connector(&lines[0].replace('|', "\n"));
         for at in [gateway.https_addr(), gateway.itls_addr()] {
             let at = at.unwrap();
@@ -146,7 +162,7 @@ mod tests {
     #[tokio::test]
     async fn each_way_leads_to_the_device() {
         let neighbours = Neighbours::start().await;
-        let (gateway, lines) = start_gateway(&neighbours.surroundings()).await;
+        let (gateway, lines) = start_gateway(&neighbours.surroundings(), false).await;
         let devices = neighbours.surroundings().devices;
         for (name, way) in of_gateway(&lines).await {
             for number in [1, LANES - 1] {
@@ -164,8 +180,30 @@ mod tests {
         assert_eq!(gateway.udp_carrier_statistics().opened, 4);
         assert!(gateway.tunnel_statistics().traffic.udp_datagrams_up >= 4);
         assert_eq!(gateway.adapt_statistics().accepted, 8);
-        assert_eq!(gateway.itls_statistics().opened, 4);
+        let itls = gateway.itls_statistics();
+        assert_eq!((itls.opened, itls.light), (4, 0));
         assert_eq!(gateway.leg_statistics().connected, 4);
+        gateway.shutdown().await;
+    }
+
+    /// What is measured as the light outer layer is that.
+    #[tokio::test]
+    async fn light_gateway_forwards_answers_that_came_beside_the_records() {
+        let neighbours = Neighbours::start().await;
+        let surroundings = neighbours.surroundings();
+        let (gateway, lines) = start_gateway(&surroundings, true).await;
+        let mut lane = itls(&lines).open(1, surroundings.devices[1]).await;
+        // The device learns from the first datagram of the gateway's that both agree.
+        lane.ask().await;
+        let before = gateway.itls_statistics();
+        for _ in 0..10 {
+            lane.ask().await;
+        }
+        let after = gateway.itls_statistics();
+        assert_eq!(after.to_devices - before.to_devices, 10);
+        assert_eq!(after.to_users - before.to_users, 10);
+        assert_eq!(after.light - before.light, 10);
+        lane.close().await;
         gateway.shutdown().await;
     }
 }

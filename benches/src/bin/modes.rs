@@ -11,14 +11,19 @@ use std::time::{Duration, Instant};
 use hedgerow_benches::child::{SERVE, Server};
 use hedgerow_benches::devices::Neighbours;
 use hedgerow_benches::ends::{self, Lane, Way};
-use hedgerow_benches::forwarding::{self, GATEWAY, GATEWAY_LINES, LANES, RELAY, Surroundings};
+use hedgerow_benches::forwarding::{
+    self, GATEWAY, GATEWAY_LINES, LANES, LIGHT_GATEWAY, RELAY, Surroundings,
+};
 use hedgerow_benches::versions;
-use hedgerow_benches::ways::{self, TERMINATE};
+use hedgerow_benches::ways::{self, ITLS, TERMINATE};
 use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 
 /// The least that something in the middle can do.
 const RELAYED: &str = "plain TCP relay";
+
+/// Of a gateway that does nothing else.
+const ITLS_LIGHT: &str = "itls, light outer layer";
 
 /// Exchanges of each end in a round. A gateway that translates lets 50 datagrams of an end through at once.
 const EXCHANGES: usize = 40;
@@ -88,11 +93,15 @@ async fn run(rounds: usize, limit: Duration) {
     let surroundings = neighbours.surroundings();
     let addresses = &surroundings.devices;
     let (relay, relay_at) = start_relay().await;
-    let (gateway, lines) = start_gateway(&surroundings);
-    let processes = [relay, gateway];
+    let (gateway, lines) = start_gateway(GATEWAY, &surroundings);
+    let (light, light_lines) = start_gateway(LIGHT_GATEWAY, &surroundings);
+    let processes = [relay, gateway, light];
     let mut rows = vec![Row::new(RELAYED, 0, Way::Relay(relay_at))];
     for (name, way) in ways::of_gateway(&lines).await {
         rows.push(Row::new(name, 1, way));
+        if name == ITLS {
+            rows.push(Row::new(ITLS_LIGHT, 2, ways::itls(&light_lines)));
+        }
     }
     for row in &mut rows {
         eprintln!("opening: {}", row.name);
@@ -233,10 +242,10 @@ async fn start_relay() -> (Server, SocketAddr) {
 }
 
 /// Starts a gateway, and returns where it is reached.
-fn start_gateway(surroundings: &Surroundings) -> (Server, Vec<String>) {
+fn start_gateway(which: &str, surroundings: &Surroundings) -> (Server, Vec<String>) {
     let addresses = surroundings.addresses();
     let addresses: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
-    let mut arguments = vec![SERVE, GATEWAY];
+    let mut arguments = vec![SERVE, which];
     arguments.extend(addresses.iter().map(String::as_str));
     Server::start_self(&arguments, GATEWAY_LINES)
 }
