@@ -21,10 +21,10 @@ pub fn recorded(scene: &Scene) -> Vec<Known> {
     let [of_client, of_device, of_server] = logs.map(|log| logged(log, MASTER_SECRET));
     let inner = [&scene.client_log, &scene.device_log].map(|log| logged(log, INNER_KEYS));
     let mut sessions = Vec::new();
-    for flow in [&scene.device, &scene.legs, &scene.callers]
-        .map(|relay| relay.flows())
-        .concat()
-    {
+    let called = scene.device.flows().into_iter().map(|flow| (flow, true));
+    let calling = [&scene.legs, &scene.callers].map(|relay| relay.flows());
+    let calling = calling.into_iter().flatten().map(|flow| (flow, false));
+    for (flow, is_called) in called.chain(calling) {
         let session = SessionSecrets::of_flow(&flow, &of_device);
         let session = session.expect("a whole handshake of a session in the log");
         let mut said = session.open_flow(&flow);
@@ -35,7 +35,12 @@ pub fn recorded(scene: &Scene) -> Vec<Known> {
         let is_clients = of_client.any(|secret| *secret == session.master_secret);
         let light = session.named_light();
         let light = light.into_iter().filter(|_| scene.is_light);
-        let named = light.chain(session.named()).collect();
+        let mut named: Vec<_> = light.chain(session.named()).collect();
+        if !is_called {
+            // The gateway was the server, which keeps no master secret: it is sealed in the client's ticket. What the
+            // handshake has left of it in memory may be overwritten at any time.
+            named.retain(|(name, _)| *name != NAME_OF_MASTER_SECRET);
+        }
         sessions.push((is_clients, named));
         if let Some(session) = InnerSecrets::of_hop(&said, inner.each_ref()) {
             assert!(!session.open_hop(&said).is_empty(), "nothing was said");
@@ -64,6 +69,7 @@ pub type LoggedSecrets = BTreeMap<[u8; 32], Vec<u8>>;
 /// Labels of a key log: of master secrets by their ClientHello, and of inner sessions' keys by their initiator's
 /// hello.
 const MASTER_SECRET: &str = "CLIENT_RANDOM";
+const NAME_OF_MASTER_SECRET: &str = "master secret";
 const INNER_KEYS: &str = "ITLS_INNER_KEYS";
 
 /// Reads what a key log in the format of NSS has under a label.
@@ -159,7 +165,7 @@ impl SessionSecrets {
     /// What of it is searched for.
     pub fn named(self) -> Vec<(&'static str, Vec<u8>)> {
         vec![
-            ("master secret", self.master_secret),
+            (NAME_OF_MASTER_SECRET, self.master_secret),
             ("client's key", self.client_write_key),
             ("server's key", self.server_write_key),
         ]
