@@ -14,6 +14,8 @@
 
 mod support;
 
+#[path = "../../net/tests/support/authority.rs"]
+mod authority;
 #[path = "knowledge/beginning.rs"]
 mod beginning;
 #[path = "knowledge/gateway.rs"]
@@ -58,13 +60,18 @@ struct Mode {
     sessions: [usize; 2],
 }
 
-const MODES: [Mode; 16] = [
+const MODES: [Mode; 17] = [
     mode("terminate", [1, 0], terminate),
     mode("tunnel", [1, 1], tunnel),
     mode(
         "tunnel, raw public keys",
         [1, 1],
         variants::tunnel_raw_public_keys,
+    ),
+    mode(
+        "tunnel, certificates",
+        [1, 1],
+        variants::tunnel_certificates,
     ),
     mode("translate", [1, 1], translate),
     mode("translate, long form", [1, 1], variants::translate_long),
@@ -276,14 +283,18 @@ fn needles(scene: &Scene, expected: [usize; 2]) -> (Vec<Needle>, Vec<(String, &'
         ),
         (Needle::key("server's key", &drawn.server_key), end_to_end),
         (
-            Needle::key("client's private key", &scene.client_pair.private_key()),
+            Needle::scalar("client's private key", &scene.client_pair.private_key()),
             end_to_end,
         ),
         (
-            Needle::key("device's private key", &scene.device_pair.private_key()),
+            Needle::scalar("device's private key", &scene.device_pair.private_key()),
             end_to_end,
         ),
         (Needle::key("gateway's key", &drawn.hop_key), hop),
+        (
+            Needle::scalar("gateway's private key", &scene.gateway_pair.private_key()),
+            hop,
+        ),
         (Needle::key("caller's key", &drawn.calling_key), hop),
         (Needle::key("comer's key", &drawn.coming_key), hop),
         (

@@ -14,9 +14,10 @@ pub fn configuration(
     drawn: &Drawn,
     device: SocketAddr,
     server: SocketAddr,
-    [certificate, private_key]: &[PathBuf; 2],
+    [certificate, private_key, hop_key, public_key]: &[PathBuf; 4],
 ) -> String {
-    // ChaCha20-Poly1305's key stands in memory as it is, on every processor.
+    // ChaCha20-Poly1305's key stands in memory as it is, on every processor; the other suite is for a device that is
+    // never asked.
     format!(
         r#"
 [http]
@@ -29,7 +30,7 @@ listen = "127.0.0.1:0"
 udp = "127.0.0.1:0"
 
 [dtls]
-suites = ["TLS_ECDHE_PSK_WITH_CHACHA20_POLY1305_SHA256"]
+suites = ["TLS_ECDHE_PSK_WITH_CHACHA20_POLY1305_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"]
 
 [[user]]
 name = "{USER}"
@@ -43,6 +44,15 @@ psk_identity = "gateway"
 psk = "0x{key}"
 methods = ["GET", "POST"]
 calls = ["{USER}"]
+
+[certificate]
+private_key = {hop_key:?}
+
+[[device]]
+name = "keyed"
+uri = "coaps://127.0.0.1:9"
+security = "certificate"
+raw_public_key = {public_key:?}
 
 [[tls_listener]]
 listen = "127.0.0.1:0"

@@ -21,6 +21,7 @@ use hedgerow_leg::Role;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::Semaphore;
 
+use super::authority::{Authority, Owner, Purpose};
 use super::gateway::{Program, configuration};
 use super::relay::{TcpRelay, UdpRelay};
 use crate::support::http::{HttpResponse, http_get};
@@ -117,9 +118,13 @@ pub struct Scene {
     pub client_log: PathBuf,
     pub device_log: PathBuf,
     pub server_log: PathBuf,
-    /// Of client and device, where they know each other by raw public keys.
+    /// Of client and device, where they know each other by raw public keys or certificates.
     pub client_pair: Pair,
     pub device_pair: Pair,
+    /// Of the gateway, which it has for hops to devices.
+    pub gateway_pair: Pair,
+    /// Who vouches for client and device, as PEM.
+    authority: String,
     /// Of the gateway, which it shows to Internet ends.
     certificate: String,
     /// Whether devices may have the light outer layer of mode `itls`.
@@ -148,8 +153,20 @@ impl Scene {
             has_come: Semaphore::new(0),
             may_answer: Semaphore::new(0),
         });
-        let [client_pair, device_pair] = [Pair::new(), Pair::new()];
-        let node = device(&drawn, &device_log, &handler, [&client_pair, &device_pair]);
+        let authority = Authority::new("site");
+        let [client_pair, device_pair, gateway_pair] = [
+            Pair::new(&authority, CLIENT_NAME, Purpose::Client),
+            Pair::new(&authority, DEVICE_NAME, Purpose::Server),
+            Pair::new(&authority, "gateway.example", Purpose::Client),
+        ];
+        let authority = authority.pem;
+        let certificates = ServerCertificates::new(device_pair.identity_with_certificate())
+            .with_raw_public_key(client_pair.public_key(), PeerId(4))
+            .with_names(
+                &Authorities::new(authority.as_bytes()).unwrap(),
+                [(CLIENT_NAME, PeerId(4))],
+            );
+        let node = device(&drawn, &device_log, &handler, certificates.unwrap());
         let node = runtime.block_on(node);
         let device = UdpRelay::start(&runtime, node.local_addr());
         let https = runtime.block_on(server(&drawn, &server_log, &handler));
@@ -159,6 +176,8 @@ impl Scene {
         let files = [
             private_file(&format!("{mode}.pem"), &certificate),
             private_file(&format!("{mode}.key"), &pair.signing_key.serialize_pem()),
+            private_file(&format!("{mode}-hop.key"), &gateway_pair.0.key),
+            private_file(&format!("{mode}-device.pub"), &device_pair.0.public_key),
         ];
         let is_light = mode == "itls-light";
         let mut text = configuration(&drawn, device.address, server.address, &files);
@@ -199,6 +218,8 @@ impl Scene {
             server_log,
             client_pair,
             device_pair,
+            gateway_pair,
+            authority,
             certificate,
             is_light,
             handler,
@@ -291,6 +312,17 @@ impl Scene {
         Arc::new(shown.with_certificates_end_to_end())
     }
 
+    /// The same where both have certificates.
+    pub fn by_certificate(&self) -> Arc<Credentials> {
+        let identity = Some(self.client_pair.identity_with_certificate());
+        let device = AcceptedServer::Certificate {
+            authorities: Authorities::new(self.authority.as_bytes()).unwrap(),
+            name: DEVICE_NAME.to_owned(),
+        };
+        let shown = Credentials::certificates(identity, device, PeerId(0)).unwrap();
+        Arc::new(shown.with_certificates_end_to_end())
+    }
+
     /// What asks the same over TLS.
     pub fn over_tls(&self) -> (StreamConfig, Arc<Credentials>, RequestMessage) {
         let mut config = presets::stream_client(LIMIT).with_security(policy());
@@ -355,7 +387,7 @@ async fn device(
     drawn: &Arc<Drawn>,
     log: &Path,
     handler: &Arc<Holding>,
-    [client_pair, device_pair]: [&Pair; 2],
+    certificates: ServerCertificates,
 ) -> Node {
     let keys = KeyStore::new();
     let hop = Psk::new(&drawn.hop_key).unwrap();
@@ -365,8 +397,6 @@ async fn device(
     let mut config = presets::device();
     config.endpoint.legs = Some(LegConfig::new(Role::Device));
     config.key_log = Some(KeyLogFile::open(log).unwrap());
-    let certificates = ServerCertificates::new(device_pair.identity())
-        .with_raw_public_key(client_pair.public_key(), PeerId(4));
     let store = PskAndCertificates {
         psk: keys,
         certificates: CertificateStore::new(certificates),
@@ -410,29 +440,37 @@ fn application(drawn: &Arc<Drawn>, handler: &Arc<Holding>) -> impl Handler + use
     }
 }
 
-/// A private key of P-256 and its public key.
-pub struct Pair(rcgen::KeyPair);
+/// A private key of P-256 and a certificate for it.
+pub struct Pair(Owner);
 
 impl Pair {
-    fn new() -> Self {
-        Self(rcgen::KeyPair::generate().unwrap())
+    fn new(authority: &Authority, name: &str, purpose: Purpose) -> Self {
+        Self(authority.owner(name, purpose))
     }
 
     /// The number itself: RFC 5915 §3 has it as an octet string of 32 bytes, behind the version.
     pub fn private_key(&self) -> [u8; 32] {
         const BEFORE: &[u8] = b"\x02\x01\x01\x04\x20";
-        let der = self.0.serialize_der();
+        let der = rcgen::KeyPair::from_pem(&self.0.key)
+            .unwrap()
+            .serialize_der();
         let mut windows = der.windows(BEFORE.len());
         let at = windows.position(|window| window == BEFORE).unwrap() + BEFORE.len();
         der[at..at + 32].try_into().unwrap()
     }
 
     fn identity(&self) -> Arc<Identity> {
-        Arc::new(Identity::new(self.0.serialize_pem().as_bytes()).unwrap())
+        Arc::new(Identity::new(self.0.key.as_bytes()).unwrap())
+    }
+
+    fn identity_with_certificate(&self) -> Arc<Identity> {
+        let identity = Identity::new(self.0.key.as_bytes()).unwrap();
+        let certificate = self.0.certificate.as_bytes();
+        Arc::new(identity.with_certificates(certificate).unwrap())
     }
 
     fn public_key(&self) -> RawPublicKey {
-        RawPublicKey::new(self.0.public_key_pem().as_bytes()).unwrap()
+        RawPublicKey::new(self.0.public_key.as_bytes()).unwrap()
     }
 }
 
@@ -442,6 +480,10 @@ pub fn post(address: SocketAddr, drawn: &Drawn) -> HttpResponse {
     let fields = "Content-Type: application/octet-stream\r\n";
     crate::support::http::http(address, "POST", &path, fields, &drawn.request)
 }
+
+/// The names in the certificates.
+const CLIENT_NAME: &str = "reader.example";
+const DEVICE_NAME: &str = "it.example";
 
 /// A resource that answers at once, and what it answers.
 pub const WARM: &str = "warm";

@@ -36,6 +36,14 @@ impl Needle {
         needle.forms.push(url.into_bytes());
         needle
     }
+
+    /// Looks for a private key of ECDSA as [`Self::key`] does, and with its octets the other way round: it is a number,
+    /// and whoever computes with it has it in words, the least one first, on every processor with little-endian ones.
+    pub fn scalar(name: impl Into<String>, scalar: &[u8; 32]) -> Self {
+        let mut needle = Self::key(name, scalar);
+        needle.forms.push(scalar.iter().rev().copied().collect());
+        needle
+    }
 }
 
 /// What is searched for.

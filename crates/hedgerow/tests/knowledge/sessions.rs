@@ -69,8 +69,10 @@ pub type LoggedSecrets = BTreeMap<[u8; 32], Vec<u8>>;
 /// Labels of a key log: of master secrets by their ClientHello, and of inner sessions' keys by their initiator's
 /// hello.
 const MASTER_SECRET: &str = "CLIENT_RANDOM";
-const NAME_OF_MASTER_SECRET: &str = "master secret";
 const INNER_KEYS: &str = "ITLS_INNER_KEYS";
+
+/// What it is called among a session's secrets.
+const NAME_OF_MASTER_SECRET: &str = "master secret";
 
 /// Reads what a key log in the format of NSS has under a label.
 fn logged(key_log: &Path, wanted: &str) -> LoggedSecrets {

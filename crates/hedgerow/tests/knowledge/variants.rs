@@ -4,11 +4,13 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, mpsc};
 
-use hedgerow::core::{Credentials, Env, Instant, KeyLogging, PeerId, Psk};
+use hedgerow::core::{Env, Instant, KeyLogging, PeerId, Psk};
 use hedgerow::crypto_soft::SoftCrypto;
 use hedgerow::endpoint::{TlsConnection, TlsEvent};
 use hedgerow::handshake::Settings;
-use hedgerow::net::{KeyLogFile, KeyStore, LinkedNode, TranslateConfig, Tunnel, translated_link};
+use hedgerow::net::{
+    Credentials, KeyLogFile, KeyStore, LinkedNode, TranslateConfig, Tunnel, translated_link,
+};
 use hedgerow::proxy::CarrierState;
 use hedgerow::record::TranslateForm;
 use hedgerow_sim::TestRng;
@@ -39,9 +41,17 @@ pub fn translate_device_http(scene: &Scene) -> mpsc::Receiver<Vec<u8>> {
 
 /// Both ends know each other by raw public keys.
 pub fn tunnel_raw_public_keys(scene: &Scene) -> mpsc::Receiver<Vec<u8>> {
+    tunnel_with(scene, scene.by_raw_public_key())
+}
+
+/// Both ends know each other by certificates.
+pub fn tunnel_certificates(scene: &Scene) -> mpsc::Receiver<Vec<u8>> {
+    tunnel_with(scene, scene.by_certificate())
+}
+
+fn tunnel_with(scene: &Scene, key: Arc<Credentials>) -> mpsc::Receiver<Vec<u8>> {
     let (config, target) = asked_tunnel(scene);
     let (node, _, request) = scene.end_to_end();
-    let key = scene.by_raw_public_key();
     scene.spawn(move |runtime: &Handle| {
         runtime.block_on(async {
             let link = Tunnel::open(&config, &target).await.unwrap().link;
@@ -80,7 +90,7 @@ fn posted_over_https(address: SocketAddr, drawn: &Drawn, log: KeyLogFile) -> Vec
     let env = &mut Env::new(Instant::ZERO, &mut rng);
     let psk = Psk::new(&drawn.end_to_end_key).unwrap();
     let psk = psk.into_end_to_end().unwrap();
-    let credentials = Credentials {
+    let credentials = hedgerow::core::Credentials {
         psk_identity: IDENTITY.as_bytes(),
         psk: &psk,
         peer: PeerId(0),
