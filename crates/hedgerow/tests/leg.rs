@@ -1,5 +1,6 @@
 //! A device opens a TLS connection through a gateway that copies bytes (`docs/specs/leg.md`): TLS client,
-//! leg, DTLS session over a lossy link, and behind the gateway a plain stream and a TLS server.
+//! leg, DTLS session over a lossy link, and behind the gateway a plain stream and a TLS server. The records go over the
+//! leg in either form (`docs/specs/translate-device.md`).
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -10,136 +11,62 @@
 
 #[path = "leg/ends.rs"]
 mod ends;
+#[path = "leg/forms.rs"]
+mod forms;
 #[path = "leg/hop.rs"]
 mod hop;
 #[path = "leg/session.rs"]
 mod session;
+#[path = "leg/setup.rs"]
+mod setup;
 #[path = "leg/tampering.rs"]
 mod tampering;
 
-use std::time::Duration;
-
 use ends::{
-    AUTHORITY, NAME, TlsEnd, certificate_client, certificate_server, other_certificate_server,
-    psk_client, psk_server,
+    AUTHORITY, NAME, certificate_client, certificate_server, other_certificate_server, psk_client,
+    psk_server,
 };
-use hedgerow_core::{ChannelError, ClientCredentials, PeerFault, PeerId, Psk, ServerCredentials};
+use hedgerow_core::{ChannelError, PeerFault, PeerId, Psk};
 use hedgerow_leg::ResetReason;
-use hedgerow_sim::{Conditions, World, for_each_seed};
-use hop::{DEVICE, GATEWAY, Side};
+use hedgerow_record::LegForm;
+use hedgerow_sim::for_each_seed;
 use session::HOP_KEY;
-use tampering::{Copier, Tampering, WEAKEST, Way, Weakness};
+use setup::{Outcome, Setup, assert_resisted, contains, request, response};
+use tampering::{Tampering, WEAKEST, Way, Weakness};
 
-const REQUEST: &[u8] = b"a request that nobody in between reads, several records of it. ";
-const RESPONSE: &[u8] = b"the server's answer, which is as secret and somewhat longer. ";
-
-fn conditions(loss: f64) -> Conditions {
-    Conditions {
-        loss,
-        ..Conditions::rough()
-    }
-}
-
-/// What became of a connection at both ends, and what the gateway saw.
-struct Outcome {
-    client: TlsEnd,
-    server: TlsEnd,
-    gateway: Copier,
-    reset: Option<ResetReason>,
-}
-
-fn run<C, S>(
-    seed: u64,
-    loss: f64,
-    service: &'static [u8],
-    tampering: Tampering,
-    client: C,
-    server: S,
-) -> Outcome
-where
-    C: ClientCredentials + 'static,
-    S: ServerCredentials + 'static,
-{
-    let mut world = World::new(seed);
-    world.set_conditions(conditions(loss));
-    let (mut device, gateway) = Side::pair(&mut world, client, server, tampering);
-    device.wanted = service;
-    let device = world.add(device, &[DEVICE]);
-    let gateway = world.add(gateway, &[GATEWAY]);
-    let request = REQUEST.repeat(60);
-    let response = RESPONSE.repeat(120);
-    world.act(gateway, |side, _, _| {
-        side.tls.answer = response.clone();
-        side.tls.expected = request.len();
-    });
-    world.act(device, |side, env, out| {
-        side.tls.answer = request.clone();
-        side.open(env, out);
-    });
-    match tampering {
-        Tampering::None | Tampering::Flip(_) | Tampering::End(_) | Tampering::Delay(_) => {
-            world.run_until_idle().unwrap();
-        }
-        // An end that waits for what was left out asks the other one now and then.
-        _ => world.run_for(Duration::from_secs(4_000)).unwrap(),
-    }
-    let take = |world: &mut World<Side>, at| {
-        world.act(at, |side, _, _| {
-            (
-                side.tls.take(),
-                std::mem::replace(&mut side.copier, Copier::new(Tampering::None)),
-                side.reset,
-            )
-        })
-    };
-    let (client, _, reset) = take(&mut world, device);
-    let (server, gateway, _) = take(&mut world, gateway);
-    Outcome {
-        client,
-        server,
-        gateway,
-        reset,
-    }
-}
-
-impl Outcome {
-    fn assert_whole(&self) {
-        assert_eq!(self.client.failure, None);
-        assert_eq!(self.server.failure, None);
-        assert!(self.server.plaintext == REQUEST.repeat(60));
-        assert!(self.client.plaintext == RESPONSE.repeat(120));
-        assert!(
-            self.client.is_closed && self.server.is_closed,
-            "not in order"
-        );
-        assert_eq!(self.reset, None);
-        // The positive control for the search: the hellos went by in clear.
-        assert!(contains(&self.gateway.copied, b"\x16\x03"));
-        for secret in [REQUEST, RESPONSE] {
-            assert!(
-                !contains(&self.gateway.copied, &secret[..16]),
-                "the gateway read it"
-            );
-        }
-    }
-}
-
-fn contains(bytes: &[u8], part: &[u8]) -> bool {
-    bytes.windows(part.len()).any(|window| window == part)
-}
+const FORMS: [LegForm; 2] = [LegForm::Tls, LegForm::Dtls];
 
 fn with_a_psk(loss: f64) {
-    for_each_seed(0..1_000, |seed| {
-        let none = Tampering::None;
-        run(seed, loss, b"upstream", none, psk_client(), psk_server()).assert_whole();
-    });
+    for form in FORMS {
+        for_each_seed(0..1_000, |seed| {
+            Setup::new(form, seed, loss).with_a_psk().assert_whole();
+        });
+    }
 }
 
+/// In form `tls`, which is a device's with a TLS engine: the other one is for engines that have no certificates.
 fn with_a_certificate(loss: f64) {
     for_each_seed(0..1_000, |seed| {
         let (client, server) = (certificate_client(), certificate_server());
-        run(seed, loss, b"upstream", Tampering::None, client, server).assert_whole();
+        Setup::new(LegForm::Tls, seed, loss)
+            .run(client, server)
+            .assert_whole();
     });
+}
+
+fn calm(form: LegForm) -> Outcome {
+    Setup::new(form, 1, 0.0).with_a_psk()
+}
+
+fn attacking(form: LegForm, tampering: Tampering) -> Setup {
+    Setup {
+        tampering,
+        ..Setup::new(form, 1, 0.0)
+    }
+}
+
+fn attacked(form: LegForm, tampering: Tampering) -> Outcome {
+    attacking(form, tampering).with_a_psk()
 }
 
 #[test]
@@ -174,144 +101,123 @@ fn device_reaches_a_tls_server_with_an_ecdsa_certificate_at_20_percent_loss() {
 
 #[test]
 fn service_that_is_not_listed_is_refused() {
-    let none = Tampering::None;
-    let outcome = run(1, 0.0, b"other", none, psk_client(), psk_server());
-    assert_eq!(outcome.reset, Some(ResetReason::Refused));
-    assert!(outcome.gateway.copied.is_empty() && outcome.client.plaintext.is_empty());
+    for form in FORMS {
+        let outcome = Setup {
+            service: b"other",
+            ..Setup::new(form, 1, 0.0)
+        }
+        .with_a_psk();
+        assert_eq!(outcome.reset, Some(ResetReason::Refused));
+        assert!(outcome.gateway.copied.is_empty() && outcome.client.plaintext.is_empty());
+    }
 }
 
 #[test]
 fn gateway_that_changes_a_byte_anywhere_ends_the_connection() {
-    let calm = run(
-        1,
-        0.0,
-        b"upstream",
-        Tampering::None,
-        psk_client(),
-        psk_server(),
-    );
-    for at in (0..calm.gateway.copied.len()).step_by(calm.gateway.copied.len() / 40) {
-        let tampering = Tampering::Flip(at);
-        let outcome = run(1, 0.0, b"upstream", tampering, psk_client(), psk_server());
-        let failures = [outcome.client.failure, outcome.server.failure];
-        assert!(failures.iter().any(Option::is_some), "byte {at}");
-        assert!(
-            REQUEST.repeat(60).starts_with(&outcome.server.plaintext),
-            "byte {at}"
-        );
-        assert!(
-            RESPONSE.repeat(120).starts_with(&outcome.client.plaintext),
-            "byte {at}"
-        );
+    for form in FORMS {
+        let calm = calm(form);
+        for at in (0..calm.gateway.copied.len()).step_by(calm.gateway.copied.len() / 40) {
+            let tampering = Tampering::Flip(at);
+            let outcome = attacked(form, tampering);
+            let failures = [outcome.client.failure, outcome.server.failure];
+            assert!(failures.iter().any(Option::is_some), "byte {at}");
+            assert!(
+                request().starts_with(&outcome.server.plaintext),
+                "byte {at}"
+            );
+            assert!(
+                response().starts_with(&outcome.client.plaintext),
+                "byte {at}"
+            );
+        }
     }
 }
 
 #[test]
 fn gateway_that_ends_the_streams_early_in_order_is_found_out() {
-    let calm = run(
-        1,
-        0.0,
-        b"upstream",
-        Tampering::None,
-        psk_client(),
-        psk_server(),
-    );
-    for at in (1..calm.gateway.copied.len()).step_by(calm.gateway.copied.len() / 40) {
-        let tampering = Tampering::End(at);
-        let outcome = run(1, 0.0, b"upstream", tampering, psk_client(), psk_server());
-        let truncated = Some(ChannelError::Peer(PeerFault::Truncated));
-        let failures = [outcome.client.failure, outcome.server.failure];
-        // Leg and gateway called it an orderly end. Whoever still waited for close_notify knows better; and
-        // if nobody did, nothing was cut off but the client's answer to the server's.
-        let has_all = outcome.client.is_closed
-            && outcome.client.plaintext == RESPONSE.repeat(120)
-            && outcome.server.plaintext == REQUEST.repeat(60);
-        assert!(
-            failures.contains(&truncated) || has_all,
-            "at {at}: {failures:?}"
-        );
-        assert!(has_all || at + 100 < calm.gateway.copied.len(), "at {at}");
-        assert!(outcome.reset.is_none(), "at {at}");
+    for form in FORMS {
+        let calm = calm(form);
+        for at in (1..calm.gateway.copied.len()).step_by(calm.gateway.copied.len() / 40) {
+            let tampering = Tampering::End(at);
+            let outcome = attacked(form, tampering);
+            let truncated = Some(ChannelError::Peer(PeerFault::Truncated));
+            let failures = [outcome.client.failure, outcome.server.failure];
+            // Leg and gateway called it an orderly end. Whoever still waited for close_notify knows better; and
+            // if nobody did, nothing was cut off but the client's answer to the server's.
+            let has_all = outcome.client.is_closed
+                && outcome.client.plaintext == response()
+                && outcome.server.plaintext == request();
+            assert!(
+                failures.contains(&truncated) || has_all,
+                "at {at}: {failures:?}"
+            );
+            assert!(has_all || at + 100 < calm.gateway.copied.len(), "at {at}");
+            assert!(outcome.reset.is_none(), "at {at}");
+        }
     }
-}
-
-/// What an active gateway does to bytes on their way, at places all over a connection: nobody ever takes
-/// anything but what the other end sent, and never less than all of it as the end.
-fn assert_resisted(cell: &str, at: usize, outcome: &Outcome) -> bool {
-    let (client, server) = (&outcome.client, &outcome.server);
-    let (request, response) = (REQUEST.repeat(60), RESPONSE.repeat(120));
-    for (end, other, all) in [(server, client, request), (client, server, response)] {
-        assert!(all.starts_with(&end.plaintext), "{cell} {at}");
-        // An end that was made to give up before it said anything may say that it goes.
-        let said = if other.has_answered { &all[..] } else { &[] };
-        assert!(
-            !end.is_closed || end.plaintext == said,
-            "{cell} {at}: no end"
-        );
-    }
-    client.failure.is_some() || server.failure.is_some()
-}
-
-fn calm(seed: u64) -> Outcome {
-    let none = Tampering::None;
-    run(seed, 0.0, b"upstream", none, psk_client(), psk_server())
 }
 
 #[test]
 fn gateway_that_repeats_or_reorders_is_found_out() {
-    let len = calm(1).gateway.copied.len();
-    let [mut tampered, mut detected] = [0, 0];
-    for at in (0..len).step_by(len / 40) {
-        let cells: [(&str, Tampering); 2] = [
-            ("repeat", Tampering::Repeat(at)),
-            ("reorder", Tampering::Reorder(at)),
-        ];
-        for (cell, tampering) in cells {
-            let outcome = run(1, 0.0, b"upstream", tampering, psk_client(), psk_server());
-            let is_detected = assert_resisted(cell, at, &outcome);
-            let is_over = outcome.client.is_closed;
-            let has_tampered = outcome.gateway.tampered.is_some();
-            assert!(is_detected || !has_tampered || is_over, "{cell} {at}");
-            tampered += u32::from(has_tampered);
-            detected += u32::from(is_detected);
+    for form in FORMS {
+        let len = calm(form).gateway.copied.len();
+        let [mut tampered, mut detected] = [0, 0];
+        for at in (0..len).step_by(len / 40) {
+            let cells: [(&str, Tampering); 2] = [
+                ("repeat", Tampering::Repeat(at)),
+                ("reorder", Tampering::Reorder(at)),
+            ];
+            for (cell, tampering) in cells {
+                let outcome = attacked(form, tampering);
+                let is_detected = assert_resisted(cell, at, &outcome);
+                let is_over = outcome.client.is_closed;
+                let has_tampered = outcome.gateway.tampered.is_some();
+                assert!(is_detected || !has_tampered || is_over, "{cell} {at}");
+                tampered += u32::from(has_tampered);
+                detected += u32::from(is_detected);
+            }
         }
+        println!("tampered {tampered}, detected {detected}");
+        assert!(tampered > 70 && detected > tampered - 5);
     }
-    println!("tampered {tampered}, detected {detected}");
-    assert!(tampered > 70 && detected > tampered - 5);
 }
 
 /// What is left out is found out by what follows on the same way, and nobody else finds it: without the rest of a
 /// record its reader waits.
 #[test]
 fn gateway_that_leaves_a_byte_out_is_found_out_by_what_follows() {
-    let len = calm(1).gateway.copied.len();
-    let [mut detected, mut waiting] = [0, 0];
-    for at in (0..len).step_by(len / 80) {
-        let tampering = Tampering::Drop(at);
-        let outcome = run(1, 0.0, b"upstream", tampering, psk_client(), psk_server());
-        let is_detected = assert_resisted("drop", at, &outcome);
-        let dropped = outcome.gateway.tampered.unwrap();
-        if outcome.gateway.is_followed || !dropped.is_protected {
-            let is_over = outcome.client.is_closed;
-            assert!(is_detected || is_over, "{at} {dropped:?}");
-            detected += 1;
-        } else {
-            assert!(!is_detected, "{at} {dropped:?}");
-            waiting += 1;
+    for form in FORMS {
+        let len = calm(form).gateway.copied.len();
+        let [mut detected, mut waiting] = [0, 0];
+        for at in (0..len).step_by(len / 80) {
+            let tampering = Tampering::Drop(at);
+            let outcome = attacked(form, tampering);
+            let is_detected = assert_resisted("drop", at, &outcome);
+            let dropped = outcome.gateway.tampered.unwrap();
+            if outcome.gateway.is_followed || !dropped.is_protected {
+                let is_over = outcome.client.is_closed;
+                assert!(is_detected || is_over, "{at} {dropped:?}");
+                detected += 1;
+            } else {
+                assert!(!is_detected, "{at} {dropped:?}");
+                waiting += 1;
+            }
         }
+        println!("detected {detected}, waiting {waiting}");
+        assert!(detected > 60 && waiting > 0);
     }
-    println!("detected {detected}, waiting {waiting}");
-    assert!(detected > 60 && waiting > 0);
 }
 
 #[test]
 fn gateway_that_hands_bytes_on_late_is_not_found_out() {
-    let len = calm(1).gateway.copied.len();
-    for at in (0..len).step_by(len / 40) {
-        let tampering = Tampering::Delay(at);
-        let outcome = run(1, 0.0, b"upstream", tampering, psk_client(), psk_server());
-        assert!(outcome.gateway.tampered.is_some(), "{at}");
-        outcome.assert_whole();
+    for form in FORMS {
+        let len = calm(form).gateway.copied.len();
+        for at in (0..len).step_by(len / 40) {
+            let tampering = Tampering::Delay(at);
+            let outcome = attacked(form, tampering);
+            assert!(outcome.gateway.tampered.is_some(), "{at}");
+            outcome.assert_whole();
+        }
     }
 }
 
@@ -319,102 +225,111 @@ fn gateway_that_hands_bytes_on_late_is_not_found_out() {
 /// among protected records they are what a forged record is.
 #[test]
 fn alerts_of_the_gateway_are_found_out() {
-    const CLOSE_NOTIFY: &[u8] = b"\x15\x03\x03\x00\x02\x01\x00";
-    const HANDSHAKE_FAILURE: &[u8] = b"\x15\x03\x03\x00\x02\x02\x28";
-    // As long as a sealed one.
-    const SEALED: &[u8] = b"\x15\x03\x03\x00\x1aneither a nonce nor a tag.";
-    let records = calm(1).gateway.records;
-    assert!(records > 15, "{records}");
-    let [mut in_handshake, mut in_session] = [0, 0];
-    for number in 0..records {
-        for alert in [CLOSE_NOTIFY, HANDSHAKE_FAILURE, SEALED] {
-            let tampering = Tampering::Inject(number, alert);
-            let outcome = run(1, 0.0, b"upstream", tampering, psk_client(), psk_server());
-            assert_resisted("inject", number, &outcome);
-            let place = outcome.gateway.tampered.unwrap();
-            let (client, server) = (&outcome.client, &outcome.server);
-            let failure = match place.way {
-                Way::ToServer => server.failure,
-                Way::ToClient => client.failure,
-            };
-            let sent = |description| Some(ChannelError::Peer(PeerFault::AlertSent { description }));
-            let received = |description| {
-                let authenticated = false;
-                Some(ChannelError::Peer(PeerFault::AlertReceived {
-                    description,
-                    authenticated,
-                }))
-            };
-            let whole =
-                server.plaintext == REQUEST.repeat(60) && client.plaintext == RESPONSE.repeat(120);
-            if place.is_protected {
-                // bad_record_mac
-                assert!(
-                    failure == sent(20) || whole,
-                    "{number} {place:?} {failure:?}"
-                );
-                in_session += 1;
-            } else {
-                let expected = match alert {
-                    CLOSE_NOTIFY => received(0),
-                    HANDSHAKE_FAILURE => received(40),
-                    _ => sent(50),
+    for form in FORMS {
+        const CLOSE_NOTIFY: &[u8] = b"\x15\x03\x03\x00\x02\x01\x00";
+        const HANDSHAKE_FAILURE: &[u8] = b"\x15\x03\x03\x00\x02\x02\x28";
+        // As long as a sealed one.
+        const SEALED: &[u8] = b"\x15\x03\x03\x00\x1aneither a nonce nor a tag.";
+        let records = calm(form).gateway.records;
+        assert!(records > 15, "{records}");
+        let [mut in_handshake, mut in_session] = [0, 0];
+        for number in 0..records {
+            for alert in [CLOSE_NOTIFY, HANDSHAKE_FAILURE, SEALED] {
+                let tampering = Tampering::Inject(number, alert);
+                let outcome = attacked(form, tampering);
+                assert_resisted("inject", number, &outcome);
+                let place = outcome.gateway.tampered.unwrap();
+                let (client, server) = (&outcome.client, &outcome.server);
+                let failure = match place.way {
+                    Way::ToServer => server.failure,
+                    Way::ToClient => client.failure,
                 };
-                assert_eq!(failure, expected, "{number} {place:?}");
-                assert!(client.plaintext.is_empty() && server.plaintext.is_empty());
-                in_handshake += 1;
+                let sent =
+                    |description| Some(ChannelError::Peer(PeerFault::AlertSent { description }));
+                let received = |description| {
+                    let authenticated = false;
+                    Some(ChannelError::Peer(PeerFault::AlertReceived {
+                        description,
+                        authenticated,
+                    }))
+                };
+                let whole = server.plaintext == request() && client.plaintext == response();
+                if place.is_protected {
+                    // bad_record_mac
+                    assert!(
+                        failure == sent(20) || whole,
+                        "{number} {place:?} {failure:?}"
+                    );
+                    in_session += 1;
+                } else {
+                    let expected = match alert {
+                        CLOSE_NOTIFY => received(0),
+                        HANDSHAKE_FAILURE => received(40),
+                        _ => sent(50),
+                    };
+                    assert_eq!(failure, expected, "{number} {place:?}");
+                    assert!(client.plaintext.is_empty() && server.plaintext.is_empty());
+                    in_handshake += 1;
+                }
             }
         }
+        assert!(in_handshake > 10 && in_session > 30);
     }
-    assert!(in_handshake > 10 && in_session > 30);
 }
 
 /// A hello that offers or chooses less than was said: the transcript tells, and nothing is established.
 #[test]
 fn weaker_offer_is_found_out() {
-    for weakness in [
-        Weakness::Suites,
-        Weakness::OfferedVersion,
-        Weakness::ChosenVersion,
-        Weakness::MasterSecret,
-    ] {
-        let tampering = Tampering::Weaken(weakness);
-        let outcome = run(1, 0.0, b"upstream", tampering, psk_client(), psk_server());
-        assert!(outcome.gateway.tampered.is_some());
-        assert!(assert_resisted("weaken", 0, &outcome), "{weakness:?}");
-        let (client, server) = (&outcome.client, &outcome.server);
-        assert!(client.plaintext.is_empty() && server.plaintext.is_empty());
-        // The server did take the weakest suite, as far as it could tell.
-        let chosen = contains(
-            &outcome.gateway.copied,
-            &[&[0], &WEAKEST[..], &[0]].concat(),
-        );
-        assert_eq!(chosen, weakness == Weakness::Suites, "{weakness:?}");
+    for form in FORMS {
+        for weakness in [
+            Weakness::Suites,
+            Weakness::OfferedVersion,
+            Weakness::ChosenVersion,
+            Weakness::MasterSecret,
+        ] {
+            let tampering = Tampering::Weaken(weakness);
+            let outcome = attacked(form, tampering);
+            assert!(outcome.gateway.tampered.is_some());
+            assert!(assert_resisted("weaken", 0, &outcome), "{weakness:?}");
+            let (client, server) = (&outcome.client, &outcome.server);
+            assert!(client.plaintext.is_empty() && server.plaintext.is_empty());
+            // The server did take the weakest suite, as far as it could tell.
+            let chosen = contains(
+                &outcome.gateway.copied,
+                &[&[0], &WEAKEST[..], &[0]].concat(),
+            );
+            assert_eq!(chosen, weakness == Weakness::Suites, "{weakness:?}");
+        }
     }
 }
 
 #[test]
 fn bytes_of_another_connection_are_found_out() {
-    let other: &'static [u8] = calm(2).gateway.copied.leak();
-    let len = calm(1).gateway.copied.len();
-    for at in (0..len - 200).step_by(len / 40) {
-        let tampering = Tampering::Splice(at, other);
-        let outcome = run(1, 0.0, b"upstream", tampering, psk_client(), psk_server());
-        assert!(outcome.gateway.tampered.is_some(), "{at}");
-        assert!(assert_resisted("splice", at, &outcome), "{at}");
+    for form in FORMS {
+        let other = Setup::new(form, 2, 0.0).with_a_psk();
+        let other: &'static [u8] = other.gateway.copied.leak();
+        let len = calm(form).gateway.copied.len();
+        for at in (0..len - 200).step_by(len / 40) {
+            let tampering = Tampering::Splice(at, other);
+            let outcome = attacked(form, tampering);
+            assert!(outcome.gateway.tampered.is_some(), "{at}");
+            assert!(assert_resisted("splice", at, &outcome), "{at}");
+        }
     }
 }
 
 #[test]
 fn stream_that_the_gateway_gives_up_is_no_end() {
-    let len = calm(1).gateway.copied.len();
-    for at in (1..len).step_by(len / 40) {
-        let tampering = Tampering::Reset(at);
-        let outcome = run(1, 0.0, b"upstream", tampering, psk_client(), psk_server());
-        assert_resisted("reset", at, &outcome);
-        assert!(outcome.gateway.tampered.is_some());
-        let lost = Some(ResetReason::ConnectionLost);
-        assert!(outcome.reset == lost || outcome.client.is_closed, "{at}");
+    for form in FORMS {
+        let len = calm(form).gateway.copied.len();
+        for at in (1..len).step_by(len / 40) {
+            let tampering = Tampering::Reset(at);
+            let outcome = attacked(form, tampering);
+            assert_resisted("reset", at, &outcome);
+            assert!(outcome.gateway.tampered.is_some());
+            let lost = Some(ResetReason::ConnectionLost);
+            assert!(outcome.reset == lost || outcome.client.is_closed, "{at}");
+        }
     }
 }
 
@@ -422,26 +337,25 @@ fn stream_that_the_gateway_gives_up_is_no_end() {
 /// one with which it calls the same device in mode `terminate`.
 #[test]
 fn another_server_is_found_out() {
-    for key in [b"another server's", HOP_KEY, b"the gateway's..."] {
-        let psk = Psk::new(key).unwrap().into_end_to_end().unwrap();
-        let server = (b"meter".as_slice(), psk, PeerId(2));
-        let none = Tampering::None;
-        let outcome = run(1, 0.0, b"upstream", none, psk_client(), server);
-        assert!(assert_resisted("swap", 0, &outcome));
-        assert!(outcome.client.plaintext.is_empty() && outcome.server.plaintext.is_empty());
+    for form in FORMS {
+        for key in [b"another server's", HOP_KEY, b"the gateway's..."] {
+            let psk = Psk::new(key).unwrap().into_end_to_end().unwrap();
+            let server = (b"meter".as_slice(), psk, PeerId(2));
+            let outcome = Setup::new(form, 1, 0.0).run(psk_client(), server);
+            assert!(assert_resisted("swap", 0, &outcome));
+            assert!(outcome.client.plaintext.is_empty() && outcome.server.plaintext.is_empty());
+        }
     }
     // In certificate mode: one without a certificate, one of another authority, and the authority's own for another name.
-    let none = Tampering::None;
-    let client = certificate_client();
-    let outcome = run(1, 0.0, b"upstream", none, client, psk_server());
+    let setup = Setup::new(LegForm::Tls, 1, 0.0);
+    let outcome = setup.run(certificate_client(), psk_server());
     assert!(assert_resisted("swap", 0, &outcome));
     for (authority, name, description) in [
         (AUTHORITY + 2, NAME, BAD_CERTIFICATE),
         (AUTHORITY, "other.example", CERTIFICATE_UNKNOWN),
     ] {
-        let (none, client) = (Tampering::None, certificate_client());
         let server = other_certificate_server(authority, name);
-        let outcome = run(1, 0.0, b"upstream", none, client, server);
+        let outcome = setup.run(certificate_client(), server);
         assert!(assert_resisted("swap", 0, &outcome));
         let refused = PeerFault::AlertSent { description };
         assert_eq!(outcome.client.failure, Some(refused.into()), "{name}");

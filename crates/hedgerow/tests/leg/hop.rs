@@ -2,12 +2,15 @@
 
 use hedgerow_core::{ClientCredentials, Env, Event as ChannelEvent, Instant, ServerCredentials};
 use hedgerow_crypto_soft::SoftCrypto;
+use hedgerow_endpoint::AdaptedFraming;
 use hedgerow_leg::{Config, Event, HeapLeg, Name, Offer, Read, ResetReason, Role, StreamId};
+use hedgerow_record::Error as FramingError;
 use hedgerow_sim::{Address, Node, Outbox, TestRng, World};
 
 use crate::ends::{Provider, TlsEnd};
 use crate::session::HopSession;
-use crate::tampering::{Copier, Tampering, Way};
+use crate::setup::Setup;
+use crate::tampering::{Copier, Way};
 
 pub const DEVICE: Address = Address::new(1, 20_000);
 pub const GATEWAY: Address = Address::new(2, 20_000);
@@ -15,11 +18,14 @@ pub const GATEWAY: Address = Address::new(2, 20_000);
 /// The device with its TLS client, or the gateway with the TLS server at the other end of its stream.
 pub struct Side {
     role: Role,
-    session: HopSession,
+    pub session: HopSession,
     leg: HeapLeg,
     pub tls: TlsEnd,
+    framing: AdaptedFraming,
+    /// Records that this side couldn't follow any further, of the other one or of TLS.
+    pub framing_fault: Option<FramingError>,
     stream: Option<StreamId>,
-    /// Written by TLS and not yet taken by the leg.
+    /// In the leg's form, and not yet taken by the leg.
     to_leg: Vec<u8>,
     is_finished: bool,
     /// The name of the service in the OPEN.
@@ -32,12 +38,7 @@ pub struct Side {
 
 impl Side {
     /// Returns the device and the gateway, which have the hop's own key.
-    pub fn pair<C, S>(
-        world: &mut World<Self>,
-        client: C,
-        server: S,
-        tampering: Tampering,
-    ) -> (Self, Self)
+    pub fn pair<C, S>(world: &mut World<Self>, client: C, server: S, setup: &Setup) -> (Self, Self)
     where
         C: ClientCredentials + 'static,
         S: ServerCredentials + 'static,
@@ -46,20 +47,22 @@ impl Side {
         let env = &mut Env::new(Instant::ZERO, &mut rng);
         let device = world.provider(SoftCrypto, "device");
         let gateway = world.provider(SoftCrypto, "gateway");
-        let gateway_session = HopSession::gateway(gateway, env);
-        let device_session = HopSession::device(device.clone(), env);
+        let gateway_session = HopSession::gateway(gateway, setup.hop, env);
+        let device_session = HopSession::device(device.clone(), setup.hop, env);
         let far = world.provider(SoftCrypto, "server");
-        let mut side = |role, session, tls, tampering| Self {
+        let mut side = |role, session, tls, framing| Self {
             role,
             session,
-            leg: HeapLeg::new(role, CONFIG, env).unwrap(),
+            leg: HeapLeg::new(role, setup.leg, env).unwrap(),
             tls,
+            framing,
+            framing_fault: None,
             stream: None,
             to_leg: Vec::new(),
             is_finished: false,
             wanted: b"",
             opens: false,
-            copier: Copier::new(tampering),
+            copier: setup.copier(),
             reset: None,
         };
         let mut rng = TestRng::stream(world.seed(), 1_001);
@@ -67,8 +70,18 @@ impl Side {
         let client = TlsEnd::client(device, client, env);
         let server = TlsEnd::server(far, server, env);
         (
-            side(Role::Device, device_session, client, Tampering::None),
-            side(Role::Gateway, gateway_session, server, tampering),
+            side(
+                Role::Device,
+                device_session,
+                client,
+                AdaptedFraming::device_client(setup.form),
+            ),
+            side(
+                Role::Gateway,
+                gateway_session,
+                server,
+                AdaptedFraming::gateway(setup.gateway_form),
+            ),
         )
     }
 
@@ -86,6 +99,9 @@ impl Side {
         let (mut segment, mut record) = ([0; 1_024], [0; 1_200]);
         while let Some(len) = self.session.poll_transmit(env, &mut record) {
             out.send(own, peer, &record[..len]);
+        }
+        if self.session.failure.is_some() {
+            self.end_tls();
         }
         if !self.session.is_established() {
             return;
@@ -106,10 +122,8 @@ impl Side {
             }
             self.take_in(stream, env);
             self.give_out(stream, env);
-            if self.copier.has_given_up {
-                let lost = ResetReason::ConnectionLost;
-                let _ = self.leg.reset(env.now, stream, lost);
-                self.stream = None;
+            if self.copier.has_given_up || self.framing_fault.is_some() {
+                self.give_up(env.now, stream);
             }
             self.take_events(env.now);
         }
@@ -130,9 +144,11 @@ impl Side {
                     b"upstream" => self.stream = Some(stream),
                     _ => self.leg.reset(now, stream, ResetReason::Refused).unwrap(),
                 },
+                // TCP's reset, behind the gateway.
                 Event::Reset { reason, .. } => {
                     self.reset = Some(reason);
                     self.stream = None;
+                    self.end_tls();
                 }
                 _ => {}
             }
@@ -142,12 +158,14 @@ impl Side {
     /// From the leg to TLS.
     fn take_in(&mut self, stream: StreamId, env: &mut Env<'_>) {
         let mut bytes = [0; 300];
-        while !self.copier.is_holding(Way::ToServer) {
+        while !self.copier.is_holding(Way::ToServer) && self.framing_fault.is_none() {
             match self.leg.read(stream, &mut bytes) {
                 Ok(Read::Bytes(len)) => {
-                    let mut bytes = bytes[..len].to_vec();
-                    self.copy(env.now, Way::ToServer, &mut bytes);
-                    self.tls.receive(env, &bytes);
+                    let mut tls = Vec::new();
+                    let mapped = self.framing.from_leg(&bytes[..len], &mut tls);
+                    self.framing_fault = mapped.err();
+                    self.copy(env.now, Way::ToServer, &mut tls);
+                    self.tls.receive(env, &tls);
                 }
                 Ok(Read::End) => {
                     self.copier.end(Way::ToServer);
@@ -163,7 +181,9 @@ impl Side {
 
     /// From TLS to the leg.
     fn give_out(&mut self, stream: StreamId, env: &mut Env<'_>) {
-        let mut bytes = self.tls.transmit(env);
+        let mut bytes = Vec::new();
+        let mapped = self.framing.to_leg(&self.tls.transmit(env), &mut bytes);
+        self.framing_fault = self.framing_fault.or(mapped.err());
         self.copy(env.now, Way::ToClient, &mut bytes);
         self.to_leg.extend(bytes);
         if let Ok(len) = self.leg.write(stream, &self.to_leg) {
@@ -182,6 +202,13 @@ impl Side {
         if self.role == Role::Gateway {
             self.copier.copy(now, way, bytes);
         }
+    }
+
+    /// Gives the stream up, and with it the gateway its TCP connection.
+    fn give_up(&mut self, now: Instant, stream: StreamId) {
+        let _ = self.leg.reset(now, stream, ResetReason::ConnectionLost);
+        self.stream = None;
+        self.end_tls();
     }
 
     fn end_tls(&mut self) {
@@ -244,7 +271,8 @@ impl Node for Side {
     }
 }
 
-const CONFIG: Config = Config {
+/// Small segments and buffers, and 15 tries.
+pub const PATIENT: Config = Config {
     max_streams: 2,
     max_incoming: 2,
     send_buffer: 2_048,

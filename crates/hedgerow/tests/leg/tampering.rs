@@ -1,9 +1,12 @@
-//! What an active gateway does with the bytes that it copies.
+//! What an active gateway does with the bytes that it copies: with those that it hands on, in the form in which their
+//! receiver gets them.
 
 use std::time::Duration;
 
 use hedgerow_core::{Instant, Writer};
-use hedgerow_record::{CipherSuites, ClientHello, Extension, ExtensionType, Extensions, Protocol};
+use hedgerow_record::{
+    CipherSuites, ClientHello, Extension, ExtensionType, Extensions, LegForm, Protocol,
+};
 
 /// What a gateway does with the bytes that it copies, counted in both directions together.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -72,6 +75,8 @@ pub struct Copier {
     pub is_followed: bool,
     /// Records in both directions together.
     pub records: usize,
+    /// Which way they went, and where they began in `copied`.
+    pub starts: Vec<(Way, usize)>,
     borders: [Borders; 2],
     held: Option<(Way, Vec<u8>, Instant)>,
     /// The beginning of each way, until its first record is whole.
@@ -79,7 +84,8 @@ pub struct Copier {
 }
 
 impl Copier {
-    pub fn new(tampering: Tampering) -> Self {
+    /// Begins with the form in which the client gets its records. The server gets TLS.
+    pub fn new(tampering: Tampering, form: LegForm) -> Self {
         Self {
             tampering,
             copied: Vec::new(),
@@ -88,7 +94,8 @@ impl Copier {
             tampered: None,
             is_followed: false,
             records: 0,
-            borders: [Borders::default(), Borders::default()],
+            starts: Vec::new(),
+            borders: [LegForm::Tls, form].map(Borders::new),
             held: None,
             hellos: [Vec::new(), Vec::new()],
         }
@@ -100,6 +107,8 @@ impl Copier {
         let found = self.borders[way.index()].walk(bytes);
         let first = self.records;
         self.records += found.len();
+        let starts = found.iter().map(|(border, _)| (way, before + border));
+        self.starts.extend(starts);
         let place = self.borders[way.index()].place(way);
         let mut is_tampered = false;
         match self.tampering {
@@ -164,7 +173,13 @@ impl Copier {
             Tampering::Inject(number, record) => {
                 let found = number.checked_sub(first).and_then(|at| found.get(at));
                 if let Some((border, is_protected)) = found {
-                    bytes.splice(*border..*border, record.iter().copied());
+                    let next = bytes.split_off(*border);
+                    let borders = &self.borders[way.index()];
+                    bytes.extend(borders.own(record, &next));
+                    // In form `dtls` the number would come twice, and tell instead of the record.
+                    if borders.form == LegForm::Tls {
+                        bytes.extend(next);
+                    }
                     self.tampered = Some(Place {
                         is_protected: *is_protected,
                         ..place
@@ -215,18 +230,20 @@ impl Copier {
         }
         let hello = &mut self.hellos[way.index()];
         hello.append(bytes);
-        let is_whole = hello.len() >= 5
-            && hello.len() >= 5 + usize::from(u16::from_be_bytes([hello[3], hello[4]]));
-        if !is_whole {
+        let borders = &self.borders[way.index()];
+        if !borders.has_whole_record(hello) {
             return false;
         }
         bytes.append(hello);
-        // RFC 5246 §7.4.1.2, behind 5 bytes of the record's header and 4 of the message's.
+        // RFC 5246 §7.4.1.2, behind the record's header and the message's.
         match weakness {
-            Weakness::OfferedVersion | Weakness::ChosenVersion => bytes[10] = 0x02,
+            Weakness::OfferedVersion | Weakness::ChosenVersion => {
+                bytes[borders.message_at() + 1] = 0x02;
+            }
             Weakness::Suites | Weakness::MasterSecret => {
-                let weakened = weakened(&bytes[9..], weakness);
-                bytes[9..].copy_from_slice(&weakened);
+                let at = borders.message_at();
+                let weakened = weakened(&bytes[at..], weakness);
+                bytes[at..].copy_from_slice(&weakened);
             }
         }
         true
@@ -275,8 +292,8 @@ impl Way {
 }
 
 /// Where records begin on one way.
-#[derive(Default)]
 struct Borders {
+    form: LegForm,
     header: Vec<u8>,
     /// Of the fragment under way.
     left: usize,
@@ -285,6 +302,48 @@ struct Borders {
 }
 
 impl Borders {
+    const fn new(form: LegForm) -> Self {
+        Self {
+            form,
+            header: Vec::new(),
+            left: 0,
+            records: 0,
+            is_protected: false,
+        }
+    }
+
+    /// RFC 5246 §6.2.1, RFC 6347 §4.1.
+    const fn header_len(&self) -> usize {
+        match self.form {
+            LegForm::Tls => 5,
+            LegForm::Dtls => 13,
+        }
+    }
+
+    /// Where the body of a way's first message stands (RFC 5246 §7.4, RFC 6347 §4.2.2).
+    const fn message_at(&self) -> usize {
+        self.header_len()
+            + match self.form {
+                LegForm::Tls => 4,
+                LegForm::Dtls => 12,
+            }
+    }
+
+    fn has_whole_record(&self, bytes: &[u8]) -> bool {
+        let [.., high, low] = *bytes.get(..self.header_len()).unwrap_or_default() else {
+            return false;
+        };
+        bytes.len() >= self.header_len() + usize::from(u16::from_be_bytes([high, low]))
+    }
+
+    /// A TLS record of the gateway's own in this way's form, with the number of the one that it comes before.
+    fn own(&self, record: &[u8], next: &[u8]) -> Vec<u8> {
+        match self.form {
+            LegForm::Tls => record.to_vec(),
+            LegForm::Dtls => [&record[..1], &next[1..11], &record[3..]].concat(),
+        }
+    }
+
     /// Walks on, and returns where records begin in `bytes` and whether they are protected.
     fn walk(&mut self, bytes: &[u8]) -> Vec<(usize, bool)> {
         let mut found = Vec::new();
@@ -298,7 +357,9 @@ impl Borders {
                 self.records += 1;
             }
             self.header.push(*byte);
-            if let [content_type, _, _, high, low] = *self.header.as_slice() {
+            if self.header.len() == self.header_len()
+                && let [content_type, .., high, low] = *self.header.as_slice()
+            {
                 self.left = usize::from(u16::from_be_bytes([high, low]));
                 // RFC 5246 §7.1: what comes behind ChangeCipherSpec is protected.
                 self.is_protected |= content_type == 20;
