@@ -21,6 +21,8 @@ mod session;
 mod setup;
 #[path = "leg/tampering.rs"]
 mod tampering;
+#[path = "leg/tries.rs"]
+mod tries;
 
 use ends::{
     AUTHORITY, NAME, certificate_client, certificate_server, other_certificate_server, psk_client,

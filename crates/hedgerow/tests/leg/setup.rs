@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use hedgerow_core::{ClientCredentials, ServerCredentials};
+use hedgerow_core::{ChannelError, ClientCredentials, ServerCredentials};
 use hedgerow_handshake::Settings;
 use hedgerow_leg::{Config, ResetReason};
 use hedgerow_record::{Error as FramingError, LegForm};
@@ -97,11 +97,11 @@ impl Setup {
                 (
                     side.tls.take(),
                     std::mem::replace(&mut side.copier, self.copier()),
-                    (side.reset, side.framing_fault),
+                    (side.reset, side.framing_fault, side.session.failure),
                 )
             })
         };
-        let (client, _, (reset, framing_fault)) = take(&mut world, device);
+        let (client, _, (reset, framing_fault, hop_failure)) = take(&mut world, device);
         let (server, gateway, _) = take(&mut world, gateway);
         Outcome {
             form: self.form,
@@ -110,6 +110,7 @@ impl Setup {
             gateway,
             reset,
             framing_fault,
+            hop_failure,
         }
     }
 }
@@ -124,6 +125,8 @@ pub struct Outcome {
     pub reset: Option<ResetReason>,
     /// What the device couldn't follow.
     pub framing_fault: Option<FramingError>,
+    /// Why the device has no session with the gateway.
+    pub hop_failure: Option<ChannelError>,
 }
 
 impl Outcome {
