@@ -5,6 +5,8 @@
 mod common;
 #[path = "common/inner.rs"]
 mod inner;
+#[path = "light/tries.rs"]
+mod tries;
 
 use std::cell::RefCell;
 use std::rc::Rc;
