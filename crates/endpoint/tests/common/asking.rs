@@ -3,29 +3,41 @@
 use std::ops::Range;
 
 use hedgerow_coap::Code;
-use hedgerow_core::{Env, Instant};
+use hedgerow_core::{DropReason, Env, Instant};
 use hedgerow_endpoint::Event;
 use hedgerow_exchange::{Request, Response};
 use rand_core::Rng;
 
-use super::{DEVICE, Host, Net, To, at, ms};
+use super::{DEVICE, Host, Net, Scenario, To, at, ms};
+
+/// Each answer names its request, and is as long as it is to be.
+fn answer_to(scenario: &Scenario, number: u32) -> Vec<u8> {
+    let mut answer = number.to_be_bytes().to_vec();
+    answer.resize(scenario.asked_len.unwrap_or(4), 0xa5);
+    answer
+}
 
 impl Net<'_> {
     pub fn give_client(&mut self, datagram: &[u8]) {
         let mut datagram = datagram.to_vec();
         let mut rest = datagram.as_mut_slice();
         while !rest.is_empty() {
-            let awaited = self.asked().saturating_sub(1);
             let env = &mut Env::new(self.now, &mut self.rng);
             let handled = self.client.handle_datagram(env, DEVICE, rest, &mut [0; 64]);
             let consumed = handled.consumed;
             match handled.event {
-                Some(Event::Response { message, .. }) => {
+                Some(Event::Response {
+                    request, message, ..
+                }) => {
+                    let mut asked = self.requests.iter();
+                    let index = asked.position(|it| *it == request).unwrap();
+                    let number = u32::try_from(index).unwrap();
                     match message.code() {
                         Code::UNAUTHORIZED => self.unauthorized += 1,
-                        _ => assert_eq!(message.payload(), awaited.to_be_bytes()),
+                        _ => assert_eq!(message.payload(), answer_to(&self.scenario, number)),
                     }
-                    self.answered.last_mut().unwrap().1 = self.now;
+                    assert_eq!(self.answered[index].1, Instant::ZERO, "answered twice");
+                    self.answered[index].1 = self.now;
                 }
                 Some(Event::Established { .. }) => self.established += 1,
                 Some(Event::Closed { .. }) => self.closed += 1,
@@ -41,6 +53,9 @@ impl Net<'_> {
         let mut rest = datagram.as_mut_slice();
         while !rest.is_empty() {
             let mut answer = [0; 64];
+            let is_late =
+                self.scenario.by_connection_id && self.established > 0 && rest.first() != Some(&25);
+            let before = self.device.dropped(DropReason::UnknownPeer);
             let env = &mut Env::new(self.now, &mut self.rng);
             let handled = self.device.handle_datagram(env, from, rest, &mut answer);
             let (consumed, answer_len) = (handled.consumed, handled.answer);
@@ -54,7 +69,13 @@ impl Net<'_> {
             {
                 let what = message.payload().to_vec();
                 *self.executed.entry(what.clone()).or_default() += 1;
-                let response = Response::new(Code::CHANGED).payload(&what);
+                let number = u32::from_be_bytes(*what.first_chunk().unwrap());
+                let answer = answer_to(&self.scenario, number);
+                let code = match self.scenario.asked_len {
+                    Some(_) => Code::CONTENT,
+                    None => Code::CHANGED,
+                };
+                let response = Response::new(code).payload(&answer);
                 self.device
                     .respond(env, association, request, &response)
                     .unwrap();
@@ -62,38 +83,51 @@ impl Net<'_> {
             if answer_len > 0 {
                 self.leg(To::FromDevice(from), &answer[..answer_len]);
             }
+            let dropped = self.device.dropped(DropReason::UnknownPeer) - before;
+            self.late += if is_late { dropped } else { 0 };
             rest = rest.get_mut(consumed..).unwrap_or_default();
         }
     }
 
+    fn is_waiting(&self) -> bool {
+        self.answered.iter().any(|it| it.1 == Instant::ZERO)
+    }
+
+    fn ask(&mut self) {
+        let mut body = self.asked().to_be_bytes().to_vec();
+        body.resize(self.scenario.body_len, 0x5a);
+        let code = match self.scenario.asked_len {
+            Some(_) => Code::GET,
+            None => Code::POST,
+        };
+        let request = Request::new(code).payload(&body);
+        let env = &mut Env::new(self.now, &mut self.rng);
+        let asked = self.client.request(env, self.association, &request);
+        self.requests.push(asked.unwrap());
+        self.answered.push((self.now, Instant::ZERO));
+    }
+
     /// Runs until every request is answered, or one has failed.
     pub fn run(&mut self) {
-        let mut next = at(100);
+        let Range { start, end } = self.scenario.first;
+        let mut next = match end - start {
+            1 => at(start),
+            width => at(start + u64::from(self.rng.next_u32()) % width),
+        };
         loop {
-            let is_waiting = self
-                .answered
-                .last()
-                .is_some_and(|last| last.1 == Instant::ZERO);
-            if !is_waiting && self.asked() == self.scenario.requests {
+            if !self.is_waiting() && self.asked() == self.scenario.requests {
                 return;
             }
-            if !is_waiting && next <= self.now {
-                let number = (self.asked()).to_be_bytes();
-                let request = Request::new(Code::POST).payload(&number);
-                let env = &mut Env::new(self.now, &mut self.rng);
-                self.client
-                    .request(env, self.association, &request)
-                    .unwrap();
-                self.answered.push((self.now, Instant::ZERO));
+            if !self.is_waiting() && next <= self.now {
+                for _ in 0..self.scenario.at_once {
+                    self.ask();
+                }
                 // Not every beat falls on the same place of the probes'.
                 let Range { start, end } = self.scenario.spacing;
                 next = self.now + ms(start + u64::from(self.rng.next_u32()) % (end - start));
             }
             self.transmit();
-            let is_waiting = self
-                .answered
-                .last()
-                .is_some_and(|last| last.1 == Instant::ZERO);
+            let is_waiting = self.is_waiting();
             let queued = self.due.first_key_value().map(|(key, _)| key.0);
             let all = [
                 queued,
@@ -117,7 +151,10 @@ impl Net<'_> {
             self.device.handle_timeout(env);
             while let Some(event) = self.client.poll_event() {
                 match event {
-                    Event::RequestFailed { .. } => self.failed += 1,
+                    Event::RequestFailed { error, .. } => {
+                        self.failed += 1;
+                        self.failure = Some(error);
+                    }
                     Event::Closed { .. } => self.closed += 1,
                     Event::Failed { error, .. } => self.refused = Some(error),
                     _ => {}

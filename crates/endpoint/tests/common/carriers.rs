@@ -20,6 +20,7 @@ use std::ops::Range;
 use hedgerow_core::{ChannelError, Credentials, DropReason, Env, Instant, PeerId, Psk};
 use hedgerow_crypto_soft::SoftCrypto;
 use hedgerow_endpoint::AssociationId;
+use hedgerow_exchange::{OutgoingRequest, RequestError};
 use hedgerow_proxy::{
     CarrierChoice, CarrierKind, CarrierMessage, CarrierRole, CarrierState, TunnelCarriers,
     udp_payload_message,
@@ -45,8 +46,9 @@ pub struct Net<'k> {
     /// Losses by the network, and when.
     pub losses: Vec<Instant>,
     pub executed: BTreeMap<Vec<u8>, u32>,
-    /// Each request's beginning and end.
+    /// Each request's beginning and end, and its name.
     pub answered: Vec<(Instant, Instant)>,
+    pub requests: Vec<OutgoingRequest>,
     /// What the client's end chose, and when.
     pub states: Vec<(Instant, CarrierState)>,
     pub by_udp: u32,
@@ -55,6 +57,10 @@ pub struct Net<'k> {
     pub failed: u32,
     /// Requests that were refused because they were too old.
     pub unauthorized: u32,
+    /// Records of a handshake that was over and whose session had moved on, which TCP delivered late: there is
+    /// nobody at their address any more.
+    pub late: u64,
+    pub failure: Option<RequestError>,
     pub refused: Option<ChannelError>,
     pub closed: u32,
     pub established: u32,
@@ -88,6 +94,9 @@ impl<'k> Net<'k> {
             losses: Vec::new(),
             executed: BTreeMap::new(),
             answered: Vec::new(),
+            requests: Vec::new(),
+            late: 0,
+            failure: None,
             states: vec![(Instant::ZERO, CarrierState::TcpOnly)],
             by_udp: 0,
             attack: None,
@@ -230,8 +239,18 @@ impl<'k> Net<'k> {
             self.losses.push(self.now);
             return;
         }
-        let at = self.now + ms(10);
-        self.put(at, to, datagram.to_vec());
+        let copies = match self.scenario.leg_reorders {
+            true => 1 + u32::from(self.chance(10)),
+            false => 1,
+        };
+        for _ in 0..copies {
+            let jitter = match self.scenario.leg_reorders {
+                true => u64::from(self.rng.next_u32() % 60),
+                false => 0,
+            };
+            let at = self.now + ms(10 + jitter);
+            self.put(at, to, datagram.to_vec());
+        }
     }
 
     pub fn receive(&mut self, to: To, bytes: &[u8]) {
@@ -248,8 +267,13 @@ impl<'k> Net<'k> {
                     return;
                 };
                 self.fates.get_mut(payload).unwrap().arrived += 1;
-                let from = match (self.scenario.by_connection_id, carrier) {
-                    (true, CarrierKind::Udp) => GATEWAY_UDP,
+                // A handshake belongs to its address until it is over, and so does a record without a
+                // connection ID (content type 25 has one; RFC 9146 §4).
+                let may_move = self.scenario.by_connection_id
+                    && self.established > 0
+                    && payload.first() == Some(&25);
+                let from = match carrier {
+                    CarrierKind::Udp if may_move => GATEWAY_UDP,
                     _ => GATEWAY,
                 };
                 if self.is_honest(Way::Up(carrier), payload) {
@@ -344,11 +368,12 @@ impl<'k> Net<'k> {
                 DropReason::TooOld,
                 DropReason::AuthenticationFailed,
                 DropReason::ConnectionIdMismatch,
-                DropReason::UnknownPeer,
             ] {
                 assert_eq!(end.dropped(reason), 0, "{reason:?}");
             }
         }
+        assert_eq!(self.client.dropped(DropReason::UnknownPeer), 0);
+        assert_eq!(self.device.dropped(DropReason::UnknownPeer), self.late);
     }
 
     pub fn was_active(&self, times: Range<u64>) -> bool {

@@ -57,15 +57,28 @@ pub struct Scenario {
     pub leg_loss: u32,
     /// Whether UDP delays each message for as long as it likes, so that they overtake each other.
     pub reorders: bool,
+    /// Whether the device's leg does so too, and delivers a tenth of the datagrams twice.
+    pub leg_reorders: bool,
     /// When UDP is blocked, in milliseconds.
     pub blocked: Range<u64>,
     /// Whether each carrier has a device-side address of its own, and the session a connection ID.
     pub by_connection_id: bool,
     /// How often a message is sent again, at most.
     pub max_retransmit: u8,
+    /// Whether everything else is as the ends have it by default too: handshakes with five transmissions, and a new
+    /// session beside one that is silent.
+    pub by_default: bool,
     pub requests: u32,
     /// How old a request may be, if the device asks for that (RFC 9175 §2.3).
     pub fresh_within: Option<Duration>,
+    /// How many are asked at a time (NSTART).
+    pub at_once: u8,
+    /// How long the body of each is, in bytes.
+    pub body_len: usize,
+    /// If each is a GET, how long the body of its answer is.
+    pub asked_len: Option<usize>,
+    /// When the first one is asked, in milliseconds.
+    pub first: Range<u64>,
     /// From the beginning of one request, or the end if that is later, to the next, in milliseconds.
     pub spacing: Range<u64>,
 }
@@ -76,11 +89,17 @@ impl Default for Scenario {
             loss: 0,
             leg_loss: 0,
             reorders: false,
+            leg_reorders: false,
             blocked: 0..0,
             by_connection_id: false,
             max_retransmit: 15,
+            by_default: false,
             requests: 12,
             fresh_within: None,
+            at_once: 1,
+            body_len: 4,
+            asked_len: None,
+            first: 100..101,
             spacing: 560..580,
         }
     }
@@ -144,12 +163,20 @@ pub fn at(ms_since: u64) -> Instant {
 pub fn config(scenario: &Scenario, is_device: bool) -> Config {
     let transmission = TransmissionParameters {
         max_retransmit: scenario.max_retransmit,
+        nstart: scenario.at_once,
         ..TransmissionParameters::default()
     };
-    let timers = Timers {
-        max_transmissions: 15,
-        deadline: Duration::from_secs(100_000),
-        ..Timers::default()
+    let timers = match scenario.by_default {
+        true => Timers::default(),
+        false => Timers {
+            max_transmissions: 15,
+            deadline: Duration::from_secs(100_000),
+            ..Timers::default()
+        },
+    };
+    let exchange = hedgerow_exchange::Config {
+        fresh_within: scenario.fresh_within.filter(|_| is_device),
+        ..hedgerow_exchange::Config::new(transmission)
     };
     let suites = [CipherSuite::TLS_PSK_WITH_AES_128_CCM_8];
     let ids = ConnectionIds::Both(ConnectionIdFormat::new(0x0102));
@@ -164,11 +191,13 @@ pub fn config(scenario: &Scenario, is_device: bool) -> Config {
             (true, true) => ids,
             (true, false) => ConnectionIds::SendOnly,
         },
-        exchange: Arc::new(hedgerow_exchange::Config {
+        exchange: Arc::new(match scenario.by_default {
+            true => exchange,
             // Nothing restarts here.
-            unanswered_threshold: u8::MAX,
-            fresh_within: scenario.fresh_within.filter(|_| is_device),
-            ..hedgerow_exchange::Config::new(transmission)
+            false => hedgerow_exchange::Config {
+                unanswered_threshold: u8::MAX,
+                ..exchange
+            },
         }),
         idle_timeout: Duration::from_secs(10_000_000),
         ..Config::default()
