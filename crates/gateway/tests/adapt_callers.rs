@@ -59,7 +59,7 @@ async fn gateway(name: &str, at: SocketAddr) -> Running {
         .with_tls_listener(listener)
         .with_device(device.with_modes(&[Mode::TranslateDevice]));
     config.http = None;
-    config.dtls.timers.deadline = Duration::from_millis(300);
+    config.dtls.timers.max_transmissions = 3;
     config.dtls.timers.initial_timeout = Duration::from_millis(100);
     start(config).await
 }

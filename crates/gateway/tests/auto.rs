@@ -7,14 +7,15 @@ mod carriers;
 mod support;
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use carriers::{Relay, across, config, device, open, open_in_clear, over_https, post, until};
-use hedgerow_net::{LinkedNode, TunnelHttp};
+use hedgerow_net::{LinkedNode, NodeConfig, TunnelHttp};
 use hedgerow_proxy::CarrierState;
 use support::{loopback, start};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 /// One session, one device-side socket, each request once: over TCP, over UDP, while UDP is blocked, and
 /// after that.
@@ -137,6 +138,15 @@ async fn offer_needs_both_ends() {
     device.close().await;
 }
 
+/// An end that sends again no sooner than after a minute.
+fn patient() -> NodeConfig {
+    let mut config = across();
+    let mut exchange = config.endpoint.exchange.as_ref().clone();
+    exchange.transmission.ack_timeout = Duration::from_secs(60);
+    config.endpoint.exchange = Arc::new(exchange);
+    config
+}
+
 /// What one flow's carriers lose makes no other flow wait, on TCP or on UDP.
 #[tokio::test]
 async fn flow_is_not_stalled_by_another_flows_loss() {
@@ -151,23 +161,19 @@ async fn flow_is_not_stalled_by_another_flows_loss() {
     post(&lost, "before").await;
     let tunnel = open_in_clear(good.tcp, at, true).await;
     let mut carriers = tunnel.carriers.unwrap();
-    let node = LinkedNode::new(tunnel.link, across());
+    let node = LinkedNode::new(tunnel.link, patient());
     post(&node, "before").await;
 
     bad.is_stuck.store(true, Ordering::Relaxed);
     bad.is_deaf.store(true, Ordering::Relaxed);
     let waiting = tokio::spawn(async move { post(&lost, "lost").await });
-    for state in [CarrierState::Probing, CarrierState::UdpActive] {
-        until(&mut carriers, state).await;
-        for number in 0..20 {
-            let asked = Instant::now();
-            post(&node, &format!("{number}")).await;
-            // No retransmission, which waits for 2 s (RFC 7252 section 4.8).
-            assert!(
-                asked.elapsed() < Duration::from_secs(1),
-                "{state:?}, {number}"
-            );
-        }
+    // What is lost would come again after the test has given up.
+    for number in 0..20 {
+        post(&node, &format!("{number}")).await;
+    }
+    until(&mut carriers, CarrierState::UdpActive).await;
+    for number in 0..20 {
+        post(&node, &format!("{number} over udp")).await;
     }
     assert!(!waiting.is_finished());
     assert!(!seen.lock().unwrap().contains(&b"lost".to_vec()));

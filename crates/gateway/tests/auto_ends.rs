@@ -117,7 +117,7 @@ async fn gateway_with_a_terminate_key_is_not_the_device() {
     config.endpoint.handshake = config.endpoint.handshake.with_timers(Timers {
         initial_timeout: Duration::from_millis(200),
         max_transmissions: 3,
-        deadline: Duration::from_millis(1_000),
+        deadline: Duration::from_secs(30),
         ..Timers::default()
     });
     let node = LinkedNode::new(tunnel.link, config);

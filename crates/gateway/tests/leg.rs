@@ -331,15 +331,25 @@ const HALF: &[u8] = b"half of an answer";
 #[tokio::test]
 async fn limits_hold_and_places_come_back() {
     let backend = TcpListener::bind(loopback()).await.unwrap();
-    let mut leg = leg(backend.local_addr().unwrap());
-    leg.streams_per_device = 1;
+    let one_place = || {
+        let mut leg = leg(backend.local_addr().unwrap());
+        leg.streams_per_device = 1;
+        leg
+    };
+    let gateway = start(config(one_place())).await;
+    let device = Device::new(&gateway, "meter", HOP_KEY).await;
+    let first = device.open("backend").await;
+    backend.accept().await.unwrap();
+    assert_eq!(device.failure("backend").await, ResetReason::Limit);
+    drop(first);
+    gateway.shutdown().await;
+    // Silence ends both sides, and frees the place.
+    let mut leg = one_place();
     leg.idle_timeout = Duration::from_millis(300);
     let gateway = start(config(leg)).await;
     let device = Device::new(&gateway, "meter", HOP_KEY).await;
     let mut first = device.open("backend").await;
     let (mut tcp, _) = backend.accept().await.unwrap();
-    assert_eq!(device.failure("backend").await, ResetReason::Limit);
-    // Silence ends both sides, and frees the place.
     let error = first.read_u8().await.unwrap_err();
     assert_eq!(reason(&error), ResetReason::Timeout);
     let error = tcp.read_u8().await.unwrap_err();

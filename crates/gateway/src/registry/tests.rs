@@ -76,10 +76,10 @@ impl Fixture {
     async fn new(scheme: &str, security: Security) -> Self {
         let lamp = Device::new("lamp", format!("{scheme}://localhost"), security);
         let mut config = Config::default().with_device(lamp.with_methods(Methods::ALL));
-        config.coap.transmission.ack_timeout = Duration::from_millis(50);
-        config.coap.transmission.max_retransmit = 2;
+        config.coap.transmission.ack_timeout = Duration::from_millis(100);
+        config.coap.transmission.max_retransmit = 3;
         config.dtls.timers.initial_timeout = Duration::from_millis(100);
-        config.dtls.timers.deadline = Duration::from_millis(500);
+        config.dtls.timers.max_transmissions = 4;
         let proxy = Arc::new(config.proxy().unwrap());
         let node = bind_node(node_config(&config)).await.unwrap();
         let mut registry =
@@ -166,7 +166,7 @@ async fn name_is_looked_up_again_once_a_stranger_answers_there() {
             let len = if start[1] == 0 { 4 } else { 12 };
             socket.send_to(&datagram[..len], gateway).await.unwrap();
         };
-        let device = tokio::time::timeout(Duration::from_secs(5), device);
+        let device = tokio::time::timeout(Duration::from_secs(60), device);
         let (asked, device) = tokio::join!(fixture.ask(Method::GET), device);
         assert_eq!((asked, device), (answer, Ok(())));
         fixture.names.move_to(lamp.local_addr().unwrap());
