@@ -27,8 +27,8 @@ fn config() -> NodeConfig {
     config.endpoint.forwards = true;
     config.endpoint.handshake = config.endpoint.handshake.with_timers(Timers {
         initial_timeout: Duration::from_millis(50),
-        max_transmissions: 2,
-        deadline: Duration::from_millis(300),
+        max_transmissions: 5,
+        deadline: Duration::from_secs(30),
         ..Timers::default()
     });
     config

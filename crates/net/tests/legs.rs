@@ -191,7 +191,7 @@ fn end_that_never_takes_the_rest_holds_no_stream() {
         run(async move {
             let mut config = config(Role::Device);
             config.stream_patience = Duration::from_millis(200);
-            let (_client, _server, mut near, mut incoming) = pair_with(config, "a").await;
+            let (client, _server, mut near, mut incoming) = pair_with(config, "a").await;
             let far = &mut incoming.stream;
             far.shutdown().await.unwrap();
             assert_eq!(near.read(&mut [0; 1]).await.unwrap(), 0);
@@ -207,7 +207,7 @@ fn end_that_never_takes_the_rest_holds_no_stream() {
             } else {
                 near.shutdown().await.unwrap();
                 drop(near);
-                tokio::time::sleep(Duration::from_millis(500)).await;
+                support::until(|| client.statistics().streams == 0).await;
             }
             // Nothing is read here before, so that the window stays closed.
             let rest = tokio::time::timeout(Duration::from_secs(10), async {

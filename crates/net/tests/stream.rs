@@ -24,8 +24,10 @@ use hedgerow_net::{
     Target,
 };
 use support::{KEY, address, echo, get, keys, psk, run, target, until};
+use tokio::net::TcpSocket;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 const LOCAL: &str = "127.0.0.1:0";
 
@@ -185,9 +187,10 @@ fn clear_and_secured_ends_do_not_understand_each_other() {
 #[test]
 fn nobody_listening_is_said_at_once() {
     run(async {
-        let listener = TcpListener::bind(LOCAL).unwrap();
-        let nobody = listener.local_addr().unwrap();
-        drop(listener);
+        // Bound, so that nobody else gets the port, and not listening.
+        let bound = TcpSocket::new_v4().unwrap();
+        bound.bind(address(LOCAL)).unwrap();
+        let nobody = bound.local_addr().unwrap();
         let client = client();
         let kind = ErrorKind::ConnectionRefused;
         for target in [in_clear(nobody), target(nobody, KEY)] {
@@ -495,11 +498,17 @@ fn silent_clients_are_put_out_and_delay_nobody() {
             }
             let either = client();
             let (secured, clear) = (target(local, KEY), in_clear(local));
-            let (one, other) = tokio::join!(
-                either.request(&secured, get("/")),
-                either.request(&clear, get("/"))
-            );
-            assert!(one.is_ok() != other.is_ok(), "{one:?} {other:?}");
+            loop {
+                let (one, other) = tokio::join!(
+                    either.request(&secured, get("/")),
+                    either.request(&clear, get("/"))
+                );
+                assert!(one.is_err() || other.is_err());
+                // Unless the machine stood still until the deadline.
+                if one.is_ok() || other.is_ok() {
+                    break;
+                }
+            }
             either.close().await;
             until(|| server.statistics().connections == 0).await;
             assert_eq!(server.statistics().refused_connections, 0);
@@ -657,8 +666,8 @@ fn connection_is_replaced_before_its_keys_are_used_up_and_no_request_is_lost() {
     });
 }
 
-/// Takes a connection in clear, answers one request, and releases with Hold-Off.
-fn serve_once_and_hold_off(listener: &TcpListener, seconds: u16) {
+/// Takes a connection in clear, answers one request, and releases with Hold-Off: not before it says.
+fn serve_once_and_hold_off(listener: &TcpListener, seconds: u16) -> Instant {
     let (mut stream, _) = listener.accept().unwrap();
     // A CSM without options: length 0, code 7.01.
     stream.write_all(&[0x00, 0xe1]).unwrap();
@@ -678,9 +687,11 @@ fn serve_once_and_hold_off(listener: &TcpListener, seconds: u16) {
     // 7.04 with option 4 of two bytes.
     let [high, low] = seconds.to_be_bytes();
     answer.extend_from_slice(&[0x30, 0xe4, 0x42, high, low]);
+    let released = Instant::now();
     stream.write_all(&answer).unwrap();
     // The client closes.
     let _ = stream.read_to_end(&mut bytes);
+    released
 }
 
 /// RFC 8323 §5.5: who releases with Hold-Off wants no connection for so long.
@@ -717,8 +728,7 @@ fn short_hold_off_delays_the_next_connection() {
         let listener = TcpListener::bind(LOCAL).unwrap();
         let target = in_clear(listener.local_addr().unwrap());
         let serving = tokio::task::spawn_blocking(move || {
-            serve_once_and_hold_off(&listener, 1);
-            let released = tokio::time::Instant::now();
+            let released = serve_once_and_hold_off(&listener, 1);
             serve_once_and_hold_off(&listener, 0);
             released.elapsed()
         });

@@ -38,7 +38,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ServerConfig;
 use support::{KEY, address, get, hasty, psk, run};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::{TcpListener, TcpSocket, UdpSocket};
 use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
@@ -314,7 +314,8 @@ fn http2_tunnel_opens_at_once() {
         let nobody = nobody().await.local_addr().unwrap();
         let gateway = Gateway::start(Conduct::Carry, nobody, true).await;
         let mut config = as_user(gateway.config(true));
-        config.connect_timeout = Duration::from_secs(2);
+        config.connect_timeout = Duration::from_secs(15);
+        // More than the test has, if each took so long.
         for _ in 0..5 {
             Tunnel::open(&config, &target()).await.unwrap();
         }
@@ -329,7 +330,7 @@ fn gateway_that_falls_silent_is_given_up() {
         let uri = format!("http://{}", listener.local_addr().unwrap());
         let config = TunnelConfig {
             http: TunnelHttp::Http2,
-            silence_timeout: Duration::from_millis(400),
+            silence_timeout: Duration::from_secs(2),
             ..as_user(TunnelConfig::new(uri.parse().unwrap(), any_tls()))
         };
         let silent = Arc::new(Notify::new());
@@ -464,15 +465,12 @@ fn http2_without_extended_connect_is_asked_for_nothing() {
 fn what_is_no_gateway_is_told_apart() {
     run(async {
         // Nothing listens there.
-        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let free_address = free.local_addr().unwrap();
-        drop(free);
+        let bound = TcpSocket::new_v4().unwrap();
+        bound.bind(address("127.0.0.1:0")).unwrap();
+        let free_address = bound.local_addr().unwrap();
         let config = |scheme: &str, address: SocketAddr| {
             let uri = format!("{scheme}://localhost:{}", address.port());
-            TunnelConfig {
-                connect_timeout: Duration::from_millis(500),
-                ..as_user(TunnelConfig::new(uri.parse().unwrap(), any_tls()))
-            }
+            as_user(TunnelConfig::new(uri.parse().unwrap(), any_tls()))
         };
         let refused = Tunnel::open(&config("http", free_address), &target()).await;
         let kind = io::ErrorKind::ConnectionRefused;
@@ -495,7 +493,9 @@ fn what_is_no_gateway_is_told_apart() {
         // One that takes the connection and says nothing.
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let silent_address = silent.local_addr().unwrap();
-        let refused = Tunnel::open(&config("http", silent_address), &target()).await;
+        let mut config = config("http", silent_address);
+        config.connect_timeout = Duration::from_millis(500);
+        let refused = Tunnel::open(&config, &target()).await;
         assert_eq!(refused.unwrap_err(), CarrierFailure::ConnectTimeout);
     });
 }
