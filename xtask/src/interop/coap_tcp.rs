@@ -199,7 +199,7 @@ async fn ping_and_release(build: Build) -> Result<String, String> {
     config.shutdown_timeout = Duration::from_secs(8);
     let connection = Arc::make_mut(&mut config.endpoint.connection);
     connection.ping_after = Some(Duration::from_millis(300));
-    connection.pong_timeout = Duration::from_millis(700);
+    connection.pong_timeout = Duration::from_secs(2);
     let client = StreamClient::new(config);
     let late = get("/async").option(OptionNumber::URI_QUERY, "3");
     expect_code(&ask(&client, &target, late).await?, Code::CONTENT)?;

@@ -267,7 +267,7 @@ pub(super) fn feed_with(peer: &mut Running, text: Vec<u8>) -> Result<(), String>
 
 pub(super) fn expect_output(peer: &mut Running, text: &[u8]) -> Result<(), String> {
     let text = String::from_utf8_lossy(text);
-    if peer.wait_for(text.trim_end(), Duration::from_secs(5)) {
+    if peer.wait_for(text.trim_end(), Duration::from_secs(10)) {
         Ok(())
     } else {
         Err(format!("peer didn't show what we said: {}", peer.output()))

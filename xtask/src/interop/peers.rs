@@ -261,7 +261,7 @@ pub(super) fn wait_for_port(
 ) -> Result<(), String> {
     let clock = Clock::start();
     let suffix = format!(":{port:04X}");
-    while clock.elapsed() < Duration::from_secs(10) {
+    while clock.elapsed() < Duration::from_secs(30) {
         let is_there = transport.tables().into_iter().any(|file| {
             fs::read_to_string(file).is_ok_and(|table| {
                 table.lines().any(|line| {
