@@ -134,13 +134,13 @@ impl Scene {
 
     /// The same once who is called has been noted by the gateway.
     fn call_until_there(&self, name: &str) -> ResponseMessage {
-        // The gateway lets a device open ten flows at once.
-        for _ in 0..6 {
+        // The gateway lets a device open ten flows at once: the pauses get longer, up to 24 s.
+        for turn in 0..6 {
             match self.call(name, get()) {
                 Ok(response) => return response,
                 Err(failure) => assert_eq!(failure, refused(WayRefusal::Gone)),
             }
-            std::thread::sleep(Duration::from_millis(250));
+            std::thread::sleep(Duration::from_millis(100) * 3_u32.pow(turn));
         }
         panic!("nobody came");
     }

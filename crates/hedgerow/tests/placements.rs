@@ -650,7 +650,7 @@ fn again(scene: &Scene, who: &str, ask: impl Fn() -> String, address: Address, s
     }
     let second = ask();
     let has_moved = || scene.answering.statistics().moved == u64::from(is_changed);
-    for _ in 0..2_000 {
+    for _ in 0..12_000 {
         if has_moved() {
             break;
         }

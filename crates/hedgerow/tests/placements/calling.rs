@@ -80,11 +80,11 @@ pub fn serves_a_device_that_calls(cell: &Cell) {
         reason: WayRefusal::Gone,
     }));
     // Whoever has come is there once the gateway has read its first message.
-    let answered = (0..8).find_map(|_| {
+    let answered = (0..6).find_map(|turn| {
         let get = RequestMessage::new(Code::GET).path("/x");
         let asked = runtime.block_on(device.request_inside(&target, get));
         if asked.as_ref().is_err_and(|failure| *failure == gone) {
-            std::thread::sleep(std::time::Duration::from_millis(250));
+            std::thread::sleep(std::time::Duration::from_millis(100) * 3_u32.pow(turn));
             return None;
         }
         Some(asked.unwrap())
