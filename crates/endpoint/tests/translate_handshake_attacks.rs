@@ -137,26 +137,9 @@ fn alert_in_clear_ends_a_handshake_at_most() {
     }
 }
 
-/// Whoever it comes from: a server's handshake goes on, and its session comes about.
 #[test]
 fn alert_in_clear_leaves_the_devices_handshake_alone() {
-    let mut ignored = 0;
-    for datagram in ALERTS.map(in_clear) {
-        for after in (10..200).step_by(10) {
-            let (mut world, trio) = net(between());
-            ask(&mut world, trio, b"2");
-            world.run_for(Duration::from_millis(after)).unwrap();
-            let is_established = !trio.device(&world).established.is_empty();
-            world.send(GATEWAY, DEVICE, &datagram);
-            world.run_for(3 * SECOND).unwrap();
-            nothing_wrong(&world, trio, b"2", 2);
-            assert_eq!(trio.client(&world).responses.len(), 1, "after {after} ms");
-            let drops = &trio.device(&world).drops;
-            assert_eq!(drops.len(), 1, "after {after} ms");
-            ignored += usize::from(!is_established && drops[0] == DropReason::IgnoredAlert);
-        }
-    }
-    assert!(ignored >= 6, "{ignored} came in the midst of a handshake");
+    attacked::alert_in_clear_leaves_the_devices_handshake_alone(between);
 }
 
 /// The gateway calls the device itself, by its key for `terminate`: the device serves it for what it is, and a device

@@ -19,7 +19,7 @@ use super::carried::{
     end_to_end, trio,
 };
 use super::common::{IDENTITY, body, fresh};
-use super::records::{OFFER, weaken_offer};
+use super::records::{ALERTS, OFFER, in_clear, weaken_offer};
 
 pub const WAYS: [Way; 2] = [Way::ToDevice, Way::ToInternetEnd];
 pub const SECOND: Duration = Duration::from_secs(1);
@@ -161,6 +161,146 @@ pub fn flipped_bits_of_the_handshake_establish_nothing_wrong<B: Carrying>(
         unestablished > 60 / step,
         "{unestablished} handshakes failed"
     );
+}
+
+/// Each bit of each octet of a record under keys, between what was there before and the record itself.
+pub fn each_flipped_bit_of_a_record_is_found<B: Carrying>(
+    session: impl Fn() -> (Net<B>, Trio),
+    way: Way,
+    is_protected: impl Fn(&[u8]) -> bool + Copy + 'static,
+    inject: impl Fn(&mut Net<B>, Trio, &[u8]),
+) {
+    // A session for each, so that no forgeries call for new keys (RFC 9147 §4.5.3).
+    for bit in 0..8 {
+        let (mut world, trio) = session();
+        let record = withheld(&mut world, trio, way, is_protected);
+        assert!(record.len() > 13 + 8 + 8);
+        for octet in 0..record.len() {
+            let mut flipped = record.clone();
+            flipped[octet] ^= 1 << bit;
+            let before = drops(&world, trio, way).len();
+            inject(&mut world, trio, &flipped);
+            world.run_for(Duration::from_millis(25)).unwrap();
+            assert_eq!(
+                drops(&world, trio, way)[before..],
+                why_flipped(&record, octet, &flipped),
+                "{way:?}, octet {octet}, bit {bit}"
+            );
+        }
+        inject(&mut world, trio, &record);
+        world.run_for(Duration::from_millis(50)).unwrap();
+        nothing_wrong(&world, trio, b"2", 2);
+        assert_eq!(trio.client(&world).responses.len(), 2, "{way:?} {bit}");
+    }
+}
+
+/// Why such a record is dropped, and once more where it looks like two.
+fn why_flipped(record: &[u8], octet: usize, flipped: &[u8]) -> Vec<DropReason> {
+    let len = |record: &[u8]| u16::from_be_bytes([record[11], record[12]]);
+    match octet {
+        // The higher part is the same in every version of DTLS.
+        1 => vec![DropReason::Malformed],
+        2 => vec![DropReason::UnsupportedVersion],
+        3 | 4 => vec![DropReason::UnexpectedEpoch],
+        // All numbers before it were seen.
+        5..=10 if flipped[5..11] < record[5..11] => vec![DropReason::Replayed],
+        11 | 12 if len(flipped) > len(record) => vec![DropReason::Malformed],
+        // Nonce and tag, 8 octets each.
+        11 | 12 if len(flipped) < 16 => vec![DropReason::Malformed; 2],
+        11 | 12 => vec![DropReason::AuthenticationFailed, DropReason::Malformed],
+        _ => vec![DropReason::AuthenticationFailed],
+    }
+}
+
+/// Asks, and keeps the request or its answer.
+fn withheld<B: Carrying>(
+    world: &mut Net<B>,
+    trio: Trio,
+    way: Way,
+    is_protected: impl Fn(&[u8]) -> bool + 'static,
+) -> Vec<u8> {
+    let held = Arc::new(Mutex::new(Vec::new()));
+    let keep = Arc::clone(&held);
+    let hold = once(way, is_protected, move |record| {
+        *keep.lock().unwrap() = record;
+        Vec::new()
+    });
+    attack(world, trio, hold);
+    ask(world, trio, b"2");
+    world.run_for(Duration::from_millis(200)).unwrap();
+    let held = held.lock().unwrap().clone();
+    assert!(!held.is_empty());
+    held
+}
+
+fn drops<B: Carrying>(world: &Net<B>, trio: Trio, way: Way) -> &[DropReason] {
+    match way {
+        Way::ToDevice => &trio.device(world).drops,
+        Way::ToInternetEnd => &trio.client(world).drops,
+    }
+}
+
+/// Within the window a record that was held back counts, as DTLS has it; CoAP has no use for an answer
+/// that came before, and carries no request out twice. Beyond the window it is too old.
+pub fn held_back_record_is_taken_within_the_window<B: Carrying>(
+    session: impl Fn() -> (Net<B>, Trio),
+    way: Way,
+    is_protected: impl Fn(&[u8]) -> bool + Copy + 'static,
+    inject: impl Fn(&mut Net<B>, Trio, &[u8]),
+) {
+    for requests in [1, 70] {
+        let (mut world, trio) = session();
+        let held = withheld(&mut world, trio, way, is_protected);
+        world.run_for(5 * SECOND).unwrap();
+        for _ in 1..requests {
+            ask(&mut world, trio, b"2");
+            world.run_for(5 * SECOND).unwrap();
+        }
+        let answers = trio.client(&world).responses.len();
+        assert_eq!(answers, requests + 1);
+        let before = WAYS.map(|way| drops(&world, trio, way).len());
+        inject(&mut world, trio, &held);
+        world.run_for(SECOND).unwrap();
+        assert_eq!(trio.client(&world).responses.len(), answers);
+        let handled = trio.device(&world).handled[&b"2"[..]];
+        assert_eq!(usize::try_from(handled), Ok(requests));
+        let (unmatched, too_old) = (vec![DropReason::Unmatched], vec![DropReason::TooOld]);
+        let expected = match (way, requests) {
+            // The request is one that was answered, and so is what it gets.
+            (Way::ToDevice, 1) => [vec![DropReason::Duplicate], unmatched],
+            (Way::ToDevice, _) => [too_old, Vec::new()],
+            (Way::ToInternetEnd, 1) => [Vec::new(), unmatched],
+            (Way::ToInternetEnd, _) => [Vec::new(), too_old],
+        };
+        let [of_device, of_client] =
+            [0, 1].map(|end| &drops(&world, trio, WAYS[end])[before[end]..]);
+        assert_eq!(
+            [of_device, of_client],
+            [&expected[0][..], &expected[1]],
+            "{way:?} {requests}"
+        );
+    }
+}
+
+/// Whoever it comes from, and at whatever time: a server's handshake goes on, and its session comes about.
+pub fn alert_in_clear_leaves_the_devices_handshake_alone<B: Carrying>(between: impl Fn() -> B) {
+    let mut ignored = 0;
+    for alert in ALERTS.map(in_clear) {
+        for after in (10..200).step_by(10) {
+            let (mut world, trio) = net(between());
+            ask(&mut world, trio, b"2");
+            world.run_for(Duration::from_millis(after)).unwrap();
+            let is_established = !trio.device(&world).established.is_empty();
+            world.send(GATEWAY, DEVICE, &alert);
+            world.run_for(3 * SECOND).unwrap();
+            nothing_wrong(&world, trio, b"2", 2);
+            assert_eq!(trio.client(&world).responses.len(), 1, "after {after} ms");
+            let drops = &trio.device(&world).drops;
+            assert_eq!(drops.len(), 1, "after {after} ms");
+            ignored += usize::from(!is_established && drops[0] == DropReason::IgnoredAlert);
+        }
+    }
+    assert!(ignored >= 6, "{ignored} came in the midst of a handshake");
 }
 
 /// The gateway takes the better suite out of the offer.
