@@ -4,16 +4,20 @@
 
 #[path = "common/carriers.rs"]
 mod carriers;
+#[path = "common/given.rs"]
+mod given;
 #[path = "common/records.rs"]
 mod records;
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use carriers::{
     Act, Attack, Client, GATEWAY, GATEWAY_UDP, IDENTITY, KEY, Net, Scenario, Seen, Store,
     TERMINATE, To, Way, at, config, end_to_end, ms, run_with,
 };
+use given::{assert_given, check_reasons};
 use hedgerow_core::{DropReason, Env, Instant, PeerFault, Psk};
 use hedgerow_crypto_soft::SoftCrypto;
 use hedgerow_proxy::{CarrierKind, CarrierState};
@@ -39,7 +43,8 @@ fn drop_it() -> Act {
 /// How often an attack did what.
 type Counts = [u64; 4];
 
-/// Everything that goes on after the handshake has the attack; what it did is checked as if nothing had happened.
+/// Everything that goes on after the handshake has the attack; what it did is checked as if nothing had happened, and
+/// whatever came to an end was taken, or dropped for the reason that it should be.
 fn attacked(
     seed: u64,
     scenario: &Scenario,
@@ -47,7 +52,10 @@ fn attacked(
     look: impl FnOnce(&Net<'_>, Counts),
 ) {
     let counts = RefCell::new(Counts::default());
+    let genuine = RefCell::new([BTreeSet::new(), BTreeSet::new()]);
     let attack = Box::new(|seen: &Seen<'_>, rng: &mut TestRng| {
+        let to = usize::from(seen.way == Way::Down);
+        genuine.borrow_mut()[to].insert(seen.datagram.to_vec());
         match is_protected(seen.datagram) && seen.asked > 1 {
             true => attack(seen, rng, &mut counts.borrow_mut()),
             false => pass(),
@@ -56,6 +64,9 @@ fn attacked(
     run_with(seed, scenario, end_to_end(KEY), Some(attack), |net| {
         net.drain();
         net.check();
+        for (given, genuine) in net.given.iter().zip(&*genuine.borrow()) {
+            check_reasons(given, genuine, scenario.by_connection_id);
+        }
         look(net, *counts.borrow());
     });
 }
@@ -75,6 +86,7 @@ fn slowest(net: &Net<'_>) -> Duration {
 fn flipped_bit_is_found_on_either_carrier_and_in_either_direction() {
     let mut flips = [0_u64; 4];
     for_each_seed(0..100, |seed| {
+        let injected = RefCell::new([Vec::new(), Vec::new()]);
         attacked(
             seed,
             &plain(),
@@ -94,18 +106,11 @@ fn flipped_bit_is_found_on_either_carrier_and_in_either_direction() {
                     Way::Down => (To::Client(carrier), 3),
                 };
                 counts[index] += 1;
+                injected.borrow_mut()[index / 2].push(changed.clone());
                 Act::Instead(vec![(10, to, changed)])
             },
             |net, counts| {
-                let [up, up_udp, down, down_udp] = counts;
-                let changed = [up + up_udp, down + down_udp];
-                let forged = dropped(net, DropReason::AuthenticationFailed);
-                let copies = dropped(net, DropReason::Replayed);
-                for end in 0..2 {
-                    // A changed second copy of what went on both carriers is a copy to the window.
-                    assert!(forged[end] <= changed[end]);
-                    assert!(forged[end] + copies[end] >= changed[end]);
-                }
+                assert_given(net, &injected.borrow());
                 flips = std::array::from_fn(|index| flips[index] + counts[index]);
             },
         );
@@ -140,11 +145,16 @@ fn replay_on_the_other_carrier_is_dropped() {
                     let nobodys = net.device.dropped(DropReason::UnknownPeer);
                     // Without a connection ID a session is its address's, and nothing at another one.
                     assert_eq!(nobodys > 0, !by_connection_id);
-                    assert!(
-                        replayed[0] + nobodys >= copies[0],
-                        "{replayed:?} {copies:?}"
-                    );
-                    assert!(replayed[1] >= copies[1], "{replayed:?} {copies:?}");
+                    for (end, dropped) in
+                        [replayed[0] + nobodys, replayed[1]].into_iter().enumerate()
+                    {
+                        let given = net.given[end].iter().map(|given| &given.record[..]);
+                        let given: Vec<_> = given.filter(|record| is_protected(record)).collect();
+                        let again = given.len() - given.iter().collect::<BTreeSet<_>>().len();
+                        assert_eq!(dropped, u64::try_from(again).unwrap());
+                        // What went on both carriers comes to it.
+                        assert!(dropped >= copies[end], "{dropped} {copies:?}");
+                    }
                     assert_eq!(net.device.associations(), 1);
                 },
             );
@@ -172,6 +182,7 @@ fn recorded(seed: u64) -> [Vec<Vec<u8>>; 2] {
 fn splice_of_two_tunnels_and_reflection_are_dropped() {
     for_each_seed(0..50, |seed| {
         let [up, down] = recorded(seed + 10_000);
+        let put_in = RefCell::new([Vec::new(), Vec::new()]);
         let mut number = 0;
         attacked(
             seed,
@@ -191,17 +202,21 @@ fn splice_of_two_tunnels_and_reflection_are_dropped() {
                     Way::Up(carrier) => (0, To::Client(carrier), own),
                     Way::Down => (0, To::Device(GATEWAY), own),
                 });
-                for (_, to, _) in &sent {
-                    injected[usize::from(matches!(to, To::Client(_)))] += 1;
+                for (_, to, record) in &sent {
+                    let end = usize::from(matches!(to, To::Client(_)));
+                    injected[end] += 1;
+                    put_in.borrow_mut()[end].push(record.clone());
                 }
                 Act::Beside(sent)
             },
             |net, injected| {
+                assert_given(net, &put_in.borrow());
                 let forged = dropped(net, DropReason::AuthenticationFailed);
-                let replayed = dropped(net, DropReason::Replayed);
+                let copies = dropped(net, DropReason::Replayed);
                 for end in 0..2 {
                     // A number that was seen is dropped before any tag is looked at.
-                    assert!(forged[end] > 5 && forged[end] + replayed[end] >= injected[end]);
+                    assert!(forged[end] > 5 && copies[end] > 0);
+                    assert!(forged[end] + copies[end] >= injected[end]);
                 }
                 assert_eq!((net.established, net.device.associations()), (1, 1));
             },
@@ -377,11 +392,12 @@ fn injected_alerts_and_closes_end_no_session() {
                 Act::Beside(sent)
             },
             |net, [injected, ..]| {
-                let all = |end: &Client<'_>| -> u64 {
-                    let reasons = DropReason::ALL.iter();
-                    reasons.map(|reason| end.dropped(*reason)).sum()
-                };
-                assert!(all(&net.device) >= injected && all(&net.client) >= 2 * injected);
+                let [at_device, at_client] = [0, 1].map(|end| {
+                    let given = net.given[end].iter();
+                    let alerts = given.filter(|given| alerts().contains(&given.record));
+                    u64::try_from(alerts.count()).unwrap()
+                });
+                assert_eq!([at_device, at_client], [injected, 2 * injected]);
                 assert_eq!(net.established, 1);
             },
         );
@@ -438,6 +454,39 @@ fn alert_before_finished_ends_a_handshake_at_most() {
                 assert!(net.executed.is_empty());
             },
         );
+    });
+}
+
+/// The device's handshake goes on, at whatever time the alert comes.
+#[test]
+fn alert_before_finished_leaves_the_devices_handshake_alone() {
+    for_each_seed(0..5, |seed| {
+        for (before, alert) in (1..=4).flat_map(|n| ALERTS.map(in_clear).map(|alert| (n, alert))) {
+            let mut number = 0;
+            let attack = |seen: &Seen<'_>, _: &mut TestRng| {
+                number += u32::from(matches!(seen.way, Way::Up(_)));
+                match seen.way {
+                    Way::Up(_) if number == before => {
+                        Act::Beside(vec![(1, To::Device(GATEWAY), alert.clone())])
+                    }
+                    _ => pass(),
+                }
+            };
+            let attack: carriers::Attack<'_> = Box::new(attack);
+            run_with(seed, &plain(), end_to_end(KEY), Some(attack), |net| {
+                net.drain();
+                net.check();
+                assert_eq!(net.established, 1);
+                // Until an address has proved itself nothing is kept of it (RFC 6347 §4.2.1).
+                let reason = match before {
+                    ..=2 => DropReason::UnknownPeer,
+                    _ => DropReason::IgnoredAlert,
+                };
+                let given = net.given[0].iter().filter(|given| given.record == alert);
+                let reasons: Vec<_> = given.map(|given| given.dropped).collect();
+                assert_eq!(reasons, [Some(reason)], "{before}");
+            });
+        }
     });
 }
 

@@ -8,7 +8,7 @@ use hedgerow_endpoint::Event;
 use hedgerow_exchange::{Request, Response};
 use rand_core::Rng;
 
-use super::{DEVICE, Host, Net, Scenario, To, at, ms};
+use super::{DEVICE, Given, Host, Net, Scenario, To, at, ms};
 
 /// Each answer names its request, and is as long as it is to be.
 fn answer_to(scenario: &Scenario, number: u32) -> Vec<u8> {
@@ -23,8 +23,10 @@ impl Net<'_> {
         let mut rest = datagram.as_mut_slice();
         while !rest.is_empty() {
             let env = &mut Env::new(self.now, &mut self.rng);
+            let record = rest.to_vec();
             let handled = self.client.handle_datagram(env, DEVICE, rest, &mut [0; 64]);
             let consumed = handled.consumed;
+            self.given[1].push(Given::new(DEVICE, &record[..consumed], &handled.event));
             match handled.event {
                 Some(Event::Response {
                     request, message, ..
@@ -57,8 +59,10 @@ impl Net<'_> {
                 self.scenario.by_connection_id && self.established > 0 && rest.first() != Some(&25);
             let before = self.device.dropped(DropReason::UnknownPeer);
             let env = &mut Env::new(self.now, &mut self.rng);
+            let record = rest.to_vec();
             let handled = self.device.handle_datagram(env, from, rest, &mut answer);
             let (consumed, answer_len) = (handled.consumed, handled.answer);
+            self.given[0].push(Given::new(from, &record[..consumed], &handled.event));
             self.closed += u32::from(matches!(handled.event, Some(Event::Closed { .. })));
             if let Some(Event::Request {
                 association,

@@ -53,6 +53,8 @@ pub struct Net<'k> {
     pub states: Vec<(Instant, CarrierState)>,
     pub by_udp: u32,
     pub attack: Option<Attack<'k>>,
+    /// All that came to the device, and all that came to the client, in order.
+    pub given: [Vec<Given>; 2],
     /// Requests that failed, and whatever ended the session.
     pub failed: u32,
     /// Requests that were refused because they were too old.
@@ -100,6 +102,7 @@ impl<'k> Net<'k> {
             states: vec![(Instant::ZERO, CarrierState::TcpOnly)],
             by_udp: 0,
             attack: None,
+            given: [Vec::new(), Vec::new()],
             failed: 0,
             unauthorized: 0,
             refused: None,

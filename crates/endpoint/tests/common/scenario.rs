@@ -4,10 +4,13 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hedgerow_core::{Credentials, Instant, PeerId, Psk, PskEntry, PskRequest, PskStore};
+use hedgerow_core::{
+    Credentials, DropReason, Instant, PeerId, Psk, PskEntry, PskRequest, PskStore,
+};
 use hedgerow_crypto_soft::SoftCrypto;
 use hedgerow_endpoint::{
-    Address, Config, ConnectionIdFormat, ConnectionIds, Endpoint, ForwardSecrecy, SecurityPolicy,
+    Address, Config, ConnectionIdFormat, ConnectionIds, Endpoint, Event, ForwardSecrecy,
+    SecurityPolicy,
 };
 use hedgerow_exchange::TransmissionParameters;
 use hedgerow_handshake::{Settings, Timers};
@@ -123,6 +126,27 @@ pub struct Fate {
     pub sent: u32,
     pub lost: u32,
     pub arrived: u32,
+}
+
+/// A record that came to an end, or whatever it was, and why it was dropped if it was.
+pub struct Given {
+    pub from: Host,
+    pub record: Vec<u8>,
+    pub dropped: Option<DropReason>,
+}
+
+impl Given {
+    pub fn new(from: Host, record: &[u8], event: &Option<Event<'_, Host>>) -> Self {
+        let dropped = match event {
+            Some(Event::Dropped { reason, .. }) => Some(*reason),
+            _ => None,
+        };
+        Self {
+            from,
+            record: record.to_vec(),
+            dropped,
+        }
+    }
 }
 
 /// What an active gateway sees of the session.
