@@ -10,8 +10,8 @@ use hedgerow_core::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tampering {
     None,
-    /// Flips a bit of an octet.
-    Flip(Way, usize, usize),
+    /// Flips a bit of an octet of a record.
+    Flip(Way, usize, usize, u32),
     Drop(Way, usize),
     Replay(Way, usize),
     /// Lets the next record overtake.
@@ -41,7 +41,7 @@ impl Tampering {
     /// Which record it is about, of which direction.
     const fn target(self) -> Option<(Way, usize)> {
         match self {
-            Self::Flip(way, at, _)
+            Self::Flip(way, at, ..)
             | Self::Drop(way, at)
             | Self::Replay(way, at)
             | Self::Swap(way, at)
@@ -192,9 +192,8 @@ impl Tamperer {
             records.has_fired |=
                 has_what_it_needs && self.tampering.target() == Some((way, number));
             match self.tampering {
-                Tampering::Flip(told, at, byte) if is_it(told, at) => {
-                    let byte = byte % record.len();
-                    record[byte] ^= 0x04;
+                Tampering::Flip(told, at, octet, bit) if is_it(told, at) => {
+                    record[octet] ^= 1 << bit;
                 }
                 Tampering::Drop(told, at) if is_it(told, at) => continue,
                 Tampering::Replay(told, at) if is_it(told, at) => out.extend_from_slice(&record),
