@@ -7,6 +7,7 @@
     missing_docs
 )]
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -213,6 +214,14 @@ fn hello(name: &str) -> Vec<u8> {
     record
 }
 
+/// One that leads to the default device.
+fn hello_without_a_name() -> Vec<u8> {
+    let mut record = vec![22, 3, 1, 0, 45, 1, 0, 0, 41, 3, 3];
+    record.extend([7; 32]);
+    record.extend([0, 0, 2, 0xc0, 0xa8, 1, 0]);
+    record
+}
+
 /// Sends these bytes and returns all that comes back.
 async fn said_to(running: &Running, bytes: &[u8]) -> Vec<u8> {
     let at = running.tls_listener_addrs()[0];
@@ -259,8 +268,18 @@ async fn name_without_a_device_and_what_is_no_tls_end_before_any_device_is_asked
 async fn device_that_sleeps_gives_a_reset_and_no_orderly_end() {
     let (running, devices) = gateway(LegForm::Dtls).await;
     devices[1].close().await;
+    // No octet of the gateway's own, and no end: RFC 5246 §7.2.1 has an end in order say close_notify.
+    let mut stream = TcpStream::connect(running.tls_listener_addrs()[0])
+        .await
+        .unwrap();
+    stream.write_all(&hello_without_a_name()).await.unwrap();
+    let mut answer = Vec::new();
+    let outcome = stream.read_to_end(&mut answer).await;
+    assert_eq!(answer, b"");
+    assert_eq!(outcome.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    // Nor does a TLS client take it for one.
     let asked = ask(&running, END_TO_END).await;
-    assert!(asked.is_err());
+    assert_eq!(asked.unwrap_err().kind(), ErrorKind::ConnectionReset);
     assert_eq!(running.adapt_statistics().closed, 0);
     running.shutdown().await;
 }
