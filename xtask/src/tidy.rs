@@ -16,6 +16,7 @@ mod fuzz_targets;
 mod links;
 mod lock;
 mod manifests;
+mod named_tests;
 mod text;
 
 /// Checks everything and returns the table.
@@ -60,6 +61,11 @@ pub fn run() -> Result<Table, String> {
         &mut table,
         "links in pages",
         &links::relative(&workspace.root, &pages),
+    );
+    report(
+        &mut table,
+        "tests in specifications",
+        &named_tests::exist(&pages, &rust),
     );
     report(
         &mut table,
