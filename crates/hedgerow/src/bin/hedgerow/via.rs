@@ -338,10 +338,9 @@ impl Via {
             );
         }
         let refused_by_gateway = match failure {
-            RequestFailure::Channel(ChannelError::Peer(PeerFault::AlertReceived {
-                description,
-                ..
-            })) if self.way.is_tls() => adapt_refusal(description),
+            RequestFailure::Channel(ChannelError::Peer(fault)) if self.way.is_tls() => {
+                adapt_refusal(fault)
+            }
             _ => None,
         };
         if let Some(reason) = refused_by_gateway {
@@ -546,14 +545,24 @@ fn read_line(path: &Path) -> Result<Zeroizing<String>, Failure> {
 }
 
 /// Says what an alert means with which a gateway refuses to hand a TLS connection on (docs/specs/translate-device.md).
-/// It comes in clear, so that whoever is on the way may have sent it.
-const fn adapt_refusal(description: u8) -> Option<&'static str> {
+/// It comes in clear, so that whoever is on the way may have sent it; what the gateway can't have sent is verified,
+/// and is the device's.
+const fn adapt_refusal(fault: PeerFault) -> Option<&'static str> {
+    let PeerFault::AlertReceived {
+        description,
+        authenticated: false,
+    } = fault
+    else {
+        return None;
+    };
     match description {
         UNRECOGNIZED_NAME => Some(
             "it hands on to no device of this name at this port: the name is one of those that the \
              gateway's configuration has there",
         ),
-        INTERNAL_ERROR => Some("it doesn't reach the device, or has too much to do for it"),
+        INTERNAL_ERROR => Some(
+            "it doesn't reach the device, or has too much to do for it, unless the device itself couldn't go on",
+        ),
         _ => None,
     }
 }
@@ -569,3 +578,25 @@ const INTERNAL_ERROR: u8 = 80;
 
 /// Where a token may stand that is in no file. Other processes of this user can read it.
 const TOKEN_VARIABLE: &str = "HEDGEROW_TOKEN";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verified_alert_is_not_the_gateways() {
+        for (description, is_gateways) in [
+            (UNRECOGNIZED_NAME, true),
+            (INTERNAL_ERROR, true),
+            (HANDSHAKE_FAILURE, false),
+        ] {
+            let told = |authenticated| {
+                adapt_refusal(PeerFault::AlertReceived {
+                    description,
+                    authenticated,
+                })
+            };
+            assert_eq!((told(false).is_some(), told(true)), (is_gateways, None));
+        }
+    }
+}
