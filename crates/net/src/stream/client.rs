@@ -24,7 +24,7 @@ use crate::stream::connection::{Admission, Connection, Link, Machine, Parts, Sid
 use crate::stream::requests::{NOT_SENT, Queued};
 use crate::stream::sessions::{self, OfClient, Sessions};
 use crate::stream::statistics::StreamCounters;
-use crate::stream::table::Table;
+use crate::stream::table::{Table, whole_seconds};
 use crate::stream::{StreamConfig, StreamStatistics};
 use crate::{KeyStore, RequestFailure, RequestMessage, ResponseMessage, Target};
 
@@ -122,7 +122,8 @@ impl StreamClient {
         let message = Arc::new(request);
         self.hold_off(&target).await?;
         match self.try_request(&target, &message).await {
-            Err(NOT_SENT) => {
+            // Its end, or that the server wants no other, came in between.
+            Err(NOT_SENT | RequestFailure::HeldOff { .. }) => {
                 self.hold_off(&target).await?;
                 self.try_request(&target, &message).await
             }
@@ -140,7 +141,7 @@ impl StreamClient {
             return Ok(());
         };
         if left > shared.config.connect_timeout {
-            let seconds = left.as_secs().saturating_add(1);
+            let seconds = whole_seconds(left);
             return Err(RequestFailure::HeldOff { seconds });
         }
         sleep(left).await;
@@ -175,9 +176,14 @@ impl StreamClient {
             message: Arc::clone(message),
             waiting: Waiting { key, answer, place },
         };
-        let in_use = shared
-            .table
-            .submit(target, queued, max, inner.max_requests, open)?;
+        let in_use = shared.table.submit(
+            target,
+            shared.clock.now(),
+            queued,
+            max,
+            inner.max_requests,
+            open,
+        )?;
         let mut guard = AbandonOnDrop {
             signals: &in_use.handle.link.signals,
             key: Some(key),

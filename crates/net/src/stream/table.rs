@@ -90,18 +90,35 @@ impl Entry {
     }
 }
 
+impl Entries {
+    fn held_off(&self, server: SocketAddr, now: Instant) -> Option<Duration> {
+        let left = self.held_off.get(&server)?.saturating_since(now);
+        (!left.is_zero()).then_some(left)
+    }
+}
+
+/// Tells a time that is left in seconds, rounded up.
+pub(crate) fn whole_seconds(left: Duration) -> u64 {
+    let is_more = left.subsec_nanos() > 0;
+    left.as_secs().saturating_add(u64::from(is_more))
+}
+
 impl Table {
     /// Gives a request to the connection to its target, whose address is canonical, or to a new one,
     /// whose number and queue `open` is given. An idle connection is closed where there would be more
     /// than `max`. Queues have room for `max_requests`.
     ///
+    /// Whether the server is held off is looked at again here: the connection that [`Self::held_off`] saw may have
+    /// been released since.
+    ///
     /// # Errors
     ///
-    /// [`RequestFailure::TooManyConnections`], [`RequestFailure::TooManyRequests`],
+    /// [`RequestFailure::HeldOff`], [`RequestFailure::TooManyConnections`], [`RequestFailure::TooManyRequests`],
     /// [`RequestFailure::NodeStopped`].
     pub(crate) fn submit(
         &self,
         target: &Target,
+        now: Instant,
         mut queued: Queued,
         max: usize,
         max_requests: usize,
@@ -128,6 +145,10 @@ impl Table {
                 // It ended just now, and another one is opened.
                 Err(TrySendError::Closed(back)) => queued = back,
             }
+        }
+        if let Some(left) = entries.held_off(target.address, now) {
+            let seconds = whole_seconds(left);
+            return Err(RequestFailure::HeldOff { seconds });
         }
         if entries.list.len() >= max {
             let is_idle = |entry: &Entry| entry.handle.pending.load(Ordering::Relaxed) == 0;
@@ -172,9 +193,7 @@ impl Table {
         if entries.list.iter().any(|entry| entry.leads_to(target)) {
             return None;
         }
-        let until = entries.held_off.get(&target.address)?;
-        let left = until.saturating_since(now);
-        (!left.is_zero()).then_some(left)
+        entries.held_off(target.address, now)
     }
 
     /// Forgets a connection, if it is still there: it takes no more requests.
@@ -210,3 +229,53 @@ const MAX_HOLD_OFF: Duration = Duration::from_secs(3_600);
 
 /// How many servers are held off at the same time.
 const MAX_HELD_OFF: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use hedgerow_coap::Code;
+    use tokio::sync::{Semaphore, oneshot};
+
+    use super::*;
+    use crate::shared::{RequestKey, Waiting};
+
+    #[test]
+    fn server_that_is_held_off_since_it_was_looked_at_is_not_connected_to() {
+        let table = Table::default();
+        let server = SocketAddr::from(([192, 0, 2, 1], 5_683));
+        let target = Target {
+            address: server,
+            credentials: None,
+        };
+        let submit = |now, open: &mut dyn FnMut(mpsc::Receiver<Queued>)| {
+            let (answer, _) = oneshot::channel();
+            let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+            let waiting = Waiting {
+                key: RequestKey(0),
+                answer,
+                place,
+            };
+            let queued = Queued {
+                message: Arc::new(crate::RequestMessage::new(Code::GET)),
+                waiting,
+            };
+            let opened = table.submit(&target, now, queued, 4, 4, |_, _, commands| open(commands));
+            opened.map(drop)
+        };
+        let now = Instant::ZERO;
+        let mut connection = None;
+        submit(now, &mut |commands| connection = Some(commands)).unwrap();
+        // It is there, so that nobody waits; then it is released.
+        assert_eq!(table.held_off(&target, now), None);
+        table.hold_off(server, now, 10);
+        drop(connection);
+        let again = submit(now, &mut |_| panic!("connects"));
+        assert!(
+            matches!(again, Err(RequestFailure::HeldOff { seconds: 10 })),
+            "{again:?}"
+        );
+        let later = now.saturating_add(Duration::from_secs(10));
+        let mut is_opened = false;
+        submit(later, &mut |_| is_opened = true).unwrap();
+        assert!(is_opened);
+    }
+}
