@@ -19,7 +19,7 @@ mod records;
 use std::time::Duration;
 
 use common::{IDENTITY, Known, PSK, Shown};
-use ends::{END_TO_END, Outcome, Setup, USER, contains};
+use ends::{END_TO_END, Outcome, Setup, UPTIME, USER, contains};
 use hedgerow_core::{ChannelError, Env, Instant, PeerFault, Writer};
 use hedgerow_crypto_soft::SoftCrypto;
 use hedgerow_endpoint::{
@@ -611,8 +611,10 @@ fn gateway_with_the_hops_key_or_another_key_is_neither_end() {
     // The device has the very key, but for one hop: it isn't the one that counts here.
     let mut hop = Setup::new(5, calm());
     hop.device_keys = Known::new(&[(USER, END_TO_END)]);
-    // The gateway itself calls, with what it has for the hop and for `terminate`.
+    // The gateway itself calls, with what it has for the hop and for `terminate`: it is one key, which has just given it
+    // an answer of the same device.
     let mut gateway = Setup::new(5, calm());
+    gateway.terminates = true;
     gateway.client_key = Shown::end_to_end(IDENTITY, PSK);
     gateway.device_keys = Known::with_end_to_end(&[(IDENTITY, PSK)], &[(USER, END_TO_END)]);
     let mut control = gateway.clone();
@@ -623,6 +625,8 @@ fn gateway_with_the_hops_key_or_another_key_is_neither_end() {
             let outcome = setup.run();
             assert!(outcome.device().requests.is_empty());
             assert!(!outcome.client().is_established);
+            let read: &[&[u8]] = if setup.terminates { &[UPTIME] } else { &[] };
+            assert_eq!(outcome.gateway().read, read);
             outcome.client().failure
         })
         .into();
@@ -659,6 +663,12 @@ fn gateway_with_the_hops_key_is_no_server_for_the_client() {
         }
         moved
     }
+    // The hop's key is the gateway's for `terminate` too.
+    let mut asking = Setup::new(5, calm());
+    asking.terminates = true;
+    let asked = asking.run();
+    asked.assert_whole();
+    assert_eq!(asked.gateway().read, [UPTIME]);
     for (key, is_the_device) in [(PSK, false), (END_TO_END, true)] {
         let mut rng = TestRng::stream(5, 1);
         let env = &mut Env::new(Instant::ZERO, &mut rng);

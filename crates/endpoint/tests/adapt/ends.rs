@@ -14,7 +14,7 @@ use hedgerow_endpoint::{
     Config, Endpoint, Event, ForwardSecrecy, SecurityPolicy, StreamConfig, StreamConnection,
     StreamEvent, TlsConnection, TlsEvent,
 };
-use hedgerow_exchange::{ConnectionConfig, Received, Request};
+use hedgerow_exchange::{ConnectionConfig, Received, Request, Response};
 use hedgerow_handshake::Settings;
 use hedgerow_http::ResourceResponse;
 use hedgerow_leg::{Offer, Read, ResetReason, Role, StreamId};
@@ -29,6 +29,9 @@ use crate::tampering::{Tamperer, Tampering, Way};
 pub const END_TO_END: &[u8] = b"nobody between has it";
 pub const USER: &[u8] = b"user";
 pub const READING: &[u8] = b"21.5 degrees, which is nobody else's business";
+
+/// What the device tells the gateway.
+pub const UPTIME: &[u8] = b"up for 3 days";
 
 /// What speaks over the client's connection.
 pub enum Client {
@@ -61,6 +64,8 @@ pub struct GatewayEnd {
     pub port: u16,
     posted: Option<Vec<u8>>,
     answer: Vec<u8>,
+    /// What it read itself, in mode `terminate`.
+    pub read: Vec<Vec<u8>>,
 }
 
 pub struct DeviceEnd {
@@ -507,6 +512,26 @@ impl Node for Side {
                 .endpoint
                 .handle_datagram(env, Place(from), rest, &mut answer);
             let (consumed, len) = (handled.consumed, handled.answer);
+            let event = handled.event;
+            match (event, &mut self.work) {
+                // The device's own CoAP, for whoever has the hop's key.
+                (
+                    Some(Event::Request {
+                        association,
+                        request,
+                        ..
+                    }),
+                    Work::Device(_),
+                ) => {
+                    let response = Response::new(Code::CONTENT).payload(UPTIME);
+                    let answered = self.endpoint.respond(env, association, request, &response);
+                    answered.unwrap();
+                }
+                (Some(Event::Response { message, .. }), Work::Gateway(gateway)) => {
+                    gateway.read.push(message.payload().to_vec());
+                }
+                _ => {}
+            }
             if len > 0 {
                 out.send(self.address, from, &answer[..len]);
             }
@@ -552,6 +577,8 @@ pub struct Setup {
     pub lost: Option<(Address, Address, u64)>,
     /// Of the hop: the gateway's endpoint and the device's.
     pub hop: fn(Role) -> Config,
+    /// Whether the gateway asks the device first, in mode `terminate`.
+    pub terminates: bool,
 }
 
 impl Setup {
@@ -573,6 +600,7 @@ impl Setup {
             answer: READING.to_vec(),
             lost: None,
             hop: config,
+            terminates: false,
         }
     }
 
@@ -695,6 +723,7 @@ impl Setup {
             port: self.port,
             posted: self.posted.clone(),
             answer: self.answer.clone(),
+            read: Vec::new(),
         }));
         let device = Work::Device(Box::new(self.device(at_device)));
         let device = world.add(side(SERVER, server, device), &[SERVER]);
@@ -702,6 +731,12 @@ impl Setup {
         world.act(gateway, |side, env, out| {
             let begun = side.endpoint.connect(env, Place(SERVER), Some(&shown()));
             let association = begun.unwrap();
+            if self.terminates {
+                let asked = side
+                    .endpoint
+                    .request(env, association, &Request::new(Code::GET));
+                asked.unwrap();
+            }
             let Work::Gateway(end) = &side.work else {
                 panic!("not the gateway");
             };
