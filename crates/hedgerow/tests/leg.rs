@@ -21,6 +21,8 @@ mod session;
 mod setup;
 #[path = "leg/tampering.rs"]
 mod tampering;
+#[path = "leg/terminate.rs"]
+mod terminate;
 #[path = "leg/tries.rs"]
 mod tries;
 
@@ -35,6 +37,7 @@ use hedgerow_sim::for_each_seed;
 use session::HOP_KEY;
 use setup::{Outcome, Setup, assert_resisted, contains, request, response};
 use tampering::{Tampering, WEAKEST, Way, Weakness};
+use terminate::{TERMINATE_KEY, UPTIME};
 
 const FORMS: [LegForm; 2] = [LegForm::Tls, LegForm::Dtls];
 
@@ -336,15 +339,22 @@ fn stream_that_the_gateway_gives_up_is_no_end() {
 }
 
 /// The gateway leads elsewhere: to a server with another key, and to itself with what it has: the hop's key, and the
-/// one with which it calls the same device in mode `terminate`.
+/// one with which it has just asked the same device in mode `terminate`, and was answered.
 #[test]
 fn another_server_is_found_out() {
     for form in FORMS {
-        for key in [b"another server's", HOP_KEY, b"the gateway's..."] {
+        for key in [b"another server's", HOP_KEY, TERMINATE_KEY] {
             let psk = Psk::new(key).unwrap().into_end_to_end().unwrap();
             let server = (b"meter".as_slice(), psk, PeerId(2));
-            let outcome = Setup::new(form, 1, 0.0).run(psk_client(), server);
+            let setup = Setup {
+                terminates: true,
+                ..Setup::new(form, 1, 0.0)
+            };
+            let outcome = setup.run(psk_client(), server);
+            assert_eq!(outcome.read, [UPTIME]);
             assert!(assert_resisted("swap", 0, &outcome));
+            let refused = PeerFault::CredentialsRefused;
+            assert_eq!(outcome.client.failure, Some(refused.into()));
             assert!(outcome.client.plaintext.is_empty() && outcome.server.plaintext.is_empty());
         }
     }

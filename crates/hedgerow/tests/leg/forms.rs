@@ -1,11 +1,12 @@
-//! What only form `dtls` has (docs/specs/translate-device.md): headers that the device reads and TLS hasn't.
+//! What the forms have of their own (docs/specs/translate-device.md): above all headers of form `dtls` that the device
+//! reads and TLS hasn't.
 
-use hedgerow_core::PeerFault;
+use hedgerow_core::{ChannelError, PeerFault};
 use hedgerow_record::LegForm;
 
-use crate::setup::{Setup, assert_resisted};
+use crate::setup::{Setup, assert_resisted, request, response};
 use crate::tampering::{Tampering, Way};
-use crate::{attacked, calm};
+use crate::{FORMS, attacked, calm};
 
 /// Each octet of each record's header that the device gets: type, version, epoch, number and length; of the handshake
 /// in clear those of the message's too.
@@ -39,6 +40,43 @@ fn changed_header_of_any_record_is_found_out_by_the_device() {
     }
     println!("by the framing {by_framing}, by TLS {by_tls}");
     assert!(by_framing > 100 && by_tls > 5);
+}
+
+/// In each TLS record's header: that of a way's first record may have any minor version (RFC 5246 §E.1).
+#[test]
+fn flipped_minor_version_of_any_tls_record_is_found_out() {
+    let refused = ChannelError::Peer(PeerFault::AlertSent { description: 70 });
+    let mut found_out = [0; 2];
+    for form in FORMS {
+        let calm = calm(form);
+        for way in [Way::ToServer, Way::ToClient] {
+            // Those of form `dtls` have a test of their own.
+            if (form, way) == (LegForm::Dtls, Way::ToClient) {
+                continue;
+            }
+            let records = calm.gateway.starts.iter().filter(|(of, _)| *of == way);
+            for (number, (_, start)) in records.enumerate() {
+                let outcome = attacked(form, Tampering::Flip(start + 2));
+                assert!(outcome.gateway.tampered.is_some());
+                let (client, server) = (&outcome.client, &outcome.server);
+                let failure = match way {
+                    Way::ToServer => server.failure,
+                    Way::ToClient => client.failure,
+                };
+                if number == 0 {
+                    outcome.assert_whole();
+                } else if server.plaintext == request() && client.plaintext == response() {
+                    // Behind all that was said.
+                    assert!(failure.is_none() || failure == Some(refused));
+                } else {
+                    assert_eq!(failure, Some(refused), "{form:?} {way:?} {number}");
+                    found_out[usize::from(way == Way::ToClient)] += 1;
+                }
+            }
+        }
+    }
+    println!("found out {found_out:?}");
+    assert!(found_out.iter().all(|count| *count > 5), "{found_out:?}");
 }
 
 /// The gateway takes records for what they aren't, and hands them on so.

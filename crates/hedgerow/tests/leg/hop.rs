@@ -11,6 +11,7 @@ use crate::ends::{Provider, TlsEnd};
 use crate::session::HopSession;
 use crate::setup::Setup;
 use crate::tampering::{Copier, Way};
+use crate::terminate::{Beside, DEVICE_COAPS, GATEWAY_COAPS};
 
 pub const DEVICE: Address = Address::new(1, 20_000);
 pub const GATEWAY: Address = Address::new(2, 20_000);
@@ -34,6 +35,8 @@ pub struct Side {
     opens: bool,
     pub copier: Copier,
     pub reset: Option<ResetReason>,
+    /// What it has beside the hop, in mode `terminate`.
+    pub beside: Option<Beside>,
 }
 
 impl Side {
@@ -50,6 +53,12 @@ impl Side {
         let gateway_session = HopSession::gateway(gateway, setup.hop, env);
         let device_session = HopSession::device(device.clone(), setup.hop, env);
         let far = world.provider(SoftCrypto, "server");
+        let beside = setup.terminates.then(|| {
+            let of_gateway = world.provider(SoftCrypto, "gateway beside the hop");
+            let of_device = world.provider(SoftCrypto, "device beside the hop");
+            (Beside::device(of_device, env), Beside::gateway(of_gateway))
+        });
+        let (beside_device, beside_gateway) = beside.unzip();
         let mut side = |role, session, tls, framing| Self {
             role,
             session,
@@ -64,25 +73,23 @@ impl Side {
             opens: false,
             copier: setup.copier(),
             reset: None,
+            beside: None,
         };
         let mut rng = TestRng::stream(world.seed(), 1_001);
         let env = &mut Env::new(Instant::ZERO, &mut rng);
         let client = TlsEnd::client(device, client, env);
         let server = TlsEnd::server(far, server, env);
-        (
-            side(
-                Role::Device,
-                device_session,
-                client,
-                AdaptedFraming::device_client(setup.form),
-            ),
-            side(
-                Role::Gateway,
-                gateway_session,
-                server,
-                AdaptedFraming::gateway(setup.gateway_form),
-            ),
-        )
+        let framing = AdaptedFraming::device_client(setup.form);
+        let device = Self {
+            beside: beside_device,
+            ..side(Role::Device, device_session, client, framing)
+        };
+        let framing = AdaptedFraming::gateway(setup.gateway_form);
+        let gateway = Self {
+            beside: beside_gateway,
+            ..side(Role::Gateway, gateway_session, server, framing)
+        };
+        (device, gateway)
     }
 
     /// Opens the stream to the wanted service, once there is a session.
@@ -225,10 +232,13 @@ impl Node for Side {
         &mut self,
         env: &mut Env<'_>,
         _from: Address,
-        _to: Address,
+        to: Address,
         datagram: &mut [u8],
         out: &mut Outbox,
     ) {
+        if let (Some(beside), DEVICE_COAPS | GATEWAY_COAPS) = (&mut self.beside, to) {
+            return beside.handle_datagram(env, datagram, out);
+        }
         let mut rest = datagram;
         while !rest.is_empty() {
             let mut answer = Vec::new();
@@ -249,6 +259,9 @@ impl Node for Side {
             self.session.handle_timeout(env);
         }
         self.leg.handle_timeout(env.now);
+        if let Some(beside) = &mut self.beside {
+            beside.handle_timeout(env, out);
+        }
         if self.tls.poll_timeout().is_some_and(|at| at <= env.now) {
             self.tls.handle_timeout(env);
         }
@@ -264,6 +277,7 @@ impl Node for Side {
             self.leg.poll_timeout(),
             tls,
             held,
+            self.beside.as_ref().and_then(Beside::poll_timeout),
         ]
         .into_iter()
         .flatten()

@@ -3,16 +3,17 @@
 
 use std::time::Duration;
 
-use hedgerow_core::{ChannelError, ClientCredentials, ServerCredentials};
+use hedgerow_core::{ChannelError, ClientCredentials, Env, ServerCredentials};
 use hedgerow_handshake::Settings;
 use hedgerow_leg::{Config, ResetReason};
 use hedgerow_record::{Error as FramingError, LegForm};
-use hedgerow_sim::{Conditions, World};
+use hedgerow_sim::{Conditions, Outbox, World};
 
 use crate::ends::{TlsEnd, psk_client, psk_server};
 use crate::hop::{DEVICE, GATEWAY, PATIENT, Side};
 use crate::session::patient;
 use crate::tampering::{Copier, Tampering};
+use crate::terminate::{DEVICE_COAPS, GATEWAY_COAPS};
 
 const REQUEST: &[u8] = b"a request that nobody in between reads, several records of it. ";
 const RESPONSE: &[u8] = b"the server's answer, which is as secret and somewhat longer. ";
@@ -39,6 +40,8 @@ pub struct Setup {
     /// Timers and tries of the hop's session and of the leg.
     pub hop: Settings,
     pub leg: Config,
+    /// Whether the gateway asks the device first, in mode `terminate`.
+    pub terminates: bool,
 }
 
 impl Setup {
@@ -52,6 +55,7 @@ impl Setup {
             tampering: Tampering::None,
             hop: patient(),
             leg: PATIENT,
+            terminates: false,
         }
     }
 
@@ -75,8 +79,15 @@ impl Setup {
         });
         let (mut device, gateway) = Side::pair(&mut world, client, server, self);
         device.wanted = self.service;
-        let device = world.add(device, &[DEVICE]);
-        let gateway = world.add(gateway, &[GATEWAY]);
+        let device = world.add(device, &[DEVICE, DEVICE_COAPS]);
+        let gateway = world.add(gateway, &[GATEWAY, GATEWAY_COAPS]);
+        if self.terminates {
+            let ask = |side: &mut Side, env: &mut Env<'_>, out: &mut Outbox| {
+                side.beside.as_mut().unwrap().ask(env, out);
+            };
+            world.act(gateway, ask);
+            world.run_for(Duration::from_secs(10)).unwrap();
+        }
         world.act(gateway, |side, _, _| {
             side.tls.answer = response();
             side.tls.expected = request().len();
@@ -102,6 +113,10 @@ impl Setup {
             })
         };
         let (client, _, (reset, framing_fault, hop_failure)) = take(&mut world, device);
+        let mut read = Vec::new();
+        world.act(gateway, |side, _, _| {
+            read = side.beside.take().map_or_else(Vec::new, |it| it.read);
+        });
         let (server, gateway, _) = take(&mut world, gateway);
         Outcome {
             form: self.form,
@@ -111,6 +126,7 @@ impl Setup {
             reset,
             framing_fault,
             hop_failure,
+            read,
         }
     }
 }
@@ -127,6 +143,8 @@ pub struct Outcome {
     pub framing_fault: Option<FramingError>,
     /// Why the device has no session with the gateway.
     pub hop_failure: Option<ChannelError>,
+    /// What the gateway has read of the device, in mode `terminate`.
+    pub read: Vec<Vec<u8>>,
 }
 
 impl Outcome {
