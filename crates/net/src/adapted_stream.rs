@@ -35,8 +35,8 @@ impl<IO> AdaptedStream<IO> {
 
 /// Ends are TLS's affair: what the stream below says of them is told above, and nothing of its own.
 impl StreamCodec for AdaptedFraming {
-    /// What waits is what was written here: it never keeps this end from reading.
-    const MAX_WAITING_LEN: usize = usize::MAX;
+    /// It says nothing by itself.
+    const MAX_WAITING_LEN: usize = 0;
 
     fn handle_bytes(
         &mut self,

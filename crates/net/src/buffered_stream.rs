@@ -9,10 +9,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// What makes data of the bytes below and bytes of the data.
 pub(crate) trait StreamCodec {
-    /// How many bytes may wait to be written before no more is read, in case a peer makes this end say them.
+    /// How many bytes that a peer has made this end say may wait to be written before no more is read.
     const MAX_WAITING_LEN: usize;
 
     /// Takes bytes that have arrived until there is data or more has to arrive, and leaves what it has no room for.
+    /// What they make this end say goes to `outgoing`.
     fn handle_bytes(
         &mut self,
         arrived: &mut Vec<u8>,
@@ -48,6 +49,9 @@ pub(crate) struct BufferedStream<IO, C> {
     /// Bytes to be written below, and how many of them are.
     outgoing: Vec<u8>,
     written: usize,
+    /// How many of them the peer has made this end say. Data don't count: two ends that both write much would each wait
+    /// for the other one to read.
+    said: usize,
     writers: Arc<Writers>,
 }
 
@@ -104,6 +108,7 @@ impl<IO, C: StreamCodec> BufferedStream<IO, C> {
             fetched: 0,
             outgoing: Vec::new(),
             written: 0,
+            said: 0,
             writers: Arc::default(),
         }
     }
@@ -122,8 +127,13 @@ impl<IO, C: StreamCodec> BufferedStream<IO, C> {
         if self.fetched < self.data.len() {
             return Ok(());
         }
-        self.codec
-            .handle_bytes(&mut self.arrived, &mut self.data, &mut self.outgoing)
+        let before = self.outgoing.len();
+        let made = self
+            .codec
+            .handle_bytes(&mut self.arrived, &mut self.data, &mut self.outgoing);
+        let said = self.outgoing.len().saturating_sub(before);
+        self.said = self.said.saturating_add(said);
+        made
     }
 
     /// Fetches what the codec has to say beside data.
@@ -165,6 +175,7 @@ impl<IO: AsyncWrite + Unpin, C> BufferedStream<IO, C> {
         // A stream on which nothing waits has no buffer.
         self.outgoing = Vec::new();
         self.written = 0;
+        self.said = 0;
         Poll::Ready(Ok(()))
     }
 }
@@ -182,7 +193,7 @@ where
         let this = self.get_mut();
         loop {
             // What a peer makes this end say has to leave before more is read from it.
-            if this.outgoing.len().saturating_sub(this.written) > C::MAX_WAITING_LEN {
+            if this.said > C::MAX_WAITING_LEN {
                 ready!(this.poll_outgoing(Half::Reader, context))?;
             }
             let made = this.make_data();
@@ -249,3 +260,94 @@ where
 
 /// Bytes that are read at a time.
 const READ_LEN: usize = 4_096;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Data as they are. Each question mark makes this end say 8 bytes.
+    struct Plain;
+
+    impl StreamCodec for Plain {
+        const MAX_WAITING_LEN: usize = 16;
+
+        fn handle_bytes(
+            &mut self,
+            arrived: &mut Vec<u8>,
+            data: &mut Vec<u8>,
+            outgoing: &mut Vec<u8>,
+        ) -> io::Result<()> {
+            for byte in arrived.drain(..) {
+                match byte {
+                    b'?' => outgoing.extend([b'!'; 8]),
+                    other => data.push(other),
+                }
+            }
+            Ok(())
+        }
+
+        fn is_closed_by_peer(&self) -> bool {
+            false
+        }
+
+        fn handle_end(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn fill_outgoing(&mut self, _outgoing: &mut Vec<u8>) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn handle_data(&mut self, data: &[u8], outgoing: &mut Vec<u8>) -> io::Result<usize> {
+            let part = data.get(..100).unwrap_or(data);
+            outgoing.extend_from_slice(part);
+            Ok(part.len())
+        }
+
+        fn close(&mut self) {}
+    }
+
+    async fn write_and_read(io: DuplexStream) {
+        let (mut reader, mut writer) = split(BufferedStream::new(io, Plain));
+        let mut received = [0; 1_000];
+        let writing = async {
+            writer.write_all(&[7; 1_000]).await?;
+            writer.flush().await
+        };
+        let (written, read) = tokio::join!(writing, reader.read_exact(&mut received));
+        assert!(written.is_ok() && read.is_ok());
+        assert_eq!(received, [7; 1_000]);
+    }
+
+    /// Neither has room for what the other one writes, unless it reads meanwhile.
+    #[tokio::test(start_paused = true)]
+    async fn ends_that_both_write_much_both_read() {
+        let (near, far) = duplex(16);
+        let both = async { tokio::join!(write_and_read(near), write_and_read(far)) };
+        let done = timeout(Duration::from_secs(60), both).await;
+        done.expect("each waits for the other one to read");
+    }
+
+    /// What it is made to say is bounded, whoever asks and doesn't listen.
+    #[tokio::test(start_paused = true)]
+    async fn peer_that_asks_and_does_not_listen_is_read_no_further() {
+        let (near, mut far) = duplex(8);
+        let mut near = BufferedStream::new(near, Plain);
+        let asking = async {
+            let mut asked = 0;
+            while far.write_all(b"?").await.is_ok() {
+                asked += 1;
+                assert!(asked < 100, "it is read without end");
+            }
+        };
+        let reading = async { near.read_u8().await };
+        let both = async { tokio::join!(asking, reading) };
+        assert!(timeout(Duration::from_secs(60), both).await.is_err());
+        assert!(near.outgoing.len() < 100, "{}", near.outgoing.len());
+    }
+}
