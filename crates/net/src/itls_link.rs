@@ -219,7 +219,7 @@ where
         let written = write_messages(&mut writer, &mut outgoing.0, BUFFER_LEN, append).await;
         written.inspect_err(|error| debug!(%error, mode = "itls", "stream can't be written to"))
     };
-    let failure = carry_until_end(read(reader, incoming, max_len), writing).await;
+    let failure = carry_until_end(read(reader, incoming, max_len), writing, incoming.gone()).await;
     shut_down(&mut writer).await;
     failure
 }

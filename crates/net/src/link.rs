@@ -280,6 +280,11 @@ impl LinkIncoming {
         }
     }
 
+    /// Waits until the node is gone.
+    pub(crate) async fn gone(&self) {
+        self.incoming.closed().await;
+    }
+
     /// Counts a datagram of the node's for which the carrier had no room.
     pub(crate) fn count_full_outwards(&self) {
         count(&self.shared.full_outwards);

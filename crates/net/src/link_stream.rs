@@ -11,15 +11,22 @@ use crate::link::CarrierFailure;
 
 /// Carries datagrams until either side ends, and says which did. Both directions go on by themselves.
 ///
-/// `writing` ends in order once the node is gone, and with an error once nothing can be written any more.
+/// `writing` ends in order once the node is gone, and with an error once nothing can be written any more. Where the
+/// gateway holds it up, it has as long as an orderly end may take once `gone` says that the node is: whoever reads nothing and is
+/// there would keep the stream for ever.
 pub(crate) async fn carry_until_end(
     reading: impl Future<Output = CarrierFailure>,
     writing: impl Future<Output = io::Result<()>>,
+    gone: impl Future<Output = ()>,
 ) -> CarrierFailure {
-    tokio::pin!(reading);
+    tokio::pin!(reading, writing);
     tokio::select! {
         failure = &mut reading => failure,
-        written = writing => match written {
+        () = gone => {
+            let _ = timeout(SHUTDOWN_TIMEOUT, writing).await;
+            CarrierFailure::Gone
+        }
+        written = &mut writing => match written {
             Ok(()) => CarrierFailure::Gone,
             // A gateway that has closed takes nothing more: what it said before is still to be read.
             Err(_) => timeout(SHUTDOWN_TIMEOUT, reading)

@@ -27,7 +27,7 @@ where
         let written = write_messages(&mut writer, &mut outgoing.0, BUFFER_LEN, append).await;
         written.inspect_err(|error| debug!(%error, "tunnel can't be written to"))
     };
-    let failure = carry_until_end(reading, writing).await;
+    let failure = carry_until_end(reading, writing, incoming.gone()).await;
     debug!(%failure, "tunnel ended");
     shut_down(&mut writer).await;
     incoming.end(failure);
@@ -48,7 +48,10 @@ const BUFFER_LEN: usize = 16 * 1_024;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::time::timeout;
 
     use super::*;
     use crate::link::{CarrierFailure, LinkInput, LinkRefusal, datagram_link};
@@ -73,6 +76,23 @@ mod tests {
         drop(link);
         gateway.read_to_end(&mut Vec::new()).await.unwrap();
         pumping.await.unwrap();
+    }
+
+    /// A gateway that is there and reads nothing keeps no tunnel that nobody has any more.
+    #[tokio::test(start_paused = true)]
+    async fn tunnel_ends_with_its_node_whatever_waits_for_the_gateway() {
+        let (link, carrier) = datagram_link(2, 100);
+        let (stream, mut gateway) = duplex(64);
+        let pumping = tokio::spawn(pump(stream, carrier, TunnelDecoder::new(100)));
+        while link.send(&[7; 50]) != Err(LinkRefusal::Full) {
+            tokio::task::yield_now().await;
+        }
+        drop(link);
+        let ended = timeout(Duration::from_secs(60), pumping).await;
+        ended.expect("it is kept").unwrap();
+        let mut read = Vec::new();
+        gateway.read_to_end(&mut read).await.unwrap();
+        assert_eq!(read.len(), 64);
     }
 
     /// A gateway that has said why it ends isn't forgotten because nothing can be written any more.
