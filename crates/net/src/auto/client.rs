@@ -36,12 +36,17 @@ pub(crate) struct AutoTunnel {
 struct Shared {
     carriers: Mutex<TunnelCarriers>,
     clock: Clock,
-    /// Messages that wait for the TCP carrier, and for the UDP carrier.
-    tcp: mpsc::Sender<Box<[u8]>>,
-    udp: mpsc::Sender<Box<[u8]>>,
+    /// Where messages wait for their carriers, as long as the node is there.
+    queues: Mutex<Option<Queues>>,
     /// Something may be due earlier than before.
     changed: Notify,
     state: watch::Sender<CarrierState>,
+}
+
+/// Messages that wait for the TCP carrier, and for the UDP carrier.
+struct Queues {
+    tcp: mpsc::Sender<Box<[u8]>>,
+    udp: mpsc::Sender<Box<[u8]>>,
 }
 
 impl Shared {
@@ -62,11 +67,18 @@ impl Shared {
 
     /// Hands a message to a carrier; where it has no room it is dropped, as by UDP, and `false`.
     fn send(&self, carrier: CarrierKind, message: Box<[u8]>) -> bool {
-        let sent = match carrier {
-            CarrierKind::Tcp => self.tcp.try_send(message),
-            CarrierKind::Udp => self.udp.try_send(message),
-        };
-        sent.is_ok()
+        let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = queues.as_ref().map(|queues| match carrier {
+            CarrierKind::Tcp => &queues.tcp,
+            CarrierKind::Udp => &queues.udp,
+        });
+        queue.is_some_and(|queue| queue.try_send(message).is_ok())
+    }
+
+    /// Takes no more messages; those that wait still leave.
+    fn close(&self) {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        *queues = None;
     }
 
     fn tell_state(&self) {
@@ -100,8 +112,7 @@ where
     let shared = Shared {
         carriers: Mutex::new(TunnelCarriers::new(CarrierRole::Client, clock.now())),
         clock,
-        tcp,
-        udp,
+        queues: Mutex::new(Some(Queues { tcp, udp })),
         changed: Notify::new(),
         state,
     };
@@ -117,12 +128,20 @@ where
         let reading = read_capsules(reader, &mut decoder, &incoming, |message| {
             shared.receive(CarrierKind::Tcp, message, &incoming);
         });
-        tokio::pin!(reading);
+        let running = udp_end.run(to_udp, &incoming, &shared);
+        let writing = write(&mut writer, to_tcp);
+        tokio::pin!(reading, running, writing);
         tokio::select! {
             failure = &mut reading => failure,
-            () = send(outgoing, &incoming, &shared) => CarrierFailure::Gone,
-            () = udp_end.run(to_udp, &incoming, &shared) => CarrierFailure::Gone,
-            () = write(&mut writer, to_tcp) => {
+            () = send(outgoing, &incoming, &shared) => {
+                // What the node has said last, such as that it closes a session, is still to leave.
+                shared.close();
+                let leaving = async { tokio::join!(running, writing) };
+                let _ = timeout(SHUTDOWN_TIMEOUT, leaving).await;
+                CarrierFailure::Gone
+            }
+            () = &mut running => CarrierFailure::Gone,
+            () = &mut writing => {
                 // What a gateway said before it closed is still to be read.
                 timeout(SHUTDOWN_TIMEOUT, reading)
                     .await
@@ -185,6 +204,7 @@ struct Open {
 }
 
 impl UdpEnd {
+    /// Goes on until nobody is left who sends anything.
     async fn run(
         &mut self,
         mut messages: mpsc::Receiver<Box<[u8]>>,
@@ -203,7 +223,10 @@ impl UdpEnd {
             let wake_at = shared.clock.wake_at(due.unwrap_or_default());
             let socket = self.open.as_ref().map(|open| &open.socket);
             tokio::select! {
-                Some(message) = messages.recv() => self.seal(&message).await,
+                message = messages.recv() => match message {
+                    Some(message) => self.seal(&message).await,
+                    None => return,
+                },
                 () = shared.changed.notified() => {}
                 () = sleep_until(wake_at), if due.is_some() => {}
                 result = receive(socket, &mut received), if socket.is_some() => {
@@ -382,3 +405,33 @@ const MAX_HEAD_LEN: usize = 16;
 
 /// Messages that wait for a carrier, at least: probes and echoes are among them.
 const MIN_PLACES: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, duplex};
+
+    use super::*;
+    use crate::link::datagram_link;
+
+    #[tokio::test]
+    async fn what_a_node_says_last_still_leaves() {
+        // Nobody answers there, so that all goes on TCP.
+        let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let gateway = silent.local_addr().unwrap();
+        let tunnel = AutoTunnel {
+            offer: UdpCarrierOffer::draw(gateway.port(), &mut os_random()),
+            gateway,
+            max_datagram_len: 100,
+            places: 4,
+            state: watch::Sender::new(CarrierState::TcpOnly),
+        };
+        let (link, carrier) = datagram_link(4, 100);
+        let (stream, mut far) = duplex(1_024);
+        assert_eq!((link.send(b"a"), link.send(b"close")), (Ok(()), Ok(())));
+        drop(link);
+        carry(stream, carrier, tunnel).await;
+        let mut read = Vec::new();
+        far.read_to_end(&mut read).await.unwrap();
+        assert_eq!(read, b"\x00\x02\x00a\x00\x06\x00close");
+    }
+}
