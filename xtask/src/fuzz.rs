@@ -12,18 +12,19 @@ use crate::table::{Status, Table};
 use crate::tidy::declared_fuzz_targets;
 use crate::workspace::Workspace;
 
-/// Builds all targets and runs each for its share of `seconds_total`, at least 10 s.
+/// Builds all targets and runs each for its share of `seconds_total`, at least 10 s, from a number that is drawn or
+/// from `seed`, so that what is tried first is the same every time.
 ///
 /// # Errors
 ///
 /// A message if cargo can't be asked or started, or if cargo-fuzz can't be installed.
-pub fn run(seconds_total: u64) -> Result<Table, String> {
+pub fn run(seconds_total: u64, seed: Option<u32>) -> Result<Table, String> {
     let workspace = Workspace::load()?;
     let manifest = workspace.read("fuzz/Cargo.toml")?;
     let targets: Vec<&str> = declared_fuzz_targets(&manifest).collect();
     let mut table = Table::new("fuzz");
     let seconds = share(seconds_total, targets.len());
-    let fuzzer = Fuzzer::find(&workspace)?;
+    let fuzzer = Fuzzer::find(&workspace, seed)?;
     let build = run_child(&mut fuzzer.command("build", &[]), BUILD_LIMIT, Echo::Hidden)?;
     if !build.is_success() {
         println!("{}", build.output);
@@ -83,10 +84,11 @@ fn run_all(fuzzer: &Fuzzer<'_>, targets: &[&str], seconds: u64) -> Vec<Result<Fi
 struct Fuzzer<'w> {
     workspace: &'w Workspace,
     has_nightly: bool,
+    seed: Option<u32>,
 }
 
 impl<'w> Fuzzer<'w> {
-    fn find(workspace: &'w Workspace) -> Result<Self, String> {
+    fn find(workspace: &'w Workspace, seed: Option<u32>) -> Result<Self, String> {
         let asks = |command: &mut Command| {
             run_child(command, ASK_LIMIT, Echo::Hidden).is_ok_and(|asked| asked.is_success())
         };
@@ -107,6 +109,7 @@ impl<'w> Fuzzer<'w> {
         Ok(Self {
             workspace,
             has_nightly: asks(&mut nightly),
+            seed,
         })
     }
 
@@ -143,10 +146,11 @@ impl<'w> Fuzzer<'w> {
             .args([
                 "--",
                 "-print_final_stats=1",
-                "-timeout=10",
+                "-timeout=30",
                 "-use_value_profile=1",
             ])
-            .arg(format!("-max_total_time={seconds}"));
+            .arg(format!("-max_total_time={seconds}"))
+            .args(self.seed.map(|seed| format!("-seed={seed}")));
         let limit = Duration::from_secs(seconds).saturating_add(GRACE);
         run_child(&mut command, limit, Echo::Hidden)
     }
@@ -221,7 +225,7 @@ const COUNTING: &[&str] = &["handshake_machine", "resumption", "tls_machine"];
 /// A target's shortest run, in seconds.
 const SHORTEST: u64 = 10;
 /// What a run may take beyond its share: cargo looks for changes first, libFuzzer reads the corpus.
-const GRACE: Duration = Duration::from_secs(60);
+const GRACE: Duration = Duration::from_secs(120);
 const BUILD_LIMIT: Duration = Duration::from_secs(900);
 const ASK_LIMIT: Duration = Duration::from_secs(30);
 const FAILURE_LINES: usize = 40;

@@ -13,7 +13,9 @@ usage: cargo xtask COMMAND
   conformance [--check]     write docs/CONFORMANCE.md, or fail if it is stale
   features [PACKAGE]...     build and test each crate alone, with each feature alone
   alloc-free                crates without std and allocator, on the host and on bare metal
-  fuzz [--seconds-total N]  run all fuzz targets, 360 s in all if nothing is said
+  fuzz [--seconds-total N] [--seed N]
+                            run all fuzz targets, 360 s in all if nothing is said, from a number
+                            that is drawn, or the same every time
   interop [--only GROUP]    peers that nobody here wrote, in a network namespace";
 
 const FUZZ_SECONDS: u64 = 360;
@@ -27,11 +29,7 @@ fn main() -> ExitCode {
         ["conformance", "--check"] => conformance::run(true),
         ["features", only @ ..] => features::run(only),
         ["alloc-free"] => alloc_free::run(),
-        ["fuzz"] => fuzz::run(FUZZ_SECONDS),
-        ["fuzz", "--seconds-total", seconds] => match seconds.parse() {
-            Ok(seconds) => fuzz::run(seconds),
-            Err(error) => Err(format!("--seconds-total {seconds}: {error}")),
-        },
+        ["fuzz", rest @ ..] if rest.len() % 2 == 0 => fuzz_with(rest),
         ["interop", rest @ ..] => match interop::run(rest) {
             Ok(interop::Outcome::Table(table)) => Ok(table),
             Ok(interop::Outcome::Passed) => return ExitCode::SUCCESS,
@@ -47,6 +45,22 @@ fn main() -> ExitCode {
         }
     };
     close(outcome)
+}
+
+fn fuzz_with(options: &[&str]) -> Result<Table, String> {
+    let (mut seconds, mut seed) = (FUZZ_SECONDS, None);
+    for option in options.as_chunks().0 {
+        let [name, value] = *option;
+        let number: u32 = value
+            .parse()
+            .map_err(|error| format!("{name} {value}: {error}"))?;
+        match name {
+            "--seconds-total" => seconds = number.into(),
+            "--seed" => seed = Some(number),
+            _ => return Err(format!("{name} is no option of fuzz\n{USAGE}")),
+        }
+    }
+    fuzz::run(seconds, seed)
 }
 
 fn close(outcome: Result<Table, String>) -> ExitCode {
