@@ -131,6 +131,24 @@ where
         self.with_leg(association, |leg| leg.read(stream, out))
     }
 
+    /// Returns how many bytes written to a stream wait to be sent or acknowledged; see
+    /// [`hedgerow_leg::Leg::unacknowledged`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::write_stream`].
+    pub fn unacknowledged_in_stream(
+        &self,
+        association: AssociationId,
+        stream: StreamId,
+    ) -> Result<usize, Error> {
+        let found = self.associations.get(&association);
+        let leg = found.and_then(|found| found.leg.as_deref());
+        Ok(leg
+            .ok_or(Error::UnknownAssociation)?
+            .unacknowledged(stream)?)
+    }
+
     /// Ends this end's direction of a stream in order, behind what was written.
     ///
     /// # Errors

@@ -164,6 +164,18 @@ impl<S: Storage, C: Borrow<Config>> Leg<S, C> {
         Ok(read)
     }
 
+    /// Returns how many bytes of those written wait to be sent or acknowledged.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownStream`].
+    pub fn unacknowledged(&self, stream: StreamId) -> Result<usize, Error> {
+        let mut streams = self.streams.as_slice().iter();
+        let found = streams.find(|one| one.id == stream && one.is_open());
+        let found = found.ok_or(Error::UnknownStream)?;
+        Ok(found.send.unacknowledged())
+    }
+
     /// Ends this end's direction in order, behind what was written.
     ///
     /// # Errors

@@ -121,6 +121,12 @@ impl<B: Buffer> SendHalf<B> {
         self.is_finished && self.acknowledged > self.written
     }
 
+    /// Returns how many bytes were written that aren't acknowledged.
+    pub(crate) fn unacknowledged(&self) -> usize {
+        let left = self.written.saturating_sub(self.acknowledged);
+        usize::try_from(left).unwrap_or(usize::MAX)
+    }
+
     /// Says whether something was sent that isn't acknowledged.
     pub(crate) fn is_outstanding(&self) -> bool {
         self.acknowledged < self.sent

@@ -112,6 +112,7 @@ fn both_ends_say_what_the_second_reader_computed() {
     let request: Vec<u8> = (0..90).collect();
     assert_eq!(device.write(stream, &request), Ok(90));
     assert_eq!(pass(&mut device, &mut gateway, &mut env, &mut expected), 2);
+    assert_eq!(device.unacknowledged(stream), Ok(90));
     assert_eq!(gateway.poll_event(), Some(Event::Opened(stream)));
     assert_eq!(gateway.offer(stream), Ok(offer));
     assert_eq!(read_all(&mut gateway, stream), (request, false));
@@ -120,6 +121,8 @@ fn both_ends_say_what_the_second_reader_computed() {
     gateway.write(stream, &response).unwrap();
     gateway.finish(stream).unwrap();
     assert_eq!(pass(&mut gateway, &mut device, &mut env, &mut expected), 1);
+    assert_eq!(device.unacknowledged(stream), Ok(0));
+    assert_eq!(gateway.unacknowledged(stream), Ok(response.len()));
     assert_eq!(read_all(&mut device, stream), (response, true));
     device.finish(stream).unwrap();
     assert_eq!(pass(&mut device, &mut gateway, &mut env, &mut expected), 1);
