@@ -57,19 +57,27 @@ struct Patience {
     until: Instant,
     /// However it takes what is left for it.
     latest: Instant,
+    /// How many bytes were left for the other end when that was looked at last.
+    left: usize,
 }
 
 impl Patience {
-    fn new(now: Instant, span: Duration) -> Self {
+    fn new(now: Instant, span: Duration, left: usize) -> Self {
         Self {
             until: now.saturating_add(span),
             latest: now.saturating_add(span.saturating_mul(MOST_SPANS)),
+            left,
         }
     }
 
-    /// The other end has taken bytes.
-    fn renew(&mut self, now: Instant, span: Duration) {
-        self.until = now.saturating_add(span).min(self.latest);
+    /// Says whether the time is not over, because the other end has taken bytes meanwhile: it has as long again then.
+    fn renew(&mut self, now: Instant, span: Duration, left: usize) -> bool {
+        let is_renewed = left < self.left && now < self.latest;
+        if is_renewed {
+            self.until = now.saturating_add(span).min(self.latest);
+            self.left = left;
+        }
+        is_renewed
     }
 }
 
@@ -244,6 +252,9 @@ where
             .map(|(key, _)| *key)
             .collect();
         for key in overdue {
+            if self.renew_patience(key, now) {
+                continue;
+            }
             debug!(stream = ?key.1, "stream given up: the other end takes too long");
             if let Some(known) = self.desk.streams.known.get(&key) {
                 let (reason, by) = (ResetReason::Timeout, ResetBy::Leg);
@@ -252,6 +263,19 @@ where
             }
             self.reset_stream(key, ResetReason::Timeout);
         }
+    }
+
+    /// Says whether the other end of a stream goes on taking what is left for it, and gives it as long again then.
+    /// That is in the leg as a whole where it isn't much: what the leg takes says nothing.
+    fn renew_patience(&mut self, key: StreamKey, now: Instant) -> bool {
+        let in_leg = self.endpoint.unacknowledged_in_stream(key.0, key.1);
+        let Some(known) = self.desk.streams.known.get_mut(&key) else {
+            return false;
+        };
+        let waiting = known.state.lock().outgoing.len();
+        let left = in_leg.unwrap_or_default().saturating_add(waiting);
+        let patience = known.patience.as_mut();
+        patience.is_some_and(|patience| patience.renew(now, self.stream_patience, left))
     }
 
     /// Moves bytes between a stream's handle and the leg.
@@ -271,13 +295,11 @@ where
             return self.reset_stream(key, reason);
         }
         let had_room = halves.outgoing.len() < crate::leg_stream::CAPACITY;
-        let mut is_taken = false;
         while let (front @ [_, ..], _) = halves.outgoing.as_slices() {
             match self.endpoint.write_stream(association, stream, front) {
                 Ok(0) | Err(_) => break,
                 Ok(len) => drop(halves.outgoing.drain(..len)),
             }
-            is_taken = true;
         }
         if !had_room && halves.outgoing.len() < crate::leg_stream::CAPACITY {
             halves.wake_writer();
@@ -307,12 +329,12 @@ where
         }
         // Also when the other end has ended: it may still not take what is left for it, and say for ever that
         // it is there.
-        if halves.is_dropped || halves.is_closing {
-            let (now, span) = (self.clock.now(), self.stream_patience);
-            let patience = known.patience.get_or_insert(Patience::new(now, span));
-            if is_taken {
-                patience.renew(now, span);
-            }
+        if known.patience.is_none() && (halves.is_dropped || halves.is_closing) {
+            let in_leg = self.endpoint.unacknowledged_in_stream(association, stream);
+            let waiting = halves.outgoing.len();
+            let left = in_leg.unwrap_or_default().saturating_add(waiting);
+            let now = self.clock.now();
+            known.patience = Some(Patience::new(now, self.stream_patience, left));
         }
     }
 
@@ -334,3 +356,25 @@ const READ_LEN: usize = 2_048;
 
 /// So many times its patience an end that has left a stream waits at most.
 const MOST_SPANS: u32 = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_end_has_as_long_again_while_it_takes_something_and_not_for_ever() {
+        let span = Duration::from_secs(30);
+        let at = |spans: u32| Instant::ZERO.saturating_add(span.saturating_mul(spans));
+        let mut patience = Patience::new(at(0), span, 1_000);
+        for spans in 1..MOST_SPANS {
+            assert_eq!(patience.until, at(spans));
+            let left = 1_000 - usize::try_from(spans).unwrap();
+            assert!(patience.renew(at(spans), span, left));
+        }
+        assert_eq!(patience.until, at(MOST_SPANS));
+        assert!(!patience.renew(at(MOST_SPANS), span, 0));
+        let mut patience = Patience::new(at(0), span, 1_000);
+        assert!(patience.renew(at(1), span, 999));
+        assert!(!patience.renew(at(2), span, 999));
+    }
+}
