@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-use hedgerow_core::{Aead, ChannelError, CryptoProvider, Instant, Misuse, Writer};
+use hedgerow_core::{Aead, ChannelError, CryptoProvider, Instant, Misuse, Peer, Writer};
 use hedgerow_itls::{
     Envelope, HalfOpen, Initiator, OuterBinding, Resumption, RoutingHeader, SessionId, Settings,
 };
@@ -41,7 +41,7 @@ pub struct InnerConfig {
     /// Flows of all outer sessions, half-open ones among them.
     pub max_flows: usize,
     /// Sessions that ended with their outer session and can be resumed over another one, for 24 h at
-    /// most; 0 for none. The oldest makes room.
+    /// most; 0 for none. The oldest of whoever has most makes room.
     pub max_resumable: usize,
 }
 
@@ -215,6 +215,21 @@ impl<K> Kept<K> {
     fn ends_at(&self) -> Instant {
         self.vouched_at.saturating_add(RESUMPTION_LIFETIME)
     }
+}
+
+/// Returns which of the sessions makes room for one more of `peer`: the oldest of whoever has most then, so that nobody
+/// pushes out what others can resume.
+fn least_missed<K>(kept: &[Kept<K>], peer: Peer) -> Option<usize> {
+    let held_by = |other: Peer| {
+        let its = kept.iter().filter(|kept| kept.resumption.peer() == other);
+        its.count().saturating_add(usize::from(other == peer))
+    };
+    let counts = kept.iter().map(|kept| held_by(kept.resumption.peer()));
+    let most = counts.clone().max()?;
+    let oldest = counts.zip(kept).enumerate();
+    let oldest = oldest.filter(|(_, (count, _))| *count == most);
+    let oldest = oldest.min_by_key(|(_, (_, kept))| kept.vouched_at);
+    oldest.map(|(index, _)| index)
 }
 
 impl<A: Ord + Copy, P: CryptoProvider, K> InnerTables<A, P, K> {

@@ -9,11 +9,15 @@ mod two_ends;
 
 use std::time::Duration;
 
-use common::defaults;
-use hedgerow_core::{DropReason, Writer};
-use hedgerow_endpoint::Config;
-use hedgerow_itls::{CloseReason, Control, RoutingHeader};
+use common::{Known, Shown, defaults};
+use hedgerow_core::{DropReason, Env, Writer};
+use hedgerow_crypto_soft::SoftCrypto;
+use hedgerow_endpoint::{Config, Endpoint};
+use hedgerow_itls::{CloseReason, Control, End as Which, RoutingHeader};
+use inner::{END_KEY, NAME, with_inner};
 use two_ends::{At, DEVICE, Ends, INTERNET};
+
+const OTHER_KEY: &[u8] = b"the key of another far end, 32 B";
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
@@ -135,6 +139,47 @@ fn secret_that_is_too_old_is_forgotten_where_nobody_asks_for_it() {
     ends.ends[INTERNET].give_inner_sessions(kept);
     ends.wait(Duration::ZERO);
     assert_eq!(ends.ends[INTERNET].resumable_inner_sessions(), 0);
+}
+
+/// Whoever comes again and again, and is cut off each time, takes no other one's place.
+#[test]
+fn far_end_with_many_sessions_pushes_out_its_own() {
+    let mut ends = Ends::new(&defaults());
+    let keys: [(&[u8], &[u8]); 2] = [(b"end", END_KEY), (b"other", OTHER_KEY)];
+    let mut config = with_inner(defaults(), Which::Device);
+    if let Some(inner) = &mut config.inner {
+        inner.max_resumable = 3;
+    }
+    let env = &mut Env::new(ends.now, &mut ends.rng);
+    let known = Known::with_end_to_end(&[], &keys);
+    ends.ends[DEVICE] = Endpoint::server(SoftCrypto, known, config, env);
+    ends.open(DEVICE, At(0));
+    let quiet = ends.connect(At(0));
+    assert!(ends.ask(quiet, b"first"));
+    ends.ends[DEVICE].end_outer_stream(At(0));
+    for _ in 0..5 {
+        ends.wait(Duration::from_secs(1));
+        for end in [INTERNET, DEVICE] {
+            ends.open(end, At(1));
+        }
+        let env = &mut Env::new(ends.now, &mut ends.rng);
+        let other = Shown::end_to_end(b"other", OTHER_KEY);
+        let connected = ends.ends[INTERNET].connect_inner(env, At(1), NAME, &other);
+        assert!(ends.ask(connected.unwrap(), b"again"), "{:?}", ends.drops);
+        for end in &mut ends.ends {
+            end.end_outer_stream(At(1));
+        }
+        // It resumes nothing.
+        drop(ends.ends[INTERNET].take_inner_sessions());
+    }
+    assert_eq!(ends.ends[DEVICE].resumable_inner_sessions(), 3);
+    ends.ends[INTERNET].end_outer_stream(At(0));
+    for end in [INTERNET, DEVICE] {
+        ends.open(end, At(0));
+    }
+    let after = ends.connect(At(0));
+    assert!(ends.ask(after, b"second"), "{:?}", ends.drops);
+    assert!(ends.established[DEVICE].last().unwrap().1);
 }
 
 /// docs/specs/itls.md, "A new outer session": what the gateway says before the far end has answered spends nothing, for

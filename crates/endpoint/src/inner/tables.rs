@@ -10,7 +10,7 @@ use hedgerow_handshake::Exporter;
 use hedgerow_itls::{CloseReason, Envelope, OUTER_BINDING_LABEL, OUTER_BINDING_LEN, OuterBinding};
 
 use super::channel::{InnerChannel, InnerState};
-use super::{Flow, InnerSessions, Kept, Outer, OuterSession, OuterStream};
+use super::{Flow, InnerSessions, Kept, Outer, OuterSession, OuterStream, least_missed};
 use crate::association::{Association, Channel, Role};
 use crate::endpoint::Timer;
 use crate::security_policy::check_roles;
@@ -242,11 +242,10 @@ where
             return;
         }
         let kept = &mut self.inner.kept;
-        if kept.len() >= config.max_resumable {
-            let oldest = kept.iter().enumerate().min_by_key(|(_, it)| it.vouched_at);
-            if let Some(oldest) = oldest.map(|(index, _)| index) {
-                kept.swap_remove(oldest);
-            }
+        if kept.len() >= config.max_resumable
+            && let Some(index) = least_missed(kept, envelope.peer())
+        {
+            kept.swap_remove(index);
         }
         let begun_with = match role {
             Role::Client(Some(credentials)) => Some((credentials, inner.name)),
