@@ -102,6 +102,39 @@ fn both_ways_of_the_vectors_in_whatever_pieces() {
     }
 }
 
+/// The failure of a stream that breaks the framing, which is said again, and nothing written, whatever else comes.
+fn stays_broken<M: Mapping>(bytes: &[u8]) -> Error {
+    let (mut mapping, mut room) = (M::default(), vec![0; 20_000]);
+    let error = mapping.map(bytes, &mut room).unwrap_err();
+    room.fill(0xee);
+    for next in [&[][..], &[1], bytes] {
+        assert_eq!(mapping.map(next, &mut room), Err(error));
+    }
+    assert!(room.iter().all(|byte| *byte == 0xee), "{error}");
+    error
+}
+
+#[test]
+fn nothing_is_mapped_behind_what_broke_the_framing() {
+    for case in cases("broken_tls") {
+        stays_broken::<TlsToDtlsForm>(&case.bytes("bytes"));
+    }
+    for case in cases("broken_dtls") {
+        stays_broken::<DtlsFormToTls>(&case.bytes("bytes"));
+    }
+    // The gateway leaves a record out, and the one behind it would be the next.
+    let record = |number| {
+        [
+            &[21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, number, 0, 2][..],
+            &[1, 0],
+        ]
+        .concat()
+    };
+    let left_out = [record(0), record(2)].concat();
+    let error = stays_broken::<DtlsFormToTls>(&left_out);
+    assert_eq!(error, Error::NotNextRecord);
+}
+
 #[test]
 fn handshake_messages_in_clear_are_those_of_the_transcript() {
     for case in cases("map") {

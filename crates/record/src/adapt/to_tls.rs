@@ -36,6 +36,8 @@ enum State {
     },
     /// Behind a header `fragment` bytes go as they are, and `left` come after them.
     Fragment { fragment: usize, left: usize },
+    /// For good: a record behind one that was left out would else be taken for the next one.
+    Broken(Error),
 }
 
 impl DtlsFormToTls {
@@ -56,20 +58,31 @@ impl DtlsFormToTls {
     ///
     /// [`Error::NotDtls`], [`Error::RecordTooLong`], [`Error::EmptyHandshakeRecord`],
     /// [`Error::NotChangeCipherSpec`], [`Error::MessageCutOff`], [`Error::NotNextRecord`],
-    /// [`Error::NotNextFragment`], [`Error::OutOfNumbers`]: the stream can't be followed any further.
+    /// [`Error::NotNextFragment`], [`Error::OutOfNumbers`]: the stream can't be followed any further,
+    /// and every later call says so again.
     pub fn map(&mut self, bytes: &[u8], out: &mut [u8]) -> Result<Mapped, Error> {
         let mut input = Input { rest: bytes };
         let mut output = Output::new(out);
-        while self.pending.flush(&mut output) && self.step(&mut input, &mut output)? {}
+        if let Err(error) = self.follow(&mut input, &mut output) {
+            self.state = State::Broken(error);
+            self.pending = Pending::EMPTY;
+            return Err(error);
+        }
         Ok(Mapped {
             read: bytes.len().saturating_sub(input.rest.len()),
             written: output.written,
         })
     }
 
+    fn follow(&mut self, input: &mut Input<'_>, out: &mut Output<'_>) -> Result<(), Error> {
+        while self.pending.flush(out) && self.step(input, out)? {}
+        Ok(())
+    }
+
     /// Takes one step and says whether there may be another one.
     fn step(&mut self, input: &mut Input<'_>, out: &mut Output<'_>) -> Result<bool, Error> {
         match &mut self.state {
+            State::Broken(error) => return Err(*error),
             State::ExpectRecord { header, got } => {
                 if !input.fill_header(header, got) {
                     return Ok(false);
