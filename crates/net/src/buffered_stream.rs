@@ -90,8 +90,11 @@ impl Wake for Writers {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = std::mem::take(&mut *waiting);
+        // The lock is free again before anybody wakes: a waker may poll in its place.
+        let waiting = {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *waiting)
+        };
         for waker in waiting.into_iter().flatten() {
             waker.wake();
         }
