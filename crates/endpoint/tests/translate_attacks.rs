@@ -79,6 +79,24 @@ fn flipped_bit_of_a_protected_record_is_found_wherever_it_is() {
     }
 }
 
+#[test]
+fn forged_alert_under_the_sessions_epoch_is_not_authentic() {
+    for form in [TranslateForm::Short, TranslateForm::Long] {
+        let inject = |world: &mut Net, trio: Trio, way, datagram: &[u8]| match (way, form) {
+            (Way::ToDevice, _) => world.send(GATEWAY, DEVICE, datagram),
+            (Way::ToInternetEnd, TranslateForm::Long) => {
+                trio.act(world, |between, now| between.inject(now, datagram));
+            }
+            (Way::ToInternetEnd, TranslateForm::Short) => {
+                let record = [&[21, 3, 3], &datagram[11..]].concat();
+                trio.act(world, |between, now| between.inject(now, &record));
+            }
+        };
+        let session = || session_in(form);
+        attacked::forged_alert_under_the_sessions_epoch_is_not_authentic(session, inject);
+    }
+}
+
 /// What comes of a bit that is flipped in the stream to the Internet end.
 #[derive(Debug, PartialEq)]
 enum Flipped {

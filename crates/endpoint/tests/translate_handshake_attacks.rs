@@ -118,14 +118,19 @@ fn alert_in_clear_ends_a_handshake_at_most() {
         world.run_for(Duration::from_millis(20)).unwrap();
         assert_eq!(trio.client(&world).established, []);
         assert_eq!(trio.client(&world).closed, 0);
-        assert_eq!(trio.client(&world).failed.len(), 1);
+        let received = PeerFault::AlertReceived {
+            description: datagram[14],
+            authenticated: false,
+        };
+        assert_eq!(trio.client(&world).failed, [received.into()]);
 
         let (mut world, trio) = attacked::session(between());
         trio.act(&mut world, |between, now| between.inject(now, &alert));
         world.send(GATEWAY, DEVICE, &datagram);
         world.run_for(SECOND).unwrap();
-        assert_eq!(trio.client(&world).drops.len(), 1);
-        assert_eq!(trio.device(&world).drops.len(), 1);
+        for end in [trio.client(&world), trio.device(&world)] {
+            assert_eq!(end.drops, [DropReason::IgnoredAlert]);
+        }
         ask(&mut world, trio, b"2");
         world.run_for(3 * SECOND).unwrap();
         nothing_wrong(&world, trio, b"2", 2);

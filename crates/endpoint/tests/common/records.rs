@@ -34,6 +34,14 @@ pub fn weaken_offer(bytes: &mut [u8]) -> bool {
 /// handshake_failure, and a close_notify that nobody authenticated (RFC 5246 §7.2).
 pub const ALERTS: [[u8; 2]; 2] = [[2, 40], [1, 0]];
 
+/// A record of type alert of epoch 1 with as much in it as a sealed one: the nonce, which is its number, two octets
+/// and a tag.
+pub fn forged_alert() -> Vec<u8> {
+    const EPOCH_AND_NUMBER: [u8; 8] = [0, 1, 0, 0, 0, 0, 0, 60];
+    let header = [&[21, 0xfe, 0xfd], &EPOCH_AND_NUMBER[..], &[0, 18]].concat();
+    [&header[..], &EPOCH_AND_NUMBER, &[0x5a; 10]].concat()
+}
+
 /// A record with an alert in clear.
 pub fn in_clear(alert: [u8; 2]) -> Vec<u8> {
     let header = [21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 99, 0, 2];
