@@ -121,6 +121,36 @@ fn swapped_answers(net: &Net<'_>) -> usize {
         .count()
 }
 
+/// 30 blocks of 1,024 bytes on each of two requests, of which the second begins on TCP and goes on over UDP.
+#[test]
+fn transfers_complete_with_15_tries_while_the_carrier_changes() {
+    for loss in [0, 5, 20] {
+        let scenario = Scenario {
+            loss,
+            leg_loss: loss,
+            reorders: true,
+            leg_reorders: true,
+            requests: 2,
+            asked_len: Some(30 * 1_024),
+            ..Scenario::default()
+        };
+        let mut by_udp = 0;
+        for_each_seed(0..1_000, |seed| {
+            run(seed, &scenario, |net| {
+                assert_eq!(net.answered.len(), 2);
+                assert!(net.answered.iter().all(|it| it.1 > it.0));
+                by_udp += u32::from(net.by_udp > 10);
+            });
+        });
+        println!("loss {loss} %: {by_udp} of 1000 had some of it on UDP");
+        match loss {
+            0 => assert_eq!(by_udp, 1_000),
+            5 => assert!(by_udp > 600, "{by_udp}"),
+            _ => {}
+        }
+    }
+}
+
 #[test]
 fn loss_on_the_devices_leg_while_carriers_change() {
     for (leg_loss, reorders) in [(5, false), (5, true), (20, false), (20, true)] {

@@ -17,8 +17,6 @@ use inner::{DEVICE, GATEWAY, Net, Trio, ask_back, at, shown, trio};
 
 /// 30 blocks of 1,024 bytes.
 const HISTORY: &[u8] = b"30720";
-/// 8 of them.
-const READINGS: &[u8] = b"8192";
 
 fn world(seed: u64, conditions: Conditions, config: fn() -> Config) -> (Net, Trio) {
     let mut world = World::new(seed);
@@ -118,13 +116,13 @@ fn completes(loss: f64) {
         };
         let (mut world, trio) = world(seed, conditions, patient);
         let small = ask(&mut world, trio, Code::POST, b"once");
-        let large = ask(&mut world, trio, Code::GET, READINGS);
+        let large = ask(&mut world, trio, Code::GET, HISTORY);
         world
             .run_until(|world| trio.internet(world).responses.len() == 2)
             .unwrap();
         let responses = &trio.internet(&world).responses;
         assert_eq!(responses[&small], (Code::CHANGED, b"4".to_vec()));
-        assert_eq!(responses[&large], (Code::CONTENT, body(8_192)));
+        assert_eq!(responses[&large], (Code::CONTENT, body(30_720)));
         let back = ask_back(&mut world, trio, Code::POST, b"reading");
         world
             .run_until(|world| !trio.device(world).responses.is_empty())
@@ -132,7 +130,7 @@ fn completes(loss: f64) {
         let responses = &trio.device(&world).responses;
         assert_eq!(responses[&back], (Code::CHANGED, b"7".to_vec()));
         let handled = &trio.device(&world).handled;
-        assert_eq!((handled[b"once".as_slice()], handled[READINGS]), (1, 1));
+        assert_eq!((handled[b"once".as_slice()], handled[HISTORY]), (1, 1));
         assert_eq!(trio.internet(&world).handled[b"reading".as_slice()], 1);
     });
 }

@@ -12,7 +12,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use common::{defaults, patient};
+use common::{body, defaults, patient};
 use hedgerow_coap::Code;
 use hedgerow_core::{DropReason, PeerFault};
 use hedgerow_endpoint::{AssociationId, Config, ConnectionIdFormat, ConnectionIds};
@@ -51,6 +51,13 @@ fn world(config: &Config) -> (Net, Trio) {
 fn ask(world: &mut Net, trio: Trio, payload: &[u8]) -> (AssociationId, OutgoingRequest) {
     at(world, trio.internet, |host, env, out| {
         host.ask(env, out, &shown(), Code::POST, payload)
+    })
+}
+
+/// Asks for a body of as many bytes as the payload says.
+fn ask_for(world: &mut Net, trio: Trio, payload: &[u8]) -> (AssociationId, OutgoingRequest) {
+    at(world, trio.internet, |host, env, out| {
+        host.ask(env, out, &shown(), Code::GET, payload)
     })
 }
 
@@ -191,7 +198,10 @@ fn messages_cost_what_the_specification_says() {
     }
 }
 
-/// Requests in both directions at a rate of loss, with delay, duplicates and reordering.
+/// 30 blocks of 1,024 bytes.
+const HISTORY: &[u8] = b"30720";
+
+/// Requests in both directions and a long answer at a rate of loss, with delay, duplicates and reordering.
 fn completes(loss: f64) {
     let mut datagrams = 0;
     for_each_seed(0..1_000, |seed| {
@@ -208,6 +218,13 @@ fn completes(loss: f64) {
                 .run_until(|world| trio.internet(world).responses.len() == n)
                 .unwrap();
         }
+        let asked = ask_for(&mut world, trio, HISTORY);
+        world
+            .run_until(|world| trio.internet(world).responses.len() == 4)
+            .unwrap();
+        let responses = &trio.internet(&world).responses;
+        assert_eq!(responses[&asked], (Code::CONTENT, body(30_720)));
+        assert_eq!(trio.device(&world).handled[HISTORY], 1);
         ask_back(&mut world, trio, Code::POST, b"reading");
         world
             .run_until(|world| !trio.device(world).responses.is_empty())
@@ -221,8 +238,8 @@ fn completes(loss: f64) {
         datagrams += sent.iter().map(|sent| lights(sent).len()).sum::<usize>();
     });
     println!("{datagrams} datagrams beside the records at {loss}");
-    // Of eight messages a seed the first, and a few of a device that begins, are records.
-    assert!(datagrams >= 3_000, "{datagrams}");
+    // Of each seed's messages the first, a few of a device that begins and what is sent again are records.
+    assert!(datagrams >= 8_000, "{datagrams}");
 }
 
 #[test]
@@ -238,6 +255,28 @@ fn with_15_tries_every_seed_completes_at_5_percent_loss() {
 #[test]
 fn with_15_tries_every_seed_completes_at_20_percent_loss() {
     completes(0.2);
+}
+
+/// From the hop's handshake to the last block, whatever layer a datagram is of.
+#[test]
+fn each_datagram_of_both_handshakes_and_the_request_is_lost_once() {
+    for (from, to) in BOTH {
+        for n in 0.. {
+            let (mut world, trio) = world(&light(defaults()));
+            let sent = record(&mut world, (from, to));
+            world.direction(from, to).fault(n, Fault::Drop);
+            let asked = ask_for(&mut world, trio, b"3000");
+            run(&mut world, 200);
+            let internet = trio.internet(&world);
+            assert_eq!(internet.responses[&asked], (Code::CONTENT, body(3_000)));
+            assert_eq!(trio.device(&world).handled[b"3000".as_slice()], 1, "{n}");
+            if world.account(from, to).planted == 0 {
+                assert!(n >= 7, "only {n} datagrams were lost");
+                assert!(!lights(&sent).is_empty());
+                break;
+            }
+        }
+    }
 }
 
 /// As a firewall does that knows DTLS.

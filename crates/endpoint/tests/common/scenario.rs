@@ -192,8 +192,10 @@ pub fn config(scenario: &Scenario, is_device: bool) -> Config {
     };
     let timers = match scenario.by_default {
         true => Timers::default(),
+        // All of them while the other end keeps its last flight (RFC 6347 §4.2.4: 240 s).
         false => Timers {
             max_transmissions: 15,
+            max_timeout: Duration::from_secs(15),
             deadline: Duration::from_secs(100_000),
             ..Timers::default()
         },
