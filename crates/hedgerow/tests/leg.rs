@@ -117,24 +117,43 @@ fn service_that_is_not_listed_is_refused() {
     }
 }
 
+/// What each end says of a record that isn't the other one's.
+const BAD_RECORD_MAC: ChannelError = ChannelError::Peer(PeerFault::AlertSent { description: 20 });
+
+/// Whether a byte that went by is of a record under keys, behind its header.
+fn is_sealed(calm: &Outcome, form: LegForm, at: usize) -> bool {
+    let starts = &calm.gateway.starts;
+    let is_switch = |&&(_, start): &&(Way, usize)| calm.gateway.copied[start] == CHANGE_CIPHER_SPEC;
+    // Behind the later one of the two, with its header and its one byte.
+    let switched = starts.iter().rfind(is_switch).unwrap().1 + 14;
+    let is_of_header = starts.iter().any(|&(way, start)| {
+        let len = match (way, form) {
+            (Way::ToClient, LegForm::Dtls) => 13,
+            _ => 5,
+        };
+        (start..start + len).contains(&at)
+    });
+    at >= switched && !is_of_header
+}
+
 #[test]
 fn gateway_that_changes_a_byte_anywhere_ends_the_connection() {
     for form in FORMS {
         let calm = calm(form);
-        for at in (0..calm.gateway.copied.len()).step_by(calm.gateway.copied.len() / 40) {
-            let tampering = Tampering::Flip(at);
-            let outcome = attacked(form, tampering);
-            let failures = [outcome.client.failure, outcome.server.failure];
-            assert!(failures.iter().any(Option::is_some), "byte {at}");
-            assert!(
-                request().starts_with(&outcome.server.plaintext),
-                "byte {at}"
-            );
-            assert!(
-                response().starts_with(&outcome.client.plaintext),
-                "byte {at}"
-            );
+        let mut sealed = 0;
+        for at in (0..calm.gateway.copied.len()).step_by(calm.gateway.copied.len() / 80) {
+            let outcome = attacked(form, Tampering::Flip(at));
+            assert!(assert_resisted("flip", at, &outcome), "byte {at}");
+            if is_sealed(&calm, form, at) {
+                let failures = [outcome.client.failure, outcome.server.failure];
+                assert!(
+                    failures.contains(&Some(BAD_RECORD_MAC)),
+                    "{at} {failures:?}"
+                );
+                sealed += 1;
+            }
         }
+        assert!(sealed > 50, "{sealed}");
     }
 }
 
@@ -165,7 +184,8 @@ fn gateway_that_ends_the_streams_early_in_order_is_found_out() {
 #[test]
 fn gateway_that_repeats_or_reorders_is_found_out() {
     for form in FORMS {
-        let len = calm(form).gateway.copied.len();
+        let calm = calm(form);
+        let len = calm.gateway.copied.len();
         let [mut tampered, mut detected] = [0, 0];
         for at in (0..len).step_by(len / 40) {
             let cells: [(&str, Tampering); 2] = [
@@ -175,7 +195,15 @@ fn gateway_that_repeats_or_reorders_is_found_out() {
             for (cell, tampering) in cells {
                 let outcome = attacked(form, tampering);
                 let is_detected = assert_resisted(cell, at, &outcome);
+                let failures = [outcome.client.failure, outcome.server.failure];
                 let is_over = outcome.client.is_closed;
+                if is_sealed(&calm, form, at) {
+                    // A record that isn't whole then, and nothing behind it: the wait ends with the stream.
+                    let truncated = Some(ChannelError::Peer(PeerFault::Truncated));
+                    let has_reason =
+                        failures.contains(&Some(BAD_RECORD_MAC)) || failures.contains(&truncated);
+                    assert!(has_reason || is_over, "{cell} {at} {failures:?}");
+                }
                 let has_tampered = outcome.gateway.tampered.is_some();
                 assert!(is_detected || !has_tampered || is_over, "{cell} {at}");
                 tampered += u32::from(has_tampered);
@@ -297,6 +325,21 @@ fn weaker_offer_is_found_out() {
             assert!(outcome.gateway.tampered.is_some());
             assert!(assert_resisted("weaken", 0, &outcome), "{weakness:?}");
             let (client, server) = (&outcome.client, &outcome.server);
+            let sent = |description| PeerFault::AlertSent { description };
+            let received = |description| PeerFault::AlertReceived {
+                description,
+                authenticated: false,
+            };
+            // protocol_version, illegal_parameter, handshake_failure; a Finished that doesn't verify looks as a wrong key.
+            let expected = match weakness {
+                Weakness::Suites => [PeerFault::CredentialsRefused, sent(20)],
+                Weakness::OfferedVersion => [received(70), sent(70)],
+                Weakness::ChosenVersion => [sent(47), received(47)],
+                Weakness::MasterSecret => [received(40), sent(40)],
+            };
+            let failures = [client.failure, server.failure];
+            let expected = expected.map(|fault| Some(ChannelError::Peer(fault)));
+            assert_eq!(failures, expected, "{weakness:?}");
             assert!(client.plaintext.is_empty() && server.plaintext.is_empty());
             // The server did take the weakest suite, as far as it could tell.
             let chosen = contains(
@@ -319,6 +362,9 @@ fn bytes_of_another_connection_are_found_out() {
             let outcome = attacked(form, tampering);
             assert!(outcome.gateway.tampered.is_some(), "{at}");
             assert!(assert_resisted("splice", at, &outcome), "{at}");
+            // What the client got first it may already have found wrong otherwise.
+            assert_eq!(outcome.server.failure, Some(BAD_RECORD_MAC), "{at}");
+            assert!(outcome.client.failure.is_some(), "{at}");
         }
     }
 }
@@ -378,3 +424,6 @@ fn another_server_is_found_out() {
 /// RFC 5246 §7.2.2: what a client says of a certificate.
 const BAD_CERTIFICATE: u8 = 42;
 const CERTIFICATE_UNKNOWN: u8 = 46;
+
+/// RFC 5246 §6.2.1.
+const CHANGE_CIPHER_SPEC: u8 = 20;
