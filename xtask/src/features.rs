@@ -1,8 +1,8 @@
 //! `cargo xtask features`: each crate builds and is tested alone, with each of its features alone.
 //!
 //! In a build of the whole workspace the features that one crate asks for help its neighbours too. The
-//! tests of a crate without features of its own are compiled alone here and run in the workspace: it is
-//! the same code, and running all of it twice would take minutes.
+//! tests of a crate with the features that it has there anyhow are compiled alone here and run in the
+//! workspace: it is the same code, and running all of it twice would take minutes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -19,6 +19,7 @@ use crate::workspace::Workspace;
 /// A message if cargo can't be asked or started, or if a name is no member's.
 pub fn run(only: &[&str]) -> Result<Table, String> {
     let workspace = Workspace::load()?;
+    let in_workspace = workspace.turned_on()?;
     let mut table = Table::new("features");
     for name in only {
         if !workspace.members.iter().any(|member| member.name == *name) {
@@ -30,8 +31,8 @@ pub fn run(only: &[&str]) -> Result<Table, String> {
             continue;
         }
         let sets = feature_sets(&member.features);
-        let is_the_same_code = sets.len() == 1;
         for set in sets {
+            let is_the_same_code = in_workspace.get(&member.name) == Some(&set.turned_on);
             let row = if set.args.is_empty() {
                 member.name.clone()
             } else {
@@ -108,6 +109,8 @@ fn passed_tests(line: &str) -> Option<usize> {
 struct FeatureSet {
     label: String,
     args: Vec<String>,
+    /// Without `default` itself.
+    turned_on: BTreeSet<String>,
 }
 
 /// Lists what cargo is asked for: the defaults, nothing, each feature alone, all. A set that turns on
@@ -134,13 +137,18 @@ fn feature_sets(features: &BTreeMap<String, Vec<String>>) -> Vec<FeatureSet> {
     let all = vec!["--all-features".to_owned()];
     asked.push(("with all features".to_owned(), all, own));
 
-    let mut seen = Vec::new();
     let mut sets = Vec::new();
     for (label, args, start) in asked {
         let turned_on = closure(features, start);
-        if !seen.contains(&turned_on) {
-            seen.push(turned_on);
-            sets.push(FeatureSet { label, args });
+        if !sets
+            .iter()
+            .any(|set: &FeatureSet| set.turned_on == turned_on)
+        {
+            sets.push(FeatureSet {
+                label,
+                args,
+                turned_on,
+            });
         }
     }
     sets
@@ -150,7 +158,7 @@ fn feature_sets(features: &BTreeMap<String, Vec<String>>) -> Vec<FeatureSet> {
 fn closure<'f>(
     features: &'f BTreeMap<String, Vec<String>>,
     start: Vec<&'f str>,
-) -> BTreeSet<&'f str> {
+) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut open = start;
     while let Some(feature) = open.pop() {
@@ -165,7 +173,7 @@ fn closure<'f>(
         }
     }
     found.remove("default");
-    found
+    found.into_iter().map(str::to_owned).collect()
 }
 
 const LIMIT: Duration = Duration::from_secs(600);

@@ -1,6 +1,6 @@
 //! What `cargo metadata` and git say about the repository.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -77,17 +77,38 @@ impl Workspace {
     /// A message if cargo can't be run or fails.
     pub fn load() -> Result<Self, String> {
         let root = root()?;
-        let output = Command::new("cargo")
-            .args(["metadata", "--format-version", "1", "--all-features"])
-            .current_dir(&root)
-            .output()
-            .map_err(|error| format!("cargo metadata: {error}"))?;
-        if !output.status.success() {
-            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
-        }
-        let metadata: Value = serde_json::from_slice(&output.stdout)
-            .map_err(|error| format!("cargo metadata: {error}"))?;
+        let metadata = metadata(&root, &["--all-features"])?;
         Ok(Self::from_metadata(root, &metadata))
+    }
+
+    /// Asks cargo which features each member has when the whole workspace is built and tested with its
+    /// defaults, where they ask for each other's. By name, without `default`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`].
+    pub fn turned_on(&self) -> Result<BTreeMap<String, BTreeSet<String>>, String> {
+        let with_defaults = metadata(&self.root, &[])?;
+        let features_of = |id: &str| {
+            let resolve = with_defaults.get("resolve").unwrap_or(&Value::Null);
+            list(resolve, "nodes")
+                .filter(|node| text(node, "id") == id)
+                .flat_map(|node| list(node, "features"))
+                .filter_map(Value::as_str)
+                .filter(|feature| *feature != "default")
+                .map(str::to_owned)
+                .collect()
+        };
+        let members: BTreeSet<&str> = list(&with_defaults, "workspace_members")
+            .filter_map(Value::as_str)
+            .collect();
+        Ok(list(&with_defaults, "packages")
+            .filter(|package| members.contains(text(package, "id")))
+            .map(|package| {
+                let name = text(package, "name").to_owned();
+                (name, features_of(text(package, "id")))
+            })
+            .collect())
     }
 
     fn from_metadata(root: PathBuf, metadata: &Value) -> Self {
@@ -183,6 +204,19 @@ impl Workspace {
             .filter_map(|path| self.read(&path).ok().map(|text| (path, text)))
             .collect())
     }
+}
+
+fn metadata(root: &Path, args: &[&str]) -> Result<Value, String> {
+    let output = Command::new("cargo")
+        .args(["metadata", "--format-version", "1"])
+        .args(args)
+        .current_dir(root)
+        .output()
+        .map_err(|error| format!("cargo metadata: {error}"))?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    serde_json::from_slice(&output.stdout).map_err(|error| format!("cargo metadata: {error}"))
 }
 
 fn root() -> Result<PathBuf, String> {
@@ -306,6 +340,22 @@ mod tests {
         assert!(xtask.dependencies.contains(&serde_json));
         let files = workspace.files().unwrap();
         assert!(files.contains(&"crates/core/src/lib.rs".to_owned()));
+    }
+
+    /// The endpoint asks for the exchange's `alloc`, and nothing in the workspace for the soft backend's
+    /// `default` to be off.
+    #[test]
+    fn members_turn_on_each_others_features() {
+        let turned_on = Workspace::load().unwrap().turned_on().unwrap();
+        let of = |name: &str| {
+            turned_on[name]
+                .iter()
+                .map(String::as_str)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of("hedgerow-exchange"), ["alloc"]);
+        assert!(of("hedgerow-core").is_empty());
+        assert!(!of("hedgerow-crypto-soft").contains(&"default"));
     }
 
     #[test]
