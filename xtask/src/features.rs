@@ -154,7 +154,7 @@ fn feature_sets(features: &BTreeMap<String, Vec<String>>) -> Vec<FeatureSet> {
     sets
 }
 
-/// Follows features to what they turn on, `default` itself left out.
+/// Follows features to the features that they turn on, `default` itself left out.
 fn closure<'f>(
     features: &'f BTreeMap<String, Vec<String>>,
     start: Vec<&'f str>,
@@ -172,8 +172,11 @@ fn closure<'f>(
             );
         }
     }
-    found.remove("default");
-    found.into_iter().map(str::to_owned).collect()
+    found
+        .into_iter()
+        .filter(|name| *name != "default" && features.contains_key(*name))
+        .map(str::to_owned)
+        .collect()
 }
 
 const LIMIT: Duration = Duration::from_secs(600);
@@ -217,6 +220,15 @@ mod tests {
                 "with all features"
             ]
         );
+    }
+
+    /// Cargo names features alone when it says what is turned on.
+    #[test]
+    fn dependencies_are_no_features() {
+        let on = vec!["dep:ring".to_owned(), "soft/curves".to_owned()];
+        let features = BTreeMap::from([("curves".to_owned(), on)]);
+        let found = closure(&features, vec!["default", "curves"]);
+        assert_eq!(found, BTreeSet::from(["curves".to_owned()]));
     }
 
     #[test]

@@ -16,7 +16,7 @@ usage: cargo xtask COMMAND
   fuzz [--seconds-total N] [--seed N]
                             run all fuzz targets, 360 s in all if nothing is said, from a number
                             that is drawn, or the same every time
-  interop [--only GROUP]    peers that nobody here wrote, in a network namespace";
+  interop [--only GROUP]    peers that nobody here wrote, in network namespaces";
 
 const FUZZ_SECONDS: u64 = 360;
 
@@ -31,8 +31,8 @@ fn main() -> ExitCode {
         ["alloc-free"] => alloc_free::run(),
         ["fuzz", rest @ ..] if rest.len() % 2 == 0 => fuzz_with(rest),
         ["interop", rest @ ..] => match interop::run(rest) {
-            Ok(interop::Outcome::Table(table)) => Ok(table),
-            Ok(interop::Outcome::Passed) => return ExitCode::SUCCESS,
+            Ok(Some(table)) => Ok(table),
+            Ok(None) => return ExitCode::SUCCESS,
             Err(error) => Err(error),
         },
         [] | ["help" | "-h" | "--help"] => {

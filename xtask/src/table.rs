@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde_json::Value;
+
 /// How one row came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
@@ -70,6 +72,40 @@ impl Table {
         self.rows.is_empty() || self.rows.iter().any(|row| row.status == Status::Failed)
     }
 
+    /// Says whether there is no row.
+    pub const fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Adds the rows of another table.
+    pub fn append(&mut self, mut other: Self) {
+        self.rows.append(&mut other.rows);
+    }
+
+    /// Writes the rows for another process, each as an array of name, status and detail.
+    pub fn to_json(&self) -> String {
+        let rows = self.rows.iter().map(|row| {
+            let status = row.status.to_string();
+            Value::from(vec![row.name.clone(), status, row.detail.clone()])
+        });
+        rows.collect::<Value>().to_string()
+    }
+
+    /// Reads what [`Self::to_json`] wrote. What isn't a list gives a table without rows, and a row that
+    /// can't be read gives one that failed.
+    pub fn from_json(name: impl Into<String>, written: &str) -> Self {
+        let mut table = Self::new(name);
+        let read: Value = serde_json::from_str(written).unwrap_or_default();
+        for row in read.as_array().into_iter().flatten() {
+            let text = |place: usize| row.get(place).and_then(Value::as_str).unwrap_or_default();
+            let status = Status::ALL
+                .into_iter()
+                .find(|status| status.to_string() == text(1));
+            table.row(text(0), status.unwrap_or(Status::Failed), text(2));
+        }
+        table
+    }
+
     fn closing_line(&self) -> String {
         let mut parts = Vec::new();
         for status in Status::ALL {
@@ -132,6 +168,19 @@ mod tests {
              unsafe    FAILED         a.rs:1\n\
              tidy: 2 passed; 1 FAILED (unsafe); 1 not there yet (glossary)\n"
         );
+    }
+
+    #[test]
+    fn table_passes_to_another_process() {
+        let mut table = Table::new("interop");
+        table.row("a", Status::Passed, "x  y");
+        table.row("b", Status::Skipped, "");
+        table.row("c", Status::Failed, "z");
+        table.row("d", Status::NotThereYet, "");
+        let read = Table::from_json("interop", &table.to_json());
+        assert_eq!(read.to_string(), table.to_string());
+        assert!(Table::from_json("interop", "").is_empty());
+        assert!(Table::from_json("interop", "[[\"a\", \"fine\"]]").is_failed());
     }
 
     #[test]

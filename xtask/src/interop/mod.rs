@@ -1,7 +1,7 @@
 //! Interoperation with peers that nobody here wrote: `cargo xtask interop`.
 //!
-//! Everything runs in a network namespace of its own, whose only interface is the loopback one:
-//! some peers listen on every address there is.
+//! Each group of cells runs in a network namespace of its own, whose only interface is the loopback one:
+//! some peers listen on every address there is, and groups that run beside each other use the same ports.
 
 mod adapt;
 mod aiocoap;
@@ -36,15 +36,21 @@ mod tshark;
 mod tunnel;
 mod vectors;
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
-use crate::child::{self, Echo, Ending};
-use crate::table::Table;
+use crate::child::{self, Echo};
+use crate::table::{Status, Table};
 
-/// Says to a second instance of this program that it stands in the namespace.
+/// Says to a second instance of this program that it stands in a namespace, which group is its own, and
+/// where to write the rows.
 const INSIDE: &str = "--inside-namespace";
 
 /// Chooses one group of cells.
@@ -96,22 +102,23 @@ impl Group {
     }
 }
 
-/// For all cells together.
-const LIMIT: Duration = Duration::from_secs(1_200);
+/// For the cells of one group.
+const LIMIT: Duration = Duration::from_secs(900);
 
-/// Runs every cell in a namespace of its own and prints a table of them; with `--only` and the name of
-/// a group, those of that group alone.
+/// Runs the groups beside each other, each in a namespace of its own, and returns a table of all cells in
+/// the order of the groups; with `--only` and the name of a group, of that group alone.
+///
+/// Inside a namespace it writes its rows to a file instead and returns nothing.
 ///
 /// # Errors
 ///
-/// A message if the namespace can't be made, a peer isn't installed or can't be built, or there is no
-/// such group.
-pub fn run(args: &[&str]) -> Result<Outcome, String> {
-    let (is_inside, only) = match *args {
-        [] => (false, None),
-        [ONLY, name] => (false, Some(name)),
-        [INSIDE] => (true, None),
-        [INSIDE, ONLY, name] => (true, Some(name)),
+/// A message if a peer isn't installed or can't be built, there is no such group, or a folder or file
+/// can't be written.
+pub fn run(args: &[&str]) -> Result<Option<Table>, String> {
+    let only = match *args {
+        [] => None,
+        [ONLY, name] => Some(name),
+        [INSIDE, name, rows] => return inside(name, Path::new(rows)).map(|()| None),
         _ => return Err(format!("interop takes only {ONLY} GROUP: {args:?}")),
     };
     let groups: Vec<&Group> = GROUPS
@@ -119,52 +126,88 @@ pub fn run(args: &[&str]) -> Result<Outcome, String> {
         .filter(|group| only.is_none_or(|only| only == group.name))
         .collect();
     if groups.is_empty() {
-        let names = GROUPS.map(|group| group.name);
-        return Err(format!("no such group of cells; there are {names:?}"));
+        return Err(no_such_group());
     }
-    if is_inside {
-        return cells(&groups).map(Outcome::Table);
+    for version in peers::versions()? {
+        println!("peer: {version}");
     }
     for group in &groups {
         (group.prepare)()?;
     }
     // Peers' keys and what they exchange: gone with the run.
     let folder = env::temp_dir().join(format!("hedgerow-interop-{}", std::process::id()));
-    fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let tables = run_all(&groups, &folder);
+    let _ = fs::remove_dir_all(&folder);
+    let mut all = Table::new("interop");
+    for (_, table) in tables {
+        all.append(table?);
+    }
+    Ok(Some(all))
+}
+
+/// Runs one more group at a time than there are cores: most of its time a group waits for its peer.
+fn run_all(groups: &[&Group], folder: &Path) -> BTreeMap<usize, Result<Table, String>> {
+    let next = AtomicUsize::new(0);
+    let tables = Mutex::new(BTreeMap::new());
+    let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
+    thread::scope(|scope| {
+        for _ in 0..groups.len().min(cores + 1) {
+            scope.spawn(|| {
+                loop {
+                    let place = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(group) = groups.get(place) else {
+                        break;
+                    };
+                    let table = in_namespace(group, &folder.join(group.name));
+                    tables
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .insert(place, table);
+                }
+            });
+        }
+    });
+    tables.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs a group in a second instance of this program, and shows what it printed once it has ended.
+fn in_namespace(group: &Group, folder: &Path) -> Result<Table, String> {
+    let named = |error| format!("{}: {error}", folder.display());
+    fs::create_dir_all(folder).map_err(named)?;
+    let rows = folder.join("rows.json");
     let program = env::current_exe().map_err(|error| format!("own path: {error}"))?;
     let mut command = Command::new("unshare");
     command
         .args(["--map-root-user", "--net", "--", "sh", "-c"])
         .arg("ip link set lo up && exec \"$0\" interop \"$@\"")
         .arg(program)
-        .arg(INSIDE)
-        .args(args)
-        .env("TMPDIR", &folder);
-    let finished = child::run(&mut command, LIMIT, Echo::Shown);
-    let _ = fs::remove_dir_all(&folder);
-    let finished = finished?;
-    match finished.ending {
-        Ending::Exited(0) => Ok(Outcome::Passed),
-        _ => Err(format!("interop: {}", finished.ending_text())),
-    }
-}
-
-/// What there is to say once the cells have run.
-pub enum Outcome {
-    /// The table, to be printed.
-    Table(Table),
-    /// The instance in the namespace has printed its table, and every cell passed.
-    Passed,
-}
-
-fn cells(groups: &[&Group]) -> Result<Table, String> {
-    let versions = peers::versions()?;
-    let mut table = Table::new("interop");
-    for version in &versions {
-        println!("peer: {version}");
-    }
-    for group in groups {
-        (group.run)(&mut table);
+        .args([INSIDE, group.name])
+        .arg(&rows)
+        .env("TMPDIR", folder);
+    let finished = child::run(&mut command, LIMIT, Echo::Hidden)?;
+    println!(
+        "{}group {}: {}",
+        finished.output,
+        group.name,
+        finished.ending_text()
+    );
+    let written = fs::read_to_string(&rows).unwrap_or_default();
+    let mut table = Table::from_json("interop", &written);
+    // Without rows, or ended after them, it has more to say than they do.
+    if table.is_empty() || !finished.is_success() {
+        table.row(group.name, Status::Failed, finished.ending_text());
     }
     Ok(table)
+}
+
+fn inside(name: &str, rows: &Path) -> Result<(), String> {
+    let group = GROUPS.iter().find(|group| group.name == name);
+    let mut table = Table::new("interop");
+    (group.ok_or_else(no_such_group)?.run)(&mut table);
+    fs::write(rows, table.to_json()).map_err(|error| format!("{}: {error}", rows.display()))
+}
+
+fn no_such_group() -> String {
+    let names = GROUPS.map(|group| group.name);
+    format!("no such group of cells; there are {names:?}")
 }
